@@ -1,0 +1,21 @@
+# Thin on purpose: each target calls one script, which can be run by hand just as well.
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## install and start everything: the sample world, or CASEMILL_CONFIG when it is set
+	@scripts/run.sh
+
+test: ## set up what the tests need, real servers included, then check and test (ARGS="-k name" for pytest)
+	@scripts/test.sh $(ARGS)
+
+check: ## lint, types, import rules
+	@scripts/check.sh
+
+bench: ## run every benchmark in turn
+	@scripts/bench.sh
+
+clean: ## remove .venv, caches and build results; var/ with its data stays
+	@scripts/clean.sh

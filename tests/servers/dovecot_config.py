@@ -1,0 +1,120 @@
+"""dovecot.conf for a private instance, in the words of 2.3 and of 2.4 (which renamed many settings)."""
+
+import grp
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.servers.process import Account
+from tests.servers.tls import Certificates
+
+PASSWORD = "correct horse"
+
+_COMMON = """
+base_dir = {folder}/run
+state_dir = {folder}/state
+log_path = {folder}/server.log
+protocols = imap
+listen = 127.0.0.1
+ssl = yes
+auth_mechanisms = plain login
+auth_failure_delay = 0
+first_valid_uid = 1
+first_valid_gid = 1
+mail_fsync = never
+mail_max_userip_connections = 100
+mailbox_idle_check_interval = 1 secs
+maildir_very_dirty_syncs = no
+namespace inbox {{
+  inbox = yes
+  separator = /
+}}
+service imap-login {{
+  {no_chroot}
+  inet_listener imap {{
+    port = {port}
+  }}
+  inet_listener imaps {{
+    port = {tls_port}
+    ssl = yes
+  }}
+}}
+service anvil {{
+  {no_chroot}
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
+}}
+"""
+
+_TWO_THREE = """
+ssl_cert = <{cert}
+ssl_key = <{key}
+disable_plaintext_auth = no
+mail_location = maildir:~/Maildir
+service imap-login {{
+  service_count = 0
+}}
+passdb {{
+  driver = passwd-file
+  args = {users}/%u
+}}
+userdb {{
+  driver = passwd-file
+  args = {users}/%u
+}}
+"""
+
+_TWO_FOUR = """
+ssl_server_cert_file = {cert}
+ssl_server_key_file = {key}
+auth_allow_cleartext = yes
+mail_driver = maildir
+service imap-login {{
+  restart_request_count = unlimited
+}}
+mail_path = ~/Maildir
+passdb passwd-file {{
+  passwd_file_path = {users}/%{{user}}
+}}
+userdb passwd-file {{
+  passwd_file_path = {users}/%{{user}}
+}}
+"""
+
+# Without root nothing can change its user or root folder, so every part runs as the one who starts it.
+_ROOTLESS = """
+default_internal_user = {user}
+default_internal_group = {group}
+default_login_user = {user}
+"""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the instance keeps its files (`users` holds a passwd-file per user), on which ports it listens, who owns the mail."""
+
+    folder: Path
+    users: Path
+    certificates: Certificates
+    port: int
+    tls_port: int
+    account: Account
+
+
+def configuration(layout: Layout, version: tuple[int, ...]) -> str:
+    """The whole dovecot.conf for this version of Dovecot."""
+    new = version >= (2, 4)
+    rootless = os.geteuid() != 0
+    head = "dovecot_config_version = 2.4.0\ndovecot_storage_version = 2.4.0\n" if new else ""
+    template = _COMMON + (_TWO_FOUR if new else _TWO_THREE) + (_ROOTLESS if rootless else "")
+    return head + template.format(
+        folder=layout.folder, users=layout.users, port=layout.port, tls_port=layout.tls_port,
+        cert=layout.certificates.cert_file, key=layout.certificates.key_file,
+        user=layout.account.name, group=_group_name(layout.account),
+        no_chroot="chroot =" if rootless else "",
+    )
+
+
+def _group_name(account: Account) -> str:
+    return grp.getgrgid(account.gid).gr_name

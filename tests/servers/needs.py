@@ -1,0 +1,55 @@
+"""Which server a test needs, whether it is installed, and what to install when it is not."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from tests.servers.dovecot import find_dovecot
+from tests.servers.postgres import find_postgres
+from tests.servers.process import find_program
+from tests.servers.redis_server import find_redis
+
+
+@dataclass(frozen=True)
+class Need:
+    """A server: the fixture that starts it, how to find it, the Debian package it comes in."""
+
+    fixture: str
+    find: Callable[[], str | None]
+    package: str
+
+
+NEEDS = {
+    "openssl": Need("certificates", lambda: find_program("openssl"), "openssl"),
+    "dovecot": Need("dovecot_server", find_dovecot, "dovecot-imapd"),
+    "postgres": Need("postgres_server", find_postgres, "postgresql"),
+    "redis": Need("redis_process", find_redis, "redis-server"),
+}
+
+
+def in_ci() -> bool:
+    """True when a missing server is a failure."""
+    return os.environ.get("CI", "").lower() == "true"
+
+
+def missing_for(item: pytest.Item) -> str | None:
+    """The first server this test needs that is not installed."""
+    fixtures = set(getattr(item, "fixturenames", ()))
+    callspec = getattr(item, "callspec", None)
+    # Which database a test takes is a parameter, so pytest does not list it among the fixtures.
+    if callspec is not None and callspec.params.get("database_url") == "postgresql":
+        fixtures.add("postgres_server")
+    return next((name for name, need in NEEDS.items() if need.fixture in fixtures and not need.find()), None)
+
+
+def require(name: str) -> None:
+    """Fail the test when the server is not installed."""
+    if not NEEDS[name].find():
+        pytest.fail(sentence(name), pytrace=False)
+
+
+def sentence(name: str) -> str:
+    """What is missing, and the mend."""
+    return f"{name} is not installed (on Debian: apt-get install {NEEDS[name].package})"
