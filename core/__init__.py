@@ -1,0 +1,1 @@
+"""What knows nothing of tickets: settings, database, clock, leases, hints, blobs, signing."""

@@ -1,0 +1,10 @@
+"""The only clock: everything that needs the time takes it from here or is given it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+def now() -> datetime:
+    """The present moment, aware, in UTC."""
+    return datetime.now(UTC)

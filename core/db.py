@@ -1,0 +1,304 @@
+"""The database: two kinds of sessions, one writer's turn, group commit, and a type for UTC times.
+
+``commit()`` is called in this file only. On SQLite one process has one writer: units of work take turns, first come
+first served, and small units handed to :meth:`Database.submit` share one commit. On PostgreSQL the same calls run side
+by side and the server decides.
+"""
+
+from __future__ import annotations
+
+import queue
+import random
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from sqlalchemy import JSON, DateTime, Dialect, Engine, MetaData, create_engine, event, select, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.sql import func
+from sqlalchemy.types import TypeDecorator
+
+from core import clock
+from core.errors import BusyError, ConfigurationError
+
+T = TypeVar("T")
+
+#: Deadlock and serialization failure on PostgreSQL (Appendix A of its manual); both are safe to run again.
+RETRIED_SQLSTATES = {"40P01", "40001"}
+GROUP_LIMIT = 64
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC datetime on every database; a naive value is a programming error."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise TypeError("a naive datetime was given to the database")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """Base of all tables; constraint names are fixed so that migrations can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {datetime: UtcDateTime(), dict[str, Any]: JSON(), list[Any]: JSON()}
+
+
+def where(condition: str) -> dict[str, Any]:
+    """The arguments of a partial index on both databases."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
+
+class Turnstile:
+    """A fair lock: whoever came first goes first. ``threading.Lock`` lets a busy thread starve the others."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._waiting: deque[threading.Event] = deque()
+        self._held = False
+
+    def acquire(self, timeout: float) -> bool:
+        with self._guard:
+            if not self._held:
+                self._held = True
+                return True
+            turn = threading.Event()
+            self._waiting.append(turn)
+        if turn.wait(timeout):
+            return True
+        with self._guard:
+            if turn.is_set():  # the turn came in the instant of giving up
+                return True
+            self._waiting.remove(turn)
+            return False
+
+    def release(self) -> None:
+        with self._guard:
+            if self._waiting:
+                self._waiting.popleft().set()
+            else:
+                self._held = False
+
+
+class Database:
+    """Sessions over one database URL (``sqlite:///path`` or ``postgresql+psycopg://…``)."""
+
+    def __init__(self, url: str, *, pool_size: int = 10, turn_timeout: float = 30.0) -> None:
+        self.url = make_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._turn = Turnstile() if self.is_sqlite else None
+        self._turn_timeout = turn_timeout
+        if self.is_sqlite:
+            self._writer, self._reader = _sqlite_engines(self.url.database or "", pool_size)
+        else:
+            self._writer = create_engine(
+                self.url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True, connect_args={"connect_timeout": 5}
+            )
+            self._reader = self._writer.execution_options(postgresql_readonly=True)
+        self._group: _GroupWriter | None = None
+        self._group_guard = threading.Lock()
+
+    @property
+    def engine(self) -> Engine:
+        """The writing engine, for migrations and tests."""
+        return self._writer
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session that cannot write; it sees one consistent state on SQLite, committed rows on PostgreSQL."""
+        with Session(self._reader, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """One unit of work: committed at the end, rolled back on an exception.
+
+        Raises :class:`BusyError` when the writer's turn does not come in time.
+        """
+        with self._writers_turn(), Session(self._writer, expire_on_commit=False) as session:
+            yield session
+            session.commit()
+
+    def run(self, unit: Callable[[Session], T], *, attempts: int = 5) -> T:
+        """Run one unit of work in its own transaction, again when the database says that trying again is safe."""
+        for attempt in range(1, attempts + 1):
+            try:
+                with self.write() as session:
+                    return unit(session)
+            except DBAPIError as error:
+                if attempt == attempts or not is_retriable(error):
+                    raise
+                time.sleep(random.uniform(0.01, 0.05) * attempt)  # noqa: S311 - jitter, not a secret
+        raise AssertionError("unreachable")
+
+    def submit(self, unit: Callable[[Session], T]) -> Future[T]:
+        """Hand a small unit to the group writer: many units share one commit, each fails alone."""
+        with self._group_guard:
+            if self._group is None:
+                self._group = _GroupWriter(self)
+            return self._group.submit(unit)
+
+    def now(self, session: Session) -> datetime:
+        """The database's time: what leases are measured by, one clock for all processes on PostgreSQL."""
+        if self.is_sqlite:
+            return clock.now()
+        moment: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
+        return moment
+
+    def ping(self) -> None:
+        """Raise when the database does not answer."""
+        with self.read() as session:
+            session.execute(text("SELECT 1"))
+
+    def close(self) -> None:
+        with self._group_guard:
+            if self._group is not None:
+                self._group.stop()
+                self._group = None
+        self._reader.dispose()
+        self._writer.dispose()
+
+    @contextmanager
+    def _writers_turn(self) -> Iterator[None]:
+        if self._turn is None:
+            yield
+            return
+        if not self._turn.acquire(self._turn_timeout):
+            raise BusyError("the database is busy", mend="try again in a moment")
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+
+class _GroupWriter:
+    """One thread that runs whatever has queued up in one transaction; on an error each unit again by itself."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._queue: queue.SimpleQueue[tuple[Callable[[Session], Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._loop, name="group-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, unit: Callable[[Session], T]) -> Future[T]:
+        future: Future[T] = Future()
+        self._queue.put((unit, future))
+        return future
+
+    def stop(self) -> None:
+        self._queue.put(None)
+        self._thread.join(timeout=10)
+
+    def _loop(self) -> None:
+        while (first := self._queue.get()) is not None:
+            batch = [first]
+            ended = False
+            while len(batch) < GROUP_LIMIT and not ended:
+                try:
+                    item = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if item is None:
+                    ended = True
+                else:
+                    batch.append(item)
+            self._commit(batch)
+            if ended:
+                return
+
+    def _commit(self, batch: list[tuple[Callable[[Session], Any], Future[Any]]]) -> None:
+        try:
+            results = self._database.run(lambda session: [unit(session) for unit, _ in batch], attempts=3)
+        except Exception as error:
+            self._commit_alone(batch, error)
+            return
+        for (_, future), result in zip(batch, results, strict=True):
+            future.set_result(result)
+
+    def _commit_alone(self, batch: list[tuple[Callable[[Session], Any], Future[Any]]], error: Exception) -> None:
+        if len(batch) == 1:
+            batch[0][1].set_exception(error)
+            return
+        for unit, future in batch:
+            try:
+                future.set_result(self._database.run(unit))
+            except Exception as own:
+                future.set_exception(own)
+
+
+def is_retriable(error: DBAPIError) -> bool:
+    """Whether the same unit may simply be run again: deadlock, serialization failure, SQLite busy, lost connection."""
+    if error.connection_invalidated:
+        return True
+    if isinstance(error.orig, sqlite3.OperationalError):
+        return "locked" in str(error.orig) or "busy" in str(error.orig)
+    return getattr(error.orig, "sqlstate", None) in RETRIED_SQLSTATES
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Whether the database as a whole is out of reach or full, as against one bad statement."""
+    return isinstance(error, BusyError | OperationalError)
+
+
+def _sqlite_engines(path: str, pool_size: int) -> tuple[Engine, Engine]:
+    if not path or path == ":memory:":
+        raise ConfigurationError("SQLite needs a file", key="database_url", mend="write sqlite:///path/to/file.db")
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    writer = _sqlite_engine(path, 2, read_only=False)
+    reader = _sqlite_engine(path, pool_size, read_only=True)
+    return writer, reader
+
+
+def _sqlite_engine(path: str, pool_size: int, *, read_only: bool) -> Engine:
+    engine = create_engine(
+        f"sqlite:///{path}", pool_size=pool_size, max_overflow=20, connect_args={"timeout": 10, "check_same_thread": False}
+    )
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None  # the driver's own transaction handling is off; "begin" below decides
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000", "temp_store=MEMORY"):
+            connection.execute(f"PRAGMA {pragma}")
+        if read_only:
+            connection.execute("PRAGMA query_only=ON")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def truncate_wal(database: Database) -> None:
+    """Fold SQLite's write-ahead log back into the file; a no-op elsewhere and when readers are in the way."""
+    if database.is_sqlite:
+        with suppress(OperationalError), database.engine.connect() as connection:
+            connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
