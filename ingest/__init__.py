@@ -1,0 +1,1 @@
+"""What arrives: ledger, parsing, classification, pipeline."""

@@ -1,0 +1,104 @@
+"""Attachments: which leaves are files, and their cleaned names, sniffed types and hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+import re
+import unicodedata
+from collections.abc import Sequence
+
+import filetype
+
+from ingest.parsers.headers import clean_text, read_block
+from ingest.parsers.mail_parts import Leaf
+from ingest.parsers.types import ParsedAttachment
+
+MAX_NAME = 150
+_SNIFFED_BYTES = 8_192
+_UNSAFE = re.compile(r'[<>:"|?*\\/]+')
+_EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,10}\Z")
+_NAMES = {
+    "message/rfc822": "message.eml",
+    "message/delivery-status": "delivery-status.txt",
+    "message/global-delivery-status": "delivery-status.txt",
+    "message/disposition-notification": "disposition-notification.txt",
+    "message/feedback-report": "feedback-report.txt",
+    "text/rfc822-headers": "message-headers.txt",
+    "text/calendar": "invite.ics",
+    "text/plain": "attachment.txt",
+    "text/html": "attachment.html",
+    "application/pgp-signature": "signature.asc",
+    "application/pkcs7-signature": "smime.p7s",
+    "application/pkcs7-mime": "smime.p7m",
+    "application/ms-tnef": "winmail.dat",
+}
+_TEXTUAL = ("text/", "message/")
+# Other forms of the body for programs that show them; a person reads the text or the HTML.
+_OTHER_BODIES = frozenset({"text/x-amp-html", "text/watch-html"})
+
+
+def split_leaves(leaves: Sequence[Leaf]) -> tuple[list[Leaf], list[Leaf]]:
+    """Body leaves and attachment leaves. Without another body the first named text not marked as a file is it."""
+    body: list[Leaf] = []
+    files: list[Leaf] = []
+    for leaf in leaves:
+        if leaf.type in _OTHER_BODIES and leaf.alternative is not None:
+            continue
+        (body if _may_be_body(leaf) and not leaf.name else files).append(leaf)
+    if not body:
+        body = [leaf for leaf in files if _may_be_body(leaf)][:1]
+    return body, [leaf for leaf in files if all(leaf is not other for other in body) and (leaf.content or leaf.name)]
+
+
+def _may_be_body(leaf: Leaf) -> bool:
+    # a container without parts: its text is all there is
+    readable = leaf.type in ("text/plain", "text/html") or leaf.type.startswith("multipart/")
+    return readable and not leaf.attached and leaf.disposition != "attachment"
+
+
+def make_attachment(leaf: Leaf) -> ParsedAttachment:
+    """Name, sniff and hash one leaf; the name never holds a path, control or bidi characters."""
+    sniffed = sniff_type(leaf)
+    return ParsedAttachment(
+        name=clean_name(leaf.name) or _make_name(leaf, sniffed),
+        type=clean_text(leaf.type)[:100],
+        sniffed=sniffed,
+        size=len(leaf.content),
+        sha256=hashlib.sha256(leaf.content).hexdigest(),
+        inline=leaf.disposition == "inline" or (leaf.disposition != "attachment" and leaf.related),
+        content_id=clean_text(leaf.content_id) or None if leaf.content_id else None,
+        content=leaf.content,
+    )
+
+
+def sniff_type(leaf: Leaf) -> str | None:
+    """The media type the first bytes say, None when they say nothing (texts)."""
+    if leaf.type.startswith(_TEXTUAL) and leaf.content[:64].isascii():
+        return None
+    kind = filetype.guess(leaf.content[:_SNIFFED_BYTES])
+    return str(kind.mime) if kind is not None else None
+
+
+def clean_name(name: str) -> str:
+    """A file name without path, control, bidi and reserved characters, at most MAX_NAME characters, "" if none."""
+    flat = unicodedata.normalize("NFC", clean_text(name[:4_000])).replace("\\", "/")
+    base = " ".join(_UNSAFE.sub("_", flat.rsplit("/", 1)[-1]).split()).lstrip(". ").rstrip(". ")
+    if len(base) <= MAX_NAME:
+        return base
+    extension = _EXTENSION.search(base)
+    ending = extension.group() if extension else ""
+    return base[: MAX_NAME - len(ending)].rstrip() + ending
+
+
+def _make_name(leaf: Leaf, sniffed: str | None) -> str:
+    if leaf.type in ("message/rfc822", "message/global"):
+        subject = read_block(leaf.content.lstrip(b"\r\n")).headers.read_text("subject")
+        name = clean_name(subject.replace("/", "_").replace("\\", "_"))
+        return clean_name(name + ".eml") if name else "message.eml"
+    known = _NAMES.get(leaf.type)
+    if known:
+        return known
+    stem = "image" if leaf.type.startswith("image/") else "attachment"
+    extension = mimetypes.guess_extension(sniffed or "") or mimetypes.guess_extension(leaf.type) or ".bin"
+    return stem + extension

@@ -1,0 +1,134 @@
+"""Bytes to text: the declared charset, then strict UTF-8, then windows-1252, and a guess only as the last step."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from functools import lru_cache
+
+from charset_normalizer import from_bytes
+
+GUESS_FROM = 200
+"""Shorter texts are not guessed at: charset-normalizer takes latin-1 for cp1250 there."""
+GUESS_SAMPLE = 20_000
+
+# Names mailers write that Python does not know, and supersets that real mail means (WHATWG Encoding, §4.2).
+_ALIASES = {
+    "iso-8859-1": "cp1252",
+    "iso8859-1": "cp1252",
+    "latin1": "cp1252",
+    "latin-1": "cp1252",
+    "l1": "cp1252",
+    "ansi": "cp1252",
+    "x-ansi": "cp1252",
+    "iso-8859-8-i": "iso8859-8",
+    "iso-8859-8-e": "iso8859-8",
+    "iso-8859-9": "cp1254",
+    "windows-874": "cp874",
+    "iso-8859-11": "cp874",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "x-gbk": "gb18030",
+    "ks_c_5601-1987": "cp949",
+    "ks_c_5601": "cp949",
+    "euc-kr": "cp949",
+    "shift_jis": "cp932",
+    "shift-jis": "cp932",
+    "sjis": "cp932",
+    "x-sjis": "cp932",
+    "x-euc-jp": "euc_jp",
+    "iso-2022-jp": "iso2022_jp_ext",
+    "x-mac-roman": "mac_roman",
+    "unicode-1-1-utf-7": "utf-7",
+    "unicode-1-1-utf-8": "utf-8",
+    "utf8mb4": "utf-8",
+    "x-utf-8": "utf-8",
+    "utf-8": "utf-8-sig",
+    "utf8": "utf-8-sig",
+}
+# Codecs of Python that are no charsets of mail; some of them are also quadratic.
+_NO_CHARSETS = frozenset({"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape", "mbcs", "oem", "charmap"})
+_LATIN_1 = frozenset({"iso-8859-1", "iso8859-1", "latin1", "latin-1", "l1"})
+_NAME = re.compile(r"[a-z0-9][a-z0-9._:+-]{0,39}\Z")
+_META = re.compile(rb"<meta[^<>]{0,200}?charset\s{0,9}=\s{0,9}[\"']?([A-Za-z0-9._:-]{2,40})", re.I)
+
+
+@lru_cache(maxsize=256)
+def find_codec(declared: str) -> str | None:
+    """The Python codec for a declared charset name, or None for a name that means nothing."""
+    name = declared.strip(" \t\"'").lower().split("*", 1)[0]
+    if not _NAME.match(name.replace("_", "-")):
+        return None
+    try:
+        info = codecs.lookup(_ALIASES.get(name, name))
+    except (LookupError, ValueError):
+        return None
+    text_codec = getattr(info, "_is_text_encoding", True)
+    return info.name if text_codec and info.name.replace("_", "-") not in _NO_CHARSETS else None
+
+
+def _try(data: bytes, codec: str) -> str | None:
+    try:
+        text = data.decode(codec)
+        if not text.isascii():
+            text.encode("utf-8")  # some codecs (UTF-7) make lone surrogates, which are no text
+    except (UnicodeError, LookupError, ValueError):
+        return None
+    return text
+
+
+def _decode_declared(data: bytes, declared: str) -> str | None:
+    codec = find_codec(declared)
+    if codec is None:
+        return None
+    text = _try(data, codec)
+    if text is None and declared.strip().lower() in _LATIN_1:
+        text = data.decode("latin-1")  # bytes windows-1252 leaves open; latin-1 has a place for all
+    return text
+
+
+def _guess(data: bytes) -> tuple[str, str] | None:
+    if len(data) < GUESS_FROM:
+        return None
+    best = from_bytes(data[:GUESS_SAMPLE]).best()
+    text = _try(data, best.encoding) if best is not None else None
+    return (text, best.encoding) if best is not None and text is not None else None
+
+
+def decode_text(data: bytes, declared: str | None) -> tuple[str, str | None]:
+    """The text and, when it is not simply the declared charset (or ASCII), the name of the charset used."""
+    if declared:
+        text = _decode_declared(data, declared)
+        # 7-bit Japanese under an ASCII or UTF-8 label decodes "well" and is unreadable
+        if text is not None and not ("\x1b$" in text and text.isascii()):
+            return text, None
+    return _recover(data, declared)
+
+
+def _recover(data: bytes, declared: str | None) -> tuple[str, str | None]:
+    if data.isascii():
+        japanese = _try(data, "iso2022_jp_ext") if b"\x1b$" in data else None
+        if japanese is not None:
+            return japanese, "iso-2022-jp"
+        return data.decode("ascii"), "us-ascii" if declared else None
+    text = _try(data, "utf-8-sig")
+    if text is not None:
+        return text, "utf-8"
+    text = _try(data, "cp1252")
+    if text is not None:
+        return text, "windows-1252"
+    guessed = _guess(data)
+    if guessed is not None:
+        return guessed
+    return data.decode("cp1252", "replace"), "windows-1252-replaced"
+
+
+def find_meta_charset(html: bytes) -> str | None:
+    """The charset an HTML document names in a meta element within its first 2,048 bytes (HTML, §13.2.3.2)."""
+    match = _META.search(html, 0, 2048)
+    return match.group(1).decode("ascii") if match else None
+
+
+def name_note(charset: str, where: str = "charset") -> str:
+    """The note that says which charset was used, for example ``charset_windows_1252``."""
+    return f"{where}_{re.sub(r'[^a-z0-9]+', '_', charset.lower())}"

@@ -1,0 +1,132 @@
+"""The program of a parser child: reads tasks from its standard input, writes answers to its standard output.
+
+It is started with an empty environment, sees no setting and no secret, and limits itself before it reads the first byte.
+Frames are a length (8 bytes, big-endian) and MessagePack. Every task is answered at once, so that the parent knows which one
+was under way when a child died.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import struct
+import sys
+from collections.abc import Callable
+from typing import BinaryIO
+
+import msgspec
+
+from ingest.parsers.types import Parsed, ParsedForm, ParsedMail, ParsedWorkbook, ParseOptions, Refusal
+
+PR_SET_PDEATHSIG = 1
+#: Unpacking and reading a workbook of the largest size allowed takes several times as long as the largest mail.
+WORKBOOK_FACTOR = 6
+
+
+class ParseTask(msgspec.Struct, frozen=True):
+    """One item to parse; ``kind`` is ``mail``, ``form`` or ``workbook``."""
+
+    kind: str
+    data: bytes
+    options: ParseOptions = ParseOptions()
+
+
+class ParseFailure(msgspec.Struct, frozen=True, tag="failure"):
+    """The parser did not come to an end with this item: ``code`` is an exception's name, ``timeout`` or ``killed``.
+
+    ``alone`` says whether the item was by itself in its child, so that nobody else can be to blame.
+    """
+
+    code: str
+    alone: bool = False
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What a child may use: CPU seconds a task, bytes of address space."""
+
+    cpu_seconds: int
+    memory_bytes: int
+
+
+Answer = ParsedMail | ParsedForm | ParsedWorkbook | Refusal | ParseFailure
+HEADER = struct.Struct(">Q")
+
+
+def write_frame(stream: BinaryIO, content: bytes) -> None:
+    """Write one frame and flush it."""
+    stream.write(HEADER.pack(len(content)))
+    stream.write(content)
+    stream.flush()
+
+
+def read_frame(stream: BinaryIO) -> bytes | None:
+    """Read one frame; None when the other end is gone."""
+    header = stream.read(HEADER.size)
+    if len(header) < HEADER.size:
+        return None
+    (length,) = HEADER.unpack(header)
+    content = stream.read(length)
+    return content if len(content) == length else None
+
+
+def parse(task: ParseTask) -> Parsed:
+    """Parse one task in this process, without limits of time or memory."""
+    return _parser(task.kind)(task.data, task.options)
+
+
+def main() -> None:
+    """Serve tasks until standard input ends."""
+    _die_with_parent()
+    source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a library prints must not get between the frames
+    limits = msgspec.msgpack.decode(read_frame(source) or b"", type=Limits)
+    _parser("mail")
+    resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    tasks = msgspec.msgpack.Decoder(list[ParseTask])
+    encoder = msgspec.msgpack.Encoder()
+    while (frame := read_frame(source)) is not None:
+        for task in tasks.decode(frame):
+            _allow(limits, task.kind)
+            write_frame(sink, encoder.encode(_answer(task)))
+
+
+def _answer(task: ParseTask) -> Answer:
+    try:
+        return parse(task)
+    except Exception as error:
+        return ParseFailure(type(error).__name__)
+
+
+def _parser(kind: str) -> Callable[[bytes, ParseOptions], Parsed]:
+    if kind == "mail":
+        from ingest.parsers.email_message import parse_mail
+
+        return parse_mail
+    if kind == "form":
+        from ingest.parsers.form import parse_form
+
+        return parse_form
+    from ingest.parsers.workbook import parse_workbook
+
+    return parse_workbook
+
+
+def _allow(limits: Limits, kind: str) -> None:
+    """RLIMIT_CPU counts a process's whole life, so each task gets what was used so far and its own share."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    share = limits.cpu_seconds * (WORKBOOK_FACTOR if kind == "workbook" else 1)
+    soft = int(used.ru_utime + used.ru_stime) + 1 + share
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
+
+
+def _die_with_parent() -> None:
+    """A busy child outlives a parent that was killed unless the kernel is told (prctl(2), PR_SET_PDEATHSIG)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = os.getppid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        sys.exit(0)

@@ -1,0 +1,191 @@
+"""One message from bytes: mail-parser reads it, and what it loses is taken from the bytes and ``.message``.
+
+Never raises. Caps are checked on the raw bytes before mail-parser sees any (security.md, rule 1). ``notes`` are
+snake_case codes: the charset used where it was not the declared one, defects, and the caps that were met.
+"""
+
+from __future__ import annotations
+
+import email
+import hashlib
+import logging
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from email.message import Message
+from email.utils import parsedate_to_datetime
+
+from mailparser import MailParser
+
+from ingest.parsers.addresses import Sender, read_list, read_lists, read_loose_local, read_sender
+from ingest.parsers.attachments import make_attachment, split_leaves
+from ingest.parsers.automatic import judge_headers
+from ingest.parsers.headers import Headers, clean_text, read_block, read_ids
+from ingest.parsers.mail_body import Body, build_body
+from ingest.parsers.mail_parts import collect_leaves
+from ingest.parsers.mime_outline import Outline, draw_outline, put_back
+from ingest.parsers.types import ParsedAttachment, ParsedMail, ParseOptions, Refusal
+
+MAX_MESSAGE = 25_000_000
+
+# mail-parser logs header texts; no text of a message goes to a log.
+logging.getLogger("mailparser").setLevel(logging.CRITICAL + 1)
+
+_EMPTY = Refusal("empty", "The file is empty.")
+_NOT_A_MAIL = Refusal("not_a_mail", "This is not a mail message: it does not begin with mail headers.")
+_FAILED = Refusal("unreadable_mail", "The message could not be read.")
+_DEFECTS = {
+    "InvalidBase64PaddingDefect": "base64_defect",
+    "InvalidBase64CharactersDefect": "base64_defect",
+    "InvalidBase64LengthDefect": "base64_defect",
+    "MultipartInvariantViolationDefect": "boundary_unused",
+    "NoBoundaryInMultipartDefect": "boundary_missing",
+    "MimeHeaderDefect": "part_header_charset",
+    "DateHeaderDefect": "date_defect",
+}
+
+
+def parse_mail(data: bytes, options: ParseOptions) -> ParsedMail | Refusal:
+    """Parse one message. A :class:`Refusal` (``empty``, ``not_a_mail``) when nothing in it is a mail."""
+    if not data.strip():
+        return _EMPTY
+    try:
+        return _parse(data, options)
+    except Exception:
+        # The contract is "never raises": a defect nobody thought of is one set-aside message, not a dead child.
+        return _FAILED
+
+
+def _parse(data: bytes, options: ParseOptions) -> ParsedMail | Refusal:
+    headers, body_start = read_block(data[:MAX_MESSAGE] if len(data) > MAX_MESSAGE else data, _skip_lead(data))
+    if not headers.looks_like_mail:
+        return _NOT_A_MAIL
+    if len(data) > MAX_MESSAGE:
+        headers.notes.append("message_cut")
+        data = data[:MAX_MESSAGE]
+    outline = draw_outline(data, headers, body_start)
+    headers.notes += outline.notes
+    message, date = _read_structure(outline, headers)
+    body_leaves, file_leaves = split_leaves(collect_leaves(message, outline))
+    body = build_body(body_leaves, headers.notes, html_text=options.html_text)
+    attachments = tuple(make_attachment(leaf) for leaf in file_leaves)
+    return _assemble(headers, date, body, attachments)
+
+
+def _skip_lead(data: bytes) -> int:
+    """The offset of the first header line: past a byte order mark, blank lines and an mbox ``From `` line."""
+    start = 3 if data.startswith(b"\xef\xbb\xbf") else 0
+    while data[start : start + 1] in (b"\r", b"\n"):
+        start += 1
+    if data.startswith((b"From ", b">From "), start):
+        ends = [end for end in (data.find(b"\n", start), data.find(b"\r", start)) if end >= 0]
+        start = min(ends, default=len(data)) + 1
+        start += data[start - 1 : start + 1] == b"\r\n"
+    return start
+
+
+def _read_structure(outline: Outline, headers: Headers) -> tuple[Message, datetime | None]:
+    """The parsed tree and the date. What neither library survives becomes one text body."""
+    date = None
+    try:
+        message = email.message_from_bytes(outline.skeleton)
+    except (RecursionError, ValueError, LookupError, TypeError, AttributeError):
+        headers.notes.append("structure_unreadable")
+        return _make_plain(outline), _read_date(headers)
+    try:
+        parser = MailParser(message)
+    except Exception:
+        headers.notes.append("mail_parser_defect")
+    else:
+        date = parser.date
+        headers.notes += [_DEFECTS[name] for name in sorted(parser.defects_categories) if name in _DEFECTS]
+    return message, date.replace(tzinfo=UTC) if date and date.tzinfo is None else date or _read_date(headers)
+
+
+def _make_plain(outline: Outline) -> Message:
+    message = Message()
+    text = put_back(outline, outline.skeleton.partition(b"\n\n")[2])
+    message.set_payload(text.decode("ascii", "surrogateescape"))
+    return message
+
+
+def _read_date(headers: Headers) -> datetime | None:
+    """A date mail-parser does not take (no zone, other order), as UTC."""
+    for text in headers.read_raw_text("date")[:1]:
+        try:
+            date = parsedate_to_datetime(text[:200])
+            return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
+        except (ValueError, TypeError, IndexError, OverflowError):
+            headers.notes.append("date_unreadable")
+    return None
+
+
+def _assemble(headers: Headers, date: datetime | None, body: Body, attachments: tuple[ParsedAttachment, ...]) -> ParsedMail:
+    sender = read_sender(headers)
+    subject = headers.read_text("subject")
+    to, cc, reply_to, *delivered = read_lists(headers, "to", "cc", "reply-to", "delivered-to", "x-original-to", "envelope-to")
+    verdict = judge_headers(headers, read_loose_local(headers), subject)
+    message_id = next(iter(_read_ids(headers, "message-id")), None)
+    return ParsedMail(
+        from_addr=sender.address,
+        from_name=sender.name,
+        from_problem=sender.problem,
+        reply_to=reply_to,
+        to=to,
+        cc=cc,
+        delivered_to=tuple(dict.fromkeys(address for found in delivered for address in found)),
+        return_path=_read_return_path(headers),
+        subject=subject,
+        date=date,
+        message_id=message_id,
+        in_reply_to=next(iter(_read_ids(headers, "in-reply-to")), None),
+        references=_read_ids(headers, "references"),
+        body=body.text,
+        html_text=body.html_text,
+        has_html=body.has_html,
+        attachments=attachments,
+        automatic=verdict.reasons,
+        is_auto=verdict.is_auto,
+        is_bounce=verdict.is_bounce,
+        is_dsn=verdict.is_dsn,
+        is_list=verdict.is_list,
+        is_feedback_report=verdict.is_feedback_report,
+        is_mdn=verdict.is_mdn,
+        must_not_autoreply=verdict.must_not_autoreply,
+        x_loop=_read_lines(headers, "x-loop"),
+        authentication_results=_read_lines(headers, "authentication-results"),
+        fingerprint=_take_fingerprint(headers, sender, subject, body, attachments),
+        notes=tuple(dict.fromkeys(headers.notes)),
+    )
+
+
+def _read_ids(headers: Headers, name: str) -> tuple[str, ...]:
+    ids = read_ids(headers, name)
+    if not ids and headers.read_first(name):
+        headers.notes.append(f"{name.replace('-', '_')}_odd")
+    return ids
+
+
+def _read_return_path(headers: Headers) -> str | None:
+    """The envelope sender our own server wrote (the topmost); "" is the null path, None that there is none."""
+    for value in headers.read_raw_text("return-path")[:1]:
+        if "".join(value.split()) == "<>":
+            return ""
+        return next(iter(read_list([value])), None)
+    return None
+
+
+def _read_lines(headers: Headers, name: str) -> tuple[str, ...]:
+    return tuple(clean_text(value) for value in headers.read_raw_text(name))
+
+
+def _take_fingerprint(headers: Headers, sender: Sender, subject: str, body: Body, attachments: Iterable[ParsedAttachment]) -> str:
+    """SHA-256 over what the author made; each piece with its length, so that no two mails run together."""
+    author = sender.address or clean_text(" ".join(headers.read_raw_text("from")))
+    date = " ".join(headers.read_text("date").split())
+    text = "\n".join(line.rstrip() for line in body.text.splitlines()).strip()
+    digest = hashlib.sha256()
+    for piece in (author, date, subject, text, *(attachment.sha256 for attachment in attachments)):
+        raw = piece.encode("utf-8", "replace")
+        digest.update(b"%d:" % len(raw))
+        digest.update(raw)
+    return digest.hexdigest()

@@ -1,0 +1,213 @@
+"""Header blocks within caps: split, unfolded, decoded (RFC 5322 §2.2, RFC 2047), cleaned for showing.
+
+Header values stay bytes until somebody asks for their text: most are never read.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from typing import NamedTuple
+
+from ingest.parsers.charsets import decode_text, find_codec, name_note
+
+MAX_BLOCK = 100_000
+"""Bytes of the header block (security.md, rule 1)."""
+MAX_LINES = 1_000
+
+NEWLINE = re.compile(rb"\r\n|\r|\n")
+BLANK = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
+_FIELD = re.compile(rb"([!-9;-~]{1,200})[ \t]*:")
+_WORD = re.compile(r"=\?([^?\s]{1,60})\?([bBqQ])\?([^?]*)\?=")
+_BETWEEN = re.compile(r"(\?=)\s+(?==\?[^?\s]{1,60}\?[bBqQ]\?)")
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+# Bidi controls, zero-width and other invisible characters (security.md, rule 3).
+_INVISIBLE = re.compile("[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
+_KNOWN = frozenset(
+    b"apparently-to authentication-results auto-submitted bcc cc comments content-disposition content-transfer-encoding"
+    b" content-type date delivered-to dkim-signature envelope-to from importance in-reply-to keywords list-id"
+    b" message-id mime-version organization precedence received received-spf references reply-to resent-date"
+    b" resent-from resent-to return-path sender status subject thread-index thread-topic to user-agent".split()
+)
+
+
+class Headers:
+    """The fields of one block: lower-case name → raw unfolded values, top to bottom."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[bytes]] = {}
+        self.notes: list[str] = []
+
+    def add(self, name: bytes, value: bytes) -> None:
+        self._values.setdefault(name.decode("ascii").lower(), []).append(value)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._values
+
+    def read_all(self, name: str) -> list[bytes]:
+        """The raw values of a field, top to bottom."""
+        return self._values.get(name, [])
+
+    def read_first(self, name: str) -> bytes | None:
+        values = self._values.get(name)
+        return values[0] if values else None
+
+    def read_raw_text(self, name: str) -> list[str]:
+        """The values as text without decoding encoded words; raw 8-bit bytes by the charset rules."""
+        return [self._to_text(value) for value in self.read_all(name)]
+
+    def read_text(self, name: str) -> str:
+        """The first value decoded and cleaned, "" when there is none."""
+        value = self.read_first(name)
+        return clean_text(decode_words(self._to_text(value))) if value else ""
+
+    def _to_text(self, value: bytes) -> str:
+        text, used = decode_text(value, None)
+        if used is not None:
+            self.notes.append(name_note(used, "header_charset"))
+        return text
+
+    @property
+    def looks_like_mail(self) -> bool:
+        """Whether at least one field is one that mail has: JSON or a log file also has colons."""
+        return any(name.encode() in _KNOWN or name.startswith("x-") for name in self._values)
+
+
+class HeaderBlock(NamedTuple):
+    """Headers and the offset at which the body begins."""
+
+    headers: Headers
+    body_start: int
+
+
+def read_block(data: bytes, start: int = 0) -> HeaderBlock:
+    """Read the header block at ``start`` within the caps; what is over them is left out and noted."""
+    headers = Headers()
+    end, body_start = _find_end(data, start, headers)
+    lines = NEWLINE.split(data[start:end])
+    if len(lines) > MAX_LINES:
+        headers.notes.append("header_lines_cut")
+        del lines[MAX_LINES:]
+    name, value = b"", b""
+    for number, line in enumerate(lines):
+        if line[:1] in (b" ", b"\t"):
+            value += line
+            continue
+        match = _FIELD.match(line)
+        if match is None:
+            if not line or _goes_on(lines, number + 1):
+                continue
+            headers.notes.append("header_body_separator_missing")
+            body_start = _find_line(data, start, number)
+            break
+        if name:
+            headers.add(name, value.strip())
+        name, value = match.group(1), line[match.end() :]
+    if name:
+        headers.add(name, value.strip())
+    return HeaderBlock(headers, body_start)
+
+
+def _find_end(data: bytes, start: int, headers: Headers) -> tuple[int, int]:
+    """Where the block ends and where the body begins; over the cap the block is cut at a line end."""
+    blank = BLANK.search(data, start, start + MAX_BLOCK + 2)
+    if blank is not None:
+        return blank.start(), blank.end()
+    if len(data) - start <= MAX_BLOCK:
+        return len(data), len(data)
+    headers.notes.append("headers_cut")
+    cut = max(data.rfind(b"\n", start, start + MAX_BLOCK), data.rfind(b"\r", start, start + MAX_BLOCK))
+    blank = BLANK.search(data, start + MAX_BLOCK)
+    return (cut if cut > start else start + MAX_BLOCK), (blank.end() if blank else len(data))
+
+
+def _goes_on(lines: list[bytes], number: int) -> bool:
+    """Whether the line after a broken one is a known field: then one line was bad and the block goes on."""
+    match = _FIELD.match(lines[number]) if number < len(lines) else None
+    return match is not None and match.group(1).lower() in _KNOWN
+
+
+def _find_line(data: bytes, start: int, number: int) -> int:
+    position = start
+    for _ in range(number):
+        newline = NEWLINE.search(data, position)
+        if newline is None:
+            return len(data)
+        position = newline.end()
+    return position
+
+
+def decode_words(text: str) -> str:
+    """Decode RFC 2047 encoded words; what cannot be decoded stays as it stands. Linear in the length."""
+    if "=?" not in text:
+        return text
+    text = _BETWEEN.sub(r"\1", text)
+    out: list[str] = []
+    run: list[bytes] = []
+    run_charset, position = "", 0
+    for match in _WORD.finditer(text):
+        charset, payload = match.group(1), _decode_payload(match.group(2), match.group(3))
+        broken = match.start() != position or charset.lower() != run_charset.lower() or payload is None
+        if broken:
+            out.append(_join_run(run, run_charset))
+            run = []
+        out.append(text[position : match.start()])
+        run_charset, position = charset, match.end()
+        if payload is None:
+            out.append(match.group())
+        else:
+            run.append(payload)
+    out.append(_join_run(run, run_charset))
+    out.append(text[position:])
+    return "".join(out)
+
+
+def _join_run(run: list[bytes], charset: str) -> str:
+    # Neighbouring words of one charset are joined before decoding: mailers cut within a character.
+    if not run:
+        return ""
+    known = charset if find_codec(charset) else None
+    return decode_text(b"".join(run), known)[0]
+
+
+def _decode_payload(kind: str, payload: str) -> bytes | None:
+    try:
+        raw = payload.encode("ascii")
+    except UnicodeEncodeError:
+        return payload.encode("utf-8", "replace")
+    if kind in "qQ":
+        return binascii.a2b_qp(raw.replace(b" ", b"_"), header=True)
+    return decode_base64(raw)
+
+
+_NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
+
+
+def decode_base64(raw: bytes) -> bytes:
+    """Decode base64 as mail programs do: foreign characters and wrong padding are no reason to lose a file."""
+    try:
+        return binascii.a2b_base64(raw)
+    except binascii.Error:
+        letters = _NOT_BASE64.sub(b"", raw.split(b"=", 1)[0])
+        usable = letters[:-1] if len(letters) % 4 == 1 else letters
+        return binascii.a2b_base64(usable + b"=" * (-len(usable) % 4))
+
+
+def clean_text(text: str) -> str:
+    """One safe line for showing: control characters become a space, bidi and zero-width characters go."""
+    if text.isascii() and text.isprintable():
+        return text.strip()
+    text = _INVISIBLE.sub("", _CONTROLS.sub(" ", text))
+    return text.encode("utf-8", "replace").decode("utf-8").strip()
+
+
+_ID = re.compile(r"<([^<>\s]{1,900})>")
+
+
+def read_ids(headers: Headers, name: str, most: int = 200) -> tuple[str, ...]:
+    """The message ids of a field with their angle brackets, in order, each once (RFC 5322 §3.6.4)."""
+    text = " ".join(headers.read_raw_text(name))
+    found = [f"<{clean_text(match)}>" for match in _ID.findall(text)]
+    if not found and text.strip() and not re.search(r"[<>\s]", text.strip()):
+        found = [f"<{clean_text(text)[:900]}>"]
+    return tuple(dict.fromkeys(found[-most:]))

@@ -1,0 +1,160 @@
+"""HTML to text and to clean HTML, with caps: both libraries misbehave on deeply nested pages."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+
+import nh3
+from inscriptis import get_text
+from inscriptis.css_profiles import CSS_PROFILES
+from inscriptis.model.config import ParserConfig
+
+MAX_HTML = 512_000
+"""Characters of HTML given to a library; nh3 and inscriptis are quadratic in nested elements."""
+MAX_OPEN = 1_000
+"""Elements open at one time."""
+MAX_REOPENED = 200_000
+"""HTML parsers reopen the open formatting elements in every later block (HTML, §13.2.4.3); so many in all."""
+MAX_STRIPPED = 2_000_000
+
+_TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]{0,20})")
+_ANY_TAG = re.compile(r"<!--|<[!?/]?[a-zA-Z][^<>]*>")
+_SPACES = re.compile(r"[ \t\r\f\v\u00a0]+")
+_BLANKS = re.compile(r"\n{3,}")
+
+
+def _split(names: str) -> frozenset[str]:
+    return frozenset(names.split())
+
+
+# Elements without an end tag, or whose end tag is left out so often that counting them says nothing.
+# A new `a` or `nobr` closes the one before.
+_UNCOUNTED = _split(
+    "a area base br col embed hr img input link meta param source track wbr p li td tr th tbody thead tfoot dt dd"
+    " nobr option html body head"
+)
+_FORMATTING = _split("b big code em font i s small strike strong tt u")
+_SILENT = frozenset({"script", "style", "head", "title", "template", "noscript"})
+_BREAKS = _split(
+    "address blockquote br dd div dl dt fieldset footer form h1 h2 h3 h4 h5 h6 header hr li main ol p pre section table tr ul"
+)
+_TAGS = _split(
+    "a abbr b big blockquote br caption cite code col colgroup dd del div dl dt em font h1 h2 h3 h4 h5 h6 hr i img"
+    " ins kbd li ol p pre q s samp small span strike strong sub sup table tbody td tfoot th thead tr tt u ul"
+    " var"
+)
+_ATTRIBUTES = {
+    "*": {"dir", "lang", "title", "align", "valign"},
+    "a": {"href"},
+    "font": {"color", "face", "size"},
+    "img": {"src", "alt", "width", "height"},
+    "ol": {"start", "type"},
+    "table": {"border", "cellpadding", "cellspacing", "width"},
+    "td": {"colspan", "rowspan", "width"},
+    "th": {"colspan", "rowspan", "width", "scope"},
+}
+_INSCRIPTIS = ParserConfig(css=CSS_PROFILES["strict"])
+
+
+def is_within_caps(html: str) -> bool:
+    """Whether a library may have this page: size, elements open at once, formatting elements to reopen."""
+    if len(html) > MAX_HTML:
+        return False
+    opened = formatting = reopened = 0
+    for match in _TAG.finditer(html):
+        name = match.group(2).lower()
+        reopened += formatting
+        if reopened > MAX_REOPENED:
+            return False
+        if name in _UNCOUNTED:
+            continue
+        step = -1 if match.group(1) else 1
+        opened = max(opened + step, 0)
+        if name in _FORMATTING:
+            formatting = max(formatting + step, 0)
+        if opened > MAX_OPEN:
+            return False
+    return True
+
+
+def make_text(html: str) -> tuple[str, str | None]:
+    """The text of a page and, when the layout had to be given up, the note ``html_stripped``."""
+    if is_within_caps(html):
+        try:
+            text = get_text(html, _INSCRIPTIS)
+        except Exception:
+            text = ""  # lxml and inscriptis refuse some pages, each its own way; the tags can still be taken off
+        if text.strip():
+            return _tidy(text), None
+    stripped = strip_tags(html)
+    return stripped, "html_stripped" if stripped else None
+
+
+class _EndFinder:
+    """Finds end tags and comment ends; an ending that is absent is looked for once, which keeps it linear."""
+
+    def __init__(self, html: str) -> None:
+        self.html = html
+        self.absent: set[str] = set()
+
+    def find_after(self, ending: str, position: int) -> int:
+        """The offset behind the ending. Without one the rest is text: a lost end hides nothing."""
+        if ending not in self.absent:
+            match = re.compile(re.escape(ending) + ("" if ending == "-->" else "[^<>]*>?"), re.I).search(self.html, position)
+            if match is not None:
+                return match.end()
+            self.absent.add(ending)
+        return position
+
+
+def strip_tags(html: str) -> str:
+    """The text between the tags, without scripts and styles; linear in the length (at most MAX_STRIPPED)."""
+    html = html[:MAX_STRIPPED]
+    out: list[str] = []
+    position = 0
+    finder = _EndFinder(html)
+    while (match := _ANY_TAG.search(html, position)) is not None:
+        out.append(html[position : match.start()])
+        position = match.end()
+        if match.group() == "<!--":
+            position = finder.find_after("-->", position)
+            continue
+        name = match.group().strip("</!?>").split(None, 1)[0].rstrip("/").lower()
+        if name in _SILENT and not match.group().startswith("</"):
+            position = finder.find_after(f"</{name}", position)
+        elif name in _BREAKS:
+            out.append("\n")
+    out.append(html[position:])
+    return _tidy(_SPACES.sub(" ", unescape("".join(out))))
+
+
+def _tidy(text: str) -> str:
+    lines = "\n".join(line.rstrip() for line in text.replace("\u00a0", " ").splitlines())
+    return _BLANKS.sub("\n\n", lines).strip("\n")
+
+
+def _filter_attribute(element: str, attribute: str, value: str) -> str | None:
+    """Keep only images that came with the mail (RFC 2392 ``cid:``): nothing remote is ever loaded."""
+    if element == "img" and attribute == "src":
+        return value if value.lower().startswith("cid:") else None
+    return value
+
+
+def clean_html(html: str) -> str:
+    """HTML that is safe to show in a sandboxed frame (security.md, rule 4); over the caps the plain text, escaped.
+
+    No style, form, svg or remote image is left; links keep http, https, mailto and tel.
+    """
+    if not is_within_caps(html):
+        return "<pre>" + nh3.clean_text(strip_tags(html)) + "</pre>"
+    return nh3.clean(
+        html,
+        tags=set(_TAGS),
+        attributes=_ATTRIBUTES,
+        attribute_filter=_filter_attribute,
+        url_schemes={"http", "https", "mailto", "tel", "cid"},
+        clean_content_tags={"script", "style", "svg", "math", "form", "template", "title"},
+        strip_comments=True,
+        link_rel="noopener noreferrer nofollow",
+    )

@@ -1,0 +1,117 @@
+"""The body a person reads: text parts preferred, flowed text unwrapped, else the text of the HTML."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import groupby
+
+from msgspec import Struct
+
+from ingest.parsers.charsets import decode_text, find_meta_charset, name_note
+from ingest.parsers.html_text import make_text
+from ingest.parsers.mail_parts import Leaf
+
+MAX_BODY = 2_000_000
+"""Characters; the original is kept elsewhere."""
+MAX_CONTENT = 4_000_000
+"""Bytes of one part that are decoded for it."""
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
+_HTML = re.compile(rb"\s*<(?:!doctype\s+html|html)\b", re.I)
+
+
+class Body(Struct, frozen=True):
+    """``text`` is the body, ``html_text`` the text of all HTML parts (None unless it was made)."""
+
+    text: str
+    html_text: str | None
+    has_html: bool
+
+
+def build_body(leaves: Sequence[Leaf], notes: list[str], *, html_text: bool) -> Body:
+    """Join the body leaves in order; of alternatives the text unless it is blank (RFC 2046 §5.1.4).
+
+    HTML becomes text only where there is no text beside it, or when ``html_text`` asks for it.
+    """
+    pages = [leaf for leaf in leaves if _is_html(leaf)]
+    made: dict[int, str] = {}
+    texts: list[str] = []
+    for alternative, group in groupby(leaves, key=lambda leaf: leaf.alternative):
+        members = list(group)
+        plain = [_read_plain(leaf, notes) for leaf in members if not _is_html(leaf)]
+        if alternative is not None and any(text.strip() for text in plain):
+            texts += plain
+        elif alternative is not None:
+            texts += [_read_html(leaf, notes, made) for leaf in members if _is_html(leaf)]
+        else:
+            rest = iter(plain)
+            texts += [_read_html(leaf, notes, made) if _is_html(leaf) else next(rest) for leaf in members]
+    whole = None
+    if pages and (html_text or len(made) == len(pages)):
+        whole = "\n\n".join(text for leaf in pages if (text := _read_html(leaf, notes, made)))
+    body = "\n\n".join(text for text in (part.strip("\n") for part in texts) if text.strip())
+    if len(body) > MAX_BODY:
+        notes.append("body_cut")
+        body = body[:MAX_BODY]
+    return Body(body, whole, bool(pages))
+
+
+def _is_html(leaf: Leaf) -> bool:
+    return leaf.type == "text/html" or (leaf.type.startswith("multipart/") and _HTML.match(leaf.content) is not None)
+
+
+def _decode(leaf: Leaf, notes: list[str]) -> str:
+    declared = leaf.charset
+    if declared is None and leaf.type == "text/html":
+        declared = find_meta_charset(leaf.content)
+    content = leaf.content
+    if len(content) > MAX_CONTENT:
+        notes.append("body_cut")
+        content = content[: content.rfind(b"\n", 0, MAX_CONTENT) + 1] or content[:MAX_CONTENT]
+    text, used = decode_text(content, declared)
+    if used is not None:
+        notes.append(name_note(used))
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return text if text.isascii() and text.isprintable() else _CONTROLS.sub("", text)
+
+
+def _read_html(leaf: Leaf, notes: list[str], made: dict[int, str]) -> str:
+    """The text of one page, made once."""
+    if id(leaf) not in made:
+        made[id(leaf)], note = make_text(_decode(leaf, notes))
+        if note is not None:
+            notes.append(note)
+    return made[id(leaf)]
+
+
+def _read_plain(leaf: Leaf, notes: list[str]) -> str:
+    text = _decode(leaf, notes)
+    if leaf.params.get("format", "").lower() == "flowed":
+        return unwrap_flowed(text, del_space=leaf.params.get("delsp", "").lower() == "yes")
+    return text
+
+
+def unwrap_flowed(text: str, *, del_space: bool) -> str:
+    """Join the soft-broken lines of format=flowed text (RFC 3676 §4), quote levels kept apart."""
+    out: list[list[str]] = []
+    level_before, open_line = 0, False
+    for line in text.split("\n"):
+        content = line.lstrip(">")
+        level = len(line) - len(content)
+        content = content.removeprefix(" ")  # space-stuffing
+        is_signature = content == "-- "
+        if open_line and level == level_before and not is_signature:
+            out[-1].append(content)
+        else:
+            out.append([">" * level + (" " if level else ""), content])
+        open_line = content.endswith(" ") and not is_signature
+        level_before = level
+    return "\n".join(_join_flowed(pieces, del_space) for pieces in out)
+
+
+def _join_flowed(pieces: list[str], del_space: bool) -> str:
+    *soft, last = pieces[1:]
+    if del_space:
+        soft = [piece[:-1] for piece in soft]
+    return pieces[0] + "".join(soft) + last

@@ -1,0 +1,140 @@
+"""The shapes a parser gives back: plain frozen values that cross the process boundary as MessagePack.
+
+A parser takes bytes and options and returns one of these; it never raises on bad input (it returns a
+:class:`Refusal` or says what it had to do in ``notes``) and it never touches database, network or settings.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from msgspec import Struct
+
+
+class Refusal(Struct, frozen=True, tag="refusal"):
+    """The input cannot be taken: ``code`` for programs (snake_case noun), ``text`` a sentence for people."""
+
+    code: str
+    text: str
+
+
+class ParsedAttachment(Struct, frozen=True):
+    """One file of a message. ``size`` in bytes; ``type`` is the declared media type, ``sniffed`` what the bytes say."""
+
+    name: str
+    type: str
+    sniffed: str | None
+    size: int
+    sha256: str
+    inline: bool
+    content_id: str | None
+    content: bytes
+
+
+class ParsedMail(Struct, frozen=True, tag="mail"):
+    """One message, decoded. Addresses are lower-cased plain ``local@domain``; missing values are None or empty.
+
+    ``from_addr`` is set only when From holds exactly one plain mailbox (security.md, rule 3); otherwise
+    ``from_problem`` says why not. ``body`` is all a person reads, quotes included. ``automatic`` holds reason
+    codes, see :mod:`ingest.parsers.automatic`. ``fingerprint`` is a SHA-256 over From, Date, Subject, body and
+    attachments, without any trace header, and is the same for two deliveries of one mail.
+    """
+
+    from_addr: str | None
+    from_name: str | None
+    from_problem: str | None
+    reply_to: tuple[str, ...]
+    to: tuple[str, ...]
+    cc: tuple[str, ...]
+    delivered_to: tuple[str, ...]
+    return_path: str | None
+    subject: str
+    date: datetime | None
+    message_id: str | None
+    in_reply_to: str | None
+    references: tuple[str, ...]
+    body: str
+    html_text: str | None
+    has_html: bool
+    attachments: tuple[ParsedAttachment, ...]
+    automatic: tuple[str, ...]
+    is_auto: bool
+    is_bounce: bool
+    is_dsn: bool
+    is_list: bool
+    is_feedback_report: bool
+    is_mdn: bool
+    must_not_autoreply: bool
+    x_loop: tuple[str, ...]
+    authentication_results: tuple[str, ...]
+    fingerprint: str
+    notes: tuple[str, ...]
+
+
+class FormField(Struct, frozen=True):
+    """One answer of a form. ``text`` is what a person reads; ``parts`` the subfields (``first``, ``city`` …), if any."""
+
+    key: str
+    text: str
+    field_type: str | None
+    parts: dict[str, str]
+
+
+class ParsedForm(Struct, frozen=True, tag="form"):
+    """One Formstack submission, handshake key removed, fields in the order they came."""
+
+    form_id: str
+    submission_id: str
+    fields: tuple[FormField, ...]
+    notes: tuple[str, ...]
+
+
+class WorkbookRow(Struct, frozen=True):
+    """One data row. ``number`` counts as in the spreadsheet (1-based), ``cells`` are its texts as shown.
+
+    ``fields`` holds the recognised columns by their canonical name (see :mod:`ingest.parsers.workbook`);
+    ``extra`` the unrecognised ones by header. ``identity`` is the message id, or a hash of the cells with the
+    occurrence number.
+    """
+
+    sheet: str
+    number: int
+    identity: str
+    cells: tuple[str, ...]
+    fields: dict[str, str]
+    extra: dict[str, str]
+
+
+class ParsedSheet(Struct, frozen=True):
+    """A visible sheet: where its header was found (1-based) and the header texts as they stand."""
+
+    name: str
+    header_row: int
+    headers: tuple[str, ...]
+    columns: dict[str, int]
+
+
+class ParsedWorkbook(Struct, frozen=True, tag="workbook"):
+    """A secure-message workbook, values only. ``hidden_sheets`` were left alone; ``sheets_without_header`` had none."""
+
+    sheets: tuple[ParsedSheet, ...]
+    rows: tuple[WorkbookRow, ...]
+    hidden_sheets: tuple[str, ...]
+    sheets_without_header: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+class ParseOptions(Struct, frozen=True):
+    """What a parser may need to know; everything has a safe default.
+
+    ``html_text``: also make the text of the HTML part when there is a text part (slow, ``explain`` wants it).
+    ``column_aliases``: canonical column → further header names. ``passwords`` open encrypted workbooks.
+    """
+
+    html_text: bool = False
+    column_aliases: dict[str, tuple[str, ...]] = {}
+    passwords: tuple[str, ...] = ()
+    content_type: str | None = None
+
+
+Parsed = ParsedMail | ParsedForm | ParsedWorkbook | Refusal

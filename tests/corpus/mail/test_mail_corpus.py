@@ -1,0 +1,66 @@
+"""Runs the mail corpus: each ``NAME.eml`` has its expected values in ``NAME.json``, only the keys that matter.
+
+Beside the fields of ParsedMail there are ``body_has``, ``body_lacks`` and ``notes_has`` (each a list) and
+``refusal`` (its code). Expected values were written by reading the message.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from ingest.parsers.email_message import parse_mail
+from ingest.parsers.types import ParsedMail, ParseOptions, Refusal
+
+_FOLDER = Path(__file__).parent
+_MESSAGES = sorted(_FOLDER.glob("*.eml"))
+
+
+def _show(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _check_attachments(mail: ParsedMail, expected: list[dict[str, Any]]) -> None:
+    assert len(mail.attachments) == len(expected), [attachment.name for attachment in mail.attachments]
+    for attachment, values in zip(mail.attachments, expected, strict=True):
+        assert {key: getattr(attachment, key) for key in values} == values
+
+
+def _check_mail(mail: ParsedMail, expected: dict[str, Any]) -> None:
+    _check_attachments(mail, expected.pop("attachments", [{}] * len(mail.attachments)))
+    for piece in expected.pop("body_has", []):
+        assert piece in mail.body
+    for piece in expected.pop("body_lacks", []):
+        assert piece not in mail.body
+    assert set(expected.pop("notes_has", [])) <= set(mail.notes)
+    assert {key: _show(getattr(mail, key)) for key in expected} == expected
+
+
+@pytest.mark.parametrize("path", _MESSAGES, ids=lambda path: path.stem)
+def test_a_message_of_the_corpus_parses_to_what_a_person_reads_in_it(path: Path) -> None:
+    expected = json.loads(path.with_suffix(".json").read_text("utf-8"))
+    found = parse_mail(path.read_bytes(), ParseOptions())
+    if "refusal" in expected:
+        assert isinstance(found, Refusal)
+        assert found.code == expected["refusal"]
+        return
+    assert isinstance(found, ParsedMail)
+    _check_mail(found, expected)
+
+
+@pytest.mark.parametrize("path", _MESSAGES, ids=lambda path: path.stem)
+def test_a_parsed_message_crosses_the_process_boundary_unchanged(path: Path) -> None:
+    found = parse_mail(path.read_bytes(), ParseOptions(html_text=True))
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(found), type=ParsedMail | Refusal) == found
+
+
+def test_every_message_has_its_expected_values_and_there_are_at_least_sixty() -> None:
+    assert {path.stem for path in _MESSAGES} == {path.stem for path in _FOLDER.glob("*.json")}
+    assert len(_MESSAGES) >= 60
