@@ -1,0 +1,1 @@
+"""Who is who: companies, contacts, staff, teams."""

@@ -1,0 +1,313 @@
+"""The verbs of the directory: who works here, which practices are served, who writes for them.
+
+Adding under a key that exists updates that record: staff and contacts by email address, companies by folded name. What
+is not given stays as it is; what is given replaces what was there. Everything takes a session of a unit of work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from accounts import values
+from accounts.models import Absence, Company, Contact, Staff
+from accounts.names import fold_name
+from accounts.register import Register
+from accounts.values import RefusedValueError
+from core import clock
+from core.db import Base, Database
+from core.errors import NotFoundError
+
+__all__ = [
+    "Outcome", "Saved", "add_company", "add_contact", "add_staff", "end_out_of_office", "find_person", "fold_name",
+    "run_twice", "save_company", "save_contact", "save_staff", "set_out_of_office",
+]  # fmt: skip
+
+T = TypeVar("T")
+R = TypeVar("R", bound=Base)
+V = TypeVar("V")
+
+
+class Outcome(StrEnum):
+    """What adding did."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True, slots=True)
+class Saved(Generic[R]):
+    """A record as it now is, and what was done to it."""
+
+    record: R
+    outcome: Outcome
+
+
+def run_twice(database: Database, unit: Callable[[Session], T]) -> T:
+    """Run a unit; once more when another process added the same key in that moment (a UNIQUE key decides)."""
+    try:
+        return database.run(unit)
+    except IntegrityError:
+        return database.run(unit)
+
+
+def add_staff(session: Session, *, email: str, **given: Any) -> Saved[Staff]:
+    """Add or update a member of staff; see :func:`save_staff` for what can be given. Raises :class:`RefusedError`."""
+    register = Register(session)
+    saved = save_staff(register, email=email, **given)
+    register.flush()
+    return saved
+
+
+def add_company(session: Session, *, name: str, **given: Any) -> Saved[Company]:
+    """Add or update a company; see :func:`save_company` for what can be given. Raises :class:`RefusedError`."""
+    register = Register(session)
+    saved = save_company(register, name=name, **given)
+    register.flush()
+    return saved
+
+
+def add_contact(session: Session, *, email: str, **given: Any) -> Saved[Contact]:
+    """Add or update a contact; see :func:`save_contact` for what can be given. Raises :class:`RefusedError`."""
+    register = Register(session)
+    saved = save_contact(register, email=email, **given)
+    register.flush()
+    return saved
+
+
+def save_staff(
+    register: Register,
+    *,
+    email: str,
+    name: str | None = None,
+    role: str | None = None,
+    active: bool | str | None = None,
+    capacity: int | str | None = None,
+    skills: str | Iterable[str] | None = None,
+    zone: str | None = None,
+    weekdays: str | None = None,
+    hours: str | None = None,
+    stand_in: str | None = None,
+) -> Saved[Staff]:
+    """One member of staff in a unit of many; the caller flushes the register. A new one needs a name.
+
+    ``hours`` as in ``08:00-17:00`` and ``weekdays`` as in ``Mon-Fri``, in ``zone``; ``stand_in`` is an email address.
+    """
+    address = values.read_email("email", email)
+    changes: dict[str, Any] = {
+        "name": _read("name", name, values.read_text),
+        "role": _read("role", role, values.read_role),
+        "active": _read("active", active, values.read_flag),
+        "capacity": _read("capacity", capacity, values.read_capacity),
+        "skills": _read("skills", skills, values.read_skills),
+        "zone": _read("zone", zone, values.read_zone),
+        "weekdays": _read("weekdays", weekdays, values.read_weekdays),
+    }
+    changes["starts"], changes["ends"] = _read("hours", hours, values.read_hours) or (None, None)
+    changes["stand_in_id"] = _read_stand_in(register, address, stand_in)
+    person = register.staff.get(address)
+    if person is None:
+        _need_name(changes)
+        saved = _create(register, Staff(email=address, created_at=clock.now()), changes)
+        register.staff.put(address, saved.record)
+        return saved
+    return _update(person, changes)
+
+
+def _read_stand_in(register: Register, address: str, stand_in: str | None) -> int | None:
+    other = _read("stand_in", stand_in, values.read_email)
+    if other is None:
+        return None
+    if other == address:
+        raise RefusedValueError("stand_in", "own_stand_in", "nobody can stand in for themselves", mend="name somebody else")
+    return register.id_of(register.find_staff("stand_in", other))
+
+
+def save_company(
+    register: Register,
+    *,
+    name: str,
+    domains: str | Iterable[str] | None = None,
+    manager: str | None = None,
+    consultant: str | None = None,
+    telemedicine: bool | str | None = None,
+    account_number: str | None = None,
+    active: bool | str | None = None,
+) -> Saved[Company]:
+    """One company in a unit of many; the caller flushes the register. ``manager`` and ``consultant`` are staff addresses.
+
+    ``domains``, when given, are all its email domains: they replace the stored ones.
+    """
+    title = values.read_text("name", name)
+    folded = fold_name(title)
+    if not folded:
+        raise RefusedValueError("name", "missing_name", "a company needs a name", mend="give a name with letters or digits")
+    company = register.companies.get(folded)
+    changes: dict[str, Any] = {
+        "name": title,
+        "telemedicine": _read("telemedicine", telemedicine, values.read_flag),
+        "account_number": _read("account_number", account_number, values.read_text),
+        "active": _read("active", active, values.read_flag),
+        "manager_id": _read_person(register, "manager", manager),
+        "consultant_id": _read_person(register, "consultant", consultant),
+    }
+    wanted = _read("domains", domains, values.read_domains)
+    _refuse_taken(register, company, changes["account_number"], wanted or frozenset())
+    if company is None:
+        saved = _create(register, Company(folded=folded, created_at=clock.now()), changes)
+        register.companies.put(folded, saved.record)
+    else:
+        register.accounts.put(company.account_number or "", None if changes["account_number"] else company)
+        saved = _update(company, changes)
+    if saved.record.account_number:
+        register.accounts.put(saved.record.account_number, saved.record)
+    return _with_domains(register, saved, wanted)
+
+
+def _with_domains(register: Register, saved: Saved[Company], wanted: frozenset[str] | None) -> Saved[Company]:
+    if wanted is None or wanted == register.domains_of(saved.record):
+        return saved
+    register.set_domains(saved.record, wanted)
+    return saved if saved.outcome is Outcome.CREATED else Saved(saved.record, Outcome.UPDATED)
+
+
+def _read_person(register: Register, field: str, email: str | None) -> int | None:
+    address = _read(field, email, values.read_email)
+    return None if address is None else register.id_of(register.find_staff(field, address))
+
+
+def _refuse_taken(register: Register, company: Company | None, number: str | None, domains: frozenset[str]) -> None:
+    """An account number and a domain say which company somebody belongs to, so they belong to one company."""
+    holder = register.accounts.get(number) if number else None
+    if holder is not None and holder is not company:
+        raise RefusedValueError(
+            "account_number", "account_number_taken", f"account number {number} belongs to {holder.name}",
+            mend="correct the number, or take it from the other company first",
+        )  # fmt: skip
+    register.domain_owners.fetch(sorted(domains))
+    for domain in sorted(domains):
+        owner = register.domain_owners.get(domain)
+        if owner is not None and owner is not company:
+            raise RefusedValueError(
+                "domains", "domain_taken", f"{domain} belongs to {owner.name}",
+                mend="leave it out, or take it from the other company first",
+            )  # fmt: skip
+
+
+def save_contact(
+    register: Register,
+    *,
+    email: str,
+    name: str | None = None,
+    phone: str | None = None,
+    preferred_contact: str | None = None,
+    company: str | None = None,
+    is_admin: bool | str | None = None,
+    active: bool | str | None = None,
+) -> Saved[Contact]:
+    """One contact in a unit of many; the caller flushes the register. ``company`` is a name, compared folded."""
+    address = values.read_email("email", email)
+    changes: dict[str, Any] = {
+        "name": _read("name", name, values.read_text),
+        "phone": _read("phone", phone, values.read_text),
+        "preferred_contact": _read("preferred_contact", preferred_contact, values.read_preferred_contact),
+        "company_id": _read_company(register, company),
+        "is_admin": _read("is_admin", is_admin, values.read_flag),
+        "active": _read("active", active, values.read_flag),
+    }
+    contact = register.contacts.get(address)
+    if contact is None:
+        saved = _create(register, Contact(email=address, created_at=clock.now()), changes)
+        register.contacts.put(address, saved.record)
+        return saved
+    return _update(contact, changes)
+
+
+def _read_company(register: Register, name: str | None) -> int | None:
+    title = _read("company", name, values.read_text)
+    if not title:
+        return None
+    company = register.companies.get(fold_name(title))
+    if company is None:
+        raise RefusedValueError(
+            "company", "unknown_company", f"there is no company {title!r}", mend="correct the name, or add the company first"
+        )
+    return register.id_of(company)
+
+
+def set_out_of_office(
+    session: Session, *, email: str, starts: datetime, ends: datetime, stand_in: str | None = None
+) -> Saved[Absence]:
+    """Somebody is out of office from ``starts`` to ``ends`` (aware); a span that overlaps replaces the earlier ones."""
+    if ends <= starts:
+        raise RefusedValueError("ends", "odd_span", "the absence ends before it begins", mend="give a later end")
+    person = find_person(session, email)
+    if stand_in:
+        add_staff(session, email=person.email, stand_in=stand_in)
+    overlap = (Absence.staff_id == person.id, Absence.starts_at < ends, Absence.ends_at > starts)
+    earlier = session.scalars(select(Absence).where(*overlap).order_by(Absence.id)).all()
+    if len(earlier) == 1 and (earlier[0].starts_at, earlier[0].ends_at) == (starts, ends):
+        return Saved(earlier[0], Outcome.UNCHANGED)
+    for absence in earlier:
+        session.delete(absence)
+    span = Absence(staff_id=person.id, starts_at=starts, ends_at=ends)
+    session.add(span)
+    session.flush()
+    return Saved(span, Outcome.UPDATED if earlier else Outcome.CREATED)
+
+
+def end_out_of_office(session: Session, *, email: str, now: datetime) -> int:
+    """Somebody is back: the running absence ends at ``now``, coming ones are dropped. Returns how many there were."""
+    person = find_person(session, email)
+    open_ = session.scalars(select(Absence).where(Absence.staff_id == person.id, Absence.ends_at > now)).all()
+    for absence in open_:
+        if absence.starts_at < now:
+            absence.ends_at = now
+        else:
+            session.delete(absence)
+    session.flush()
+    return len(open_)
+
+
+def find_person(session: Session, email: str) -> Staff:
+    """The member of staff with this address. Raises :class:`NotFoundError`, or :class:`RefusedError` for no address."""
+    address = values.read_email("email", email)
+    person = session.scalar(select(Staff).where(Staff.email == address))
+    if person is None:
+        raise NotFoundError(f"nobody on the staff has the address {address}", mend="see `casemill staff list`")
+    return person
+
+
+def _read(field: str, value: Any, read: Callable[[str, Any], V]) -> V | None:
+    """``value`` read; None, and an empty text, mean that nothing was given."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    return read(field, value)
+
+
+def _need_name(changes: dict[str, Any]) -> None:
+    if not changes["name"]:
+        raise RefusedValueError("name", "missing_name", "a new member of staff needs a name", mend="give the name")
+
+
+def _create(register: Register, record: R, changes: dict[str, Any]) -> Saved[R]:
+    for key, value in changes.items():
+        if value is not None:
+            setattr(record, key, value)
+    register.session.add(record)
+    return Saved(record, Outcome.CREATED)
+
+
+def _update(record: R, changes: dict[str, Any]) -> Saved[R]:
+    different = {key: value for key, value in changes.items() if value is not None and getattr(record, key) != value}
+    for key, value in different.items():
+        setattr(record, key, value)
+    return Saved(record, Outcome.UPDATED if different else Outcome.UNCHANGED)

@@ -1,0 +1,112 @@
+"""Which contact and which company a sender is: loaded for a batch in a few queries, decided in plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from accounts.models import Company, CompanyDomain, Contact
+from accounts.names import fold_name
+from accounts.public_domains import PUBLIC_DOMAINS
+from core.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What an item says of its sender. ``trusted`` is a source that names the company on good authority."""
+
+    email: str | None
+    name: str
+    phone: str
+    company: str
+    account_number: str
+    trusted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CompanyView:
+    """A company as decisions see it."""
+
+    id: int
+    name: str
+    active: bool
+    consultant_id: int | None
+    manager_id: int | None
+    telemedicine: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ContactView:
+    """A contact as decisions see it."""
+
+    id: int
+    email: str | None
+    name: str
+    company_id: int | None
+
+
+@dataclass(slots=True)
+class Directory:
+    """The contacts and companies a batch may need."""
+
+    contacts: dict[str, ContactView] = field(default_factory=dict)
+    companies: dict[int, CompanyView] = field(default_factory=dict)
+    domains: dict[str, int] = field(default_factory=dict)
+    names: dict[str, int] = field(default_factory=dict)
+    accounts: dict[str, int] = field(default_factory=dict)
+
+    def company_of(self, claim: Claim, public: frozenset[str] = PUBLIC_DOMAINS) -> tuple[CompanyView | None, Reason]:
+        """The company on record, else by account number, name or email domain, else none; and why."""
+        contact = self.contacts.get(claim.email or "")
+        if contact is not None and contact.company_id in self.companies:
+            company = self.companies[contact.company_id]
+            return company, Reason("company_on_record", f"The contact belongs to {company.name}")
+        for company_id, code, what in (
+            (self.accounts.get(claim.account_number), "company_by_account", "The account number is that of"),
+            (self.names.get(fold_name(claim.company)), "company_by_name", "The item names"),
+            (self.company_by_domain(claim.email, public), "company_by_domain", "The sender's email domain belongs to"),
+        ):
+            if company_id is not None:
+                company = self.companies[company_id]
+                return company, Reason(code, f"{what} {company.name}")
+        return None, Reason("company_unknown", "No company on record, by name or by email domain")
+
+    def company_by_domain(self, email: str | None, public: frozenset[str] = PUBLIC_DOMAINS) -> int | None:
+        domain = domain_of(email)
+        return None if domain in public else self.domains.get(domain)
+
+
+def domain_of(email: str | None) -> str:
+    """The domain of an address, empty without one."""
+    return (email or "").rpartition("@")[2]
+
+
+def load(session: Session, claims: Iterable[Claim]) -> Directory:
+    """The directory entries that ``claims`` could refer to."""
+    claims = list(claims)
+    directory = Directory()
+    load_contacts(session, directory, {claim.email for claim in claims if claim.email})
+    domains = {domain_of(claim.email) for claim in claims if claim.email}
+    found = session.execute(select(CompanyDomain.domain, CompanyDomain.company_id).where(CompanyDomain.domain.in_(domains)))
+    directory.domains = {domain: company_id for domain, company_id in found}  # noqa: C416 - rows are no pairs to mypy
+    ids = {*directory.domains.values(), *(c.company_id for c in directory.contacts.values() if c.company_id)}
+    names = {fold_name(claim.company) for claim in claims if claim.company} - {""}
+    accounts = {claim.account_number for claim in claims if claim.account_number}
+    wanted = or_(Company.id.in_(ids), Company.folded.in_(names), Company.account_number.in_(accounts))
+    for row in session.execute(select(Company).where(wanted)).scalars():
+        view = CompanyView(row.id, row.name, row.active, row.consultant_id, row.manager_id, row.telemedicine)
+        directory.companies[row.id] = view
+        directory.names[row.folded] = row.id
+        if row.account_number:
+            directory.accounts[row.account_number] = row.id
+    return directory
+
+
+def load_contacts(session: Session, directory: Directory, emails: set[str]) -> None:
+    """Add the contacts with these addresses to ``directory``."""
+    statement = select(Contact.id, Contact.email, Contact.name, Contact.company_id).where(Contact.email.in_(emails))
+    for contact_id, email, name, company_id in session.execute(statement):
+        directory.contacts[email or ""] = ContactView(contact_id, email, name, company_id)

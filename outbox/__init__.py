@@ -1,0 +1,1 @@
+"""Facts: what happened, written in the transaction in which it happened."""

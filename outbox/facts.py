@@ -1,0 +1,71 @@
+"""Facts: what happened, as frozen values. A fact carries what its readers need and no text of a message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import insert
+from sqlalchemy.orm import Session
+
+from outbox.models import OutboxFact
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Base of all facts."""
+
+    kind: ClassVar[str]
+
+
+@dataclass(frozen=True, slots=True)
+class TicketCreated(Fact):
+    """A ticket exists. ``answer`` says whether its requester may be told; otherwise code and text say why not."""
+
+    kind: ClassVar[str] = "ticket.created"
+    ticket_id: int
+    answer: bool
+    refusal_code: str = ""
+    refusal_text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TicketAssigned(Fact):
+    """A ticket has an owner, with the reason in a sentence."""
+
+    kind: ClassVar[str] = "ticket.assigned"
+    ticket_id: int
+    staff_id: int
+    activity_id: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeSettled(Fact):
+    """A delivery has its final ``outcome``: sent, skipped, failed or ambiguous, and why."""
+
+    kind: ClassVar[str] = "notice.settled"
+    ticket_id: int
+    delivery_id: int
+    mailing: str
+    outcome: str
+    code: str
+    text: str
+    recipient: str
+
+
+KINDS: dict[str, type[Fact]] = {fact.kind: fact for fact in (TicketCreated, TicketAssigned, NoticeSettled)}
+
+
+def append(session: Session, facts: Iterable[Fact], now: datetime) -> None:
+    """Write facts in the transaction of the change they tell of."""
+    rows = [{"kind": fact.kind, "payload": asdict(fact), "created_at": now, "due_at": now} for fact in facts]
+    if rows:
+        session.execute(insert(OutboxFact), rows)
+
+
+def read(kind: str, payload: dict[str, Any]) -> Fact:
+    """The fact a row holds; raises KeyError for a kind that this version does not know."""
+    return KINDS[kind](**payload)

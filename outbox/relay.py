@@ -1,0 +1,101 @@
+"""The relay: hands facts to their readers, each in the transaction that marks the fact done.
+
+Readers only write rows. A fact whose reader fails is pushed on, with its error's kind, and the others go on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from core import clock
+from core.db import Database, is_unavailable
+from outbox import facts
+from outbox.facts import Fact
+from outbox.models import OutboxFact
+
+log = logging.getLogger("casemill.outbox")
+
+#: A reader takes all facts of its kind at once: a batch of a hundred costs a few statements, not hundreds.
+Reader = Callable[[Session, Sequence[Fact], datetime], None]
+Subscriptions = Mapping[str, Sequence[Reader]]
+BATCH = 100
+LONGEST_PAUSE = timedelta(minutes=10)
+
+
+def run(database: Database, subscriptions: Subscriptions) -> int:
+    """Relay one batch of due facts; returns how many were done. Raises only when the database itself is away."""
+    try:
+        return database.run(lambda session: _relay(session, subscriptions, BATCH))
+    except Exception as error:
+        if is_unavailable(error):
+            raise
+        log.warning("a batch of facts failed, trying them one by one", extra={"error": type(error).__name__})
+    return _relay_alone(database, subscriptions)
+
+
+def forget(database: Database, older_than: timedelta) -> int:
+    """Delete facts done longer ago than ``older_than``; returns how many."""
+
+    def unit(session: Session) -> int:
+        before = clock.now() - older_than
+        return len(session.execute(delete(OutboxFact).where(OutboxFact.done_at < before).returning(OutboxFact.id)).all())
+
+    return database.run(unit)
+
+
+def _relay(session: Session, subscriptions: Subscriptions, limit: int, only: int | None = None) -> int:
+    now = clock.now()
+    rows = _due(session, now, limit, only)
+    for kind in dict.fromkeys(row.kind for row in rows):
+        batch = [facts.read(kind, row.payload) for row in rows if row.kind == kind]
+        for reader in subscriptions.get(kind, ()):
+            reader(session, batch, now)
+    if rows:
+        session.execute(update(OutboxFact).where(OutboxFact.id.in_([row.id for row in rows])).values(done_at=now))
+    return len(rows)
+
+
+def _due(session: Session, now: datetime, limit: int, only: int | None) -> Sequence[OutboxFact]:
+    statement = select(OutboxFact).where(OutboxFact.done_at.is_(None), OutboxFact.due_at <= now)
+    if only is not None:
+        statement = statement.where(OutboxFact.id == only)
+    ordered = statement.order_by(OutboxFact.due_at, OutboxFact.id).limit(limit)
+    return session.execute(ordered.with_for_update(skip_locked=True)).scalars().all()
+
+
+def _relay_alone(database: Database, subscriptions: Subscriptions) -> int:
+    with database.read() as session:
+        due = [row.id for row in _due_ids(session)]
+    done = 0
+    for fact_id in due:
+        try:
+            done += database.run(lambda session, one=fact_id: _relay(session, subscriptions, 1, only=one))  # type: ignore[misc]
+        except Exception as error:
+            if is_unavailable(error):
+                raise
+            _push_on(database, fact_id, error)
+    return done
+
+
+def _due_ids(session: Session) -> Sequence[OutboxFact]:
+    statement = select(OutboxFact).where(OutboxFact.done_at.is_(None), OutboxFact.due_at <= clock.now())
+    return session.execute(statement.order_by(OutboxFact.due_at, OutboxFact.id).limit(BATCH)).scalars().all()
+
+
+def _push_on(database: Database, fact_id: int, error: Exception) -> None:
+    log.error("a fact failed and is tried again later", extra={"fact": fact_id, "error": type(error).__name__})
+
+    def unit(session: Session) -> None:
+        row = session.get(OutboxFact, fact_id)
+        if row is None or row.done_at is not None:
+            return
+        row.attempts += 1
+        row.error = type(error).__name__
+        row.due_at = clock.now() + min(timedelta(seconds=2**row.attempts), LONGEST_PAUSE)
+
+    database.run(unit)

@@ -1,0 +1,1 @@
+"""The domain: tickets, their stages, owners and deadlines."""

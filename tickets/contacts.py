@@ -1,0 +1,65 @@
+"""Contacts that a batch brings: found by address, or made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import insert
+from sqlalchemy.orm import Session
+
+from accounts import matching
+from accounts.matching import Claim, ContactView, Directory
+from accounts.models import Contact
+from core.upserts import insert_ignore
+
+
+def ensure(session: Session, directory: Directory, claims: Sequence[Claim], now: datetime) -> dict[int, ContactView]:
+    """Make the contacts that are new; those with an address are added to ``directory``.
+
+    Answers with the contacts that have none, by the number of their claim: a name or a telephone number is enough to be
+    somebody, but not to be recognised again.
+    """
+    missing: dict[str, Claim] = {}
+    for claim in claims:
+        if claim.email and claim.email not in directory.contacts:
+            missing.setdefault(claim.email, claim)
+    rows = [_row(directory, missing[email], now) for email in sorted(missing)]
+    insert_ignore(session, Contact, rows)
+    if missing:
+        matching.load_contacts(session, directory, set(missing))
+    return _without_address(session, directory, claims, now)
+
+
+def _without_address(
+    session: Session, directory: Directory, claims: Sequence[Claim], now: datetime
+) -> dict[int, ContactView]:
+    numbers = [number for number, claim in enumerate(claims) if not claim.email and (claim.name or claim.phone)]
+    if not numbers:
+        return {}
+    rows = [_row(directory, claims[number], now) for number in numbers]
+    statement = insert(Contact).returning(Contact.id, sort_by_parameter_order=True)
+    ids = session.execute(statement, rows).scalars().all()
+    return {
+        number: ContactView(contact_id, None, row["name"], row["company_id"])
+        for number, contact_id, row in zip(numbers, ids, rows, strict=True)
+    }
+
+
+def _row(directory: Directory, claim: Claim, now: datetime) -> dict[str, Any]:
+    return {
+        "email": claim.email,
+        "name": claim.name,
+        "phone": claim.phone,
+        "company_id": _on_record(directory, claim),
+        "created_at": now,
+    }
+
+
+def _on_record(directory: Directory, claim: Claim) -> int | None:
+    """The company a new contact is recorded with: never on the word of a form anybody can fill in."""
+    if claim.trusted:
+        company, _ = directory.company_of(claim)
+        return company.id if company else None
+    return directory.company_by_domain(claim.email)

@@ -1,0 +1,252 @@
+"""Writes what intake decided: bulk inserts in a fixed order, inside the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import insert, update
+from sqlalchemy.orm import Session
+
+from accounts.matching import CompanyView, ContactView
+from accounts.models import Staff
+from core import blobs
+from core.reasons import Reason
+from core.settings import Settings
+from core.upserts import insert_ignore
+from outbox import facts
+from outbox.facts import Fact, TicketAssigned, TicketCreated
+from tickets import routing
+from tickets.deadlines import due_after
+from tickets.models import Activity, Attachment, FollowUp, Ticket, TicketContact, TicketThread
+from tickets.routing import Assignment, Staffing
+from tickets.submission import Source, Submission, SubmittedFile
+
+SYSTEM = "casemill"
+NO_ADDRESS = Reason("no_address", "The requester has no email address")
+
+
+@dataclass(slots=True)
+class Draft:
+    """A ticket decided on; ``ticket_id`` is known once it is stored."""
+
+    submission: Submission
+    contact: ContactView | None
+    company: CompanyView | None
+    company_reason: Reason
+    assignment: Assignment
+    telemedicine: Reason | None
+    others: list[ContactView]
+    thread_key: str | None = None
+    ticket_id: int = 0
+    activity_ids: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Appended:
+    """A message for a ticket that exists, or for one drafted earlier in the batch."""
+
+    submission: Submission
+    contact: ContactView | None
+    target: Draft | int
+    activity_id: int = 0
+
+    @property
+    def ticket_id(self) -> int:
+        return self.target if isinstance(self.target, int) else self.target.ticket_id
+
+
+def store(
+    session: Session,
+    drafts: Sequence[Draft],
+    appends: Sequence[Appended],
+    staffing: Staffing,
+    settings: Settings,
+    now: datetime,
+) -> None:
+    """Insert everything the batch decided and its facts."""
+    _insert_tickets(session, drafts, settings, now)
+    _insert_activities(session, drafts, appends, staffing, now)
+    _insert_files(session, drafts, appends, now)
+    _insert_people(session, drafts, appends)
+    insert_ignore(session, FollowUp, [_assist_row(d, staffing, settings, now) for d in drafts if d.telemedicine])
+    _touch(session, drafts, appends, staffing, now)
+    facts.append(session, (fact for draft in drafts for fact in _facts(draft)), now)
+
+
+def _insert_tickets(session: Session, drafts: Sequence[Draft], settings: Settings, now: datetime) -> None:
+    if not drafts:
+        return
+    statement = insert(Ticket).returning(Ticket.id, sort_by_parameter_order=True)
+    ids = session.execute(statement, [_ticket_row(draft, settings, now) for draft in drafts]).scalars()
+    for draft, ticket_id in zip(drafts, ids, strict=True):
+        draft.ticket_id = ticket_id
+
+
+def _ticket_row(draft: Draft, settings: Settings, now: datetime) -> dict[str, Any]:
+    submission = draft.submission
+    missing = [*submission.missing, *(() if draft.company else ("the company is not known",))]
+    return {
+        "name": _name(draft),
+        "pipeline": settings.pipelines.default,
+        "type": settings.pipelines.type,
+        "source": str(submission.source),
+        "owner_id": draft.assignment.staff_id,
+        "company_id": draft.company.id if draft.company else None,
+        "requester_id": draft.contact.id if draft.contact else None,
+        "description": submission.text,
+        "link": submission.link,
+        "category": submission.category,
+        "issue": submission.issue,
+        "issue_detail": submission.issue_detail,
+        "preferred_contact": submission.preferred_contact,
+        "missing": missing,
+        "sender_verified": submission.verified,
+        "on_company_timeline": submission.on_company_timeline,
+        "opened_at": now,
+        "reminder_due_at": due_after(now, settings.calendar.reminder_days, settings.calendar),
+        "escalation_due_at": due_after(now, settings.calendar.escalation_days, settings.calendar),
+        "created_at": now,
+        "updated_at": now,
+    }
+
+
+def _name(draft: Draft) -> str:
+    """The subject, or ``Support – {company}``, which tickets entered by hand always have (domain.md, Tickets)."""
+    submission = draft.submission
+    if submission.subject and submission.source is not Source.PHONE:
+        return submission.subject[:300]
+    who = draft.company.name if draft.company else submission.company or submission.name or submission.email
+    return f"Support – {who or 'unknown customer'}"
+
+
+def _insert_activities(
+    session: Session, drafts: Sequence[Draft], appends: Sequence[Appended], staffing: Staffing, now: datetime
+) -> None:
+    rows: list[dict[str, Any]] = []
+    for draft in drafts:
+        rows.append(_message_row(draft.ticket_id, draft.submission, now, draft.company_reason))
+        rows.append(_assignment_row(draft, staffing, now))
+    rows += [_message_row(one.ticket_id, one.submission, now) for one in appends]
+    if not rows:
+        return
+    statement = insert(Activity).returning(Activity.id, sort_by_parameter_order=True)
+    ids = list(session.execute(statement, rows).scalars())
+    for number, draft in enumerate(drafts):
+        draft.activity_ids = ids[2 * number : 2 * number + 2]
+    for one, activity_id in zip(appends, ids[2 * len(drafts) :], strict=True):
+        one.activity_id = activity_id
+
+
+def _message_row(ticket_id: int, submission: Submission, now: datetime, company: Reason | None = None) -> dict[str, Any]:
+    reasons = [*submission.reasons, *([company] if company else [])]
+    data = {
+        "from": submission.email,
+        "name": submission.name,
+        "received_at": submission.received_at.isoformat(),
+        "reasons": [reason.as_dict() for reason in reasons],
+        "details": [list(pair) for pair in submission.details],
+        "verified": submission.verified,
+    }
+    return {
+        "ticket_id": ticket_id,
+        "at": now,
+        "kind": "message_in",
+        "actor": submission.email or submission.name or str(submission.source),
+        "title": submission.subject[:300] or "(no subject)",
+        "body": submission.text,
+        "data": data,
+        "item_id": submission.item_id,
+    }
+
+
+def _assignment_row(draft: Draft, staffing: Staffing, now: datetime) -> dict[str, Any]:
+    owner = staffing.people.get(draft.assignment.staff_id or 0)
+    return {
+        "ticket_id": draft.ticket_id,
+        "at": now,
+        "kind": "assignment",
+        "actor": SYSTEM,
+        "title": f"Assigned to {owner.name}" if owner else "Unassigned",
+        "body": draft.assignment.reason.text,
+        "data": {"owner_id": draft.assignment.staff_id, "steps": [step.as_dict() for step in draft.assignment.steps]},
+        "item_id": None,
+    }
+
+
+def _insert_files(session: Session, drafts: Sequence[Draft], appends: Sequence[Appended], now: datetime) -> None:
+    placed: list[tuple[int, int, SubmittedFile]] = [
+        *((draft.ticket_id, draft.activity_ids[0], file) for draft in drafts for file in draft.submission.files),
+        *((one.ticket_id, one.activity_id, file) for one in appends for file in one.submission.files),
+    ]
+    if not placed:
+        return
+    blobs.put_all(session, ((file.sha256, file.content) for _, _, file in placed), now)
+    session.execute(
+        insert(Attachment),
+        [
+            {
+                "ticket_id": ticket_id,
+                "activity_id": activity_id,
+                "sha256": file.sha256,
+                "name": file.name,
+                "type": file.type,
+                "sniffed": file.sniffed,
+                "size": file.size,
+                "inline": file.inline,
+            }
+            for ticket_id, activity_id, file in placed
+        ],
+    )
+
+
+def _insert_people(session: Session, drafts: Sequence[Draft], appends: Sequence[Appended]) -> None:
+    rows = [
+        _contact_row(draft.ticket_id, draft.contact.id, "requester", draft.submission.on_contact_timeline)
+        for draft in drafts
+        if draft.contact
+    ]
+    rows += [_contact_row(draft.ticket_id, other.id, "participant", True) for draft in drafts for other in draft.others]
+    rows += [_contact_row(one.ticket_id, one.contact.id, "participant", True) for one in appends if one.contact]
+    insert_ignore(session, TicketContact, sorted(rows, key=lambda row: (row["ticket_id"], row["contact_id"])))
+    threads = [{"key": draft.thread_key, "ticket_id": draft.ticket_id} for draft in drafts if draft.thread_key]
+    insert_ignore(session, TicketThread, sorted(threads, key=lambda row: str(row["key"])))
+
+
+def _contact_row(ticket_id: int, contact_id: int, role: str, on_timeline: bool) -> dict[str, Any]:
+    return {"ticket_id": ticket_id, "contact_id": contact_id, "role": role, "on_timeline": on_timeline}
+
+
+def _assist_row(draft: Draft, staffing: Staffing, settings: Settings, now: datetime) -> dict[str, Any]:
+    assignee_id, team_id = routing.telemedicine_target(settings.routing, staffing)
+    return {
+        "key": f"telemedicine:{draft.ticket_id}",
+        "ticket_id": draft.ticket_id,
+        "kind": "assist",
+        "title": "Assist with telemedicine",
+        "reason": draft.telemedicine.text if draft.telemedicine else "",
+        "assignee_id": assignee_id,
+        "team_id": team_id,
+        "due_at": now,
+        "created_at": now,
+    }
+
+
+def _touch(
+    session: Session, drafts: Sequence[Draft], appends: Sequence[Appended], staffing: Staffing, now: datetime
+) -> None:
+    owners = sorted({draft.assignment.staff_id for draft in drafts if draft.assignment.staff_id is not None})
+    if owners:
+        session.execute(update(Staff), [{"id": owner, "last_assigned_at": now} for owner in owners])
+    for ticket_id in sorted({one.ticket_id for one in appends}):
+        values = {"version": Ticket.version + 1, "updated_at": now}
+        session.execute(update(Ticket).where(Ticket.id == ticket_id).values(values))
+
+
+def _facts(draft: Draft) -> Iterable[Fact]:
+    silence = draft.submission.silence or (None if draft.contact and draft.contact.email else NO_ADDRESS)
+    yield TicketCreated(draft.ticket_id, silence is None, silence.code if silence else "", silence.text if silence else "")
+    if draft.assignment.staff_id is not None:
+        yield TicketAssigned(draft.ticket_id, draft.assignment.staff_id, draft.activity_ids[1], draft.assignment.reason.text)

@@ -1,0 +1,230 @@
+"""Who gets a ticket made by automation, step by step, each with its reason (domain.md, Assignment). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, time
+from zoneinfo import ZoneInfo
+
+from core.reasons import Reason
+from core.sections import Routing, Rule, Telemedicine
+
+UNASSIGNED_VIEW = "PMB Support Unassigned/Open Tickets"
+NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(slots=True)
+class Person:
+    """A member of staff as routing sees them. ``load`` is open tickets, counted no further than ``capacity``."""
+
+    id: int
+    email: str
+    name: str
+    active: bool
+    capacity: int
+    zone: str
+    weekdays: str
+    starts: time
+    ends: time
+    stand_in_id: int | None
+    last_assigned_at: datetime | None
+    absences: tuple[tuple[datetime, datetime], ...] = ()
+    load: int = 0
+
+    def away(self, now: datetime) -> bool:
+        return any(start <= now < end for start, end in self.absences)
+
+    def available(self, now: datetime) -> bool:
+        return self.active and not self.away(now)
+
+    def working(self, now: datetime) -> bool:
+        local = now.astimezone(ZoneInfo(self.zone))
+        return str(local.weekday()) in self.weekdays and self.starts <= local.time() < self.ends
+
+
+@dataclass(frozen=True, slots=True)
+class TeamView:
+    """A team as routing sees it."""
+
+    id: int
+    name: str
+    title: str
+    member_ids: tuple[int, ...]
+    manager_id: int | None
+    is_default: bool
+
+
+@dataclass(slots=True)
+class Staffing:
+    """Everybody who could own a ticket; a batch keeps it up to date as it assigns."""
+
+    people: dict[int, Person] = field(default_factory=dict)
+    teams: dict[str, TeamView] = field(default_factory=dict)
+
+    @property
+    def default_team(self) -> TeamView | None:
+        return next((team for team in self.teams.values() if team.is_default), None)
+
+    def by_email(self, email: str) -> Person | None:
+        return next((person for person in self.people.values() if person.email == email), None)
+
+    def took(self, person_id: int, now: datetime) -> None:
+        person = self.people[person_id]
+        person.load += 1
+        person.last_assigned_at = now
+
+
+@dataclass(frozen=True, slots=True)
+class Matter:
+    """What routing looks at: source, category, words, the sender's domain, and the company's own people."""
+
+    source: str
+    category: str
+    text: str
+    sender_domain: str
+    company_name: str = ""
+    consultant_id: int | None = None
+    telemedicine: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """The owner, or None, with every step that was tried."""
+
+    staff_id: int | None
+    steps: tuple[Reason, ...]
+
+    @property
+    def reason(self) -> Reason:
+        return self.steps[-1]
+
+
+def assign(matter: Matter, staffing: Staffing, rules: Sequence[Rule], now: datetime) -> Assignment:
+    """Consultant, stand-in, rules, least loaded of the default team, nobody: the first that fits, and why."""
+    steps: list[Reason] = []
+    for choose in (_consultant, _by_rules, _least_loaded):
+        person = choose(matter, staffing, rules, now, steps)
+        if person is not None:
+            return Assignment(person.id, tuple(steps))
+    steps.append(Reason("nobody", f"Nobody could take it: it waits in {UNASSIGNED_VIEW}"))
+    return Assignment(None, tuple(steps))
+
+
+def needs_telemedicine(matter: Matter, settings: Telemedicine) -> Reason | None:
+    """Whether an "assist" task goes to the telemedicine person or team, and by what that was recognised."""
+    if matter.telemedicine:
+        return Reason("telemedicine_company", f"{matter.company_name} uses telemedicine")
+    if any(matter.category.casefold() == category.casefold() for category in settings.categories):
+        return Reason("telemedicine_category", "The category is telemedicine")
+    if any(_mentions(matter.text, keyword) for keyword in settings.keywords):
+        return Reason("telemedicine_keyword", "The text mentions telemedicine")
+    return None
+
+
+def _consultant(
+    matter: Matter, staffing: Staffing, rules: Sequence[Rule], now: datetime, steps: list[Reason]
+) -> Person | None:
+    consultant = staffing.people.get(matter.consultant_id or 0)
+    if consultant is None:
+        company = matter.company_name
+        text = f"{company} has no operations consultant on record" if company else "No company is known for the sender"
+        steps.append(Reason("no_consultant", text))
+        return None
+    if consultant.available(now):
+        steps.append(Reason("consultant", f"{consultant.name} is the operations consultant of {matter.company_name}"))
+        return consultant
+    why = "is out of office" if consultant.active else "is no longer active"
+    steps.append(Reason("consultant_unavailable", f"{consultant.name}, operations consultant of {matter.company_name}, {why}"))
+    return _stand_in(consultant, staffing, now, steps)
+
+
+def _stand_in(consultant: Person, staffing: Staffing, now: datetime, steps: list[Reason]) -> Person | None:
+    stand_in = staffing.people.get(consultant.stand_in_id or 0)
+    if stand_in is None:
+        steps.append(Reason("no_stand_in", f"{consultant.name} has no stand-in"))
+        return None
+    if not stand_in.available(now):
+        steps.append(Reason("stand_in_unavailable", f"The stand-in {stand_in.name} is not available either"))
+        return None
+    steps.append(Reason("stand_in", f"{stand_in.name} stands in for {consultant.name}"))
+    return stand_in
+
+
+def _by_rules(matter: Matter, staffing: Staffing, rules: Sequence[Rule], now: datetime, steps: list[Reason]) -> Person | None:
+    for number, rule in enumerate(rules, 1):
+        if not _matches(rule, matter):
+            continue
+        person = _chosen_by(rule, staffing, now)
+        if person is not None:
+            steps.append(Reason("routing_rule", f"Routing rule {number} ({_describe(rule)}) gives it to {person.name}"))
+            return person
+        steps.append(Reason("routing_rule_empty", f"Routing rule {number} ({_describe(rule)}) names nobody who is available"))
+    if not any(step.code == "routing_rule_empty" for step in steps):
+        steps.append(Reason("no_routing_rule", "No routing rule applies"))
+    return None
+
+
+def _chosen_by(rule: Rule, staffing: Staffing, now: datetime) -> Person | None:
+    if rule.person is not None:
+        person = staffing.by_email(rule.person)
+        return person if person is not None and person.available(now) else None
+    team = staffing.teams.get(rule.team or "")
+    return _least(_people(team, staffing), now) if team else None
+
+
+def _least_loaded(
+    matter: Matter, staffing: Staffing, rules: Sequence[Rule], now: datetime, steps: list[Reason]
+) -> Person | None:
+    team = staffing.default_team
+    if team is None:
+        steps.append(Reason("no_default_team", "There is no default team"))
+        return None
+    person = _least(_people(team, staffing), now)
+    if person is None:
+        steps.append(Reason("team_full_or_away", f"Nobody in {team.title} is at work and within capacity"))
+        return None
+    steps.append(Reason("least_loaded", f"{person.name} has the fewest open tickets in {team.title} ({person.load})"))
+    return person
+
+
+def _least(people: Iterable[Person], now: datetime) -> Person | None:
+    """Least loaded within capacity and working hours; ties go to the one longest without an assignment."""
+    free = [person for person in people if person.available(now) and person.working(now) and person.load < person.capacity]
+    return min(free, key=lambda person: (person.load, person.last_assigned_at or NEVER, person.id), default=None)
+
+
+def _people(team: TeamView, staffing: Staffing) -> list[Person]:
+    people: Mapping[int, Person] = staffing.people
+    return [people[member] for member in team.member_ids if member in people]
+
+
+def _matches(rule: Rule, matter: Matter) -> bool:
+    return (
+        (rule.source is None or rule.source == matter.source)
+        and (rule.category is None or rule.category.casefold() == matter.category.casefold())
+        and (rule.keyword is None or _mentions(matter.text, rule.keyword))
+        and (rule.sender_domain is None or rule.sender_domain == matter.sender_domain)
+    )
+
+
+def _describe(rule: Rule) -> str:
+    conditions = {"source": rule.source, "category": rule.category, "keyword": rule.keyword, "domain": rule.sender_domain}
+    return ", ".join(f"{name} {value}" for name, value in conditions.items() if value)
+
+
+def _mentions(text: str, keyword: str) -> bool:
+    return keyword.casefold() in text.casefold()
+
+
+def telemedicine_target(settings: Routing, staffing: Staffing) -> tuple[int | None, int | None]:
+    """(staff id, team id) of whom the assist task goes to; the default team's manager when nobody is configured."""
+    telemedicine = settings.telemedicine
+    person = staffing.by_email(telemedicine.person) if telemedicine.person else None
+    if person is not None:
+        return person.id, None
+    team = staffing.teams.get(telemedicine.team or "")
+    if team is not None:
+        return None, team.id
+    default = staffing.default_team
+    return (default.manager_id if default else None), (default.id if default else None)

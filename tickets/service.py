@@ -1,0 +1,135 @@
+"""The verbs of a ticket: every change of a ticket goes through here, leaves an activity, and moves the stage by the table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.orm import Session
+
+from accounts.models import Team
+from core.reasons import Reason
+from core.settings import Settings
+from core.upserts import insert_ignore
+from tickets.intake import receive
+from tickets.intake_store import SYSTEM
+from tickets.models import Activity, FollowUp, Ticket
+from tickets.stages import STAGE_NAMES, State, advance
+from tickets.submission import Submission
+
+TASK_DUE = timedelta(hours=4)
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeOutcome:
+    """How a creation notice ended: ``sent``, ``skipped``, ``failed`` or ``ambiguous``, and why."""
+
+    ticket_id: int
+    outcome: str
+    reason: Reason
+    recipient: str
+
+
+def create_by_hand(session: Session, submission: Submission, settings: Settings, now: datetime) -> int:
+    """A ticket entered by staff, such as after a telephone call; returns its id."""
+    return receive(session, [submission], settings, now)[0].ticket_id
+
+
+def settle_creation_notices(session: Session, outcomes: Sequence[NoticeOutcome], now: datetime) -> None:
+    """Record final outcomes of creation notices and move the tickets on; a notice that is settled already is left alone.
+
+    A failed or ambiguous one also raises a follow-up task for the owner (domain.md, Tickets).
+    """
+    by_ticket = {outcome.ticket_id: outcome for outcome in outcomes}
+    tickets = _pending(session, sorted(by_ticket))
+    activities: list[dict[str, Any]] = []
+    changes: list[dict[str, Any]] = []
+    tasks: list[dict[str, Any]] = []
+    default_manager = _default_manager(session) if any(o.outcome in ("failed", "ambiguous") for o in outcomes) else None
+    for ticket in tickets:
+        outcome = by_ticket[ticket.id]
+        activities.append(_notice_activity(outcome, now))
+        stage, moves = _advance(ticket, creation_notice=outcome.outcome, now=now)
+        activities += moves
+        changes.append(_change(ticket, now, creation_notice=outcome.outcome, stage=stage))
+        if outcome.outcome in ("failed", "ambiguous"):
+            tasks.append(_notice_task(ticket, outcome, default_manager, now))
+    if changes:
+        session.execute(update(Ticket), changes)
+        session.execute(insert(Activity), activities)
+        insert_ignore(session, FollowUp, tasks)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    id: int
+    version: int
+    stage: int
+    owner_id: int | None
+    creation_notice: str
+    follow_up_sent: bool
+    resolution: bool
+    recap_sent: bool
+
+
+def _pending(session: Session, ticket_ids: Sequence[int]) -> list[_Row]:
+    statement = select(
+        Ticket.id,
+        Ticket.version,
+        Ticket.stage,
+        Ticket.owner_id,
+        Ticket.creation_notice,
+        Ticket.follow_up_sent_at.is_not(None),
+        Ticket.resolution_at.is_not(None),
+        Ticket.recap_sent_at.is_not(None),
+    ).where(Ticket.id.in_(ticket_ids), Ticket.creation_notice == "pending")
+    return [_Row(*row) for row in session.execute(statement.order_by(Ticket.id).with_for_update(key_share=True))]
+
+
+def _advance(ticket: _Row, *, creation_notice: str, now: datetime) -> tuple[int, list[dict[str, Any]]]:
+    state = State(ticket.stage, creation_notice, ticket.follow_up_sent, ticket.resolution, ticket.recap_sent)
+    stage, rows = ticket.stage, []
+    for target, reason in advance(state):
+        data = {"from": stage, "to": target, "reasons": [reason.as_dict()]}
+        rows.append(_activity(ticket.id, now, "stage", f"Moved to {STAGE_NAMES[target]}", reason.text, data))
+        stage = target
+    return stage, rows
+
+
+def _change(ticket: _Row, now: datetime, **values: Any) -> dict[str, Any]:
+    return {"id": ticket.id, "version": ticket.version + 1, "updated_at": now, **values}
+
+
+def _notice_activity(outcome: NoticeOutcome, now: datetime) -> dict[str, Any]:
+    titles: Mapping[str, str] = {
+        "sent": "Creation notice sent",
+        "skipped": "Creation notice not sent",
+        "failed": "Creation notice failed",
+        "ambiguous": "Creation notice may not have arrived",
+    }
+    data = {"outcome": outcome.outcome, "recipient": outcome.recipient, "reasons": [outcome.reason.as_dict()]}
+    return _activity(outcome.ticket_id, now, "notice", titles[outcome.outcome], outcome.reason.text, data)
+
+
+def _activity(ticket_id: int, now: datetime, kind: str, title: str, body: str, data: dict[str, Any]) -> dict[str, Any]:
+    return {"ticket_id": ticket_id, "at": now, "kind": kind, "actor": SYSTEM, "title": title, "body": body, "data": data}
+
+
+def _notice_task(ticket: _Row, outcome: NoticeOutcome, default_manager: int | None, now: datetime) -> dict[str, Any]:
+    return {
+        "key": f"creation_notice:{ticket.id}",
+        "ticket_id": ticket.id,
+        "kind": "notice_problem",
+        "title": "Tell the customer yourself: the creation notice did not get through",
+        "reason": outcome.reason.text,
+        "assignee_id": ticket.owner_id or default_manager,
+        "due_at": now + TASK_DUE,
+        "created_at": now,
+    }
+
+
+def _default_manager(session: Session) -> int | None:
+    return session.execute(select(Team.manager_id).where(Team.is_default)).scalars().first()

@@ -1,0 +1,66 @@
+"""Stages and the only moves between them (domain.md, Tickets; seeds/billing-support-tickets.txt). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from core.reasons import Reason
+
+SUBMITTED, IN_PROGRESS, AUDIT, COMPLETED = 1, 4, 5, 6
+#: 2 and 3 exist in the company's other pipelines; the numbers are kept.
+STAGE_NAMES = {SUBMITTED: "1-Submitted", IN_PROGRESS: "4-In Progress", AUDIT: "5-Audit", COMPLETED: "6-Completed"}
+#: Outcomes of the creation notice after which the ticket is worked on, whatever became of the mail.
+FINAL_NOTICES = {"sent", "skipped", "failed", "ambiguous"}
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the moves depend on."""
+
+    stage: int
+    creation_notice: str
+    follow_up_sent: bool
+    resolution: bool
+    recap_sent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One row of the table of moves."""
+
+    sources: frozenset[int]
+    target: int
+    condition: Callable[[State], bool]
+    reason: Reason
+
+
+MOVES = (
+    Move(
+        frozenset({SUBMITTED}),
+        IN_PROGRESS,
+        lambda state: state.creation_notice in FINAL_NOTICES,
+        Reason("creation_notice_settled", "The creation notice has its outcome"),
+    ),
+    Move(
+        frozenset({SUBMITTED, IN_PROGRESS}),
+        AUDIT,
+        lambda state: state.follow_up_sent,
+        Reason("follow_up_sent", "4-Support Follow Up Sent is checked"),
+    ),
+    Move(
+        frozenset({AUDIT}),
+        COMPLETED,
+        lambda state: state.recap_sent and state.resolution,
+        Reason("recap_sent_and_resolved", "The recap is sent and Resolution is Yes"),
+    ),
+)
+
+
+def advance(state: State) -> list[tuple[int, Reason]]:
+    """The moves that apply now, one after the other until none does, each with its reason."""
+    moves: list[tuple[int, Reason]] = []
+    while (move := next((m for m in MOVES if state.stage in m.sources and m.condition(state)), None)) is not None:
+        moves.append((move.target, move.reason))
+        state = replace(state, stage=move.target)
+    return moves

@@ -1,0 +1,70 @@
+"""Submission: the only shape in which anything comes in, whatever it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from core.reasons import Reason
+
+
+class Source(StrEnum):
+    """Where a ticket came from (domain.md, Tickets)."""
+
+    EMAIL = "email"
+    FORMSTACK = "formstack"
+    SECURE_MESSAGE = "secure_message"
+    PORTAL = "portal"
+    PHONE = "phone"
+
+
+@dataclass(frozen=True, slots=True)
+class SubmittedFile:
+    """One file that came along; its bytes are stored as the blob ``sha256``."""
+
+    name: str
+    type: str
+    sniffed: str | None
+    size: int
+    sha256: str
+    inline: bool
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One normalised inbound item.
+
+    ``item_id`` is its ledger row, None for what staff enter by hand. ``email`` is lower-cased; without it nobody can be
+    answered. ``missing`` lists in plain words what was left out. ``reasons`` say why this became a ticket. ``silence``, when
+    set, is why the requester gets no automatic mail. ``thread_key`` appends later items to the same ticket. ``verified`` is
+    whether the sender was authenticated, None when nobody checked. ``owner_email`` is set for manual tickets only.
+    """
+
+    source: Source
+    received_at: datetime
+    subject: str
+    text: str
+    item_id: int | None = None
+    email: str | None = None
+    name: str = ""
+    phone: str = ""
+    company: str = ""
+    account_number: str = ""
+    category: str = ""
+    issue: str = ""
+    issue_detail: str = ""
+    preferred_contact: str = "email"
+    link: str | None = None
+    files: tuple[SubmittedFile, ...] = ()
+    missing: tuple[str, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+    silence: Reason | None = None
+    verified: bool | None = None
+    thread_key: str | None = None
+    owner_email: str | None = None
+    contacts: tuple[str, ...] = ()
+    on_company_timeline: bool = True
+    on_contact_timeline: bool = True
+    details: tuple[tuple[str, str], ...] = field(default=())
