@@ -1,0 +1,1 @@
+"""What goes out: facts become deliveries, deliveries become mail."""

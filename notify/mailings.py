@@ -1,0 +1,106 @@
+"""Mailings: which fact tells whom what. Readers of facts; they only write rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from accounts.models import Company, Contact, Staff
+from core.reasons import Reason
+from core.upserts import insert_ignore
+from notify.models import Delivery
+from outbox import facts
+from outbox.facts import Fact, NoticeSettled, TicketAssigned, TicketCreated
+from tickets import service
+from tickets.models import Ticket
+from tickets.service import NoticeOutcome
+
+CREATED, ASSIGNED = "ticket_created", "ticket_assigned"
+#: Mailings whose frozen bytes may be sent once more when nobody can tell whether they arrived (reliability.md, promise 3).
+REPEATABLE = {CREATED, "recap_of_resolution"}
+
+
+def on_ticket_created(session: Session, batch: Sequence[Fact], now: datetime) -> None:
+    """The creation notice to the requester, or the record of why there is none."""
+    created = {fact.ticket_id: fact for fact in batch if isinstance(fact, TicketCreated)}
+    statement = select(Ticket.id, Ticket.created_at, Contact.email).outerjoin(Contact, Contact.id == Ticket.requester_id)
+    rows = []
+    for ticket_id, created_at, email in session.execute(statement.where(Ticket.id.in_(created)).order_by(Ticket.id)):
+        fact = created[ticket_id]
+        row = _row(f"{CREATED}:{ticket_id}", CREATED, ticket_id, email, True, now)
+        row["context"] = {"received_at": created_at.isoformat()}
+        if not fact.answer:
+            row |= {"state": "skipped", "reason_code": fact.refusal_code, "reason": fact.refusal_text, "finished_at": now}
+        rows.append(row)
+    insert_ignore(session, Delivery, sorted(rows, key=lambda row: str(row["key"])))
+    _report_skipped(session, [str(row["key"]) for row in rows if row["state"] == "skipped"], now)
+
+
+def on_ticket_assigned(session: Session, batch: Sequence[Fact], now: datetime) -> None:
+    """The assignment notice to the new owner."""
+    assigned = [fact for fact in batch if isinstance(fact, TicketAssigned)]
+    staff = {row.id: row for row in session.execute(_staff({fact.staff_id for fact in assigned})).all()}
+    tickets = {row.id: row for row in session.execute(_tickets({fact.ticket_id for fact in assigned})).all()}
+    rows = []
+    for fact in assigned:
+        ticket, person = tickets[fact.ticket_id], staff[fact.staff_id]
+        row = _row(f"{ASSIGNED}:{fact.activity_id}", ASSIGNED, fact.ticket_id, person.email, False, now)
+        source = str(ticket.source).replace("_", " ")
+        row["context"] = {"source": source, "company_name": ticket.company or "", "reason": fact.reason}
+        rows.append(row)
+    insert_ignore(session, Delivery, sorted(rows, key=lambda row: str(row["key"])))
+
+
+def on_notice_settled(session: Session, batch: Sequence[Fact], now: datetime) -> None:
+    """Any final outcome of a creation notice moves its ticket on."""
+    outcomes = [
+        NoticeOutcome(fact.ticket_id, fact.outcome, Reason(fact.code, fact.text), fact.recipient)
+        for fact in batch
+        if isinstance(fact, NoticeSettled) and fact.mailing == CREATED
+    ]
+    service.settle_creation_notices(session, outcomes, now)
+
+
+def _row(key: str, mailing: str, ticket_id: int, email: str | None, outside: bool, now: datetime) -> dict[str, Any]:
+    return {
+        "key": key,
+        "mailing": mailing,
+        "ticket_id": ticket_id,
+        "recipient": email or "",
+        "domain": (email or "").rpartition("@")[2],
+        "outside": outside,
+        "context": {},
+        "state": "pending",
+        "reason_code": None,
+        "reason": None,
+        "finished_at": None,
+        "due_at": now,
+        "created_at": now,
+    }
+
+
+def _report_skipped(session: Session, keys: Sequence[str], now: datetime) -> None:
+    if not keys:
+        return
+    rows = session.execute(select(Delivery).where(Delivery.key.in_(keys), Delivery.state == "skipped")).scalars()
+    facts.append(session, [settled(row, "skipped", Reason(row.reason_code or "", row.reason or "")) for row in rows], now)
+
+
+def settled(delivery: Any, outcome: str, reason: Reason) -> NoticeSettled:
+    """The fact that ``delivery`` (a row or anything with its columns) has its final outcome."""
+    return NoticeSettled(
+        delivery.ticket_id, delivery.id, delivery.mailing, outcome, reason.code, reason.text, delivery.recipient
+    )
+
+
+def _staff(ids: Iterable[int]) -> Any:
+    return select(Staff.id, Staff.email).where(Staff.id.in_(list(ids)))
+
+
+def _tickets(ids: Iterable[int]) -> Any:
+    statement = select(Ticket.id, Ticket.source, Company.name.label("company"))
+    return statement.outerjoin(Company, Company.id == Ticket.company_id).where(Ticket.id.in_(list(ids)))

@@ -1,0 +1,70 @@
+"""Tables of what goes out."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index, LargeBinary
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.db import Base, where
+
+
+class Delivery(Base):
+    """One notice to one recipient, once: ``key`` decides. States: see ``reliability.md``.
+
+    ``pending`` → ``claimed`` → ``intent`` → ``sent`` | ``failed`` | ``ambiguous``; or ``skipped`` with a reason. An ambiguous one
+    whose mailing may be repeated waits for its one repeat; ``finished_at`` is set once nothing more will happen.
+    ``outside`` is mail to people who are not staff, which the counters count. ``ambiguities`` counts how often nobody could
+    tell whether it had arrived.
+    """
+
+    __tablename__ = "delivery"
+    __table_args__ = (
+        Index("ix_delivery_due", "due_at", "id", **where("finished_at IS NULL AND state IN ('pending', 'ambiguous')")),
+        Index(
+            "ix_delivery_claim_until",
+            "claim_until",
+            **where("state IN ('claimed', 'intent')"),
+        ),
+        Index("ix_delivery_recipient_tried", "recipient", "tried_at"),
+        Index("ix_delivery_domain_tried", "domain", "tried_at"),
+        Index("ix_delivery_tried_at", "tried_at"),
+        Index("ix_delivery_ticket_id", "ticket_id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(unique=True)
+    mailing: Mapped[str]
+    ticket_id: Mapped[int] = mapped_column(ForeignKey("ticket.id"))
+    recipient: Mapped[str]
+    domain: Mapped[str]
+    outside: Mapped[bool]
+    context: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(default="pending")
+    due_at: Mapped[datetime]
+    attempts: Mapped[int] = mapped_column(default=0)
+    ambiguities: Mapped[int] = mapped_column(default=0)
+    claim: Mapped[str | None]
+    claim_until: Mapped[datetime | None]
+    message_id: Mapped[str | None]
+    frozen: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
+    reason_code: Mapped[str | None]
+    reason: Mapped[str | None]
+    smtp_reply: Mapped[str | None]
+    tried_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+
+
+class Suppression(Base):
+    """An address that gets no automatic mail until ``until`` (None: for ever), and why."""
+
+    __tablename__ = "suppression"
+
+    address: Mapped[str] = mapped_column(primary_key=True)
+    code: Mapped[str]
+    reason: Mapped[str]
+    until: Mapped[datetime | None]
+    created_at: Mapped[datetime]
