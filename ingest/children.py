@@ -1,0 +1,224 @@
+"""The parser children: a few processes with limits that parse what nobody trusts.
+
+A call carries several small items. When a child dies or takes too long, the items that were answered keep their answers, the
+one under way is tried again alone, and the rest goes to a fresh child: only a failure alone counts against an item.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from core.errors import CasemillError
+from core.sections import Limits as LimitSettings
+from ingest.parsers import child
+from ingest.parsers.child import Answer, ParseFailure, ParseTask
+
+CALL_ITEMS = 16
+CALL_BYTES = 2_000_000
+RECYCLE_AFTER = 5_000
+ROOT = Path(__file__).resolve().parent.parent
+PROGRAM = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from ingest.parsers.child import main; main()"
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
+
+
+class ParserPool:
+    """Children that parse; safe to use from several threads. ``processes`` 0 means one a core, at most four."""
+
+    def __init__(self, limits: LimitSettings) -> None:
+        self.size = limits.parser_processes or min(os.cpu_count() or 1, 4)
+        self._wall = limits.parser_wall_seconds
+        self._limits = child.Limits(cpu_seconds=limits.parser_cpu_seconds, memory_bytes=limits.parser_memory_bytes)
+        self._keeper = _Keeper(self._limits)
+        self._idle: queue.SimpleQueue[_Child] = queue.SimpleQueue()
+        for _ in range(self.size):
+            self._idle.put(self._keeper.spawn())
+        self._threads = ThreadPoolExecutor(self.size, thread_name_prefix="parse")
+
+    def parse(self, tasks: Sequence[ParseTask], *, alone: bool = False) -> list[Answer]:
+        """Parse ``tasks``, answers in their order. ``alone`` gives each a call of its own."""
+        calls = [[task] for task in tasks] if alone else _calls(tasks)
+        futures = [self._threads.submit(self._call, call) for call in calls]
+        return [answer for future in futures for answer in future.result()]
+
+    def close(self) -> None:
+        """End the children and wait for them."""
+        self._threads.shutdown(wait=True)
+        self._keeper.close()
+
+    def _call(self, tasks: Sequence[ParseTask]) -> list[Answer]:
+        answers = self._one_call(tasks)
+        while len(answers) < len(tasks):
+            rest = tasks[len(answers) + 1 :]
+            failed = self._one_call([tasks[len(answers)]]) or [ParseFailure("killed", alone=True)]
+            answers += failed
+            answers += self._one_call(rest) if rest else []
+        return answers
+
+    def _one_call(self, tasks: Sequence[ParseTask]) -> list[Answer]:
+        """What the child answered before it came to an end; one answer a task when all went well."""
+        worker = self._idle.get()
+        answers: list[Answer] = []
+        try:
+            worker.send(tasks, self._wall * _slowness(tasks[0]))
+            for task in tasks:
+                answer = worker.receive(self._wall * _slowness(task))
+                answers.append(_alone(answer) if len(tasks) == 1 else answer)
+        except (OSError, EOFError, msgspec.DecodeError):
+            code = "timeout" if worker.timed_out else "killed"
+            worker.kill()
+            if len(tasks) == 1:
+                answers = [ParseFailure(code, alone=True)]
+        finally:
+            self._idle.put(worker if worker.usable() else self._keeper.replace(worker))
+        return answers
+
+
+class _Child:
+    """One process; ``deadline`` is when the keeper kills it."""
+
+    def __init__(self, limits: child.Limits) -> None:
+        self.deadline: float | None = None
+        self.timed_out = False
+        self.tasks = 0
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-c", PROGRAM],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={"LANG": "C.UTF-8"},
+            start_new_session=True,
+        )
+        with suppress(OSError):
+            child.write_frame(self._stdin, _encoder.encode(limits))
+
+    @property
+    def _stdin(self):  # type: ignore[no-untyped-def]
+        assert self._process.stdin is not None  # noqa: S101 - tells the type checker
+        return self._process.stdin
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def send(self, tasks: Sequence[ParseTask], wall: float) -> None:
+        self.tasks += len(tasks)
+        self.deadline = time.monotonic() + wall
+        child.write_frame(self._stdin, _encoder.encode(list(tasks)))
+
+    def receive(self, wall: float) -> Answer:
+        assert self._process.stdout is not None  # noqa: S101 - tells the type checker
+        self.deadline = time.monotonic() + wall
+        frame = child.read_frame(self._process.stdout)  # type: ignore[arg-type]
+        self.deadline = None
+        if frame is None:
+            raise EOFError
+        return _decoder.decode(frame)
+
+    def usable(self) -> bool:
+        return self._process.poll() is None and not self.timed_out and self.tasks < RECYCLE_AFTER
+
+    def kill(self) -> None:
+        self.deadline = None
+        self._process.kill()
+        self._process.wait()
+
+    def expire(self) -> None:
+        self.timed_out = True
+        self._process.kill()
+
+    def close(self) -> None:
+        self._process.kill()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                with suppress(OSError):
+                    stream.close()
+        self._process.wait()
+
+
+class _Keeper:
+    """The thread that starts the children and kills those past their deadline.
+
+    It lives as long as the pool does: the kernel ends a child with the *thread* that started it.
+    """
+
+    def __init__(self, limits: child.Limits) -> None:
+        self._limits = limits
+        self._children: set[_Child] = set()
+        self._orders: queue.SimpleQueue[Future[_Child] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._loop, name="parser-keeper", daemon=True)
+        self._thread.start()
+
+    def spawn(self) -> _Child:
+        if not self._thread.is_alive():
+            raise CasemillError("the parser children have been closed")
+        order: Future[_Child] = Future()
+        self._orders.put(order)
+        return order.result(timeout=30)
+
+    def replace(self, worn: _Child) -> _Child:
+        self._children.discard(worn)
+        worn.close()
+        return self.spawn()
+
+    def close(self) -> None:
+        self._orders.put(None)
+        self._thread.join(timeout=10)
+        for worker in list(self._children):
+            worker.close()
+
+    def _loop(self) -> None:
+        while True:
+            try:
+                order = self._orders.get(timeout=0.25)
+            except queue.Empty:
+                self._kill_late()
+                continue
+            if order is None:
+                return
+            try:
+                worker = _Child(self._limits)
+            except OSError as error:
+                order.set_exception(error)
+                continue
+            self._children.add(worker)
+            order.set_result(worker)
+
+    def _kill_late(self) -> None:
+        now = time.monotonic()
+        for worker in list(self._children):
+            if worker.deadline is not None and worker.deadline < now:
+                worker.expire()
+
+
+def _calls(tasks: Sequence[ParseTask]) -> list[list[ParseTask]]:
+    """Up to 16 items and 2 MB a call: enough to hide the round trip, little enough to share out."""
+    calls: list[list[ParseTask]] = []
+    size = 0
+    for task in tasks:
+        if not calls or len(calls[-1]) >= CALL_ITEMS or size + len(task.data) > CALL_BYTES:
+            calls.append([])
+            size = 0
+        calls[-1].append(task)
+        size += len(task.data)
+    return calls
+
+
+def _slowness(task: ParseTask) -> int:
+    return child.WORKBOOK_FACTOR if task.kind == "workbook" else 1
+
+
+def _alone(answer: Answer) -> Answer:
+    return ParseFailure(answer.code, alone=True) if isinstance(answer, ParseFailure) else answer

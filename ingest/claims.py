@@ -1,0 +1,152 @@
+"""Claiming inbound items, giving back what a dead worker held, and settling what was decided."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from core import claims
+from core.db import Database
+from core.reasons import Reason
+from ingest.models import InboundItem
+
+#: An item given back this often by claims that ended without a word is set aside (reliability.md, promise 5).
+LOSS_LIMIT = 10
+LONGEST_PAUSE = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """An item in hand."""
+
+    id: int
+    family: str
+    kind: str
+    source: str
+    sha256: str
+    size: int
+    received_at: datetime
+    due_at: datetime
+    attempts: int
+    losses: int
+    alone: bool
+    parent_id: int | None
+    extra: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an item: its disposition, why, and its ticket."""
+
+    item_id: int
+    disposition: str
+    reason: Reason
+    ticket_id: int | None = None
+
+
+def claim(database: Database, token: str, limit: int) -> list[Claimed]:
+    """Take up to ``limit`` due items, oldest first, under ``token``."""
+
+    def unit(session: Session) -> list[Claimed]:
+        now = database.now(session)
+        due = select(InboundItem.id).where(InboundItem.state == "waiting", InboundItem.due_at <= now)
+        chosen = due.order_by(InboundItem.due_at, InboundItem.id).limit(limit).with_for_update(skip_locked=True)
+        statement = update(InboundItem).where(InboundItem.id.in_(chosen.scalar_subquery()))
+        values = {"state": "claimed", "claim": token, "claim_until": now + claims.SPAN}
+        columns = [getattr(InboundItem, name) for name in Claimed.__slots__]
+        rows = session.execute(statement.values(values).returning(*columns)).all()
+        return sorted((Claimed(*row) for row in rows), key=lambda item: (item.due_at, item.id))
+
+    with database.read() as session:
+        due = InboundItem.state == "waiting", InboundItem.due_at <= database.now(session)
+        if session.execute(select(InboundItem.id).where(*due).limit(1)).first() is None:
+            return []
+    return database.run(unit)
+
+
+def renew(database: Database, token: str) -> None:
+    """Hold the claim longer."""
+
+    def unit(session: Session) -> None:
+        statement = update(InboundItem).where(InboundItem.claim == token, InboundItem.state == "claimed")
+        session.execute(statement.values(claim_until=database.now(session) + claims.SPAN))
+
+    database.run(unit)
+
+
+def still_ours(session: Session, token: str, ids: Iterable[int]) -> set[int]:
+    """Which of the items are still under ``token``; locks them until the commit."""
+    statement = select(InboundItem.id).where(
+        InboundItem.id.in_(list(ids)), InboundItem.claim == token, InboundItem.state == "claimed"
+    )
+    return set(session.execute(statement.order_by(InboundItem.id).with_for_update(key_share=True)).scalars())
+
+
+def settle(session: Session, outcomes: Sequence[Outcome], now: datetime) -> None:
+    """Write the outcomes of items that are still ours."""
+    rows = [
+        {
+            "id": outcome.item_id,
+            "state": "settled",
+            "claim": None,
+            "claim_until": None,
+            "disposition": outcome.disposition,
+            "reason_code": outcome.reason.code,
+            "reason": outcome.reason.text,
+            "ticket_id": outcome.ticket_id,
+            "settled_at": now,
+        }
+        for outcome in sorted(outcomes, key=lambda outcome: outcome.item_id)
+    ]
+    if rows:
+        session.execute(update(InboundItem), rows)
+
+
+def put_back_alone(session: Session, ids: Sequence[int], now: datetime) -> None:
+    """Give items back, each to be tried by itself; that counts nothing against them."""
+    _put_back(session, ids, now, alone=True)
+
+
+def put_back_failed(session: Session, item: Claimed, code: str, now: datetime) -> None:
+    """Give an item back after a failure of its own: later, and one step nearer to quarantine."""
+    pause = min(timedelta(seconds=2 ** (item.attempts + 1)), LONGEST_PAUSE)
+    reason = Reason(code, "It could not be read or stored yet and is tried again")
+    _put_back(session, [item.id], now + pause, alone=True, failed=reason, attempts=item.attempts + 1)
+
+
+def recover(database: Database) -> int:
+    """Give back the items of claims that ended without a word, as singles; returns how many."""
+
+    def unit(session: Session) -> int:
+        now = database.now(session)
+        late = InboundItem.state == "claimed", InboundItem.claim_until <= now
+        values = {"state": "waiting", "claim": None, "claim_until": None, "due_at": now, "alone": True}
+        statement = update(InboundItem).where(*late).values(losses=InboundItem.losses + 1, **values)
+        return len(session.execute(statement.returning(InboundItem.id)).all())
+
+    with database.read() as session:
+        now = database.now(session)
+        late = InboundItem.state == "claimed", InboundItem.claim_until <= now
+        if session.execute(select(InboundItem.id).where(*late).limit(1)).first() is None:
+            return 0
+    return database.run(unit)
+
+
+def _put_back(
+    session: Session,
+    ids: Sequence[int],
+    due_at: datetime,
+    *,
+    alone: bool,
+    failed: Reason | None = None,
+    attempts: int | None = None,
+) -> None:
+    values: dict[str, Any] = {"state": "waiting", "claim": None, "claim_until": None, "due_at": due_at, "alone": alone}
+    if failed is not None:
+        values |= {"disposition": "failed", "reason_code": failed.code, "reason": failed.text, "attempts": attempts}
+    session.execute(update(InboundItem).where(InboundItem.id.in_(list(ids))).values(values))

@@ -1,0 +1,153 @@
+"""What a parsed mail is, and whether its sender may be answered (mail-rules.md). Pure: the first rule that applies decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from core.reasons import Reason
+from core.sections import Mailbox
+from core.settings import Settings
+from core.signing import Signer
+from ingest.parsers.types import ParsedMail
+
+#: Reason code of the parser → what a person reads.
+SIGNALS: Mapping[str, str] = {
+    "auto_submitted": "its Auto-Submitted header says so (RFC 3834)",
+    "null_return_path": "its return path is empty (RFC 5321)",
+    "delivery_status_report": "it is a delivery report (RFC 3464)",
+    "failed_recipients": "it names failed recipients",
+    "mailer_daemon": "a mail system sent it",
+    "feedback_report": "it is a complaint report (RFC 5965)",
+    "read_receipt": "it is a read receipt (RFC 8098)",
+    "no_reply": "its sender takes no replies",
+    "suppress_auto_response": "it asks for no automatic answer",
+    "list_id": "it came through a mailing list (RFC 2919)",
+    "list_post": "it came through a mailing list (RFC 2369)",
+    "list_unsubscribe": "it is a bulk mailing (RFC 2369)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MailRules:
+    """What the configuration says of mail from one source. ``is_own_id`` tells our own signed Message-IDs."""
+
+    own_addresses: frozenset[str]
+    own_domain: str
+    never_answer: frozenset[str]
+    lists: str = "list"
+    automatic: str = "ticket"
+    category: str = ""
+    secure_senders: frozenset[str] = frozenset()
+    workbook_columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    workbook_passwords: tuple[str, ...] = ()
+    is_own_id: Callable[[str], bool] = lambda _value: False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The disposition and why; ``silence`` is why the sender gets no automatic answer, None when they may be answered."""
+
+    disposition: str
+    reason: Reason
+    silence: Reason | None = None
+
+
+def rules_for(settings: Settings, source: str, signer: Signer | None = None) -> MailRules:
+    """The rules for mail from ``source`` (``mailbox:NAME``, ``folder:NAME`` or ``upload``)."""
+    kind, _, name = source.partition(":")
+    mailbox: Mailbox | None = settings.mailboxes.get(name) if kind == "mailbox" else None
+    notices = settings.notices
+    own = {notices.from_address, notices.reply_to, *notices.own_addresses, *(m.address for m in settings.mailboxes.values())}
+    return MailRules(
+        own_addresses=frozenset(own - {""}),
+        own_domain=notices.domain,
+        never_answer=frozenset(notices.never_answer),
+        lists=mailbox.lists if mailbox else "list",
+        automatic=mailbox.automatic if mailbox else "ticket",
+        category=mailbox.category if mailbox else "",
+        secure_senders=frozenset(mailbox.secure_senders) if mailbox else frozenset(),
+        workbook_columns={k: tuple(v) for k, v in mailbox.workbooks.columns.items()} if mailbox else {},
+        workbook_passwords=tuple(p.get_secret_value() for p in mailbox.workbooks.passwords) if mailbox else (),
+        is_own_id=(lambda value: signer.verify_message_id(value) is not None) if signer else (lambda _value: False),
+    )
+
+
+def classify(mail: ParsedMail, rules: MailRules) -> Verdict:
+    """The first rule that applies: own, report, bounce, secure messages, list, automatic, and else a ticket."""
+    for rule in (_own, _report, _bounce, _secure_messages, _list, _automatic):
+        verdict = rule(mail, rules)
+        if verdict is not None:
+            return verdict
+    return Verdict("ticket", Reason("new_matter", "A person wrote, and it belongs to no known ticket"), _silence(mail, rules))
+
+
+def _own(mail: ParsedMail, rules: MailRules) -> Verdict | None:
+    if mail.message_id is not None and rules.is_own_id(mail.message_id):
+        return _unanswered("own", "own_message_id", "Its Message-ID carries our own signature")
+    if mail.from_addr in rules.own_addresses:
+        return _unanswered("own", "own_address", "It comes from one of our own addresses")
+    if any(rules.own_domain in value.casefold() for value in mail.x_loop):
+        return _unanswered("own", "own_loop_mark", "It carries our own X-Loop mark")
+    return None
+
+
+def _report(mail: ParsedMail, rules: MailRules) -> Verdict | None:
+    if mail.is_feedback_report:
+        return _unanswered("automatic", "complaint_report", "It is a complaint report (RFC 5965), recorded and not answered")
+    if mail.is_mdn:
+        return _unanswered("automatic", "read_receipt", "It is a read receipt (RFC 8098), recorded and not answered")
+    return None
+
+
+def _bounce(mail: ParsedMail, rules: MailRules) -> Verdict | None:
+    if mail.is_bounce:
+        return _unanswered("bounce", "bounce", f"It reports that a mail did not arrive: {_signals(mail)}")
+    return None
+
+
+def _secure_messages(mail: ParsedMail, rules: MailRules) -> Verdict | None:
+    if mail.from_addr in rules.secure_senders and any(is_workbook(a.name, a.sniffed) for a in mail.attachments):
+        return _unanswered("expanded", "secure_message_workbook", "A secure-message sender sent workbooks: each row is an item")
+    return None
+
+
+def _list(mail: ParsedMail, rules: MailRules) -> Verdict | None:
+    if not mail.is_list:
+        return None
+    reason = f"It is list or bulk mail: {_signals(mail)}"
+    return _unanswered("ticket" if rules.lists == "ticket" else "list", "list_mail", reason)
+
+
+def _automatic(mail: ParsedMail, rules: MailRules) -> Verdict | None:
+    if not mail.is_auto:
+        return None
+    reason = f"A machine sent it: {_signals(mail)}"
+    return _unanswered("ticket" if rules.automatic == "ticket" else "automatic", "automatic_mail", reason)
+
+
+def _silence(mail: ParsedMail, rules: MailRules) -> Reason | None:
+    """Why a person's mail is not answered all the same."""
+    if mail.from_addr is None:
+        return Reason("no_address", "The mail names no single sender that could be answered")
+    if mail.must_not_autoreply:
+        return Reason("must_not_autoreply", f"Not to be answered automatically: {_signals(mail)}")
+    domain = mail.from_addr.rpartition("@")[2]
+    if mail.from_addr in rules.never_answer or domain in rules.never_answer:
+        return Reason("never_answer", "The sender is on the list of those never answered")
+    return None
+
+
+def is_workbook(name: str, sniffed: str | None) -> bool:
+    """Whether an attachment goes the workbook way: by its name, or by what its bytes are."""
+    return name.casefold().endswith((".xlsx", ".xlsm")) or (sniffed or "").endswith("spreadsheetml.sheet")
+
+
+def _unanswered(disposition: str, code: str, text: str) -> Verdict:
+    reason = Reason(code, text)
+    return Verdict(disposition, reason, reason)
+
+
+def _signals(mail: ParsedMail) -> str:
+    texts = [SIGNALS.get(code, f"header sign {code.replace('_', ' ')}") for code in mail.automatic]
+    return "; ".join(dict.fromkeys(texts)) or "its headers say so"

@@ -1,0 +1,49 @@
+"""The same mail delivered twice differs in its trace headers; its fingerprint does not, and a UNIQUE key decides who is first."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.orm import Session
+
+from ingest.models import MailFingerprint
+from ingest.parsers.types import ParsedMail
+
+#: Within this time the same Message-ID with the same content is one mail (mail-rules.md, Fetch without loss).
+WINDOW = timedelta(days=7)
+
+
+def key_of(mail: ParsedMail) -> str | None:
+    """The key of a mail; None when it has neither Message-ID nor Date to tell it from a mail written alike."""
+    if mail.message_id is None and mail.date is None:
+        return None
+    return hashlib.sha256(f"{mail.message_id}\0{mail.fingerprint}".encode()).hexdigest()
+
+
+def claim(session: Session, keys: Mapping[int, str], now: datetime) -> dict[int, int]:
+    """Claim the key of each item; answers item → the item that had it before, for those that came second."""
+    if not keys:
+        return {}
+    first: dict[str, int] = {}
+    for item_id in sorted(keys):
+        first.setdefault(keys[item_id], item_id)
+    rows = [{"key": key, "item_id": first[key], "claimed_at": now} for key in sorted(first)]
+    insert: Any = sqlite_insert if session.get_bind().dialect.name == "sqlite" else postgresql_insert
+    statement = insert(MailFingerprint)
+    session.execute(
+        statement.on_conflict_do_update(
+            index_elements=["key"],
+            set_={"item_id": statement.excluded.item_id, "claimed_at": statement.excluded.claimed_at},
+            where=MailFingerprint.claimed_at < now - WINDOW,
+        ),
+        rows,
+    )
+    found = session.execute(select(MailFingerprint.key, MailFingerprint.item_id).where(MailFingerprint.key.in_(first)))
+    winners = {key: item_id for key, item_id in found}  # noqa: C416 - rows are no pairs to mypy
+    return {item_id: winners[key] for item_id, key in keys.items() if winners[key] != item_id}

@@ -1,0 +1,166 @@
+"""The pipeline: claim a batch, parse it in the children, decide, and store it in one transaction. All or nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core import blobs, clock
+from core import claims as core_claims
+from core.db import Database, is_unavailable
+from core.failpoints import failpoint
+from core.hints import hint
+from core.reasons import Reason
+from core.settings import Settings
+from core.signing import Signer
+from ingest import claims, fingerprints, ledger, workbooks
+from ingest.children import ParserPool
+from ingest.claims import Claimed, Outcome
+from ingest.models import InboundItem
+from ingest.parsers.child import Answer, ParseTask
+from ingest.parsers.types import ParseOptions
+from ingest.plans import Plan, Planner
+from tickets import intake
+
+log = logging.getLogger("casemill.ingest")
+
+#: Kinds that need no parser: rows are our own JSON, and of what could not be fetched there is nothing to read.
+UNPARSED = {"row", "unfetched"}
+
+
+class Pipeline:
+    """Drains the ledger. Safe to run in any number of threads and processes."""
+
+    def __init__(self, database: Database, settings: Settings, pool: ParserPool, signer: Signer) -> None:
+        self._database = database
+        self._settings = settings
+        self._pool = pool
+        self.planner = Planner(settings, signer)
+
+    def drain(self) -> int:
+        """Work on one batch of due items; returns how many it took. Raises only when the database is away."""
+        token = core_claims.new_token()
+        items = claims.claim(self._database, token, self._settings.limits.batch)
+        if not items:
+            return 0
+        failpoint("ingest.claimed")
+        with core_claims.kept(lambda: claims.renew(self._database, token)):
+            together = [item for item in items if not item.alone]
+            if together:
+                self._process(token, together)
+            for item in items:
+                if item.alone:
+                    self._process(token, [item])
+        return len(items)
+
+    def _process(self, token: str, items: Sequence[Claimed]) -> None:
+        plans = self._plan(items)
+        failpoint("ingest.parsed")
+        self._store_all(token, [plan for plan in plans if plan.workbook is None])
+        for plan in plans:
+            if plan.workbook is not None:
+                category = self._category(plan.item)
+                workbooks.expand(self._database, token, plan.item, plan.workbook, category)
+                hint("ingest.drain")
+
+    def _plan(self, items: Sequence[Claimed]) -> list[Plan]:
+        with self._database.read() as session:
+            raw = blobs.get_all(session, (item.sha256 for item in items))
+        parsed = [item for item in items if item.kind not in UNPARSED]
+        tasks = [self._task(item, raw[item.sha256]) for item in parsed]
+        answers = self._pool.parse(tasks, alone=len(items) == 1)
+        by_id: Mapping[int, Answer] = {item.id: answer for item, answer in zip(parsed, answers, strict=True)}
+        return [self.planner.plan(item, raw[item.sha256], by_id.get(item.id)) for item in items]
+
+    def _task(self, item: Claimed, data: bytes) -> ParseTask:
+        if item.kind == "form":
+            return ParseTask("form", data, ParseOptions(content_type=item.extra.get("content_type")))
+        if item.kind == "workbook":
+            return ParseTask("workbook", data, workbooks.options_for(self._settings, item.source, item.extra))
+        return ParseTask("mail", data)
+
+    def _store_all(self, token: str, plans: Sequence[Plan]) -> None:
+        if not plans:
+            return
+        try:
+            self._database.run(lambda session: self._store(session, token, plans))
+        except Exception as error:
+            if is_unavailable(error):
+                raise
+            log.warning("a batch could not be stored", extra={"items": len(plans), "error": type(error).__name__})
+            self._store_alone(token, plans, error)
+        failpoint("ingest.stored")
+        hint("outbox.drain")
+
+    def _store_alone(self, token: str, plans: Sequence[Plan], error: Exception) -> None:
+        """One bad item does not spoil the others: each again in its own transaction."""
+        if len(plans) == 1:
+            self._give_up_or_retry(token, plans[0], error)
+            return
+        for plan in plans:
+            self._store_all(token, [plan])
+
+    def _give_up_or_retry(self, token: str, plan: Plan, error: Exception) -> None:
+        item = plan.item
+        if item.attempts + 1 < self._settings.limits.attempts:
+            code = type(error).__name__
+            self._database.run(lambda session: claims.put_back_failed(session, item, code, clock.now()))
+            return
+        reason = Reason("not_storable", f"It could not be stored, {item.attempts + 1} times in a row")
+        self._database.run(lambda session: self._store(session, token, [self.planner.quarantined(item, reason)]))
+
+    def _store(self, session: Session, token: str, plans: Sequence[Plan]) -> None:
+        now = clock.now()
+        ours = claims.still_ours(session, token, [plan.item.id for plan in plans])
+        plans = [plan for plan in plans if plan.item.id in ours]
+        claims.put_back_alone(session, [plan.item.id for plan in plans if plan.retry == "alone"], now)
+        for plan in plans:
+            if plan.retry == "failed":
+                claims.put_back_failed(session, plan.item, plan.reason.code, now)
+        final = [plan for plan in plans if plan.retry is None]
+        originals = fingerprints.claim(session, {p.item.id: p.fingerprint for p in final if p.fingerprint}, now)
+        fresh = [plan for plan in final if plan.item.id not in originals]
+        outcomes = self._receive(session, fresh)
+        failpoint("ingest.storing")
+        outcomes += _duplicates(session, originals, outcomes)
+        ledger.accept(session, [child for plan in fresh for child in plan.children], now)
+        claims.settle(session, outcomes, now)
+
+    def _receive(self, session: Session, plans: Sequence[Plan]) -> list[Outcome]:
+        with_ticket = [plan for plan in plans if plan.submission is not None]
+        submissions = [plan.submission for plan in with_ticket if plan.submission is not None]
+        received = intake.receive(session, submissions, self._settings, clock.now())
+        outcomes = [Outcome(plan.item.id, plan.disposition, plan.reason) for plan in plans if plan.submission is None]
+        for plan, result in zip(with_ticket, received, strict=True):
+            appended = result.appended and plan.disposition == "ticket"
+            disposition, reason = ("appended", result.reason) if appended else (plan.disposition, plan.reason)
+            outcomes.append(Outcome(plan.item.id, disposition, reason, result.ticket_id))
+        return outcomes
+
+    def _category(self, item: Claimed) -> str:
+        kind, _, name = item.source.partition(":")
+        if kind == "folder" and name in self._settings.folders:
+            return self._settings.folders[name].category
+        mailbox = self._settings.mailboxes.get(str(item.extra.get("mailbox", "")))
+        return mailbox.category if mailbox else ""
+
+
+def _duplicates(session: Session, originals: Mapping[int, int], outcomes: Sequence[Outcome]) -> list[Outcome]:
+    if not originals:
+        return []
+    tickets = {outcome.item_id: outcome.ticket_id for outcome in outcomes}
+    earlier = set(originals.values()) - set(tickets)
+    rows = session.execute(select(InboundItem.id, InboundItem.ticket_id).where(InboundItem.id.in_(earlier)))
+    tickets |= {item_id: ticket_id for item_id, ticket_id in rows}  # noqa: C416 - rows are no pairs to mypy
+    return [
+        Outcome(
+            item_id,
+            "duplicate",
+            Reason("same_content", f"The same mail arrived before, as item {original}"),
+            tickets.get(original),
+        )
+        for item_id, original in originals.items()
+    ]

@@ -1,0 +1,200 @@
+"""Taking a mailbox's mail: search, fetch in batches, and commit bytes, sightings and cursor together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import date
+
+from sqlalchemy.orm import Session
+
+from core import blobs, clock
+from core.db import Database, is_unavailable
+from core.failpoints import failpoint
+from core.hints import hint
+from ingest import ledger
+from ingest.ledger import Arrival
+from ingest.sources import cursors, imap_fetch
+from ingest.sources.cursors import Position, Trouble
+from ingest.sources.imap_failures import FailureBook
+from ingest.sources.imap_fetch import About, Failure, Message, Outcome
+from ingest.sources.imap_moves import Moves
+from ingest.sources.imap_session import SEARCH_SPAN, ImapSession
+from ingest.sources.tenure import LeaseLostError, Tenure
+
+log = logging.getLogger("casemill.sources")
+
+
+class Intake:
+    """One session's taking of mail, from ``position`` on. ``on_answer`` hears of the trouble there had been before.
+
+    The cursor stops before the first message that is still to be tried again; what lies behind it is taken all the same.
+    """
+
+    def __init__(
+        self,
+        session: ImapSession,
+        position: Position,
+        *,
+        name: str,
+        folder: str,
+        database: Database,
+        tenure: Tenure,
+        book: FailureBook,
+        moves: Moves | None,
+        limit: int,
+        over: Callable[[], bool],
+        on_answer: Callable[[Trouble], None],
+    ) -> None:
+        self._session = session
+        self._position = position
+        self._name = name
+        self._source = cursors.source_of(name)
+        self._prefix = cursors.place_prefix(folder, position.uidvalidity)
+        self._database = database
+        self._tenure = tenure
+        self._book = book
+        self._moves = moves
+        self._limit = limit
+        self._over = over
+        self._on_answer = on_answer
+        self._open: set[int] = set()  # found and not yet done with
+        self._ceiling = position.last_uid  # the cursor's place once nothing is open
+
+    def poll(self) -> None:
+        """Take everything that is new, each message at most once; then move what an earlier poll could not."""
+        self._session.noop()
+        left_from_before = set(self._moves.waiting) if self._moves else set()
+        tried: set[int] = set()
+        while not self._over():
+            last, day = self._span()
+            found = self._session.search(self._position.last_uid + 1, last, day)
+            self._open = set(found)
+            self._ceiling = last or max(found, default=self._position.last_uid)
+            fresh = [uid for uid in found if uid not in tried]
+            if not fresh and (last is None or found):
+                break
+            tried |= set(fresh)
+            self._take_all(fresh)
+        if self._moves and not self._over():
+            self._moves.move(self._session, left_from_before & self._moves.waiting)
+        self._commit([])
+
+    def _span(self) -> tuple[int | None, date | None]:
+        """The last UID of the next search (None: the end of the folder) and the day from which mail counts there.
+
+        A long backlog is searched in spans, because the answer to a SEARCH is one line.
+        """
+        end = self._position.last_uid + SEARCH_SPAN
+        day = self._position.day
+        if day is not None and self._position.last_uid < self._position.first_uid - 1:
+            return min(end, self._position.first_uid - 1), day
+        return (end if end < self._session.selected.uidnext - 1 else None), None
+
+    def _take_all(self, uids: Sequence[int]) -> None:
+        """Oldest first; those over which a connection broke come last and alone."""
+        clean = [uid for uid in uids if not self._book.is_suspect(uid)]
+        suspects = [uid for uid in uids if self._book.is_suspect(uid)]
+        chunks = [clean[at : at + imap_fetch.BATCH_MESSAGES] for at in range(0, len(clean), imap_fetch.BATCH_MESSAGES)]
+        chunks += [[uid] for uid in sorted(suspects, key=lambda uid: (self._book.breaks(uid), uid))]
+        for chunk in chunks:
+            if self._over():
+                return
+            self._take(chunk)
+        if self._next_last() > self._position.last_uid:
+            self._commit([])
+
+    def _take(self, uids: Sequence[int]) -> None:
+        unseen = self._without_seen(uids)
+        if len(unseen) == 1 and self._book.has_broken_off(unseen[0]):
+            self._accept([Failure(unseen[0], "connection_loss")])
+            return
+        known, outcomes = imap_fetch.look_up(self._session, unseen)
+        self._accept(self._book.judge(outcomes))
+        for batch in imap_fetch.batches(known, self._limit):
+            if self._over():
+                return
+            self._take_batch(batch)
+
+    def _take_batch(self, batch: Sequence[About]) -> None:
+        outcomes = self._book.judge(imap_fetch.fetch(self._session, batch, self._limit))
+        failpoint("imap.fetched")
+        self._accept(outcomes)
+        failpoint("imap.accepted")
+        if self._moves:
+            self._moves.move(self._session, [outcome.uid for outcome in outcomes if isinstance(outcome, Message)])
+
+    def _without_seen(self, uids: Sequence[int]) -> list[int]:
+        """After a rewind, and behind a failing message, lie others that were taken already."""
+        with self._database.read() as db:
+            seen = cursors.seen(db, self._source, [self._place(uid) for uid in uids])
+        self._open -= {uid for uid in uids if self._place(uid) in seen}
+        return [uid for uid in uids if self._place(uid) not in seen]
+
+    def _accept(self, outcomes: Sequence[Outcome]) -> None:
+        """Commit ``outcomes``; when the database refuses them they go one by one, so that one cannot spoil the others."""
+        if not outcomes:
+            return
+        try:
+            self._commit(outcomes)
+        except LeaseLostError:
+            raise
+        except Exception as error:
+            alone = len(outcomes) == 1
+            if is_unavailable(error) or (alone and isinstance(outcomes[0], Failure)):
+                raise
+            log.warning("mail not stored", extra={"mailbox": self._name, "error": type(error).__name__, "count": len(outcomes)})
+            for outcome in outcomes:
+                self._accept([outcome] if not alone else self._book.judge([Failure(outcome.uid, "storage_failure")]))
+
+    def _commit(self, outcomes: Sequence[Outcome]) -> None:
+        """One transaction: arrivals, cursor, and that the mailbox answered; refused when the lease is another's."""
+        now = clock.now()
+        done = {outcome.uid for outcome in outcomes}
+        last = self._next_last(done)
+        arrivals = [arrival for outcome in outcomes if (arrival := self._arrival(outcome)) is not None]
+
+        def unit(db: Session) -> Trouble:
+            self._tenure.check(db)
+            ledger.accept(db, arrivals, now)
+            cursors.advance(db, self._name, self._position.uidvalidity, last)
+            return cursors.note_answer(db, self._name, now)
+
+        trouble = self._database.run(unit)
+        self._position = replace(self._position, last_uid=last)
+        self._open -= done
+        self._book.forget(done)
+        if arrivals:
+            hint("ingest.drain")
+        self._on_answer(trouble)
+
+    def _next_last(self, done: set[int] | frozenset[int] = frozenset()) -> int:
+        """The last UID up to which everything is done with, once ``done`` is."""
+        still_open = self._open - done
+        reached = min(still_open) - 1 if still_open else self._ceiling
+        return max(self._position.last_uid, reached)
+
+    def _place(self, uid: int) -> str:
+        return f"{self._prefix}{uid}"
+
+    def _arrival(self, outcome: Outcome) -> Arrival | None:
+        place = self._place(outcome.uid)
+        if isinstance(outcome, Failure):
+            extra = {"error": outcome.code}
+            identity = f"unfetched:{self._name}/{self._position.uidvalidity}/{outcome.uid}"
+            return Arrival(ledger.MAIL, "unfetched", self._source, place, b"", clock.now(), identity, extra=extra)
+        if not isinstance(outcome, Message):
+            log.info("message vanished before it was fetched", extra={"mailbox": self._name, "uid": outcome.uid})
+            return None
+        if outcome.oversize is None:
+            return Arrival(ledger.MAIL, "mail", self._source, place, outcome.raw, outcome.received_at)
+        return oversize_arrival(self._source, place, outcome)
+
+
+def oversize_arrival(source: str, place: str, message: Message) -> Arrival:
+    """A message too large to take: its header stands for it, under an identity of its own."""
+    extra = {"size": message.oversize, "oversize": True}
+    identity = f"oversize:{blobs.digest(message.raw)}"
+    return Arrival(ledger.MAIL, "oversize", source, place, message.raw, message.received_at, identity, extra=extra)
+

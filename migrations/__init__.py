@@ -1,0 +1,1 @@
+"""Schema migrations, run on SQLite and PostgreSQL."""

@@ -1,0 +1,284 @@
+"""The composition root: everything put together, the broker, a few thin actors, who reads which fact, what the clock does.
+
+``dramatiq workers`` runs this module with the configuration in force; ``casemill run`` runs the same actors in its own
+process. The database is the truth: a message only says that there may be work of a name.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import dramatiq
+from dramatiq import Broker, Middleware
+from dramatiq.brokers.stub import StubBroker
+
+from core import settings as configuration
+from core.db import Database
+from core.errors import ConfigurationError
+from core.settings import Settings
+from core.signing import Signer
+from ingest import claims as ingest_claims
+from ingest.children import ParserPool
+from ingest.pipeline import Pipeline
+from notify import claims as notify_claims
+from notify import mailings
+from notify.delivery import Delivering
+from notify.render import Renderer
+from notify.senders import sender_for
+from outbox import relay
+from outbox.facts import NoticeSettled, TicketAssigned, TicketCreated
+
+log = logging.getLogger("casemill.workers")
+
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+#: An actor gives its thread back after this long and asks for another turn.
+TURN_SECONDS = 10.0
+
+SUBSCRIPTIONS: relay.Subscriptions = {
+    TicketCreated.kind: (mailings.on_ticket_created,),
+    TicketAssigned.kind: (mailings.on_ticket_assigned,),
+    NoticeSettled.kind: (mailings.on_notice_settled,),
+}
+
+
+@dataclass
+class Mill:
+    """All parts of one process that works. Close it when done."""
+
+    settings: Settings
+    database: Database
+    signer: Signer
+    pool: ParserPool
+    pipeline: Pipeline
+    renderer: Renderer
+    stopping: threading.Event = field(default_factory=threading.Event)
+    _local: threading.local = field(default_factory=threading.local)
+    _delivering: list[Delivering] = field(default_factory=list)
+
+    def ingest(self) -> int:
+        """One batch of inbound items, after giving back what dead workers held."""
+        ingest_claims.recover(self.database)
+        return self.pipeline.drain()
+
+    def relay(self) -> int:
+        """One batch of facts."""
+        return relay.run(self.database, SUBSCRIPTIONS)
+
+    def notify(self) -> int:
+        """One batch of deliveries, after finding out what dead workers held."""
+        notify_claims.recover(self.database)
+        return self._own_delivering().drain()
+
+    def drain(self) -> int:
+        """Work on everything that is due until nothing is; returns how many rows were taken."""
+        total = 0
+        while (taken := self.ingest() + self.relay() + self.notify()) and not self.stopping.is_set():
+            total += taken
+        return total
+
+    def forget(self) -> int:
+        """Delete facts that were done long ago."""
+        return relay.forget(self.database, timedelta(days=self.settings.retention.facts_days))
+
+    def close(self) -> None:
+        self.stopping.set()
+        for delivering in self._delivering:
+            delivering.close()
+        self.pool.close()
+        self.database.close()
+
+    def _own_delivering(self) -> Delivering:
+        """This thread's own: a sender keeps a connection and belongs to one thread."""
+        if not hasattr(self._local, "delivering"):
+            sender = sender_for(self.settings.mail_out)
+            self._local.delivering = Delivering(self.database, self.settings, self.renderer, self.signer, sender)
+            self._delivering.append(self._local.delivering)
+        delivering: Delivering = self._local.delivering
+        return delivering
+
+
+def build(settings: Settings) -> Mill:
+    """Everything put together. The parser children start before anything else."""
+    pool = ParserPool(settings.limits)
+    database = Database(settings.database)
+    signer = Signer(settings.keys(), settings.notices.domain)
+    renderer = Renderer(TEMPLATES / "email", zone=ZoneInfo(settings.calendar.zone))
+    sender_for(settings.mail_out).close()
+    pipeline = Pipeline(database, settings, pool, signer)
+    return Mill(settings, database, signer, pool, pipeline, renderer)
+
+
+class Floor(Middleware):
+    """Where the actors find their mill: made when a worker process boots, closed when it shuts down."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._mill: Mill | None = None
+        self._given = False
+
+    @property
+    def mill(self) -> Mill:
+        if self._mill is None:
+            raise ConfigurationError("the worker has not been started")
+        return self._mill
+
+    def use(self, mill: Mill) -> None:
+        """Work with this mill, which its owner closes."""
+        self._mill, self._given = mill, True
+
+    def before_worker_boot(self, broker: Broker, worker: Any) -> None:
+        if self._mill is None:
+            self._mill = build(self._settings)
+            connect_hints()
+
+    def before_worker_shutdown(self, broker: Broker, worker: Any) -> None:
+        if self._mill is not None:
+            self._mill.stopping.set()
+
+    def after_worker_shutdown(self, broker: Broker, worker: Any) -> None:
+        if self._mill is not None and not self._given:
+            self._mill.close()
+
+
+def make_broker(settings: Settings, floor: Floor) -> Broker:
+    """Redis when it is configured, else a broker inside the process. No retries: the sweeps find what is due."""
+    middleware: list[Middleware] = [floor]
+    if not settings.redis_url:
+        return StubBroker(middleware=middleware)
+    from dramatiq.brokers.redis import RedisBroker
+    from redis import Redis
+    from redis.backoff import ExponentialBackoff
+    from redis.exceptions import ConnectionError as RedisConnectionError
+    from redis.exceptions import TimeoutError as RedisTimeoutError
+    from redis.retry import Retry
+
+    client = Redis.from_url(
+        settings.redis_url,
+        retry=Retry(ExponentialBackoff(cap=1, base=0.05), 5),
+        retry_on_error=[RedisConnectionError, RedisTimeoutError],
+        socket_connect_timeout=3,
+        socket_timeout=10,
+        health_check_interval=15,
+    )
+    options: dict[str, Any] = {"client": client, "middleware": middleware, "namespace": "casemill", "heartbeat_timeout": 15_000}
+    return RedisBroker(**options)  # type: ignore[no-untyped-call]
+
+
+SETTINGS = configuration.load()
+FLOOR = Floor(SETTINGS)
+if Path(sys.argv[0]).name == "dramatiq" and not SETTINGS.redis_url:
+    raise ConfigurationError(
+        "workers of their own need Redis", key="redis_url", mend="set CASEMILL_REDIS_URL, or use `casemill run`"
+    )
+broker = make_broker(SETTINGS, FLOOR)
+dramatiq.set_broker(broker)
+
+
+def _work(name: str, drain: Callable[[], int]) -> None:
+    """Drain until nothing is due or the turn is over. An exception is logged by its kind; the sweep tries again."""
+    _hints.begun(name)
+    ends = time.monotonic() + TURN_SECONDS
+    try:
+        while drain() and not FLOOR.mill.stopping.is_set():
+            _hints.put(name)  # there is more: whoever is idle may help
+            if time.monotonic() > ends:
+                return
+    except Exception as error:
+        log.error("a drain failed and is tried again by the clock", extra={"drain": name, "error": type(error).__name__})
+
+
+@dramatiq.actor(actor_name="ingest.drain", queue_name="ingest")
+def ingest_drain() -> None:
+    """Inbound items that are due."""
+    _work("ingest.drain", lambda: FLOOR.mill.ingest())
+
+
+@dramatiq.actor(actor_name="outbox.drain", queue_name="outbox")
+def outbox_drain() -> None:
+    """Facts that are due."""
+
+    def turn() -> int:
+        done = FLOOR.mill.relay()
+        if done:
+            _hints.put("notify.drain")
+        return done
+
+    _work("outbox.drain", turn)
+
+
+@dramatiq.actor(actor_name="notify.drain", queue_name="notify")
+def notify_drain() -> None:
+    """Deliveries that are due."""
+    _work("notify.drain", lambda: FLOOR.mill.notify())
+
+
+ACTORS: Mapping[str, Any] = {actor.actor_name: actor for actor in (ingest_drain, outbox_drain, notify_drain)}
+#: What the clock asks for, and how often, in seconds.
+SWEEPS: Mapping[str, float] = {"ingest.drain": 5.0, "outbox.drain": 5.0, "notify.drain": 5.0}
+
+
+class Hints:
+    """Delivers hints to the broker from a thread of its own, so that giving one never blocks; equal ones coalesce."""
+
+    def __init__(self, hold_seconds: float) -> None:
+        """``hold_seconds``: how long one on its way, which nobody here has begun, keeps the next one waiting."""
+        self._hold_seconds = hold_seconds
+        self._waiting: set[str] = set()
+        self._sent: dict[str, float] = {}
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def put(self, name: str) -> None:
+        with self._changed:
+            self._waiting.add(name)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._loop, name="hints", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def begun(self, name: str) -> None:
+        """The work has begun: what is put from now on is news."""
+        with self._changed:
+            self._sent.pop(name, None)
+            self._changed.notify()
+
+    def _loop(self) -> None:
+        while True:
+            name = self._next()
+            try:
+                ACTORS[name].send()
+            except Exception as error:
+                log.warning("the broker did not take a hint", extra={"drain": name, "error": type(error).__name__})
+                time.sleep(0.5)
+
+    def _next(self) -> str:
+        """The next name that is not already on its way."""
+        with self._changed:
+            while True:
+                now = time.monotonic()
+                for name in sorted(self._waiting):
+                    if name not in self._sent or now - self._sent[name] > self._hold_seconds:
+                        self._waiting.discard(name)
+                        self._sent[name] = now
+                        return name
+                self._changed.wait(self._hold_seconds if self._waiting else None)
+
+
+#: With Redis another process may begin the work, and this one would not hear of it.
+_hints = Hints(0.05 if SETTINGS.redis_url else 2.0)
+
+
+def connect_hints() -> None:
+    """Let :func:`core.hints.hint` reach the broker."""
+    from core import hints
+
+    hints.connect(lambda name: _hints.put(name))
