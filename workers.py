@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -20,12 +21,15 @@ from zoneinfo import ZoneInfo
 import dramatiq
 from dramatiq import Broker, Middleware
 from dramatiq.brokers.stub import StubBroker
+from sqlalchemy.orm import Session
 
+from core import leases
 from core import settings as configuration
 from core.db import Database
 from core.errors import ConfigurationError
 from core.settings import Settings
 from core.signing import Signer
+from core.sweeps import Sweep
 from ingest import claims as ingest_claims
 from ingest.children import ParserPool
 from ingest.pipeline import Pipeline
@@ -85,9 +89,16 @@ class Mill:
             total += taken
         return total
 
-    def forget(self) -> int:
-        """Delete facts that were done long ago."""
-        return relay.forget(self.database, timedelta(days=self.settings.retention.facts_days))
+    def take_over(self) -> None:
+        """Free what a process that was killed still seems to hold; only for whoever knows to be the only one."""
+
+        def unit(session: Session) -> None:
+            now = self.database.now(session)
+            leases.expire_all(session)
+            ingest_claims.expire_all(session, now)
+            notify_claims.expire_all(session, now)
+
+        self.database.run(unit)
 
     def close(self) -> None:
         self.stopping.set()
@@ -222,8 +233,6 @@ def notify_drain() -> None:
 
 
 ACTORS: Mapping[str, Any] = {actor.actor_name: actor for actor in (ingest_drain, outbox_drain, notify_drain)}
-#: What the clock asks for, and how often, in seconds.
-SWEEPS: Mapping[str, float] = {"ingest.drain": 5.0, "outbox.drain": 5.0, "notify.drain": 5.0}
 
 
 class Hints:
@@ -282,3 +291,10 @@ def connect_hints() -> None:
     from core import hints
 
     hints.connect(lambda name: _hints.put(name))
+
+
+def sweeps(database: Database) -> dict[str, Sweep]:
+    """What the clock asks for, and how often: whatever was lost on the way is found again within seconds."""
+    drains = {name: Sweep(5.0, partial(_hints.put, name)) for name in ACTORS}
+    kept = timedelta(days=SETTINGS.retention.facts_days)
+    return {**drains, "outbox.forget": Sweep(3600.0, lambda: relay.forget(database, kept))}

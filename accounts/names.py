@@ -5,13 +5,33 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_LEGAL_FORMS = {"inc", "llc", "llp", "ltd", "pc", "pa", "pllc", "corp", "co"}
+_ABBREVIATION = re.compile(r"(?<=\b\w)\.(?=\w\b|\W|\Z)")
+
+_LEGAL_FORMS = frozenset(
+    ["inc", "incorporated", "llc", "llp", "lllp", "lp", "pc", "pllc", "plc", "pa", "psc", "apc"]
+    + ["corp", "corporation", "co", "company", "ltd", "limited"]
+)
 
 
 def fold_name(name: str) -> str:
-    """A company's name without case, accents, punctuation, doubled spaces and trailing legal forms."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().casefold() or name.casefold()
-    words = re.sub(r"[^\w\s]", "", plain.replace("&", " and ")).split()
-    while len(words) > 1 and words[-1] in _LEGAL_FORMS:
-        words.pop()
+    """A company's name as compared: without case, accents, punctuation, spacing and the legal form at its end.
+
+    ``"St. Mary's Clinic, P.C."`` and ``"ST MARYS CLINIC"`` fold to the same. Empty when the name has no letter or digit.
+    """
+    plain = "".join(c for c in unicodedata.normalize("NFKD", name.casefold()) if not 0x300 <= ord(c) <= 0x36F)
+    plain = _ABBREVIATION.sub("", plain.replace("&", " and ").replace("'", "").replace("’", ""))
+    words = "".join(c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in plain).split()
+    while (length := _legal_form(words)) and length < len(words):
+        del words[-length:]
     return " ".join(words)
+
+
+def _legal_form(words: list[str]) -> int:
+    """How many words at the end are a legal form; ``P. C.`` comes as two."""
+    if words and words[-1] in _LEGAL_FORMS:
+        return 1
+    for length in (2, 3, 4):
+        tail = words[-length:]
+        if len(tail) == length and all(len(word) == 1 for word in tail) and "".join(tail) in _LEGAL_FORMS:
+            return length
+    return 0

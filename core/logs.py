@@ -22,11 +22,11 @@ OWN: Final = "casemill"
 #: What may stand in a line besides time, level, logger and event: ids, counts, sizes, hashes and codes.
 FIELDS: Final = frozenset(
     {
-        "activity", "address", "attempt", "attempts", "bytes", "code", "company", "contact", "count", "delivery", "disposition",
+        "activity", "address", "attempt", "attempts", "bytes", "code", "company", "contact", "count", "delivery", "disposition", "drain",
         "due", "error", "errors", "fact", "family", "file", "folder", "form", "hash", "hint", "host", "item", "items", "key",
-        "kind", "known", "lease", "limit", "line", "mailbox", "mailing", "method", "module", "outcome", "parent", "pid", "place",
-        "port", "process", "queue", "reason", "route", "row", "rows", "seconds", "settled", "sha256", "size", "source", "staff",
-        "stage", "state", "status", "stored", "submission", "taken", "task", "team", "thread", "ticket", "tickets", "uid",
+        "kind", "known", "lease", "limit", "line", "mailbox", "mailing", "method", "outcome", "parent", "pid", "place",
+        "port", "queue", "reason", "route", "row", "rows", "seconds", "settled", "sha256", "size", "source", "staff",
+        "stage", "state", "status", "stored", "submission", "sweep", "taken", "task", "team", "ticket", "tickets", "uid",
         "uidvalidity", "url_path", "version", "waiting", "worker",
     }
 )  # fmt: skip
@@ -155,7 +155,7 @@ def _place(file: str, line: int | None, function: str) -> str:
 def _log_thread_death(args: threading.ExceptHookArgs) -> None:
     if args.exc_value is not None and not isinstance(args.exc_value, SystemExit):
         name = args.thread.name if args.thread else ""
-        logging.getLogger(OWN).critical("a thread died", exc_info=args.exc_value, extra={"thread": name})
+        logging.getLogger(OWN).critical("a thread died", exc_info=args.exc_value, extra={"worker": name})
 
 
 def _log_process_death(kind: type[BaseException], error: BaseException, trace: object) -> None:

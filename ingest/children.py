@@ -1,7 +1,8 @@
 """The parser children: a few processes with limits that parse what nobody trusts.
 
 A call carries several small items. When a child dies or takes too long, the items that were answered keep their answers, the
-one under way is tried again alone, and the rest goes to a fresh child: only a failure alone counts against an item.
+one under way is tried again alone in a fresh child, and the rest goes on: only a failure alone counts against an item, and no
+item answers for what another left behind in its child.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -59,30 +60,50 @@ class ParserPool:
         self._keeper.close()
 
     def _call(self, tasks: Sequence[ParseTask]) -> list[Answer]:
-        answers = self._one_call(tasks)
+        """The answers to ``tasks``; raises OSError when no child can be started, which is nobody's fault in ``tasks``."""
+        answers: list[Answer] = []
         while len(answers) < len(tasks):
-            rest = tasks[len(answers) + 1 :]
-            failed = self._one_call([tasks[len(answers)]]) or [ParseFailure("killed", alone=True)]
-            answers += failed
-            answers += self._one_call(rest) if rest else []
+            rest = tasks[len(answers) :]
+            found = self._one_call(rest)
+            answers += found
+            if len(found) < len(rest):
+                answers += self._one_call(rest[len(found) : len(found) + 1], fresh=True)
         return answers
 
-    def _one_call(self, tasks: Sequence[ParseTask]) -> list[Answer]:
-        """What the child answered before it came to an end; one answer a task when all went well."""
+    def _one_call(self, tasks: Sequence[ParseTask], *, fresh: bool = False) -> list[Answer]:
+        """What a child answered before it came to an end; one answer a task when all went well.
+
+        A task that failed alone, in a child that had worked before, is left unanswered like one that ended its child.
+        """
+        with self._borrowed(fresh=fresh) as worker:
+            was_fresh = worker.tasks == 0
+            answers = self._exchange(worker, tasks)
+        if len(tasks) > 1:
+            return answers
+        answer = answers[0] if answers else ParseFailure("timeout" if worker.timed_out else "killed")
+        if not isinstance(answer, ParseFailure):
+            return [answer]
+        return [ParseFailure(answer.code, alone=True)] if was_fresh else []
+
+    @contextmanager
+    def _borrowed(self, *, fresh: bool) -> Iterator[_Child]:
+        """A child that lives; its place is given back whatever happens, or the pool would run dry."""
         worker = self._idle.get()
+        try:
+            if not worker.usable() or (fresh and worker.tasks):
+                worker = self._keeper.replace(worker)
+            yield worker
+        finally:
+            self._idle.put(worker)
+
+    def _exchange(self, worker: _Child, tasks: Sequence[ParseTask]) -> list[Answer]:
         answers: list[Answer] = []
         try:
             worker.send(tasks, self._wall * _slowness(tasks[0]))
             for task in tasks:
-                answer = worker.receive(self._wall * _slowness(task))
-                answers.append(_alone(answer) if len(tasks) == 1 else answer)
-        except (OSError, EOFError, msgspec.DecodeError):
-            code = "timeout" if worker.timed_out else "killed"
+                answers.append(worker.receive(self._wall * _slowness(task)))
+        except Exception:  # whatever a broken child writes, it is a failure of the child
             worker.kill()
-            if len(tasks) == 1:
-                answers = [ParseFailure(code, alone=True)]
-        finally:
-            self._idle.put(worker if worker.usable() else self._keeper.replace(worker))
         return answers
 
 
@@ -92,6 +113,7 @@ class _Child:
     def __init__(self, limits: child.Limits) -> None:
         self.deadline: float | None = None
         self.timed_out = False
+        self.worn = False
         self.tasks = 0
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-c", PROGRAM],
@@ -125,10 +147,12 @@ class _Child:
         self.deadline = None
         if frame is None:
             raise EOFError
-        return _decoder.decode(frame)
+        answer = _decoder.decode(frame)
+        self.worn |= isinstance(answer, ParseFailure)  # memory that ran out stays used
+        return answer
 
     def usable(self) -> bool:
-        return self._process.poll() is None and not self.timed_out and self.tasks < RECYCLE_AFTER
+        return self._process.poll() is None and not self.timed_out and not self.worn and self.tasks < RECYCLE_AFTER
 
     def kill(self) -> None:
         self.deadline = None
@@ -181,10 +205,10 @@ class _Keeper:
 
     def _loop(self) -> None:
         while True:
+            self._kill_late()
             try:
                 order = self._orders.get(timeout=0.25)
             except queue.Empty:
-                self._kill_late()
                 continue
             if order is None:
                 return
@@ -199,7 +223,8 @@ class _Keeper:
     def _kill_late(self) -> None:
         now = time.monotonic()
         for worker in list(self._children):
-            if worker.deadline is not None and worker.deadline < now:
+            deadline = worker.deadline  # read once: the thread that waits for an answer takes it away
+            if deadline is not None and deadline < now:
                 worker.expire()
 
 
@@ -218,7 +243,3 @@ def _calls(tasks: Sequence[ParseTask]) -> list[list[ParseTask]]:
 
 def _slowness(task: ParseTask) -> int:
     return child.WORKBOOK_FACTOR if task.kind == "workbook" else 1
-
-
-def _alone(answer: Answer) -> Answer:
-    return ParseFailure(answer.code, alone=True) if isinstance(answer, ParseFailure) else answer

@@ -22,6 +22,11 @@ SIGNALS: Mapping[str, str] = {
     "read_receipt": "it is a read receipt (RFC 8098)",
     "no_reply": "its sender takes no replies",
     "suppress_auto_response": "it asks for no automatic answer",
+    "precedence_bulk": "it is marked as bulk mail",
+    "precedence_list": "it is marked as list mail",
+    "precedence_junk": "it is marked as junk",
+    "precedence_auto_reply": "it is marked as an automatic reply",
+    "subject_prefix": "its subject reads like an automatic reply",
     "list_id": "it came through a mailing list (RFC 2919)",
     "list_post": "it came through a mailing list (RFC 2369)",
     "list_unsubscribe": "it is a bulk mailing (RFC 2369)",
@@ -113,7 +118,7 @@ def _secure_messages(mail: ParsedMail, rules: MailRules) -> Verdict | None:
 
 
 def _list(mail: ParsedMail, rules: MailRules) -> Verdict | None:
-    if not mail.is_list:
+    if not mail.is_list and "precedence_bulk" not in mail.automatic:
         return None
     reason = f"It is list or bulk mail: {_signals(mail)}"
     return _unanswered("ticket" if rules.lists == "ticket" else "list", "list_mail", reason)

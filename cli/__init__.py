@@ -1,0 +1,1 @@
+"""The `casemill` command."""

@@ -1,0 +1,36 @@
+"""What commands share: the settings in force and an open, migrated database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from core.db import Database
+    from core.settings import Settings
+
+
+@contextmanager
+def open_database() -> Iterator[tuple[Settings, Database]]:
+    """Settings and database. The embedded database is migrated on the way; a server's must have been (``casemill migrate``)."""
+    from core import settings
+    from core.db import Database
+
+    loaded = settings.load()
+    database = Database(loaded.database)
+    try:
+        prepare(database)
+        yield loaded, database
+    finally:
+        database.close()
+
+
+def prepare(database: Database) -> None:
+    """Migrate the embedded database; of a server's, only make sure that it has been migrated."""
+    from core import migrations
+
+    if database.is_sqlite:
+        migrations.upgrade(database)
+    else:
+        migrations.require(database)

@@ -1,0 +1,218 @@
+"""The processes: everything in one (`run`), or web, watchers and clock each alone beside `dramatiq workers`."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cli.context import prepare
+
+if TYPE_CHECKING:
+    from core.db import Database
+    from core.settings import Settings
+    from ingest.children import ParserPool
+    from workers import Mill
+
+log = logging.getLogger("casemill.serve")
+
+STOP_SECONDS = 10.0
+#: Threads that drain in the embedded mode: two parse and store in turns, the others relay and send.
+EMBEDDED_THREADS = 4
+
+
+def run(
+    first: Callable[[Database], None] | None = None, ready: Callable[[Settings, Database, str], None] | None = None
+) -> None:
+    """Everything in one process until SIGINT or SIGTERM.
+
+    ``first`` may prepare the database before anything starts; ``ready`` is told the web address once all is up.
+    """
+    import workers
+    from core import logs
+    from core.soleness import sole
+
+    logs.configure()
+    settings = workers.SETTINGS
+    with ExitStack() as stack:
+        stop = stack.enter_context(_stop_signals())
+        mill = workers.build(settings)
+        stack.callback(mill.close)
+        if mill.database.is_sqlite:
+            stack.enter_context(sole(Path(mill.database.url.database or "")))
+        prepare(mill.database)
+        if mill.database.is_sqlite:
+            mill.take_over()
+        if first is not None:
+            first(mill.database)
+        _sync(mill.database, settings)
+        stack.enter_context(_workers(mill))
+        stack.enter_context(_watchers(settings, mill.database, mill.pool, stop))
+        stack.enter_context(_clock(mill.database, stop))
+        address = stack.enter_context(_web(settings, mill.database))
+        if ready is not None:
+            ready(settings, mill.database, address)
+        stop.wait()
+        mill.stopping.set()
+
+
+def web() -> None:
+    """The web server alone."""
+    import workers
+    from core import logs
+    from core.db import Database
+
+    logs.configure()
+    with ExitStack() as stack:
+        stop = stack.enter_context(_stop_signals())
+        database = Database(workers.SETTINGS.database)
+        stack.callback(database.close)
+        prepare(database)
+        workers.connect_hints()
+        stack.enter_context(_web(workers.SETTINGS, database))
+        stop.wait()
+
+
+def watch() -> None:
+    """The watchers of all mailboxes and folders alone."""
+    import workers
+    from core import logs
+    from core.db import Database
+    from ingest.children import ParserPool
+
+    logs.configure()
+    with ExitStack() as stack:
+        stop = stack.enter_context(_stop_signals())
+        pool = ParserPool(workers.SETTINGS.limits)
+        stack.callback(pool.close)
+        database = Database(workers.SETTINGS.database)
+        stack.callback(database.close)
+        prepare(database)
+        workers.connect_hints()
+        stack.enter_context(_watchers(workers.SETTINGS, database, pool, stop))
+        stop.wait()
+
+
+def tick() -> None:
+    """The clock alone."""
+    import workers
+    from core import logs
+    from core.db import Database
+
+    logs.configure()
+    with ExitStack() as stack:
+        stop = stack.enter_context(_stop_signals())
+        database = Database(workers.SETTINGS.database)
+        stack.callback(database.close)
+        prepare(database)
+        workers.connect_hints()
+        _sync(database, workers.SETTINGS)
+        stack.enter_context(_clock(database, stop))
+        stop.wait()
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set; a second SIGINT ends the process at once."""
+    stop = threading.Event()
+
+    def handle(number: int, _frame: Any) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            signal.default_int_handler(number, _frame)
+        stop.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _workers(mill: Mill) -> Iterator[None]:
+    """Worker threads in this process, on the broker inside it or on Redis."""
+    import dramatiq
+
+    import workers
+
+    workers.FLOOR.use(mill)
+    workers.connect_hints()
+    worker = dramatiq.Worker(workers.broker, worker_timeout=200, worker_threads=EMBEDDED_THREADS)
+    worker.start()
+    try:
+        yield
+    finally:
+        mill.stopping.set()
+        worker.stop(timeout=int(STOP_SECONDS * 1000))
+
+
+@contextmanager
+def _watchers(settings: Settings, database: Database, pool: ParserPool, stop: threading.Event) -> Iterator[None]:
+    from ingest import workbooks
+    from ingest.sources.watch import watch as watch_sources
+
+    threads = watch_sources(settings, database, stop, partial(workbooks.receipt, database, pool, settings))
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(STOP_SECONDS)
+
+
+@contextmanager
+def _clock(database: Database, stop: threading.Event) -> Iterator[None]:
+    import workers
+    from core.sweeps import Clock
+
+    thread = threading.Thread(target=Clock(database, workers.sweeps(database), stop).run, name="clock", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(STOP_SECONDS)
+
+
+@contextmanager
+def _web(settings: Settings, database: Database) -> Iterator[str]:
+    from web.app import create
+    from web.server import WebServer
+
+    server = WebServer(create(settings, database, status=_status(settings)), settings.web.listen)
+    server.start()
+    try:
+        yield server.address
+    finally:
+        server.stop()
+
+
+def _status(settings: Settings) -> Callable[[], dict[str, object]]:
+    """What readiness asks of this process besides the database: the queue."""
+
+    def check() -> dict[str, object]:
+        if not settings.redis_url:
+            return {}
+        import workers
+
+        client = getattr(workers.broker, "client", None)
+        try:
+            return {"queue": "ok" if client is not None and client.ping() else "Redis does not answer"}
+        except Exception as error:
+            return {"queue": f"Redis does not answer ({type(error).__name__})"}
+
+    return check
+
+
+def _sync(database: Database, settings: Settings) -> None:
+    """Teams of the configuration become teams of the database."""
+    from accounts.teams import sync_teams
+
+    for warning in database.run(lambda session: sync_teams(session, settings.teams)):
+        log.warning("a team names somebody who is not on the staff", extra={"team": str(warning).split()[0]})

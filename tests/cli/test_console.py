@@ -1,0 +1,144 @@
+"""What commands print: to terminals, to pipes, to programs."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+import typer
+
+from cli import console
+from core.errors import BusyError, ConfigurationError, NotFoundError, RefusedError
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = """
+from cli import console
+columns = [console.Column("number", whole=True), console.Column("requester", whole=True), console.Column("subject")]
+rows = [("BS-000123", "a.rather.long.address@practice.example", "words " * 20), ("BS-000124", "b@c.example", "[red]x\\x1b[2J")]
+console.print_table(columns, rows)
+with console.progress("working") as move:
+    move(1, 2)
+"""
+
+
+def run_on_terminal(program: str, columns: int) -> str:
+    """What a program writes to a terminal of that width."""
+    main, child = pty.openpty()
+    environ = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm"}
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=child, stderr=child, cwd=ROOT, env=environ)
+    os.close(child)
+    written = b""
+    try:
+        while chunk := os.read(main, 65536):
+            written += chunk
+    except OSError:  # Linux says EIO when the other end is closed
+        pass
+    os.close(main)
+    assert process.wait(timeout=30) == 0, written.decode()
+    return written.decode()
+
+
+def test_on_a_terminal_a_table_fits_80_columns_with_numbers_and_addresses_whole() -> None:
+    written = run_on_terminal(PROGRAM.partition("with console")[0], 80)
+    lines = written.replace("\r", "").splitlines()
+    assert "a.rather.long.address@practice.example" in written
+    assert "BS-000123" in written
+    assert written.count("words") == 20
+    assert max(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) for line in lines) <= 80
+    assert "\x1b[2J" not in written
+    assert "[red]x" in written
+
+
+def test_on_a_narrow_terminal_extra_columns_give_way_and_are_named() -> None:
+    columns = "[Column('id', whole=True), Column('a', extra=1), Column('b', extra=2), Column('c')]"
+    rows = "[('x' * 20, 'aaaaaaaa', 'bbbbbbbb', 'cccccccc')]"
+    program = f"from cli.console import Column, print_table; print_table({columns}, {rows})"
+    assert "bbbbbbbb" in run_on_terminal(program, 80)
+    written = run_on_terminal(program, 36)
+    assert "bbbbbbbb" not in written
+    assert "aaaaaaaa" not in written
+    assert "x" * 20 + "  cccccccc" in written
+    assert "no room for a, b" in written
+
+
+def test_on_a_terminal_long_work_shows_a_bar() -> None:
+    assert "working" in run_on_terminal(PROGRAM, 80)
+
+
+def test_piped_there_is_no_colour_no_bar_and_one_line_a_record() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, cwd=ROOT, check=True)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3
+    assert "\x1b" not in done.stdout
+    assert lines[1].endswith(("words " * 20).strip())
+    assert done.stderr == ""
+
+
+def test_numbers_stand_right_and_wide_letters_keep_the_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    columns = [console.Column("n", right=True), console.Column("name"), console.Column("end")]
+    console.print_table(columns, [(7, "診療所", "x"), (1234, "clinic", "y")])
+    assert capsys.readouterr().out.splitlines() == ["   n  name    end", "   7  診療所  x", "1234  clinic  y"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, ""), (True, "yes"), (False, "no"), (3, "3"), (["a", None, "b"], "a, , b"), ("two\nlines", "two lines"),
+        ("\u202eevil\x07", "evil"), (datetime(2026, 11, 20, 15, 4, 5, tzinfo=UTC), "2026-11-20 15:04"),
+    ],
+)  # fmt: skip
+def test_values_are_shown_as_one_clean_line(value: object, shown: str) -> None:
+    assert console.clean(value) == shown
+
+
+def test_fields_of_one_record_leave_out_what_is_empty(capsys: pytest.CaptureFixture[str]) -> None:
+    console.print_fields({"number": "BS-000001", "owner": None, "company": "Oak [Hill]"})
+    assert capsys.readouterr().out == "number   BS-000001\ncompany  Oak [Hill]\n"
+
+
+def test_json_has_times_in_iso_8601_and_can_be_read_back(capsys: pytest.CaptureFixture[str]) -> None:
+    value = {"at": datetime(2026, 11, 20, tzinfo=UTC), "day": date(2026, 11, 20), "path": Path("x"), "set": {"b", "a"}, "n": "é"}
+    console.print_json(value)
+    console.print_json_line(value)
+    written = capsys.readouterr().out
+    line = written.splitlines()[-1]
+    assert json.loads(line) == json.loads(written[: -len(line) - 1]) == {
+        "at": "2026-11-20T00:00:00+00:00", "day": "2026-11-20", "path": "x", "set": ["a", "b"], "n": "é",
+    }  # fmt: skip
+
+
+def test_json_refuses_what_it_cannot_mean() -> None:
+    with pytest.raises(TypeError):
+        console.print_json(object())
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigurationError("unknown key", file="casemill.toml", key="a.b", mend="remove it"), 2),
+        (RefusedError("odd", "that is odd", mend="remove it"), 2),
+        (NotFoundError("there is none", mend="remove it"), 1),
+        (BusyError("busy", mend="remove it"), 1),
+        (FileNotFoundError(2, "No such file or directory", "x.csv"), 1),
+    ],
+)
+def test_expected_errors_are_printed_with_their_mend_and_end_with_a_code(
+    error: Exception, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(typer.Exit) as caught, console.reporting():
+        raise error
+    assert caught.value.exit_code == code
+    written = capsys.readouterr()
+    assert written.out == ""
+    assert written.err.startswith("error: ")
+    assert isinstance(error, OSError) or "mend: remove it" in written.err
+
+
+def test_an_unexpected_error_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError), console.reporting():
+        raise ZeroDivisionError

@@ -1,0 +1,82 @@
+"""The embedded process is killed again and again while mail and forms come in: nothing is lost, nothing is doubled."""
+
+import itertools
+import os
+import random
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.system import System
+from tests.faults import oracle
+from tests.servers.dovecot import DovecotServer
+from tests.servers.smtp import SmtpServer
+
+KILLS, MAILS, POSTS = 20, 200, 100
+CANARY = "zebrafinch-procedure-detail"
+
+
+@pytest.fixture
+def system(tmp_path: Path, dovecot: DovecotServer, smtp_server: SmtpServer) -> Iterator[System]:
+    dovecot.add_user("support")
+    smtp_url = f"smtp://127.0.0.1:{smtp_server.port}"
+    system = System(tmp_path, dovecot=dovecot, mailboxes=["support"], smtp_url=smtp_url)
+    yield system
+    system.close()
+
+
+def mail(number: int) -> bytes:
+    return (
+        f"From: Person {number} <p{number}@practice{number % 97}.example>\r\nTo: support@mill.example\r\n"
+        f"Subject: Question mail{number}x\r\nMessage-ID: <kill{number}@practice.example>\r\n"
+        f"Date: Sun, 22 Nov 2026 10:00:00 +0000\r\n\r\nWhat about the {CANARY} of claim {number}?\r\n"
+    ).encode()
+
+
+class Poster(threading.Thread):
+    """Posts each form until it is answered with 200, as an honest sender would."""
+
+    def __init__(self, system: System, stop: threading.Event) -> None:
+        super().__init__(daemon=True)
+        self.accepted = 0
+        self._system = system
+        self._ending = stop
+
+    def run(self) -> None:
+        for number in range(POSTS):
+            answers = {"email": f"f{number}@clinic{number % 89}.example", "subject": f"Form form{number}x"}
+            while self._system.post_form(str(9_000_000 + number), **answers) != 200:
+                if self._ending.wait(0.05):
+                    return
+            self.accepted += 1
+            time.sleep(0.3)
+
+
+@pytest.mark.timeout(420)
+def test_twenty_kills_lose_nothing_and_double_nothing(
+    system: System, dovecot: DovecotServer, smtp_server: SmtpServer
+) -> None:
+    seed = int(os.environ.get("KILL_SEED", "20261122"))
+    chance = random.Random(seed)
+    print(f"seed {seed}")
+    ending = threading.Event()
+    poster = Poster(system, ending)
+    mails = itertools.count()
+    system.start()
+    poster.start()
+    for _ in range(KILLS):
+        for number in itertools.islice(mails, MAILS // KILLS):
+            dovecot.deliver("support", mail(number))
+        time.sleep(chance.uniform(0.0, 3.0))
+        system.kill()
+        system.start(ready=chance.random() < 0.7)
+    system.wait(lambda: poster.accepted == POSTS, "all forms to be accepted", 120)
+    ending.set()
+    system.wait(lambda: system.count("ticket") >= MAILS + POSTS, "a ticket for everything", 90)
+    system.wait(system.settled, "everything to be settled", 120)
+    assert system.stop() == [0]
+    nonces = [f"mail{number}x" for number in range(MAILS)] + [f"form{number}x" for number in range(POSTS)]
+    oracle.check(system, nonces, (message.content for message in smtp_server.messages), canaries=[CANARY])
