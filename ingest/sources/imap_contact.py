@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from core import clock
 from core.db import Database
 from core.sections import Mailbox
+from ingest.models import MailboxCursor
 from ingest.sources import cursors
 from ingest.sources.cursors import Position
 from ingest.sources.imap_session import ImapSession
@@ -39,7 +40,7 @@ class Contact:
         """The place to go on from; a new one is committed together with the count of what is left out."""
         with self._database.read() as db:
             row = cursors.load(db, self._name)
-            day = self._day(db, row is not None)
+            day = self._day(db, row, session.selected.uidvalidity)
         if row is None:
             return self._begin(_anew(session, self._mailbox, day), session)
         if row.uidvalidity != session.selected.uidvalidity:
@@ -47,11 +48,14 @@ class Contact:
             return self._begin(_anew(session, self._mailbox, day), session)
         return self._look_back(Position(row.uidvalidity, row.first_uid, row.last_uid, day), session)
 
-    def _day(self, db: Session, known: bool) -> date | None:
-        """The first day that counts below ``first_uid``; None is no bound when ``since`` is "all"."""
+    def _day(self, db: Session, row: MailboxCursor | None, uidvalidity: int) -> date | None:
+        """The first day that counts below ``first_uid``; None when ``since`` is "all", and where nothing below it is read."""
         if isinstance(self._mailbox.since, date):
             return self._mailbox.since
-        return cursors.first_day(db, self._name) if known and self._mailbox.since is None else None
+        if row is None or self._mailbox.since == "all":
+            return None
+        again = row.uidvalidity != uidvalidity or row.last_uid < row.first_uid - 1
+        return cursors.first_day(db, self._name) if again else None
 
     def _look_back(self, known: Position, session: ImapSession) -> Position:
         """Once in a watcher's life: ``since`` may reach further back than when the cursor was made."""

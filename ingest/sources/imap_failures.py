@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from ingest.sources.imap_fetch import Failure, Outcome
 
 #: Tries before a message is recorded as unfetched: answers without it, and connections that broke over it alone.
-#: A broken connection is seldom the message's own fault, so it has more.
-REFUSALS, BREAKS = 3, 5
+#: A broken connection is seldom the message's own fault, so it has more,
+#: but fewer than the errors in a row that call a mailbox unreachable.
+REFUSALS, BREAKS = 3, 4
 
 
 class FailureBook:

@@ -197,4 +197,3 @@ def oversize_arrival(source: str, place: str, message: Message) -> Arrival:
     extra = {"size": message.oversize, "oversize": True}
     identity = f"oversize:{blobs.digest(message.raw)}"
     return Arrival(ledger.MAIL, "oversize", source, place, message.raw, message.received_at, identity, extra=extra)
-

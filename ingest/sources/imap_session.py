@@ -48,15 +48,15 @@ class Selected:
 def error_code(error: BaseException) -> str:
     """A snake_case reason for a failure of a mailbox; never any text that the server sent."""
     codes: list[tuple[type[BaseException], str]] = [
-        (LoginError, "login_refused"),
-        (ssl.SSLCertVerificationError, "certificate_not_trusted"),
+        (LoginError, "login_refusal"),
+        (ssl.SSLCertVerificationError, "untrusted_certificate"),
         (ssl.SSLError, "tls_failure"),
-        (socket.gaierror, "host_unknown"),
+        (socket.gaierror, "unknown_host"),
         (TimeoutError, "timeout"),
-        (ConnectionRefusedError, "connection_refused"),
-        (IMAPClientAbortError, "connection_lost"),
+        (ConnectionRefusedError, "connection_refusal"),
+        (IMAPClientAbortError, "connection_loss"),
         (IMAPClientError, "server_refusal"),
-        (ConnectionError, "connection_lost"),
+        (ConnectionError, "connection_loss"),
         (OSError, "connection_failure"),
         (ValueError, "protocol_error"),
     ]
@@ -177,7 +177,7 @@ class ImapSession:
         if not uidnext:
             uidnext = self._client.folder_status(self._folder, ["UIDNEXT"]).get(b"UIDNEXT")
         if not uidvalidity or not uidnext:
-            raise RefusedError("no_uids", "the server gives its messages no lasting numbers (UIDVALIDITY, UIDNEXT)")
+            raise RefusedError("missing_uids", "the server gives its messages no lasting numbers (UIDVALIDITY, UIDNEXT)")
         return Selected(int(uidvalidity), int(uidnext), int(answer.get(b"EXISTS", 0)))
 
     def _make_move_folder(self) -> None:
@@ -192,7 +192,7 @@ class ImapSession:
 
 def _connect(mailbox: Mailbox) -> IMAPClient:
     if not mailbox.tls and not mailbox.insecure and not is_loopback(mailbox.host):
-        raise RefusedError("plain_text_refused", "without TLS the password would travel in plain text")
+        raise RefusedError("plain_text_refusal", "without TLS the password would travel in plain text")
     context = ssl.create_default_context(cafile=mailbox.ca_file) if mailbox.tls else None
     timeout = SocketTimeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
     client = IMAPClient(mailbox.host, mailbox.port, ssl=mailbox.tls, ssl_context=context, timeout=timeout)
