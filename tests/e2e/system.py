@@ -23,7 +23,7 @@ from tests.servers.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 FORM, KEY = "5512345", "e2e-signing-key"
-COMMAND = [sys.executable, "-m", "cli.main"]
+COMMAND = [sys.executable, "-m", "cli"]
 WORKERS = [sys.executable, "-m", "dramatiq", "workers", "--processes", "1", "--threads", "4"]
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
@@ -40,17 +41,22 @@ def system(
         smtp_url=f"smtp://127.0.0.1:{smtp_server.port}",
         extra=TEAM,
     )
+    with closing(system):
+        prepare(system, tmp_path)
+        if scaled:
+            system.start([*COMMAND, "web"], [*COMMAND, "watch"], [*COMMAND, "tick"], WORKERS)
+        else:
+            system.start()
+        yield system
+
+
+def prepare(system: System, tmp_path: Path) -> None:
+    """Tables, staff and a company."""
     (tmp_path / "companies.csv").write_text(COMPANIES)
     system.run("migrate")
     system.run("staff", "add", "ruth@mill.example", "--name", "Ruth Calder", "--role", "manager")
     system.run("staff", "add", "omar@mill.example", "--name", "Omar Haddad")
     system.run("company", "import", str(tmp_path / "companies.csv"))
-    if scaled:
-        system.start([*COMMAND, "web"], [*COMMAND, "watch"], [*COMMAND, "tick"], WORKERS)
-    else:
-        system.start()
-    yield system
-    system.close()
 
 
 def write_mail(sender: str, subject: str) -> bytes:
@@ -73,7 +79,7 @@ def test_every_source_becomes_owned_tickets_and_sent_notices(
     assert system.post_form("1512345678", email="lee@riverside.example", subject="By form", details="Please call") == 200
     system.drop.mkdir(exist_ok=True)
     (system.drop / "messages.xlsx").write_bytes(inputs.workbook())
-    system.run("ticket", "new", "--company", "Riverside Family Clinic", "--contact", "kim@riverside.example",
+    system.run("ticket", "new", "--company", "Riverside Family Clinic", "--email", "kim@riverside.example",
                "--description", "Called about a refund", "--owner", "omar@mill.example")  # fmt: skip
     receipt = system.drop / "done" / "messages.receipt.xlsx"
     system.wait(receipt.exists, "the receipt", 60)

@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -23,9 +24,8 @@ CANARY = "zebrafinch-procedure-detail"
 def system(tmp_path: Path, dovecot: DovecotServer, smtp_server: SmtpServer) -> Iterator[System]:
     dovecot.add_user("support")
     smtp_url = f"smtp://127.0.0.1:{smtp_server.port}"
-    system = System(tmp_path, dovecot=dovecot, mailboxes=["support"], smtp_url=smtp_url)
-    yield system
-    system.close()
+    with closing(System(tmp_path, dovecot=dovecot, mailboxes=["support"], smtp_url=smtp_url)) as system:
+        yield system
 
 
 def mail(number: int) -> bytes:

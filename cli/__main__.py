@@ -1,0 +1,5 @@
+"""`python -m cli` is `casemill`."""
+
+from cli.main import main
+
+main()

@@ -1,0 +1,66 @@
+"""How a command ends when something expected goes wrong: a sentence, its mend and an exit code, never a traceback."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from core.errors import CasemillError
+
+#: Undefined table and column (PostgreSQL manual, Appendix A).
+UNDEFINED = ("42P01", "42703")
+
+
+class Root(TyperGroup):
+    """The root command: whatever a command below it raises that can be expected is told in words."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # whoever read the output has seen enough
+        except Exception as error:
+            told = translate(error)
+            if told is None:
+                raise
+            from cli.console import reporting
+
+            with reporting():
+                raise told from None
+
+
+def translate(error: Exception) -> CasemillError | OSError | None:
+    """An error that can be expected, as one that names its mend; None for a mistake in the program."""
+    from core.errors import CasemillError
+
+    if isinstance(error, CasemillError | OSError):
+        return error
+    if "sqlalchemy" in sys.modules:
+        return _translate_database(error)
+    return None
+
+
+def _translate_database(error: Exception) -> CasemillError | None:
+    """The driver's text is left out: it may quote values of a statement."""
+    from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
+    from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+    from core.errors import CasemillError, ConfigurationError
+
+    if isinstance(error, OperationalError | PoolTimeoutError):
+        return CasemillError(
+            "the database does not answer, or cannot be written",
+            mend="see that it is running and that its disk has room; `casemill doctor` tells more",
+        )
+    if isinstance(error, ProgrammingError) and getattr(error.orig, "sqlstate", None) in UNDEFINED:
+        return CasemillError("the database does not have this version's tables", mend="run `casemill migrate`")
+    if isinstance(error, ArgumentError):
+        return ConfigurationError(
+            "no database is reached that way",
+            key="database_url",
+            mend="write sqlite:///path/to/file.db or postgresql://user:password@host/name",
+        )
+    return None

@@ -1,0 +1,203 @@
+"""`casemill ingest` and `casemill explain`: files through the real pipeline, and what it would do with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from core.settings import Settings
+    from ingest.children import ParserPool
+    from ingest.explain import Explanation
+    from ingest.sources.upload import Found, Uploaded
+    from ingest.uploads import Fate
+    from workers import Mill
+
+KINDS = "Mails (.eml), .mbox, Maildirs, forms (.json), workbooks (.xlsx, .xlsm), and folders of them."
+Paths = Annotated[list[Path], typer.Argument(help=KINDS)]
+SourceName = Annotated[str | None, typer.Option(help="The mailbox, folder or form whose rules hold; else those of an upload.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON for programs in place of text for people.")]
+
+#: How many lines of one kind are shown to people.
+SHOWN = 20
+
+
+def ingest(paths: Paths, source: SourceName = None, json: Json = False) -> None:
+    """Take files in through the real pipeline: tickets, owners and notices, with a summary of what became of them."""
+    from cli import console
+    from cli.mills import finish, open_mill
+    from ingest.sources.upload import find_files
+    from ingest.uploads import read_fates
+
+    found = find_files(paths)
+    with open_mill() as mill:
+        uploaded = _accept(mill, found, source)
+        left = _settle(mill, uploaded)
+        with mill.database.read() as session:
+            fates = read_fates(session, uploaded)
+        receipts = _write_receipts(mill, uploaded)
+        finish(mill)
+    if json:
+        console.print_json([fate.as_dict() for fate in fates])
+    else:
+        _tell(found, fates, receipts, left)
+    raise typer.Exit(console.FOUND_WRONG if left or any(fate.is_wrong for fate in fates) else console.DONE)
+
+
+def explain(
+    paths: Annotated[list[Path] | None, typer.Argument(help="Files and folders, as for `casemill ingest`.")] = None,
+    item: Annotated[int | None, typer.Option(help="An item that has arrived, by its number, in place of files.")] = None,
+    source: SourceName = None,
+    json: Json = False,
+) -> None:
+    """Tell what would become of files, or of an item that arrived, and why. Writes nothing; files need no database."""
+    if bool(paths) == (item is not None):
+        raise typer.BadParameter("give files, or one item by --item")
+    from cli import console
+
+    wrong = False
+    with _explanations(paths or [], item, source) as explanations:
+        for explanation in explanations:
+            wrong |= explanation.is_refused
+            if json:
+                console.print_json_line(explanation.as_dict())
+            else:
+                _print_explanation(explanation)
+    raise typer.Exit(console.FOUND_WRONG if wrong else console.DONE)
+
+
+# -- ingest
+
+
+def _accept(mill: Mill, found: Found, source: str | None) -> list[Uploaded]:
+    from cli import console
+    from ingest.sources.upload import Upload, choose_source
+
+    word, extra = choose_source(mill.settings, source)
+    with console.progress("taking in") as move:
+        return Upload(mill.database, mill.settings.limits, word, extra).accept(found.files, move)
+
+
+def _settle(mill: Mill, uploaded: Sequence[Uploaded]) -> int:
+    from cli import console
+    from cli.mills import work_until
+    from ingest.uploads import count_open
+
+    ids = {one.item_id for one in uploaded if one.item_id is not None}
+
+    def left() -> int:
+        with mill.database.read() as session:
+            return count_open(session, ids)
+
+    with console.progress("working") as move:
+        return work_until(mill, left, move)
+
+
+def _write_receipts(mill: Mill, uploaded: Sequence[Uploaded]) -> list[Path]:
+    """A receipt beside each workbook; one that is there already may have been corrected by somebody and is not touched."""
+    from cli import console
+    from core.errors import CasemillError
+    from ingest import workbooks
+    from ingest.sources.shelves import write_file
+    from ingest.uploads import receipt_path, workbook_items
+
+    with mill.database.read() as session:
+        items = workbook_items(session, uploaded)
+    written = []
+    for one, item_id in items:
+        try:
+            content = workbooks.receipt(mill.database, mill.pool, mill.settings, item_id, repeated=one.known)
+            path = receipt_path(one.path)
+            write_file(path, content)
+            written.append(path)
+        except (CasemillError, OSError) as error:
+            text = error.text if isinstance(error, CasemillError) else error.strerror
+            console.print_error(f"no receipt for {one.path}: {text}")
+    return written
+
+
+def _tell(found: Found, fates: Sequence[Fate], receipts: Sequence[Path], left: int) -> None:
+    from collections import Counter
+
+    from cli import console
+
+    counts = Counter(fate.disposition for fate in fates)
+    columns = [console.Column("disposition", whole=True), console.Column("count", whole=True, right=True)]
+    console.print_table(columns, sorted(counts.items()), empty="nothing to take in was found")
+    _list("wrong", [fate for fate in fates if fate.is_wrong])
+    _list("there before", [fate for fate in fates if fate.disposition == "duplicate"])
+    for path in receipts:
+        console.print_line(f"receipt: {path}")
+    if found.left_alone:
+        console.print_line(f"{found.left_alone} files of other kinds were left alone", style="dim")
+    if left:
+        mend = "they are tried again by `casemill run`, or by this command"
+        console.print_error(f"{left} items have no outcome yet: {mend}")
+
+
+def _list(title: str, fates: Sequence[Fate]) -> None:
+    from cli import console
+
+    if not fates:
+        return
+    console.print_line("")
+    console.print_line(title, style="bold")
+    columns = [
+        console.Column("from"), console.Column("disposition", whole=True), console.Column("ticket", whole=True),
+        console.Column("reason"),
+    ]  # fmt: skip
+    rows = [(fate.place, fate.disposition, fate.ticket, fate.reason) for fate in fates[:SHOWN]]
+    console.print_table(columns, rows)
+    if len(fates) > SHOWN:
+        console.print_line(f"… and {len(fates) - SHOWN} more; --json lists all")
+
+
+# -- explain
+
+
+@contextmanager
+def _explanations(paths: Sequence[Path], item: int | None, source: str | None) -> Iterator[Iterator[Explanation]]:
+    from core import settings
+    from ingest.children import ParserPool
+    from ingest.explain import Explainer
+    from ingest.sources.upload import choose_source, find_files
+
+    loaded = settings.load()
+    word, extra = choose_source(loaded, source)
+    pool = ParserPool(loaded.limits)
+    try:
+        if item is None:
+            yield Explainer(loaded, pool, word, extra).explain_files(find_files(paths).files)
+        else:
+            yield iter(_explain_item(loaded, pool, item))
+    finally:
+        pool.close()
+
+
+def _explain_item(settings: Settings, pool: ParserPool, item: int) -> list[Explanation]:
+    from cli.mills import open_existing
+    from ingest.explain import Explainer
+
+    with open_existing(settings) as database, database.read() as session:
+        return Explainer(settings, pool).explain_item(session, item)
+
+
+def _print_explanation(explanation: Explanation) -> None:
+    from cli import console
+    from cli.explaining import describe
+
+    console.print_line(explanation.path, style="bold")
+    console.print_fields(describe(explanation))
+    console.print_line("")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    example = "Example: casemill ingest inbox.mbox practices.xlsx --source support"
+    app.command(epilog=example, short_help="Take files in through the real pipeline.")(ingest)
+    example = "Example: casemill explain strange-mail.eml --json"
+    app.command(epilog=example, short_help="Tell what would become of files, and why.")(explain)

@@ -1,0 +1,104 @@
+"""The `casemill` command. Heavy modules are imported inside the commands, so that `casemill --help` answers at once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli import items, quarantine, setup, tickets
+from cli.errors import Root
+from cli.people import company_app, contact_app, staff_app
+
+app = typer.Typer(
+    name="casemill",
+    cls=Root,
+    help="Turns support mail, forms, workbooks and calls into owned tickets.",
+    epilog="Begin with: casemill init, then casemill run. What is wrong, and its mend: casemill doctor",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # a page drawn with rich costs more time than everything else of --help
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            typer.echo(version("casemill"))
+        except PackageNotFoundError:
+            typer.echo("not installed")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The configuration; else CASEMILL_CONFIG, else ./casemill.toml.")
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    if config is not None:
+        os.environ["CASEMILL_CONFIG"] = str(config)
+
+
+setup.register(app)
+
+
+@app.command(epilog="Example: casemill run --demo", short_help="Run everything in one process until Ctrl-C.")
+def run(
+    demo: Annotated[bool, typer.Option("--demo", help="With the sample world and sample inputs, under var/demo.")] = False,
+) -> None:
+    """Run everything in one process until Ctrl-C: web, watchers, workers and clock."""
+    if demo:
+        from cli.demo_run import run_demo
+
+        run_demo()
+    else:
+        from cli import serve
+        from cli.console import print_line
+
+        serve.run(ready=lambda _settings, _database, address: print_line(f"casemill is running: http://{address}/"))
+
+
+@app.command(epilog="Example: casemill web", short_help="Run the web server alone.")
+def web() -> None:
+    """Run the web server alone: hooks, health, metrics and the status page."""
+    from cli import serve
+
+    serve.web()
+
+
+@app.command(epilog="Example: casemill watch")
+def watch() -> None:
+    """Run the watchers of all mailboxes and folders alone."""
+    from cli import serve
+
+    serve.watch()
+
+
+@app.command(epilog="Example: casemill tick")
+def tick() -> None:
+    """Run the clock alone: it asks for whatever is due."""
+    from cli import serve
+
+    serve.tick()
+
+
+items.register(app)
+tickets.register(app)
+app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(staff_app, name="staff")
+app.add_typer(company_app, name="company")
+app.add_typer(contact_app, name="contact")
+
+
+def main() -> None:
+    """The entry point of the distribution."""
+    app(prog_name="casemill")

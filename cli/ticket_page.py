@@ -1,0 +1,111 @@
+"""A ticket on a terminal: readable at 80 columns, every decision with its reason."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from cli.console import Column, clean, make_console, print_fields, print_line, print_table
+
+INDENT = "    "
+WIDEST = 100
+
+
+def print_ticket(ticket: Mapping[str, Any]) -> None:
+    """Print what :func:`tickets.queries.show` gives."""
+    console = make_console()
+    print_line(f"{ticket['number']}  {clean(ticket['name'])}", style="bold")
+    print_fields(_fields(ticket))
+    if ticket["missing"]:
+        _head("missing")
+        for missing in ticket["missing"]:
+            _wrap(console, f"- {clean(missing)}", INDENT, "yellow")
+    _head("description")
+    for line in str(ticket["description"]).splitlines():
+        _wrap(console, clean(line), INDENT)
+    _print_people(ticket["contacts"])
+    _print_tasks(ticket["tasks"])
+    _print_files(ticket["attachments"])
+    _head("timeline")
+    for entry in ticket["timeline"]:
+        _print_entry(console, entry)
+
+
+def _fields(ticket: Mapping[str, Any]) -> dict[str, object]:
+    verified = {True: "yes", False: "no: the sender is not verified", None: None}
+    issue = [ticket[name] for name in ("category", "issue", "issue_detail") if ticket[name]]
+    return {
+        "stage": ticket["stage"],
+        "owner": ticket["owner"] or "unassigned",
+        "company": ticket["company"],
+        "requester": ticket["requester"],
+        "prefers": ticket["preferred_contact"],
+        "source": str(ticket["source"]).replace("_", " "),
+        "about": " › ".join(map(clean, issue)),
+        "type": ticket["type"],
+        "pipeline": ticket["pipeline"],
+        "created": _minute(ticket["created_at"]),
+        "verified": verified[ticket["sender_verified"]],
+        "notice": ticket["creation_notice"],
+        "follow-up": _mark(ticket["follow_up_sent"]),
+        "resolution": _mark(ticket["resolution"]),
+        "recap": _mark(ticket["recap_sent"]),
+        "form": ticket["link"],
+    }
+
+
+def _print_people(people: Sequence[Mapping[str, Any]]) -> None:
+    if people:
+        _head("people")
+        columns = [Column("email", whole=True), Column("name"), Column("phone", whole=True, extra=1), Column("role", whole=True)]
+        print_table(columns, [(one["email"], one["name"], one["phone"], one["role"]) for one in people])
+
+
+def _print_tasks(tasks: Sequence[Mapping[str, Any]]) -> None:
+    if tasks:
+        _head("tasks")
+        columns = [Column("due", whole=True), Column("for"), Column("task"), Column("done", whole=True, extra=1)]
+        print_table(columns, [(_minute(t["due_at"]), t["assignee"], t["title"], _minute(t["done_at"])) for t in tasks])
+
+
+def _print_files(files: Sequence[Mapping[str, Any]]) -> None:
+    if files:
+        _head("files")
+        columns = [Column("name"), Column("type", extra=1), Column("bytes", whole=True, right=True)]
+        print_table(columns, [(one["name"], one["type"], f"{one['size']:,}") for one in files])
+
+
+def _print_entry(console: Console, entry: Mapping[str, Any]) -> None:
+    title = f"{_minute(entry['at'])}  {clean(entry['kind']).replace('_', ' ')}: {clean(entry['title'])} ({clean(entry['actor'])})"
+    _wrap(console, title, "", hanging=INDENT)
+    reasons = [clean(reason["text"]) for reason in entry["reasons"]]
+    for text in reasons:
+        _wrap(console, f"because: {text}", INDENT, "dim")
+    body = clean(entry["body"])
+    if entry["kind"] not in ("message_in", "message_out") and body and body not in reasons:
+        _wrap(console, body, INDENT)
+
+
+def _head(title: str) -> None:
+    print_line("")
+    print_line(title, style="bold")
+
+
+def _wrap(console: Console, text: str, indent: str, style: str = "", hanging: str | None = None) -> None:
+    """Wrapped between words on a terminal; one line in a pipe."""
+    below = indent + "  " if hanging is None else hanging
+    width = min(console.width, WIDEST) if console.is_terminal else 10_000_000
+    for line in textwrap.wrap(text, width, initial_indent=indent, subsequent_indent=below, break_on_hyphens=False) or [""]:
+        console.print(Text(line, style=style), soft_wrap=True)
+
+
+def _mark(mark: Mapping[str, Any] | None) -> str | None:
+    return f"{_minute(mark['at'])} by {mark['by']}" if mark else None
+
+
+def _minute(moment: str | None) -> str:
+    return (moment or "")[:16].replace("T", " ")

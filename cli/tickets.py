@@ -1,0 +1,172 @@
+"""`casemill tickets` and `casemill ticket`: lists by view, one ticket with its reasons, and a new one by hand."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from tickets.submission import Submission
+
+ticket_app = typer.Typer(
+    help="One ticket: show it, or enter one by hand.", epilog="Example: casemill ticket show BS-000123", no_args_is_help=True
+)
+
+Json = Annotated[bool, typer.Option("--json", help="JSON for programs in place of text for people.")]
+
+EXAMPLE = "Example: casemill ticket new --owner mara.lind@billing.example --name 'Lee Moss' --description 'Claim 88 was denied'"
+SHOWN = 50
+EVERYTHING = 2**31 - 1
+
+
+def list_tickets(
+    view: Annotated[str, typer.Option(help="unassigned, open, audit, overdue, completed or all.")] = "all",
+    source: Annotated[str | None, typer.Option(help="Only from: email, formstack, secure_message, portal or phone.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="How many at most; 50 for people, all of them with --json.")] = None,
+    json: Json = False,
+) -> None:
+    """List the tickets of a view, the newest first."""
+    from cli import console
+    from core import clock
+    from tickets import queries
+
+    name, kind = _read_view(view), _read_source(source)
+    most = limit or (EVERYTHING if json else SHOWN)
+    rows: list[dict[str, Any]] = _read(
+        lambda session: queries.list_tickets(session, name, clock.now(), limit=most, source=kind)
+    )
+    if json:
+        console.print_json(rows)
+        return
+    columns = [
+        console.Column("number", whole=True), console.Column("source", whole=True, extra=2), console.Column("stage", whole=True),
+        console.Column("owner"), console.Column("company", extra=1), console.Column("requester"),
+        console.Column("created", whole=True, extra=3),
+    ]  # fmt: skip
+    cells = [
+        (row["number"], row["source"], row["stage"], row["owner"] or "unassigned", row["company"], row["requester"],
+         _minute(row["created_at"]))
+        for row in rows
+    ]  # fmt: skip
+    console.print_table(columns, cells, empty=f"no tickets in the view “{queries.VIEWS[name][0]}”")
+    if limit is None and len(rows) == SHOWN:
+        console.print_line(f"the newest {SHOWN}; more with --limit", style="dim")
+
+
+@ticket_app.command("show", epilog="Example: casemill ticket show BS-000123", short_help="Show a ticket with its reasons.")
+def show_ticket(
+    number: Annotated[str, typer.Argument(help="The number: BS-000123, or just 123.")], json: Json = False
+) -> None:
+    """Show a ticket: its fields, what is missing, its people, tasks and files, and its timeline with the reasons."""
+    from cli import console
+    from cli.ticket_page import print_ticket
+    from core.errors import NotFoundError
+    from tickets import queries
+    from tickets.numbers import parse_number
+
+    ticket_id = parse_number(number)
+    ticket = _read(lambda session: queries.show(session, ticket_id)) if ticket_id else None
+    if ticket is None:
+        raise NotFoundError(f"there is no ticket {number}", mend="see `casemill tickets`")
+    if json:
+        console.print_json(ticket)
+    else:
+        print_ticket(ticket)
+
+
+@ticket_app.command("new", epilog=EXAMPLE, short_help="Enter a ticket by hand.")
+def new_ticket(
+    owner: Annotated[str | None, typer.Option(help="Email address of who enters and owns it.")] = None,
+    company: Annotated[str | None, typer.Option(help="The company's name, as on record.")] = None,
+    email: Annotated[str | None, typer.Option(help="The requester's email address.")] = None,
+    name: Annotated[str | None, typer.Option(help="The requester's name.")] = None,
+    phone: Annotated[str | None, typer.Option(help="The requester's telephone number.")] = None,
+    description: Annotated[str | None, typer.Option(help="What it is about.")] = None,
+    contact: Annotated[list[str] | None, typer.Option(help="Email address of a further contact; can be repeated.")] = None,
+    category: Annotated[str, typer.Option(help="Category.")] = "",
+    issue: Annotated[str, typer.Option(help="Issue.")] = "",
+    detail: Annotated[str, typer.Option(help="Issue detail.")] = "",
+    prefers: Annotated[str, typer.Option(help="How the requester wants to be reached: email or phone.")] = "email",
+    attach: Annotated[list[Path] | None, typer.Option(help="A file that belongs to it; can be repeated.")] = None,
+    not_on_company_timeline: Annotated[bool, typer.Option("--not-on-company-timeline", help="Keep it off there.")] = False,
+    not_on_contact_timeline: Annotated[bool, typer.Option("--not-on-contact-timeline", help="Keep it off there.")] = False,
+    json: Json = False,
+) -> None:
+    """Enter a ticket by hand, such as after a telephone call. On a terminal it asks for what was not given."""
+    from cli.ticket_form import Entered, complete, to_submission
+
+    entered = Entered(
+        owner or "", company or "", email or "", name or "", phone or "", description or "", tuple(contact or ()), category,
+        issue, detail, prefers, tuple(attach or ()), not not_on_company_timeline, not not_on_contact_timeline,
+    )  # fmt: skip
+    if sys.stdin.isatty():
+        entered = complete(entered)
+    _create(to_submission(entered), json)
+
+
+def _create(submission: Submission, json: bool) -> None:
+    from cli import console
+    from cli.mills import finish, open_mill
+    from cli.ticket_form import require_owner
+    from core import clock
+    from tickets import queries, service
+
+    with open_mill() as mill:
+
+        def unit(session: Session) -> int:
+            require_owner(session, submission.owner_email or "")
+            return service.create_by_hand(session, submission, mill.settings, clock.now())
+
+        ticket_id = mill.database.run(unit)
+        finish(mill)
+        with mill.database.read() as session:
+            ticket = queries.show(session, ticket_id)
+    if json or ticket is None:
+        console.print_json(ticket)
+        return
+    console.print_line(f"{ticket['number']} {ticket['name']}: owned by {ticket['owner']}")
+    for missing in ticket["missing"]:
+        console.print_line(f"missing: {missing}", style="yellow")
+
+
+def _read_view(text: str) -> str:
+    from tickets.queries import VIEWS
+
+    wanted = text.strip().casefold()
+    for name, (title, _) in VIEWS.items():
+        if wanted in (name, title.casefold()):
+            return name
+    raise typer.BadParameter(f"{text!r} is no view; there are {', '.join(VIEWS)}", param_hint="--view")
+
+
+def _read_source(text: str | None) -> str | None:
+    from tickets.submission import Source
+
+    if text is None:
+        return None
+    wanted = text.strip().casefold().replace(" ", "_").replace("-", "_")
+    if wanted not in [str(source) for source in Source]:
+        raise typer.BadParameter(f"{text!r} is no source; there are {', '.join(Source)}", param_hint="--source")
+    return wanted
+
+
+def _minute(moment: str) -> str:
+    return moment[:16].replace("T", " ")
+
+
+def _read(query: Any) -> Any:
+    from cli.context import open_database
+
+    with open_database() as (_, database), database.read() as session:
+        return query(session)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command("tickets", epilog="Example: casemill tickets --view unassigned")(list_tickets)
+    app.add_typer(ticket_app, name="ticket")
