@@ -22,12 +22,12 @@ OWN: Final = "casemill"
 #: What may stand in a line besides time, level, logger and event: ids, counts, sizes, hashes and codes.
 FIELDS: Final = frozenset(
     {
-        "activity", "address", "attempt", "attempts", "bytes", "code", "company", "contact", "count", "delivery", "disposition", "drain",
-        "due", "error", "errors", "fact", "family", "file", "folder", "form", "hash", "hint", "host", "item", "items", "key",
-        "kind", "known", "lease", "limit", "line", "mailbox", "mailing", "method", "outcome", "parent", "pid", "place",
-        "port", "queue", "reason", "route", "row", "rows", "seconds", "settled", "sha256", "size", "source", "staff",
-        "stage", "state", "status", "stored", "submission", "sweep", "taken", "task", "team", "ticket", "tickets", "uid",
-        "uidvalidity", "url_path", "version", "waiting", "worker",
+        "activity", "address", "attempt", "attempts", "bytes", "code", "company", "contact", "count", "delivery",
+        "disposition", "drain", "due", "error", "errors", "fact", "family", "file", "folder", "form", "hash", "hint", "host",
+        "item", "items", "key", "kind", "known", "lease", "limit", "line", "mailbox", "mailing", "method", "outcome",
+        "parent", "pid", "place", "port", "queue", "reason", "route", "row", "rows", "seconds", "settled", "sha256", "size",
+        "source", "staff", "stage", "state", "status", "stored", "submission", "sweep", "taken", "task", "team", "ticket",
+        "tickets", "uid", "uidvalidity", "url_path", "version", "waiting", "worker",
     }
 )  # fmt: skip
 #: Codes, ids, hashes, addresses with a port: no space, no @, so neither a sentence nor a person fits in.

@@ -15,7 +15,7 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-disable_created_metrics()  # a second series for each, of no use here
+disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each, of no use here
 
 #: All that this process counts; one registry a process.
 REGISTRY = CollectorRegistry()

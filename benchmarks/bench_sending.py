@@ -1,0 +1,227 @@
+"""How fast notices go out: render, freeze, claim, intent, SMTP, outcome; against a bare smtplib loop over ready bytes.
+
+Both talk to the same aiosmtpd in a process of its own, in turn, over kept connections. casemill sends from SQLite with
+synchronous=FULL and, where PostgreSQL is installed, from a private cluster. Figures are medians of three runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import multiprocessing
+import smtplib
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from aiosmtpd.controller import Controller
+from sqlalchemy import func, insert, select
+
+from accounts.models import Contact
+from core import clock, migrations
+from core.db import Database
+from core.settings import Settings
+from core.signing import Signer
+from notify.delivery import Delivering
+from notify.mailings import CREATED, on_ticket_created
+from notify.mime import Outgoing, freeze
+from notify.models import Delivery
+from notify.render import Renderer
+from notify.senders import sender_for
+from outbox.facts import TicketCreated
+from tests.servers.ports import free_port
+from tests.servers.postgres import PostgresServer, find_postgres
+from tickets.models import Ticket
+
+TEMPLATES = Path(__file__).resolve().parent.parent / "templates" / "email"
+KEY = b"a key only for measuring 0123456"
+RUNS = 3
+
+
+class Counting:
+    """aiosmtpd's handler: takes everything, counts it."""
+
+    def __init__(self) -> None:
+        self.messages = 0
+
+    async def handle_DATA(self, _server: Any, _session: Any, _envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
+        self.messages += 1
+        return "250 OK"
+
+
+def serve(port: int, pipe: Connection) -> None:
+    """The SMTP server's process: says when it is ready, answers each question with its count, ends with the pipe."""
+    logging.disable(logging.CRITICAL)
+    handler = Counting()
+    controller = Controller(handler, hostname="127.0.0.1", port=port)
+    controller.start()
+    pipe.send(None)
+    try:
+        while True:
+            pipe.recv()
+            pipe.send(handler.messages)
+    except EOFError:
+        controller.stop()
+
+
+@contextmanager
+def smtp_process() -> Iterator[tuple[int, Connection]]:
+    """A running server: its port, and the pipe that tells how many messages it has taken."""
+    port = free_port()
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(port, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    ours.recv()
+    try:
+        yield port, ours
+    finally:
+        ours.close()
+        process.join(10)
+
+
+def taken(pipe: Connection) -> int:
+    """How many messages the server has taken so far."""
+    pipe.send(None)
+    count: int = pipe.recv()
+    return count
+
+
+def settings_for(folder: Path, url: str, port: int) -> Settings:
+    """The defaults, with limits that do not get in the way; they are counted all the same."""
+    plenty = 10**9
+    return Settings.model_validate({
+        "data_dir": folder,
+        "database_url": url,
+        "smtp_url": f"smtp://127.0.0.1:{port}",
+        "notices": {"total_hour": plenty, "per_domain_hour": plenty, "per_public_domain_hour": plenty},
+    })
+
+
+def fill(database: Database, count: int) -> None:
+    """Tickets of as many requesters, and their creation notices waiting."""
+    now = clock.now()
+    people = [{"id": n, "email": f"pat{n}@clinic{n % 200}.example", "created_at": now} for n in range(1, count + 1)]
+    tickets = [
+        {"id": n, "requester_id": n, "name": "Support", "pipeline": "service", "type": "Billing Issue", "source": "email",
+         "description": "", "missing": [], "opened_at": now, "created_at": now, "updated_at": now}
+        for n in range(1, count + 1)
+    ]  # fmt: skip
+    with database.write() as session:
+        session.execute(insert(Contact), people)
+        session.execute(insert(Ticket), tickets)
+        on_ticket_created(session, [TicketCreated(n, answer=True) for n in range(1, count + 1)], now)
+
+
+def ready_bytes() -> bytes:
+    """One creation notice, made beforehand."""
+    signer = Signer([KEY], "casemill.example")
+    context = {"number": "BS-000001", "link": "http://127.0.0.1:8025/care/cases/BS-000001", "team_name": "Billing Support",
+               "received_at": datetime(2026, 1, 5, 9, tzinfo=UTC)}  # fmt: skip
+    rendered = Renderer(TEMPLATES, zone=ZoneInfo("America/New_York")).render(CREATED, context)
+    return freeze(Outgoing(
+        from_address="support@casemill.example", from_name="Billing Support", to_address="pat@clinic.example",
+        subject=rendered.subject, date=clock.now(), message_id=signer.message_id("t1.d1"), text=rendered.text,
+        html=rendered.html, loop="casemill.example",
+    ))  # fmt: skip
+
+
+def run_smtplib(port: int, data: bytes, count: int) -> float:
+    """Messages a second of the bare loop."""
+    with smtplib.SMTP("127.0.0.1", port, "casemill.example") as connection:
+        begun = time.perf_counter()
+        for number in range(count):
+            connection.sendmail("bounce@casemill.example", [f"pat{number}@clinic.example"], data)
+        return count / (time.perf_counter() - begun)
+
+
+def run_casemill(settings: Settings, count: int, threads: int, pipe: Connection) -> float:
+    """Notices a second, from waiting to recorded as sent."""
+    with ExitStack() as stack:
+        database = stack.enter_context(closing(Database(settings.database)))
+        migrations.upgrade(database)
+        fill(database, count)
+        renderer = Renderer(TEMPLATES, zone=ZoneInfo(settings.calendar.zone))
+        signer = Signer(settings.keys(), settings.notices.domain)
+        workers = [
+            stack.enter_context(closing(Delivering(database, settings, renderer, signer, sender_for(settings.mail_out))))
+            for _ in range(threads)
+        ]
+        before = taken(pipe)
+        begun = time.perf_counter()
+        drain_all(workers)
+        elapsed = time.perf_counter() - begun
+        with database.read() as session:
+            sent = session.execute(select(func.count()).where(Delivery.state == "sent")).scalar_one()
+        if (sent, taken(pipe) - before) != (count, count):
+            raise SystemExit(f"of {count} notices {sent} were recorded as sent and {taken(pipe) - before} arrived")
+    return count / elapsed
+
+
+def drain_all(workers: Sequence[Delivering]) -> None:
+    """Each worker in a thread of its own, until nothing is due."""
+
+    def loop(worker: Delivering) -> None:
+        while worker.drain():
+            pass
+
+    threads = [threading.Thread(target=loop, args=(worker,)) for worker in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+@contextmanager
+def databases(folder: Path) -> Iterator[dict[str, Any]]:
+    """Names of the kinds of database at hand, each with a function that gives the URL of an empty one."""
+    numbers = iter(range(1000))
+    kinds: dict[str, Any] = {"SQLite": lambda: f"sqlite:///{folder / f'{next(numbers)}.db'}"}
+    if find_postgres() is None:
+        print("sending: PostgreSQL is not installed and was not measured")
+        yield kinds
+        return
+    place = folder / "postgres"
+    place.mkdir()
+    server = PostgresServer(place)
+    server.start()
+    try:
+        yield {**kinds, "PostgreSQL": server.create_database}
+    finally:
+        server.stop("immediate")
+
+
+def main() -> None:
+    """Set up, measure in turn, print one line a database."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=2000, help="notices a run")
+    parser.add_argument("--threads", type=int, default=1, help="threads that send, each with its own connection")
+    options = parser.parse_args()
+    logging.disable(logging.WARNING)
+    data = ready_bytes()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="casemill-bench-")))
+        folder.chmod(0o711)
+        port, pipe = stack.enter_context(smtp_process())
+        run_smtplib(port, data, 200)
+        for name, new_database in stack.enter_context(databases(folder)).items():
+            own, peer = [], []
+            for _ in range(RUNS):
+                peer.append(run_smtplib(port, data, options.count))
+                settings = settings_for(folder, new_database(), port)
+                own.append(run_casemill(settings, options.count, options.threads, pipe))
+            rate, other = statistics.median(own), statistics.median(peer)
+            print(f"sending: casemill {rate:.0f}/s / smtplib {other:.0f}/s = {rate / other:.2f}  ({name})", flush=True)
+
+
+if __name__ == "__main__":
+    main()

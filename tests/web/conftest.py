@@ -1,0 +1,78 @@
+"""The real web server on a loopback port over an empty database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+
+import tickets.models  # noqa: F401 - all tables are to be known
+from core.db import Base, Database
+from core.settings import Settings
+from ingest.models import InboundItem
+from web import app
+from web.server import WebServer
+
+FORM = "5512345"
+KEY = "demo-hmac-key"
+HANDSHAKE = "demo-shared-secret"
+STATUS_TOKEN = "status-token-of-the-tests"
+
+Serve = Callable[..., "Site"]
+
+
+@dataclass
+class Site:
+    """A running server, its database and a client on this machine."""
+
+    settings: Settings
+    database: Database
+    server: WebServer
+    client: httpx.Client = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.url = f"http://{self.server.address}"
+        self.client = httpx.Client(base_url=self.url, timeout=20)
+
+    def items(self) -> list[InboundItem]:
+        from sqlalchemy import select
+
+        with self.database.read() as session:
+            return list(session.execute(select(InboundItem).order_by(InboundItem.id)).scalars())
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """An empty database with all tables, on SQLite and on PostgreSQL."""
+    database = Database(database_url.replace("postgresql://", "postgresql+psycopg://", 1))
+    Base.metadata.create_all(database.engine)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def serve(database: Database) -> Iterator[Serve]:
+    """Starts servers: ``serve(forms={...}, web={...}, status=callable)``."""
+    with ExitStack() as stack:
+
+        def start(*, status: Callable[[], Mapping[str, object]] | None = None, **sections: Any) -> Site:
+            given = {"forms": {FORM: {"signature_keys": [KEY], "handshake_key": HANDSHAKE}}} | sections
+            settings = Settings.model_validate(given)
+            server = WebServer(app.create(settings, database, status=status), "127.0.0.1:0")
+            server.start()
+            stack.callback(server.stop)
+            site = Site(settings, database, server)
+            stack.callback(site.client.close)
+            return site
+
+        yield start
+
+
+@pytest.fixture
+def site(serve: Serve) -> Site:
+    """A server with one form that asks for a signature and a handshake key."""
+    return serve(web={"status_token": STATUS_TOKEN})

@@ -1,0 +1,55 @@
+"""The web application: hooks, health, readiness, metrics, the front page, a ticket and a case."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from core.db import Database
+from core.settings import Settings
+from web.care_center.case import CasePage
+from web.desk.ticket import TicketPage
+from web.edge import Edge, error_response
+from web.front import FrontPage
+from web.health import Health, answer_alive
+from web.hooks.formstack import FormstackHook
+from web.metrics import Metrics
+
+Status = Callable[[], Mapping[str, object]]
+
+
+def create(settings: Settings, database: Database, *, status: Status | None = None) -> Starlette:
+    """The application over ``database``.
+
+    ``status`` adds named checks to ``/readyz``: each value is True or ``"ok"``, anything else is the sentence that says
+    what is wrong. It is called in a thread.
+    """
+    routes = [
+        Route("/hooks/formstack/{form}", FormstackHook(settings, database), methods=["POST"]),
+        Route("/", FrontPage(settings, database).show, methods=["GET"]),
+        Route("/care/cases/{signed}", CasePage(settings, database).show, methods=["GET"]),
+        Route("/desk/tickets/{number}", TicketPage(settings, database).show, methods=["GET"]),
+        Route("/healthz", answer_alive, methods=["GET"]),
+        Route("/readyz", Health(settings, database, status).answer, methods=["GET"]),
+        Route("/metrics", Metrics(settings, database).answer, methods=["GET"]),
+    ]
+    https = settings.web.base_url.startswith("https://")
+    app = Starlette(
+        routes=routes,
+        middleware=[Middleware(Edge, https=https)],
+        exception_handlers={HTTPException: _refuse},
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    return error_response(request.scope, error.status_code, dict(error.headers or {}))
