@@ -60,7 +60,7 @@ def serve(database: Database) -> Iterator[Serve]:
     with ExitStack() as stack:
 
         def start(*, status: Callable[[], Mapping[str, object]] | None = None, **sections: Any) -> Site:
-            given = {"forms": {FORM: {"signature_keys": [KEY], "handshake_key": HANDSHAKE}}} | sections
+            given = {"secret_key": "key-of-the-web-tests", "forms": {FORM: {"signature_keys": [KEY], "handshake_key": HANDSHAKE}}} | sections
             settings = Settings.model_validate(given)
             server = WebServer(app.create(settings, database, status=status), "127.0.0.1:0")
             server.start()
