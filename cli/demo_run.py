@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from core.settings import Settings
 
 DATA_DIR = Path("var/demo")
+PATIENCE_SECONDS = 30.0
 
 
 def run_demo() -> None:
@@ -43,24 +45,61 @@ def _ready(settings: Settings, database: Database, address: str) -> None:
     again = feed.is_fed(database)
     if not again:
         feed.feed(settings, address, clock.now())
-    _tell(settings, address, again)
+        _wait_until_done(database)
+    _tell(settings, database, address, again)
 
 
-def _tell(settings: Settings, address: str, again: bool) -> None:
-    from rich.console import Console
-    from rich.panel import Panel
-    from rich.table import Table
-
-    lines = Table.grid(padding=(0, 2))
-    lines.add_row("Status page", f"http://{address}/")
-    lines.add_row("Sign-in", "none needed: the page answers this machine only")
-    lines.add_row("Sent mail", f"{settings.data_dir / 'sent'} (a Maildir: one file a mail, in new/)")
-    for name, folder in settings.folders.items():
-        lines.add_row(f"Drop folder ({name.replace('_', ' ')})", str(folder.path))
-    lines.add_row("Configuration", os.environ["CASEMILL_CONFIG"])
-    lines.add_row("In another terminal", f"export CASEMILL_CONFIG={os.environ['CASEMILL_CONFIG']}")
-    lines.add_row("", ".venv/bin/casemill tickets")
-    lines.add_row("", ".venv/bin/casemill ticket show BS-000001")
+def _tell(settings: Settings, database: Database, address: str, again: bool) -> None:
+    """Where to look, in lines that can be copied whole."""
     title = "casemill goes on where it was" if again else "casemill is running with the sample world"
-    console = Console(soft_wrap=True)
-    console.print(Panel(lines, title=title, subtitle="Ctrl-C stops it", expand=False))
+    tickets, notices = _counts(database)
+    lines = [
+        f"{title}. Ctrl-C stops it.",
+        "",
+        f"  Tickets         {tickets}",
+        f"  Notices sent    {notices}",
+        "",
+        f"  Status page     http://{address}/",
+        "  Sign-in         none needed: the page answers this machine only",
+        f"  Sent mail       {settings.data_dir / 'sent' / 'new'}  (one file a mail)",
+        *(f"  Drop folder     {folder.path}  ({name.replace('_', ' ')})" for name, folder in settings.folders.items()),
+        "",
+        "In another terminal:",
+        f"  export CASEMILL_CONFIG={os.environ['CASEMILL_CONFIG']}",
+        "  .venv/bin/casemill tickets",
+        "  .venv/bin/casemill ticket show BS-000001",
+    ]
+    print("\n".join(lines), flush=True)  # noqa: T201 - this is the command's answer
+
+
+def _wait_until_done(database: Database) -> None:
+    """Until the sample inputs are tickets and their notices are out, or the patience of a person is over."""
+    ends = time.monotonic() + PATIENCE_SECONDS
+    before, now = (0, 0), _figures(database)
+    while time.monotonic() < ends and (before != now or sum(now) == 0):
+        time.sleep(2.5)
+        before, now = now, _figures(database)
+
+
+def _counts(database: Database) -> tuple[str, int]:
+    from sqlalchemy import func, select
+
+    from tickets.models import Ticket
+
+    with database.read() as session:
+        rows = session.execute(select(Ticket.source, func.count()).group_by(Ticket.source).order_by(Ticket.source)).all()
+    tickets = ", ".join(f"{count} by {source.replace('_', ' ')}" for source, count in rows) or "none yet"
+    return tickets, _figures(database)[1]
+
+
+def _figures(database: Database) -> tuple[int, int]:
+    """Tickets and sent notices."""
+    from sqlalchemy import func, select
+
+    from notify.models import Delivery
+    from tickets.models import Ticket
+
+    with database.read() as session:
+        tickets = session.execute(select(func.count()).select_from(Ticket)).scalar_one()
+        sent = session.execute(select(func.count()).where(Delivery.state == "sent")).scalar_one()
+    return tickets, sent

@@ -100,6 +100,8 @@ def examine() -> list[Finding]:
     until = time.monotonic() + LONGEST_SECONDS
     for one in running:
         findings += one.collect(until)
+    if database is not None:
+        database.close()
     return findings
 
 
@@ -107,35 +109,31 @@ def _configuration(loaded: Settings) -> Iterator[Finding]:
     import os
 
     chosen = os.environ.get("CASEMILL_CONFIG") or ("casemill.toml" if Path("casemill.toml").exists() else "")
-    parts = f"{len(loaded.mailboxes)} mailboxes, {len(loaded.forms)} forms, {len(loaded.folders)} folders"
+    parts = f"mailboxes {len(loaded.mailboxes)}, forms {len(loaded.forms)}, folders {len(loaded.folders)}"
     yield ok("configuration", f"{chosen or 'no file, the embedded default'}: {loaded.env}; {parts}")
 
 
 def _open(loaded: Settings) -> tuple[Database | None, list[Finding]]:
     """The database, None when it cannot be used, with the findings about it. None is ever made here."""
+    from cli.mills import is_missing
     from core import migrations
 
+    database = None
     try:
-        database = Database(loaded.database) if not _is_missing(loaded) else None
-        if database is None:
+        if is_missing(loaded):
             return None, [problem("database", "there is no database yet", "run `casemill init`")]
-        database.ping()
+        database = Database(loaded.database)
         current, head = migrations.current(database), migrations.head()
     except Exception as error:
+        if database is not None:
+            database.close()
         return None, [told("database", error)]
     kind = "SQLite" if database.is_sqlite else "PostgreSQL"
-    if current != head:
-        database.close()
-        text = f"{kind} is at {current or 'nothing'}, this version needs {head}"
-        return None, [problem("database", text, "run `casemill migrate`")]
-    return database, [ok("database", f"{kind} answers, at {current}")]
-
-
-def _is_missing(loaded: Settings) -> bool:
-    from sqlalchemy.engine import make_url
-
-    url = make_url(loaded.database)
-    return url.get_backend_name() == "sqlite" and not Path(url.database or "").exists()
+    if current == head:
+        return database, [ok("database", f"{kind} answers, at {current}")]
+    database.close()
+    text = f"{kind} is at {current or 'nothing'}, this version needs {head}"
+    return None, [problem("database", text, "run `casemill migrate`")]
 
 
 def _checks(loaded: Settings, database: Database | None) -> list[Check]:

@@ -23,12 +23,12 @@ SECONDS = 5.0
 #: Below these a disk is nearly full.
 LITTLE_BYTES, TOO_LITTLE_BYTES = 1024**3, 100 * 1024**2
 MAILBOX_MENDS = {
-    "login_refused": "correct user and password of the mailbox",
-    "certificate_not_trusted": "name the authority that signed it in ca_file",
+    "login_refusal": "correct user and password of the mailbox",
+    "untrusted_certificate": "name the authority that signed it in ca_file",
     "tls_failure": "see that the port speaks TLS (993), or set tls = false for a server on this machine",
-    "host_unknown": "correct the host",
+    "unknown_host": "correct the host",
     "timeout": "see that host and port are right and that no firewall is in the way",
-    "connection_refused": "see that host and port are right and that the server runs",
+    "connection_refusal": "see that host and port are right and that the server runs",
     "server_refusal": "see that the folder exists and may be opened",
 }
 

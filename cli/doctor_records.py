@@ -18,6 +18,7 @@ from core.settings import Settings
 from ingest import quarantine
 from ingest.models import InboundItem
 from notify.models import Delivery
+from ops import invariants
 from outbox.models import OutboxFact
 
 #: Work that is due for longer than this is stuck.
@@ -50,7 +51,7 @@ def check_teams(database: Database, settings: Settings) -> Iterator[Finding]:
     if default is not None and not any(email in staff for email in settings.teams[default].members):
         text = f"the default team {default} has no member on the staff"
         findings.append(problem("teams", text, "add its members with `casemill staff add`"))
-    yield from findings or [ok("teams", f"{len(settings.teams)} teams; {default} is the default")]
+    yield from findings or [ok("teams", f"all on the staff; {default} is the default")]
 
 
 def check_staff(database: Database, settings: Settings) -> Iterator[Finding]:
@@ -80,7 +81,7 @@ def check_waiting(database: Database, settings: Settings) -> Iterator[Finding]:
         for what, table, conditions in counts:
             number, oldest = _count_due(session, table, conditions)
             if number:
-                stuck.append(f"{number:,} {what} since {oldest:%Y-%m-%d %H:%M} UTC")
+                stuck.append(f"{what} {number:,} since {oldest:%Y-%m-%d %H:%M} UTC")
     if stuck:
         yield problem("queue", f"waiting: {', '.join(stuck)}", "see that `casemill run` (or workers and tick) runs, and its log")
     else:
@@ -92,9 +93,24 @@ def check_quarantine(database: Database, settings: Settings) -> Iterator[Finding
     with database.read() as session:
         number = quarantine.count(session)
     if number:
-        yield warning("quarantine", f"{number} items are set aside", "look at them with `casemill quarantine list`")
+        yield warning("quarantine", f"items set aside: {number:,}", "look at them with `casemill quarantine list`")
     else:
         yield ok("quarantine", "empty")
+
+
+def check_invariants(database: Database, settings: Settings) -> Iterator[Finding]:
+    """What must always be true of a running house, looked through whole. One that does not run has no signs of life to give."""
+    with database.read() as session:
+        now = database.now(session)
+        found = invariants.check(session, settings, now, whole=True)
+        running = invariants.is_running(session, now)
+    broken = [one for one in found if one.is_broken]
+    life = {invariants.DEAD_LEASES, invariants.SILENT_MAILBOXES}
+    for one in broken:
+        told = problem if running or one.code not in life else warning
+        yield told("invariants", one.text, one.mend)
+    if len(broken) < len(found):
+        yield ok("invariants", f"{len(found) - len(broken)} of {len(found)} hold")
 
 
 def check_routing(database: Database, settings: Settings) -> Iterator[Finding]:
@@ -111,7 +127,7 @@ def check_routing(database: Database, settings: Settings) -> Iterator[Finding]:
             wrong = True
             yield problem("routing", f"{what}: there is no team {team}", f"add [teams.{team}], or correct the name")
     if not wrong:
-        yield ok("routing", f"{len(settings.routing.rules)} rules, all lead to somebody")
+        yield ok("routing", "every rule leads to somebody" if settings.routing.rules else "no rules")
 
 
 CHECKS: dict[str, Callable[[Database, Settings], Iterator[Finding]]] = {
@@ -121,6 +137,7 @@ CHECKS: dict[str, Callable[[Database, Settings], Iterator[Finding]]] = {
     "routing": check_routing,
     "queue": check_waiting,
     "quarantine": check_quarantine,
+    "invariants": check_invariants,
 }
 
 

@@ -133,10 +133,10 @@ def _tell(found: Found, fates: Sequence[Fate], receipts: Sequence[Path], left: i
     for path in receipts:
         console.print_line(f"receipt: {path}")
     if found.left_alone:
-        console.print_line(f"{found.left_alone} files of other kinds were left alone", style="dim")
+        console.print_line(f"left alone because of their kind: {found.left_alone}", style="dim")
     if left:
         mend = "they are tried again by `casemill run`, or by this command"
-        console.print_error(f"{left} items have no outcome yet: {mend}")
+        console.print_error(f"without an outcome yet: {left}; {mend}")
 
 
 def _list(title: str, fates: Sequence[Fate]) -> None:
@@ -195,9 +195,29 @@ def _print_explanation(explanation: Explanation) -> None:
     console.print_line("")
 
 
+def receipt(
+    item: Annotated[int, typer.Argument(help="The workbook's number in the ledger, from `casemill ingest` or a ticket.")],
+    to: Annotated[Path | None, typer.Option(help="Where to write it; else item-N.receipt.xlsx here.")] = None,
+) -> None:
+    """Write the receipt of a workbook, one that came by mail for example: its rows, and what became of each."""
+    from cli import console
+    from cli.mills import open_mill
+    from ingest import workbooks
+    from ingest.sources.shelves import write_file
+    from ingest.uploads import receipt_path
+
+    with console.reporting(), open_mill() as mill:
+        content = workbooks.receipt(mill.database, mill.pool, mill.settings, item)
+        path = to or receipt_path(Path(f"item-{item}.xlsx"))
+        write_file(path, content)
+    console.print_line(f"Receipt: {path}")
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     example = "Example: casemill ingest inbox.mbox practices.xlsx --source support"
     app.command(epilog=example, short_help="Take files in through the real pipeline.")(ingest)
     example = "Example: casemill explain strange-mail.eml --json"
     app.command(epilog=example, short_help="Tell what would become of files, and why.")(explain)
+    example = "Example: casemill receipt 42 --to messages.receipt.xlsx"
+    app.command(epilog=example, short_help="Write the receipt of a workbook.")(receipt)

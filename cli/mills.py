@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from core.soleness import AlreadyRunningError, sole
 
 if TYPE_CHECKING:
     from core.db import Database
@@ -35,19 +38,25 @@ def open_mill() -> Iterator[Mill]:
         mill.close()
 
 
+def is_missing(settings: Settings) -> bool:
+    """Whether the embedded database has not been made yet."""
+    from sqlalchemy.engine import make_url
+
+    url = make_url(settings.database)
+    return url.get_backend_name() == "sqlite" and not Path(url.database or "").exists()
+
+
 @contextmanager
 def open_existing(settings: Settings) -> Iterator[Database]:
     """The database as it is, for commands that only look: none is made. Raises :class:`CasemillError`."""
-    from pathlib import Path
-
     from core import migrations
     from core.db import Database
     from core.errors import NotFoundError
 
+    if is_missing(settings):
+        raise NotFoundError("there is no database yet", mend="run `casemill init`")
     database = Database(settings.database)
     try:
-        if database.is_sqlite and not Path(database.url.database or "").exists():
-            raise NotFoundError("there is no database yet", mend="run `casemill init`")
         migrations.require(database)
         yield database
     finally:
@@ -76,9 +85,16 @@ def work_until(mill: Mill, left: Callable[[], int], progress: Callable[[int, int
 
 
 def finish(mill: Mill) -> None:
-    """Let facts become deliveries, and send them where no other process does; what does not get through is tried again later."""
+    """Let facts become deliveries, and send them where no other process does; what does not get through is tried again later.
+
+    A living ``casemill run`` sends by itself. One that starts takes over whatever seems to be held, so sending here holds
+    the lock that keeps it from starting.
+    """
     if not mill.settings.redis_url:
-        mill.drain()
+        with suppress(AlreadyRunningError), ExitStack() as stack:
+            if mill.database.is_sqlite:
+                stack.enter_context(sole(Path(mill.database.url.database or "")))
+            mill.drain()
         return
     import workers
     from core.hints import hint

@@ -182,10 +182,14 @@ def _clock(database: Database, stop: threading.Event) -> Iterator[None]:
 
 @contextmanager
 def _web(settings: Settings, database: Database) -> Iterator[str]:
+    from ops.invariants import check
     from web.app import create
     from web.server import WebServer
 
-    server = WebServer(create(settings, database, status=_status(settings)), settings.web.listen)
+    app = create(
+        settings, database, status=_status(settings), judge=lambda session: check(session, settings, database.now(session))
+    )
+    server = WebServer(app, settings.web.listen)
     server.start()
     try:
         yield server.address

@@ -113,5 +113,5 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     example = "Example: casemill init --admin-name 'Ruth Calder' --admin-email ruth.calder@billing.example"
     app.command(epilog=example, short_help="Write the configuration, make the database.")(init)
-    app.command(epilog="Example: casemill --config /etc/casemill.toml migrate", short_help="Bring the database up to date.")(migrate)
+    app.command(epilog="Example: casemill migrate", short_help="Bring the database up to date.")(migrate)
     app.command(epilog="Example: casemill doctor --json", short_help="Find out what is wrong, with each mend.")(doctor)

@@ -10,11 +10,15 @@ from pathlib import Path
 from core.errors import CasemillError
 
 
+class AlreadyRunningError(CasemillError):
+    """Another embedded process lives on the same database."""
+
+
 @contextmanager
 def sole(database_file: Path) -> Iterator[None]:
     """Hold the lock beside ``database_file``. Whoever holds it knows that every other process of its kind is dead.
 
-    Raises :class:`CasemillError` when another one lives.
+    Raises :class:`AlreadyRunningError` when another one lives.
     """
     path = database_file.with_name(f"{database_file.name}.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -23,5 +27,5 @@ def sole(database_file: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             text = f"casemill is already running on {database_file}"
-            raise CasemillError(text, mend="stop the other one, or set another data_dir") from None
+            raise AlreadyRunningError(text, mend="stop the other one, or set another data_dir") from None
         yield

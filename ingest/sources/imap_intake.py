@@ -187,9 +187,14 @@ class Intake:
         if not isinstance(outcome, Message):
             log.info("message vanished before it was fetched", extra={"mailbox": self._name, "uid": outcome.uid})
             return None
-        if outcome.oversize is None:
-            return Arrival(ledger.MAIL, "mail", self._source, place, outcome.raw, outcome.received_at)
-        return oversize_arrival(self._source, place, outcome)
+        return message_arrival(self._source, place, outcome)
+
+
+def message_arrival(source: str, place: str, message: Message) -> Arrival:
+    """What the ledger is given for a message seen at ``place`` (``folder/uidvalidity/uid``)."""
+    if message.oversize is None:
+        return Arrival(ledger.MAIL, "mail", source, place, message.raw, message.received_at)
+    return oversize_arrival(source, place, message)
 
 
 def oversize_arrival(source: str, place: str, message: Message) -> Arrival:

@@ -86,7 +86,8 @@ def choose_source(settings: Settings, name: str | None) -> tuple[str, dict[str, 
     fitting = [word for word in words if name in (word, word.partition(":")[2])]
     if len(fitting) != 1:
         text = f"{name} is the name of several sources" if fitting else f"no mailbox, folder or form is called {name}"
-        raise RefusedError("unknown_source", text, mend=f"give one of: {', '.join(fitting or words) or 'none is configured'}")
+        names = ", ".join(fitting or words)
+        raise RefusedError("unknown_source", text, mend=f"give one of {names}" if names else "none is configured: leave it out")
     kind, _, own = fitting[0].partition(":")
     return fitting[0], {kind: own}
 

@@ -1,0 +1,276 @@
+"""What would become of a file or an item, and why, by the rules in force. Writes nothing; for files it needs no database."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core import blobs
+from core.errors import NotFoundError
+from core.reasons import Reason
+from core.settings import Settings
+from core.signing import Signer
+from ingest import workbooks
+from ingest.children import ParserPool
+from ingest.claims import Claimed
+from ingest.ledger import Arrival
+from ingest.models import InboundItem, Sighting
+from ingest.parsers.child import Answer, ParseFailure, ParseTask
+from ingest.parsers.types import ParsedAttachment, ParsedForm, ParsedMail, ParsedWorkbook, ParseOptions, WorkbookRow
+from ingest.plans import Plan, Planner
+from ingest.sources.upload import UPLOAD, UploadFile, read_file
+
+CHUNK_ITEMS, CHUNK_BYTES = 64, 16 * 1024 * 1024
+#: Kinds of which there is nothing to parse, as in the pipeline.
+UNPARSED = frozenset({"row", "unfetched"})
+FORM_ENDINGS, WORKBOOK_ENDINGS = frozenset({".json"}), frozenset({".xlsx", ".xlsm", ".xls", ".csv"})
+#: Keys of a mail without a value: filled by what is understood of threads, quotes, forwards and bounces.
+_NOT_READ: Mapping[str, Any] = {
+    "reply": None, "quoted": None, "signature": None, "bounce": None, "is_forward": False, "forward": None,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One message, form or row (or the one line of what cannot be read): what it is and what would become of it."""
+
+    path: str
+    kind: str
+    disposition: str
+    reason: Reason
+    parsed: ParsedMail | ParsedForm | WorkbookRow | None = None
+    requester: str | None = None
+    subject: str = ""
+    missing: tuple[str, ...] = ()
+    silence: Reason | None = None
+
+    @property
+    def is_refused(self) -> bool:
+        return self.disposition in ("rejected", "quarantined")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The keys of ``interfaces.md``, Command line, all of them, with null or [] where there is no value."""
+        fate = {"disposition": self.disposition, "reason": self.reason.text}
+        if self.kind == "form":
+            return {"path": self.path, **_form_keys(self.parsed), "requester": self.requester, **fate}
+        if self.kind in ("row", "workbook"):
+            return {"path": self.path, **_row_keys(self.parsed), "requester": self.requester, **fate}
+        mail = self.parsed if isinstance(self.parsed, ParsedMail) else None
+        notes = list(mail.notes if mail else ())
+        return {"path": self.path, **_mail_keys(mail), "requester": self.requester, **fate, "notes": notes}
+
+
+class Explainer:
+    """Explains with one set of rules and one pool of parser children."""
+
+    def __init__(self, settings: Settings, pool: ParserPool, source: str = UPLOAD, extra: dict[str, Any] | None = None) -> None:
+        self._settings = settings
+        self._pool = pool
+        self._source = source
+        self._extra = extra or {}
+        self._planner = Planner(settings, _signer(settings))
+
+    def explain_files(self, files: Iterable[UploadFile]) -> Iterator[Explanation]:
+        """Explanations in the order of the files and of what is in them; a few dozen are in memory at a time."""
+        for chunk in _chunks(self._read(files)):
+            arrivals = [one for _, one in chunk if isinstance(one, Arrival)]
+            items = [_claimed(self._settings, arrival) for arrival in arrivals]
+            answers = iter(self._parse(items, [arrival.raw for arrival in arrivals]))
+            claimed = iter(items)
+            for file, one in chunk:
+                if isinstance(one, Reason):
+                    yield Explanation(_text(file.path), _kind(file.ending), "rejected", one)
+                else:
+                    yield from self._explain(_text(file.path), next(claimed), one.raw, next(answers))
+
+    def explain_item(self, session: Session, item_id: int) -> list[Explanation]:
+        """What the rules in force say of an item of the ledger. Raises :class:`NotFoundError`."""
+        row = session.get(InboundItem, item_id)
+        if row is None:
+            raise NotFoundError(f"there is no item {item_id}", mend="a ticket's timeline names the items it came from")
+        values = {name: getattr(row, name) for name in Claimed.__slots__}
+        item = Claimed(**{**values, "attempts": self._settings.limits.attempts, "losses": 0})
+        raw = blobs.get(session, row.sha256)
+        if item.kind == "row":
+            return [self._explain_row(f"item:{item_id}", item, _stored_row(session, item_id, raw))]
+        return list(self._explain(f"item:{item_id}", item, raw, self._parse([item], [raw])[0]))
+
+    def _read(self, files: Iterable[UploadFile]) -> Iterator[tuple[UploadFile, Arrival | Reason]]:
+        for file in files:
+            for one in read_file(file, self._source, self._extra, self._settings.limits):
+                yield file, one
+
+    def _parse(self, items: Sequence[Claimed], raws: Sequence[bytes]) -> list[Answer | None]:
+        """Answers in order, None for what needs no parser; what fails among others is tried again alone."""
+        numbers = [number for number, item in enumerate(items) if item.kind not in UNPARSED]
+        tasks = [_task(self._settings, items[number], raws[number]) for number in numbers]
+        answers: list[Answer | None] = [None] * len(items)
+        for number, task, answer in zip(numbers, tasks, self._pool.parse(tasks), strict=True):
+            failed = isinstance(answer, ParseFailure) and not answer.alone
+            answers[number] = self._pool.parse([task], alone=True)[0] if failed else answer
+        return answers
+
+    def _explain(self, path: str, item: Claimed, raw: bytes, answer: Answer | None) -> Iterator[Explanation]:
+        if not isinstance(answer, ParsedWorkbook):
+            parsed = answer if isinstance(answer, ParsedMail | ParsedForm) else None
+            yield _explanation(path, item.kind, self._decide(item, raw, answer), parsed)
+        elif answer.rows:
+            child = _child(item, self._category(item))
+            yield from (self._explain_row(path, child, row) for row in answer.rows)
+        else:
+            yield Explanation(path, "workbook", "expanded", Reason("no_rows", "The workbook has no rows with text."))
+
+    def _explain_row(self, path: str, item: Claimed, row: WorkbookRow) -> Explanation:
+        raw = msgspec.json.encode({"fields": row.fields, "extra": row.extra})
+        return _explanation(path, "row", self._decide(item, raw, None), msgspec.structs.replace(row, cells=()))
+
+    def _decide(self, item: Claimed, raw: bytes, answer: Answer | None) -> Plan:
+        """As the pipeline does it: an item that nobody knows what to do with has failed by itself."""
+        try:
+            return self._planner.plan(item, raw, answer)
+        except Exception as error:
+            return self._planner.plan(item, raw, ParseFailure(type(error).__name__, alone=True))
+
+    def _category(self, item: Claimed) -> str:
+        kind, _, name = item.source.partition(":")
+        if kind == "folder" and name in self._settings.folders:
+            return self._settings.folders[name].category
+        mailbox = self._settings.mailboxes.get(str(item.extra.get("mailbox", "")))
+        return mailbox.category if mailbox else ""
+
+
+def _explanation(path: str, kind: str, plan: Plan, parsed: Any) -> Explanation:
+    submission = plan.submission if plan.disposition == "ticket" else None
+    if submission is None:
+        return Explanation(path, kind, plan.disposition, plan.reason, parsed)
+    return Explanation(
+        path,
+        kind,
+        plan.disposition,
+        plan.reason,
+        parsed,
+        requester=submission.email,
+        subject=submission.subject,
+        missing=submission.missing,
+        silence=submission.silence,
+    )
+
+
+def _stored_row(session: Session, item_id: int, raw: bytes) -> WorkbookRow:
+    """A row as the ledger keeps it, at the first place it was seen."""
+    seen = select(Sighting.place).where(Sighting.item_id == item_id).order_by(Sighting.id).limit(1)
+    sheet, _, number = str(session.execute(seen).scalar_one()).rpartition("!")
+    stored = msgspec.json.decode(raw)
+    return WorkbookRow(sheet, int(number), "", (), stored["fields"], stored["extra"])
+
+
+def _signer(settings: Settings) -> Signer:
+    """Our own signature is known by the keys in force; where none has been made yet nothing can carry it."""
+    has_keys = settings.secret_key.get_secret_value() or (settings.data_dir / "secret.key").exists()
+    keys = settings.keys() if has_keys else [secrets.token_bytes(32)]
+    return Signer(keys, settings.notices.domain)
+
+
+def _claimed(settings: Settings, arrival: Arrival) -> Claimed:
+    """An arrival as an item at its last attempt, so that a failure is told as what it comes to."""
+    return Claimed(
+        id=0,
+        family=arrival.family,
+        kind=arrival.kind,
+        source=arrival.source,
+        sha256="",
+        size=len(arrival.raw),
+        received_at=arrival.received_at,
+        due_at=arrival.received_at,
+        attempts=settings.limits.attempts,
+        losses=0,
+        alone=True,
+        parent_id=None,
+        extra=arrival.extra,
+    )
+
+
+def _child(item: Claimed, category: str) -> Claimed:
+    values = {name: getattr(item, name) for name in Claimed.__slots__}
+    return Claimed(**{**values, "kind": "row", "source": f"workbook:{item.id}", "extra": {"category": category}})
+
+
+def _task(settings: Settings, item: Claimed, raw: bytes) -> ParseTask:
+    if item.kind == "form":
+        return ParseTask("form", raw, ParseOptions(content_type=item.extra.get("content_type")))
+    if item.kind == "workbook":
+        return ParseTask("workbook", raw, workbooks.options_for(settings, item.source, item.extra))
+    return ParseTask("mail", raw, ParseOptions(html_text=True))
+
+
+def _chunks(
+    pairs: Iterable[tuple[UploadFile, Arrival | Reason]],
+) -> Iterator[list[tuple[UploadFile, Arrival | Reason]]]:
+    chunk: list[tuple[UploadFile, Arrival | Reason]] = []
+    size = 0
+    for file, one in pairs:
+        chunk.append((file, one))
+        size += len(one.raw) if isinstance(one, Arrival) else 0
+        if len(chunk) >= CHUNK_ITEMS or size >= CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _mail_keys(mail: ParsedMail | None) -> dict[str, Any]:
+    return {
+        "from": mail.from_addr if mail else None,
+        "from_name": mail.from_name if mail else None,
+        "to": list(mail.to if mail else ()),
+        "cc": list(mail.cc if mail else ()),
+        "subject": mail.subject if mail else None,
+        "date": mail.date.isoformat() if mail and mail.date else None,
+        "message_id": mail.message_id if mail else None,
+        "in_reply_to": mail.in_reply_to if mail else None,
+        "references": list(mail.references if mail else ()),
+        "body": mail.body if mail else None,
+        "html_text": mail.html_text if mail else None,
+        "attachments": [_file_keys(one) for one in mail.attachments] if mail else [],
+        "automatic": list(mail.automatic if mail else ()),
+        **{name: bool(mail and getattr(mail, name)) for name in _FLAGS},
+        **_NOT_READ,
+    }
+
+
+_FLAGS = ("is_auto", "is_bounce", "is_dsn", "is_list", "is_feedback_report", "is_mdn", "must_not_autoreply")
+
+
+def _file_keys(file: ParsedAttachment) -> dict[str, Any]:
+    declared = file.type if file.type not in ("", "application/octet-stream") else file.sniffed or file.type
+    return {"name": file.name, "type": declared, "size": file.size, "sha256": file.sha256, "inline": file.inline}
+
+
+def _form_keys(form: object) -> dict[str, Any]:
+    if not isinstance(form, ParsedForm):
+        return {"form_id": None, "submission_id": None, "fields": {}}
+    fields = {field.key: field.text for field in form.fields}
+    return {"form_id": form.form_id, "submission_id": form.submission_id, "fields": fields}
+
+
+def _row_keys(row: object) -> dict[str, Any]:
+    if not isinstance(row, WorkbookRow):
+        return {"sheet": None, "row": None, "fields": {}}
+    return {"sheet": row.sheet, "row": row.number, "fields": row.fields}
+
+
+def _kind(ending: str) -> str:
+    return "form" if ending in FORM_ENDINGS else "workbook" if ending in WORKBOOK_ENDINGS else "mail"
+
+
+def _text(path: Path) -> str:
+    """A path as text that can be written in any encoding; what is no UTF-8 is written out."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -1,0 +1,27 @@
+"""What the tests of the commands share: an empty folder to work in, and a database its commands find."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder with the embedded default in it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CASEMILL_DATA_DIR", str(tmp_path / "var"))
+    monkeypatch.setenv("CASEMILL_CONFIG", "")
+    return tmp_path
+
+
+@pytest.fixture
+def either_place(place: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same on each database; a server's is migrated."""
+    from core import migrations
+    from core.db import Database
+
+    monkeypatch.setenv("CASEMILL_DATABASE_URL", database_url)
+    database = Database(database_url)
+    migrations.upgrade(database)
+    database.close()
+    return place

@@ -1,0 +1,90 @@
+"""The root of the command: help, the configuration, and how it ends when something is wrong."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+from typer.core import TyperGroup
+
+from cli.main import app
+from tests.cli.support import PROGRAM, ROOT, run, run_process
+
+#: What takes long to import, and nobody needs for --help.
+HEAVY = ("alembic", "dramatiq", "openpyxl", "pydantic", "redis", "rich", "sqlalchemy", "starlette", "uvicorn")
+
+
+def walk(command: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The path of every command below one."""
+    if isinstance(command, TyperGroup):
+        for name, one in command.commands.items():
+            yield from walk(one, (*path, name))
+    else:
+        yield path
+
+
+COMMANDS = list(walk(typer.main.get_command(app)))
+
+
+def test_all_commands_of_the_contract_are_there() -> None:
+    wanted = ["init", "run", "web", "watch", "tick", "ingest", "explain", "tickets", "doctor", "migrate"]
+    wanted += ["ticket show", "ticket new", *(f"quarantine {verb}" for verb in ("list", "show", "retry", "discard"))]
+    wanted += [f"{who} {verb}" for who in ("staff", "company", "contact") for verb in ("add", "list", "import")]
+    assert set(wanted) <= {" ".join(path) for path in COMMANDS}
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_command_has_help_with_an_example(path: tuple[str, ...]) -> None:
+    ran = run(*path, "--help")
+    assert ran.code == 0
+    assert f"casemill {' '.join(path)}" in " ".join(ran.out.split("Example:")[1].split())
+
+
+def test_help_imports_nothing_heavy() -> None:
+    told = f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv = ['casemill', '--help']\nfrom cli.main import main\n"
+    told += f"try:\n    main()\nfinally:\n    print(sorted(set({HEAVY!r}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_wrong_usage_ends_with_2_and_no_traceback(place: Path) -> None:
+    wrong = (["nonsense"], ["ingest"], ["tickets", "--view", "nonsense"], ["tickets", "--source", "fax"], ["run", "--nonsense"])
+    for command in wrong:
+        ran = run_process(*command, cwd=place)
+        assert ran.code == 2
+        assert ran.err and "Traceback" not in ran.err
+
+
+@pytest.mark.parametrize("command", [["tickets"], ["explain", "a.eml"], ["ingest", "a.eml"], ["run"], ["migrate"], ["web"]])
+def test_a_wrong_configuration_is_refused_with_file_key_and_mend(place: Path, command: list[str]) -> None:
+    (place / "wrong.toml").write_text("[notices]\ncolour = 1\n")
+    ran = run_process("--config", "wrong.toml", *command, cwd=place)
+    assert (ran.code, ran.out) == (2, "")
+    assert "wrong.toml" in ran.err and "notices.colour" in ran.err and "mend:" in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_a_configuration_that_is_not_there_is_told(place: Path) -> None:
+    ran = run_process("--config", "nowhere.toml", "tickets", cwd=place)
+    assert ran.code == 2
+    assert "nowhere.toml" in ran.err and "casemill init" in ran.err
+
+
+def test_a_database_url_that_means_nothing_is_told(place: Path) -> None:
+    ran = run_process("tickets", cwd=place, CASEMILL_DATABASE_URL="nonsense")
+    assert ran.code == 2
+    assert "database_url" in ran.err and "Traceback" not in ran.err
+
+
+def test_a_reader_who_has_seen_enough_is_no_error(place: Path) -> None:
+    for number in range(300):
+        (place / f"{number}.eml").write_text(f"From: a@b.example\nSubject: {number}\n\n{'text ' * 400}\n")
+    command = [sys.executable, "-c", PROGRAM, "explain", "--json", "."]
+    with subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={}) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert b"Traceback" not in process.stderr.read()
+        process.wait(60)

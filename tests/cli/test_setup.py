@@ -1,0 +1,92 @@
+"""`casemill init`, `migrate` and the configuration they write."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from cli.config_text import write_text
+from cli.config_words import EXAMPLES, WORDS
+from core import sections, settings
+from core.settings import Settings
+from tests.cli.support import run
+
+
+def sections_of_the_settings() -> dict[str, Any]:
+    """Every class that stands for a section, by its name."""
+    found = {name: one for name, one in vars(sections).items() if isinstance(one, type) and issubclass(one, sections.Section)}
+    return {name: one for name, one in found.items() if one is not sections.Section} | {"Settings": Settings}
+
+
+def is_section(annotation: Any) -> bool:
+    return any(
+        isinstance(part, type) and issubclass(part, BaseModel) for part in (annotation, *getattr(annotation, "__args__", ()))
+    )
+
+
+def keys_of(model: type[BaseModel]) -> set[str]:
+    return {name for name, field in model.model_fields.items() if not is_section(field.annotation)}
+
+
+@pytest.mark.parametrize(("name", "model"), sections_of_the_settings().items())
+def test_every_key_is_explained_and_nothing_else(name: str, model: type[BaseModel]) -> None:
+    assert set(WORDS[name]) == keys_of(model)
+    assert set(EXAMPLES.get(name, {})) <= keys_of(model)
+
+
+def test_the_file_as_it_is_written_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "casemill.toml"
+    path.write_text(write_text())
+    assert settings.load(path, {}) == settings.load(None, {"CASEMILL_CONFIG": str(empty(tmp_path))})
+
+
+def test_every_key_of_the_file_can_be_put_in_force(tmp_path: Path) -> None:
+    path = tmp_path / "casemill.toml"
+    path.write_text(re.sub(r"(?m)^#(?=[a-z\[])", "", write_text()))
+    secrets = set(re.findall(r"env:(CASEMILL_SECRET_\w+)", path.read_text()))
+    loaded = settings.load(path, dict.fromkeys(secrets, "a secret"))
+    assert loaded.mailboxes["support"].password.get_secret_value() == "a secret"
+    assert loaded.routing.rules[0].person == "mara.lind@example.com"
+    values = tomllib.loads(path.read_text())
+    assert set(values) == set(Settings.model_fields)
+    for name in ("calendar", "limits", "notices", "web"):
+        section: Any = Settings.model_fields[name].annotation
+        assert set(values[name]) == set(section.model_fields)
+
+
+def test_init_writes_the_configuration_the_database_and_the_first_administrator(place: Path) -> None:
+    ran = run("init", "--admin-name", "Ruth Calder", "--admin-email", "Ruth@billing.example")
+    assert ran.code == 0
+    assert (place / "casemill.toml").read_text() == write_text()
+    (person,) = run("staff", "list", "--json").json
+    assert (person["email"], person["name"], person["role"]) == ("ruth@billing.example", "Ruth Calder", "administrator")
+
+
+def test_init_overwrites_nothing(place: Path) -> None:
+    (place / "casemill.toml").write_text('[surveys]\ndays = 7\n')
+    ran = run("init")
+    assert (ran.code, "left as it is" in ran.out, "casemill staff add" in ran.out) == (0, True, True)
+    assert (place / "casemill.toml").read_text() == '[surveys]\ndays = 7\n'
+
+
+def test_init_writes_where_the_configuration_was_named(place: Path) -> None:
+    assert run("--config", "etc/own.toml", "init").code == 0
+    assert (place / "etc/own.toml").read_text() == write_text()
+    assert not (place / "casemill.toml").exists()
+
+
+def test_migrate_says_what_it_did(either_place: Path) -> None:
+    assert "is up to date" in run("migrate").out
+
+
+def test_migrate_makes_an_empty_database_new(place: Path) -> None:
+    assert re.fullmatch(r"database: brought from empty to \w+\n", run("migrate").out)
+
+
+def empty(folder: Path) -> Path:
+    path = folder / "empty.toml"
+    path.touch()
+    return path

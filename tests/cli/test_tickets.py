@@ -1,0 +1,154 @@
+"""`casemill tickets` and `casemill ticket`: lists, one ticket, and new ones by hand."""
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.support import PROGRAM, Ran, run, write_mail
+
+OWNER = "mara.lind@billing.example"
+
+
+@pytest.fixture
+def staffed(either_place: Path) -> Path:
+    """A company, its contact and one member of staff."""
+    run("staff", "add", OWNER, "--name", "Mara Lind")
+    run("company", "add", "Oak Hill Clinic", "--domain", "oakhill.example")
+    run("contact", "add", "lee.moss@oakhill.example", "--name", "Lee Moss", "--company", "Oak Hill Clinic")
+    return either_place
+
+
+def new(*arguments: str) -> Ran:
+    return run("ticket", "new", "--owner", OWNER, *arguments)
+
+
+def test_a_ticket_by_hand_has_all_its_fields_and_sends_its_notices(staffed: Path) -> None:
+    (staffed / "scan.pdf").write_bytes(b"%PDF-1.7 a scan")
+    ran = new(
+        "--company", "Oak Hill Clinic", "--email", "Lee.Moss@oakhill.example", "--name", "Lee Moss", "--phone", "555 010 4477",
+        "--description", "Claim 88 was denied.", "--contact", "ann@oakhill.example", "--category", "Claims",
+        "--issue", "Denial", "--detail", "Timely filing", "--prefers", "phone", "--attach", "scan.pdf", "--json",
+    )  # fmt: skip
+    assert ran.code == 0
+    ticket = ran.json
+    wanted = {
+        "number": "BS-000001", "name": "Support – Oak Hill Clinic", "source": "phone", "owner": "Mara Lind",
+        "company": "Oak Hill Clinic", "requester": "lee.moss@oakhill.example", "description": "Claim 88 was denied.",
+        "category": "Claims", "issue": "Denial", "issue_detail": "Timely filing", "preferred_contact": "phone",
+        "stage": "4-In Progress", "creation_notice": "sent", "missing": [],
+    }  # fmt: skip
+    assert {name: ticket[name] for name in wanted} == wanted
+    assert [(one["email"], one["role"]) for one in ticket["contacts"]] == [
+        ("lee.moss@oakhill.example", "requester"), ("ann@oakhill.example", "participant"),
+    ]  # fmt: skip
+    assert [(one["name"], one["type"], one["size"]) for one in ticket["attachments"]] == [("scan.pdf", "application/pdf", 15)]
+    recipients = {mail.read_text().split("Delivered-To: ")[1].split()[0] for mail in (staffed / "var/sent/new").iterdir()}
+    assert recipients == {"lee.moss@oakhill.example", OWNER}
+
+
+def test_what_was_not_given_is_listed_on_the_ticket(staffed: Path) -> None:
+    ran = new("--name", "Lee", "--description", "Please call")
+    assert ran.code == 0
+    assert "missing: the requester's email address" in ran.out
+    assert run("ticket", "show", "BS-000001", "--json").json["creation_notice"] == "skipped"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["--owner", "", "--name", "Lee", "--description", "x"], 2, "needs an owner"),
+        (["--name", "Lee"], 2, "what it is about"),
+        (["--description", "x"], 2, "whom it is for"),
+        (["--email", "not an address", "--description", "x"], 2, "not one plain email address"),
+        (["--contact", "nobody", "--name", "Lee", "--description", "x"], 2, "not one plain email address"),
+        (["--name", "Lee", "--description", "x", "--prefers", "fax"], 2, "fax"),
+        (["--owner", "nobody@billing.example", "--name", "Lee", "--description", "x"], 1, "nobody on the staff"),
+        (["--name", "Lee", "--description", "x", "--attach", "missing.pdf"], 1, "missing.pdf"),
+    ],
+)
+def test_a_ticket_that_cannot_be_is_refused_and_none_is_made(
+    place: Path, arguments: list[str], code: int, text: str
+) -> None:
+    run("staff", "add", OWNER, "--name", "Mara Lind")
+    ran = new(*arguments)
+    assert (ran.code, text in ran.err) == (code, True)
+    assert run("tickets", "--json").json == []
+
+
+def test_somebody_who_has_left_owns_no_new_ticket(place: Path) -> None:
+    run("staff", "add", OWNER, "--name", "Mara Lind", "--inactive")
+    ran = new("--name", "Lee", "--description", "x")
+    assert (ran.code, "not active" in ran.err) == (2, True)
+
+
+def test_lists_show_views_sources_and_no_more_than_asked(either_place: Path) -> None:
+    for number in range(3):
+        write_mail(either_place / f"{number}.eml", number)
+    run("ingest", ".")
+    rows = run("tickets", "--json").json
+    assert [row["number"] for row in rows] == ["BS-000003", "BS-000002", "BS-000001"]
+    assert set(rows[0]) == {"number", "source", "stage", "owner", "company", "requester", "created_at"}
+    assert len(run("tickets", "--json", "--limit", 2).json) == 2
+    assert run("tickets", "--json", "--source", "secure message").json == []
+    assert len(run("tickets", "--json", "--view", "PMB Support Unassigned/Open Tickets").json) == 3
+    assert run("tickets", "--view", "completed").out == "no tickets in the view “Completed”\n"
+    assert "unassigned" in run("tickets", "--view", "open").out
+
+
+def test_a_ticket_is_shown_with_its_timeline_and_the_reasons(staffed: Path) -> None:
+    write_mail(staffed / "a.eml", 1, "Hello,\nplease look at claim 88.")
+    run("ingest", "a.eml")
+    shown = run("ticket", "show", "bs-1")
+    for text in ("BS-000001  Claim 1", "the company is not known", "please look at claim 88", "because: There is no default team",
+                 "Creation notice sent", "Moved to 4-In Progress"):  # fmt: skip
+        assert text in shown.out
+    told = run("ticket", "show", "1", "--json").json
+    assert [entry["kind"] for entry in told["timeline"]] == ["message_in", "assignment", "notice", "stage"]
+    assert all(entry["reasons"] for entry in told["timeline"])
+
+
+@pytest.mark.parametrize("number", ["BS-000099", "nonsense", "0"])
+def test_a_ticket_that_is_not_there_is_told(place: Path, number: str) -> None:
+    ran = run("ticket", "show", number)
+    assert (ran.code, ran.out) == (1, "")
+    assert f"there is no ticket {number}" in ran.err and "mend:" in ran.err
+
+
+def test_a_terminal_is_asked_for_what_was_not_given_and_nothing_is_wider_than_it(place: Path) -> None:
+    run("staff", "add", OWNER, "--name", "Mara Lind")
+    answers = [OWNER, "Oak Hill Clinic", "Lee Moss", "lee.moss@oakhill.example", "555 010 4477", "A long story " * 20]
+    told = on_terminal(["ticket", "new"], answers)
+    assert "Who is calling" in told and "BS-000001" in told
+    shown = on_terminal(["ticket", "show", "1"], [])
+    assert "A long story" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def on_terminal(arguments: list[str], answers: list[str]) -> str:
+    """What a command writes to a terminal of 80 columns that gives these answers, one to each question."""
+    main, child = pty.openpty()
+    environ = {**os.environ, "COLUMNS": "80", "TERM": "dumb"}
+    command = [sys.executable, "-c", PROGRAM, *arguments]
+    process = subprocess.Popen(command, stdin=child, stdout=child, stderr=child, env=environ)
+    os.close(child)
+    written, answered = "", 0
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        ready, _, _ = select.select([main], [], [], 0.1)
+        try:
+            written += os.read(main, 65536).decode() if ready else ""
+        except OSError:  # Linux says EIO when the other end is closed
+            break
+        if answered < len(answers) and written.endswith(": "):
+            os.write(main, answers[answered].encode() + b"\n")
+            answered += 1
+            written += "\n"
+    os.close(main)
+    assert process.wait(30) == 0, written
+    return written.replace("\r", "")
