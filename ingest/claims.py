@@ -18,6 +18,8 @@ from ingest.models import InboundItem
 #: An item given back this often by claims that ended without a word is set aside (reliability.md, promise 5).
 LOSS_LIMIT = 10
 LONGEST_PAUSE = timedelta(minutes=10)
+#: A batch ends at this many bytes as they came; parsed, packed and unpacked they stand in memory several times.
+BATCH_BYTES = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +52,18 @@ class Outcome:
 
 
 def claim(database: Database, token: str, limit: int) -> list[Claimed]:
-    """Take up to ``limit`` due items, oldest first, under ``token``."""
+    """Take up to ``limit`` due items and 32 MB, oldest first, under ``token``; one that is to be tried alone comes alone.
+
+    What ends this process while it works on such an item then counts against no other.
+    """
 
     def unit(session: Session) -> list[Claimed]:
         now = database.now(session)
-        due = select(InboundItem.id).where(InboundItem.state == "waiting", InboundItem.due_at <= now)
-        chosen = due.order_by(InboundItem.due_at, InboundItem.id).limit(limit).with_for_update(skip_locked=True)
-        statement = update(InboundItem).where(InboundItem.id.in_(chosen.scalar_subquery()))
+        due = select(InboundItem.id, InboundItem.alone, InboundItem.size)
+        due = due.where(InboundItem.state == "waiting", InboundItem.due_at <= now)
+        due = due.order_by(InboundItem.due_at, InboundItem.id).limit(limit).with_for_update(skip_locked=True)
+        chosen = _choose(session.execute(due).all())
+        statement = update(InboundItem).where(InboundItem.id.in_(chosen))
         values = {"state": "claimed", "claim": token, "claim_until": now + claims.SPAN}
         columns = [getattr(InboundItem, name) for name in Claimed.__slots__]
         rows = session.execute(statement.values(values).returning(*columns)).all()
@@ -67,6 +74,25 @@ def claim(database: Database, token: str, limit: int) -> list[Claimed]:
         if session.execute(select(InboundItem.id).where(*due).limit(1)).first() is None:
             return []
     return database.run(unit)
+
+
+def _choose(due: Sequence[Any]) -> list[int]:
+    """The first alone when it is a single one, else the others up to the limit of bytes, at least one."""
+    if due and due[0].alone:
+        return [due[0].id]
+    chosen: list[int] = []
+    size = 0
+    for row in due:
+        if not row.alone and (not chosen or size + row.size <= BATCH_BYTES):
+            chosen.append(row.id)
+            size += row.size
+    return chosen
+
+
+def release(database: Database, token: str) -> None:
+    """Give back what is under ``token`` as it was: what hindered the work was none of its items."""
+    statement = update(InboundItem).where(InboundItem.claim == token, InboundItem.state == "claimed")
+    database.run(lambda session: session.execute(statement.values(state="waiting", claim=None, claim_until=None)))
 
 
 def renew(database: Database, token: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -10,6 +11,10 @@ from core.sections import Mailbox
 from core.settings import Settings
 from core.signing import Signer
 from ingest.parsers.types import ParsedMail
+from tickets.numbers import number
+
+#: The token of a notice's Message-ID: ticket and delivery.
+_TICKET_TOKEN = re.compile(r"t([1-9][0-9]{0,17})\.d[0-9]+\Z")
 
 #: Reason code of the parser → what a person reads.
 SIGNALS: Mapping[str, str] = {
@@ -35,7 +40,7 @@ SIGNALS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class MailRules:
-    """What the configuration says of mail from one source. ``is_own_id`` tells our own signed Message-IDs."""
+    """What the configuration says of mail from one source. ``own_token`` reads our own signed Message-IDs."""
 
     own_addresses: frozenset[str]
     own_domain: str
@@ -46,7 +51,7 @@ class MailRules:
     secure_senders: frozenset[str] = frozenset()
     workbook_columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     workbook_passwords: tuple[str, ...] = ()
-    is_own_id: Callable[[str], bool] = lambda _value: False
+    own_token: Callable[[str], str | None] = lambda _value: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,8 @@ def rules_for(settings: Settings, source: str, signer: Signer | None = None) -> 
     kind, _, name = source.partition(":")
     mailbox: Mailbox | None = settings.mailboxes.get(name) if kind == "mailbox" else None
     notices = settings.notices
-    own = {notices.from_address, notices.reply_to, *notices.own_addresses, *(m.address for m in settings.mailboxes.values())}
+    own = {notices.from_address, notices.reply_to, *notices.own_addresses}
+    own |= {m.address or m.user.lower() for m in settings.mailboxes.values()}
     return MailRules(
         own_addresses=frozenset(own - {""}),
         own_domain=notices.domain,
@@ -74,13 +80,13 @@ def rules_for(settings: Settings, source: str, signer: Signer | None = None) -> 
         secure_senders=frozenset(mailbox.secure_senders) if mailbox else frozenset(),
         workbook_columns={k: tuple(v) for k, v in mailbox.workbooks.columns.items()} if mailbox else {},
         workbook_passwords=tuple(p.get_secret_value() for p in mailbox.workbooks.passwords) if mailbox else (),
-        is_own_id=(lambda value: signer.verify_message_id(value) is not None) if signer else (lambda _value: False),
+        own_token=signer.verify_message_id if signer else (lambda _value: None),
     )
 
 
 def classify(mail: ParsedMail, rules: MailRules) -> Verdict:
-    """The first rule that applies: own, report, bounce, secure messages, list, automatic, and else a ticket."""
-    for rule in (_own, _report, _bounce, _secure_messages, _list, _automatic):
+    """The first rule that applies: own, report, bounce, reply, secure messages, list, automatic, and else a ticket."""
+    for rule in (_own, _report, _bounce, _reply, _secure_messages, _list, _automatic):
         verdict = rule(mail, rules)
         if verdict is not None:
             return verdict
@@ -88,11 +94,11 @@ def classify(mail: ParsedMail, rules: MailRules) -> Verdict:
 
 
 def _own(mail: ParsedMail, rules: MailRules) -> Verdict | None:
-    if mail.message_id is not None and rules.is_own_id(mail.message_id):
+    if mail.message_id is not None and rules.own_token(mail.message_id) is not None:
         return _unanswered("own", "own_message_id", "Its Message-ID carries our own signature")
     if mail.from_addr in rules.own_addresses:
         return _unanswered("own", "own_address", "It comes from one of our own addresses")
-    if any(rules.own_domain in value.casefold() for value in mail.x_loop):
+    if any(rules.own_domain in re.split(r"[^a-z0-9.-]+", value.casefold()) for value in mail.x_loop):
         return _unanswered("own", "own_loop_mark", "It carries our own X-Loop mark")
     return None
 
@@ -108,6 +114,26 @@ def _report(mail: ParsedMail, rules: MailRules) -> Verdict | None:
 def _bounce(mail: ParsedMail, rules: MailRules) -> Verdict | None:
     if mail.is_bounce:
         return _unanswered("bounce", "bounce", f"It reports that a mail did not arrive: {_signals(mail)}")
+    return None
+
+
+def _reply(mail: ParsedMail, rules: MailRules) -> Verdict | None:
+    """An answer to a mail of ours goes to its ticket, an automatic one too; automatic mail is never answered."""
+    ticket_id = answered_ticket(mail, rules)
+    if ticket_id is None:
+        return None
+    reason = Reason("reply_to_notice", f"It answers our mail about {number(ticket_id)}")
+    if mail.is_auto:
+        return Verdict("ticket", reason, Reason("automatic_mail", f"A machine sent it: {_signals(mail)}"))
+    return Verdict("ticket", reason, _silence(mail, rules))
+
+
+def answered_ticket(mail: ParsedMail, rules: MailRules) -> int | None:
+    """The ticket whose signed Message-ID is in In-Reply-To, else in References from last to first."""
+    for value in (mail.in_reply_to, *reversed(mail.references)):
+        match = _TICKET_TOKEN.match(rules.own_token(value) or "") if value else None
+        if match:
+            return int(match[1])
     return None
 
 

@@ -27,12 +27,12 @@ def key_of(mail: ParsedMail) -> str | None:
 
 
 def claim(session: Session, keys: Mapping[int, str], now: datetime) -> dict[int, int]:
-    """Claim the key of each item; answers item → the item that had it before, for those that came second."""
+    """Claim the key of each item, given oldest first; answers item → the item that had it before, for those that came second."""
     if not keys:
         return {}
     first: dict[str, int] = {}
-    for item_id in sorted(keys):
-        first.setdefault(keys[item_id], item_id)
+    for item_id, key in keys.items():
+        first.setdefault(key, item_id)
     rows = [{"key": key, "item_id": first[key], "claimed_at": now} for key in sorted(first)]
     insert: Any = sqlite_insert if session.get_bind().dialect.name == "sqlite" else postgresql_insert
     statement = insert(MailFingerprint)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
 from core import blobs
@@ -16,6 +18,10 @@ from ingest.models import InboundItem, Sighting
 
 #: Families: the same identity within a family is the same item, for ever.
 MAIL, FORMSTACK, WORKBOOK, ROW = "mail", "formstack", "workbook", "row"
+#: Sources in which a person puts a file, first words of ``Arrival.source``.
+DROPPED = ("folder", "upload")
+#: (family, identity).
+Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,33 +56,64 @@ class Accepted:
 def accept(session: Session, arrivals: Sequence[Arrival], now: datetime) -> list[Accepted]:
     """Write blobs, items and sightings of ``arrivals``; to be committed before the source is told anything.
 
-    Answers in the order given. Accepting the same arrival again changes nothing.
+    Answers in the order given. Accepting the same arrival again changes nothing, but for a file that was rejected: whoever
+    drops it again, a password configured perhaps, has it tried again.
     """
     if not arrivals:
         return []
     hashes = [blobs.digest(arrival.raw) for arrival in arrivals]
     keys = [(arrival.family, arrival.identity or sha256) for arrival, sha256 in zip(arrivals, hashes, strict=True)]
-    before = _ids(session, keys)
     blobs.put_all(session, [(sha, arrival.raw) for sha, arrival in zip(hashes, arrivals, strict=True)], now)
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    rows: dict[Key, dict[str, Any]] = {}
     for order, (key, sha256, arrival) in enumerate(zip(keys, hashes, arrivals, strict=True)):
         # Rows are written in key order; a due time a microsecond apart keeps the order in which they came.
         rows.setdefault(key, _item_row(arrival, key, sha256, now + timedelta(microseconds=order)))
-    insert_ignore(session, InboundItem, [rows[key] for key in sorted(rows) if key not in before])
-    ids = before if all(key in before for key in keys) else _ids(session, keys)
-    seen: set[tuple[str, str]] = set(before)
+    before = _find(session, keys)
+    made = _insert(session, [rows[key] for key in sorted(rows) if key not in before])
+    items = before | made
+    items |= _find(session, [key for key in rows if key not in items])  # another transaction was first
+    fresh = set(made) | _reopen(session, {key: a for key, a in zip(keys, arrivals, strict=True) if key in before}, now)
     accepted = []
     for key in keys:
-        accepted.append(Accepted(ids[key], key in seen))
-        seen.add(key)
-    _sight(session, arrivals, accepted, now)
+        accepted.append(Accepted(items[key][0], key not in fresh))
+        fresh.discard(key)
+    other = [sha256 if items[key][1] != sha256 else None for key, sha256 in zip(keys, hashes, strict=True)]
+    _sight(session, arrivals, accepted, other, now)
     return accepted
 
 
-def _ids(session: Session, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
-    statement = select(InboundItem.family, InboundItem.identity, InboundItem.id)
+def _find(session: Session, keys: Sequence[Key]) -> dict[Key, tuple[int, str]]:
+    """(family, identity) → (item id, hash of its bytes) of those that are there."""
+    if not keys:
+        return {}
+    statement = select(InboundItem.family, InboundItem.identity, InboundItem.id, InboundItem.sha256)
     rows = session.execute(statement.where(tuple_(InboundItem.family, InboundItem.identity).in_(set(keys))))
-    return {(family, identity): item_id for family, identity, item_id in rows}
+    return {(family, identity): (item_id, sha256) for family, identity, item_id, sha256 in rows}
+
+
+def _insert(session: Session, rows: Sequence[dict[str, Any]]) -> dict[Key, tuple[int, str]]:
+    """Insert what no other transaction was first with; answers what was inserted, as :func:`_find` does."""
+    if not rows:
+        return {}
+    insert: Any = sqlite_insert if session.get_bind().dialect.name == "sqlite" else postgresql_insert
+    statement = insert(InboundItem.__table__).on_conflict_do_nothing()
+    columns = InboundItem.family, InboundItem.identity, InboundItem.id, InboundItem.sha256
+    found = session.connection().execute(statement.returning(*columns), list(rows))
+    return {(family, identity): (item_id, sha256) for family, identity, item_id, sha256 in found}
+
+
+def _reopen(session: Session, known: Mapping[Key, Arrival], now: datetime) -> set[Key]:
+    """Open the rejected ones again that a person brings a second time; a mail server may show a message any number of times."""
+    dropped = {key: arrival for key, arrival in known.items() if arrival.source.partition(":")[0] in DROPPED}
+    reopened = set()
+    for key in sorted(dropped):
+        rejected = InboundItem.state == "settled", InboundItem.disposition == "rejected"
+        values = {"state": "waiting", "due_at": now, "source": dropped[key].source, "extra": dropped[key].extra}
+        nothing = {"disposition": None, "reason_code": None, "reason": None, "settled_at": None, "attempts": 0, "losses": 0}
+        statement = update(InboundItem).where(InboundItem.family == key[0], InboundItem.identity == key[1], *rejected)
+        if session.execute(statement.values(**values, **nothing).returning(InboundItem.id)).first() is not None:
+            reopened.add(key)
+    return reopened
 
 
 def _item_row(arrival: Arrival, key: tuple[str, str], sha256: str, due_at: datetime) -> dict[str, Any]:
@@ -94,9 +131,19 @@ def _item_row(arrival: Arrival, key: tuple[str, str], sha256: str, due_at: datet
     }
 
 
-def _sight(session: Session, arrivals: Sequence[Arrival], accepted: Sequence[Accepted], now: datetime) -> None:
+def _sight(
+    session: Session, arrivals: Sequence[Arrival], accepted: Sequence[Accepted], other: Sequence[str | None], now: datetime
+) -> None:
+    """``other`` is the hash of bytes that came under a known identity and are not those of its item."""
     rows = [
-        {"source": arrival.source, "place": arrival.place, "item_id": one.item_id, "seen_at": now, "first": not one.known}
-        for arrival, one in zip(arrivals, accepted, strict=True)
+        {
+            "source": arrival.source,
+            "place": arrival.place,
+            "item_id": one.item_id,
+            "seen_at": now,
+            "first": not one.known,
+            "note": f"other content: {sha256}" if sha256 else None,
+        }
+        for arrival, one, sha256 in zip(arrivals, accepted, other, strict=True)
     ]
     insert_ignore(session, Sighting, sorted(rows, key=lambda row: (str(row["source"]), str(row["place"]))))

@@ -7,13 +7,12 @@ from datetime import datetime
 
 from core.reasons import Reason
 from core.sections import Form
-from ingest.classify import MailRules, Verdict
+from ingest.classify import MailRules, Verdict, answered_ticket
 from ingest.parsers.addresses import read_mailbox
 from ingest.parsers.types import FormField, ParsedAttachment, ParsedForm, ParsedMail
 from tickets.submission import Source, Submission, SubmittedFile
 
 NO_SUBJECT, NO_TEXT = "(no subject)", "(no text)"
-SUBMISSION_LINK = "https://www.formstack.com/admin/submission/view/{submission}/{form}"
 
 #: Labels that forms commonly use, folded → what they mean; a form's own ``labels`` come first.
 COMMON_LABELS = {
@@ -68,6 +67,7 @@ def from_mail(mail: ParsedMail, verdict: Verdict, rules: MailRules, item_id: int
         missing=tuple(missing),
         reasons=(verdict.reason,),
         silence=verdict.silence,
+        replies_to=answered_ticket(mail, rules),
         details=tuple(("note", note) for note in mail.notes),
     )
 
@@ -76,7 +76,7 @@ def from_form(form: ParsedForm, settings: Form, item_id: int, received_at: datet
     """A Formstack submission: known labels become fields, all answers stay readable, the link leads to Formstack."""
     known = form_values(form, settings)
     email = read_mailbox(known.get("requester_email", ""))
-    link = SUBMISSION_LINK.format(submission=form.submission_id, form=form.form_id)
+    link = settings.submission_link.replace("{submission}", form.submission_id).replace("{form}", form.form_id)
     answers = [f"{field.key}: {field.text}" for field in form.fields if field.text]
     parts = [known.get("details", ""), "\n".join(answers), f"Formstack submission: {link}"]
     return Submission(
@@ -118,18 +118,11 @@ def from_row(
 ) -> Submission:
     """One secure message, a row of a workbook."""
     email = read_mailbox(fields.get("sender_email", ""))
-    missing = tuple(
-        text
-        for name, text in (
-            ("sender_email", "the row has no sender email"),
-            ("subject", "the row has no subject"),
-            ("message", "the row has no message text"),
-        )
-        if not fields.get(name)
-    )
     thread = fields.get("thread_id")
     known = (("reference", "Reference"), ("attachment_names", "Attachments in the practice software"), ("sent_at", "Sent"))
     details = [(label, fields[name]) for name, label in known if fields.get(name)]
+    if email is None and fields.get("sender_email"):
+        details.append(("Sender email, as it stands", fields["sender_email"]))
     return Submission(
         source=Source.SECURE_MESSAGE,
         received_at=received_at,
@@ -142,11 +135,23 @@ def from_row(
         company=fields.get("company", ""),
         account_number=fields.get("account_number", ""),
         category=fields.get("category", "") or category,
-        missing=missing,
+        missing=_row_missing(fields, email),
         reasons=(Reason("secure_message", "A secure message from the practice software"),),
         thread_key=f"secure_message:{thread}" if thread else None,
         details=(*details, *extra.items()),
     )
+
+
+def _row_missing(fields: Mapping[str, str], email: str | None) -> tuple[str, ...]:
+    wanted = (
+        ("sender_email", "the row has no sender email"),
+        ("subject", "the row has no subject"),
+        ("message", "the row has no message text"),
+    )
+    missing = [text for name, text in wanted if not fields.get(name)]
+    if email is None and fields.get("sender_email"):
+        missing.insert(0, "the row's sender email is no valid address")
+    return tuple(missing)
 
 
 def unreadable(kind: str, item_id: int, reason: Reason, received_at: datetime) -> Submission:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
 
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from core import blobs, clock
 from core import claims as core_claims
 from core.db import Database, is_unavailable
+from core.errors import CasemillError
 from core.failpoints import failpoint
 from core.hints import hint
 from core.reasons import Reason
@@ -20,8 +26,8 @@ from ingest import claims, fingerprints, ledger, workbooks
 from ingest.children import ParserPool
 from ingest.claims import Claimed, Outcome
 from ingest.models import InboundItem
-from ingest.parsers.child import Answer, ParseTask
-from ingest.parsers.types import ParseOptions
+from ingest.parsers.child import Answer, ParseFailure, ParseTask
+from ingest.parsers.types import ParsedWorkbook, ParseOptions
 from ingest.plans import Plan, Planner
 from tickets import intake
 
@@ -29,6 +35,7 @@ log = logging.getLogger("casemill.ingest")
 
 #: Kinds that need no parser: rows are our own JSON, and of what could not be fetched there is nothing to read.
 UNPARSED = {"row", "unfetched"}
+#: PostgreSQL's class "program limit exceeded": psycopg calls it operational, but it is the doing of one statement.
 
 
 class Pipeline:
@@ -41,20 +48,29 @@ class Pipeline:
         self.planner = Planner(settings, signer)
 
     def drain(self) -> int:
-        """Work on one batch of due items; returns how many it took. Raises only when the database is away."""
+        """Work on one batch of due items; returns how many it took.
+
+        Raises only when the database is away or no child can be started; the items are given back as they were.
+        """
         token = core_claims.new_token()
         items = claims.claim(self._database, token, self._settings.limits.batch)
         if not items:
             return 0
         failpoint("ingest.claimed")
-        with core_claims.kept(lambda: claims.renew(self._database, token)):
-            together = [item for item in items if not item.alone]
-            if together:
-                self._process(token, together)
-            for item in items:
-                if item.alone:
-                    self._process(token, [item])
+        try:
+            with core_claims.kept(lambda: claims.renew(self._database, token)):
+                self._process(token, items)
+        except Exception as error:
+            log.warning("a batch was not finished", extra={"items": len(items), "error": type(error).__name__})
+            if isinstance(error, OSError | CasemillError) or is_unavailable(error):
+                self._release(token)
+            raise
         return len(items)
+
+    def _release(self, token: str) -> None:
+        """Without the database the end of the claim does the same, and counts a loss."""
+        with suppress(CasemillError, SQLAlchemyError):
+            claims.release(self._database, token)
 
     def _process(self, token: str, items: Sequence[Claimed]) -> None:
         plans = self._plan(items)
@@ -62,18 +78,24 @@ class Pipeline:
         self._store_all(token, [plan for plan in plans if plan.workbook is None])
         for plan in plans:
             if plan.workbook is not None:
-                category = self._category(plan.item)
-                workbooks.expand(self._database, token, plan.item, plan.workbook, category)
-                hint("ingest.drain")
+                self._expand(token, plan, plan.workbook)
 
     def _plan(self, items: Sequence[Claimed]) -> list[Plan]:
         with self._database.read() as session:
             raw = blobs.get_all(session, (item.sha256 for item in items))
-        parsed = [item for item in items if item.kind not in UNPARSED]
+        parsed = [item for item in items if item.kind not in UNPARSED and item.losses < claims.LOSS_LIMIT]
         tasks = [self._task(item, raw[item.sha256]) for item in parsed]
         answers = self._pool.parse(tasks, alone=len(items) == 1)
         by_id: Mapping[int, Answer] = {item.id: answer for item, answer in zip(parsed, answers, strict=True)}
-        return [self.planner.plan(item, raw[item.sha256], by_id.get(item.id)) for item in items]
+        return [self._decide(item, raw[item.sha256], by_id.get(item.id), alone=len(items) == 1) for item in items]
+
+    def _decide(self, item: Claimed, raw: bytes, answer: Answer | None, *, alone: bool) -> Plan:
+        """One item that nobody knows what to do with is a failure of its own and stops no other."""
+        try:
+            return self.planner.plan(item, raw, answer)
+        except Exception as error:
+            log.warning("an item could not be decided on", extra={"item": item.id, "error": type(error).__name__})
+            return self.planner.plan(item, raw, ParseFailure(type(error).__name__, alone=alone))
 
     def _task(self, item: Claimed, data: bytes) -> ParseTask:
         if item.kind == "form":
@@ -103,14 +125,33 @@ class Pipeline:
         for plan in plans:
             self._store_all(token, [plan])
 
+    def _expand(self, token: str, plan: Plan, workbook: ParsedWorkbook) -> None:
+        try:
+            workbooks.expand(self._database, token, plan.item, workbook, self._category(plan.item))
+        except Exception as error:
+            if is_unavailable(error):
+                raise
+            log.warning("a workbook could not be stored", extra={"item": plan.item.id, "error": type(error).__name__})
+            self._give_up_or_retry(token, plan, error)
+        hint("ingest.drain")
+
     def _give_up_or_retry(self, token: str, plan: Plan, error: Exception) -> None:
         item = plan.item
         if item.attempts + 1 < self._settings.limits.attempts:
             code = type(error).__name__
-            self._database.run(lambda session: claims.put_back_failed(session, item, code, clock.now()))
+            retry = Plan(item, "failed", Reason(code, "It is tried again"), retry="failed")
+            self._database.run(lambda session: self._store(session, token, [retry]))
             return
         reason = Reason("not_storable", f"It could not be stored, {item.attempts + 1} times in a row")
-        self._database.run(lambda session: self._store(session, token, [self.planner.quarantined(item, reason)]))
+        with_ticket = self.planner.quarantined(item, reason)
+        try:
+            self._database.run(lambda session: self._store(session, token, [with_ticket]))
+        except Exception as error:
+            if is_unavailable(error):
+                raise
+            log.error("an item is set aside without a ticket", extra={"item": item.id, "error": type(error).__name__})
+            bare = Plan(item, "quarantined", reason)
+            self._database.run(lambda session: self._store(session, token, [bare]))
 
     def _store(self, session: Session, token: str, plans: Sequence[Plan]) -> None:
         now = clock.now()
@@ -126,8 +167,8 @@ class Pipeline:
         outcomes = self._receive(session, fresh)
         failpoint("ingest.storing")
         outcomes += _duplicates(session, originals, outcomes)
-        ledger.accept(session, [child for plan in fresh for child in plan.children], now)
-        claims.settle(session, outcomes, now)
+        known = _accept_children(session, fresh, now)
+        claims.settle(session, [_with_known(outcome, known) for outcome in outcomes], now)
 
     def _receive(self, session: Session, plans: Sequence[Plan]) -> list[Outcome]:
         with_ticket = [plan for plan in plans if plan.submission is not None]
@@ -146,6 +187,21 @@ class Pipeline:
             return self._settings.folders[name].category
         mailbox = self._settings.mailboxes.get(str(item.extra.get("mailbox", "")))
         return mailbox.category if mailbox else ""
+
+
+def _accept_children(session: Session, plans: Sequence[Plan], now: datetime) -> dict[int, int]:
+    """Accept what came inside; answers item → how many of its children had been there before."""
+    children = [(plan.item.id, child) for plan in plans for child in plan.children]
+    accepted = ledger.accept(session, [child for _, child in children], now)
+    return Counter(parent for (parent, _), one in zip(children, accepted, strict=True) if one.known)
+
+
+def _with_known(outcome: Outcome, known: Mapping[int, int]) -> Outcome:
+    if not known.get(outcome.item_id):
+        return outcome
+    text = f"{outcome.reason.text}; files taken in before: {known[outcome.item_id]}"
+    return replace(outcome, reason=Reason(outcome.reason.code, text))
+
 
 
 def _duplicates(session: Session, originals: Mapping[int, int], outcomes: Sequence[Outcome]) -> list[Outcome]:

@@ -93,9 +93,11 @@ class Planner:
 
     def _oversize(self, item: Claimed, mail: ParsedMail) -> Plan:
         verdict = classify(mail, self.rules(item.source))
+        if verdict.disposition == "own":
+            return Plan(item, "own", verdict.reason)
         size = int(item.extra.get("size", 0))
         submission = normalise.oversize(mail, size, verdict, item.id, item.received_at)
-        return Plan(item, TICKET, submission.reasons[0], submission)
+        return Plan(item, TICKET, submission.reasons[0], submission, fingerprints.key_of(mail))
 
     def _form(self, item: Claimed, form: ParsedForm) -> Plan:
         settings = self.settings.forms.get(form.form_id) or Form(unsigned=True)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from core import blobs, clock
@@ -28,6 +28,8 @@ from ingest.receipts import RowOutcome, write_receipt
 from tickets.numbers import number
 
 ROWS_A_COMMIT = 200
+#: Excel allows 31 characters; what only claims to be from Excel may have any number.
+SHEET_NAME = 100
 
 
 def options_for(settings: Settings, source: str, extra: Mapping[str, Any]) -> ParseOptions:
@@ -57,25 +59,22 @@ def expand(database: Database, token: str, item: Claimed, workbook: ParsedWorkbo
 
     Doing it again after a crash changes nothing: the rows' identities and places decide.
     """
-    known = 0
     starts = range(0, len(workbook.rows), ROWS_A_COMMIT)
     chunks = [workbook.rows[start : start + ROWS_A_COMMIT] for start in starts] or [()]
     for count, chunk in enumerate(chunks, 1):
         last = count == len(chunks)
 
-        def unit(session: Session, chunk: Sequence[WorkbookRow] = chunk, last: bool = last, before: int = known) -> int | None:
+        def unit(session: Session, chunk: Sequence[WorkbookRow] = chunk, last: bool = last) -> bool:
             now = clock.now()
             if not claims.still_ours(session, token, [item.id]):
-                return None
-            repeats = _accept_rows(session, item, chunk, category, now)
+                return False
+            _accept_rows(session, item, chunk, category, now)
             if last:
-                claims.settle(session, [Outcome(item.id, "expanded", _expanded(workbook, before + repeats))], now)
-            return repeats
+                claims.settle(session, [Outcome(item.id, "expanded", _expanded(session, item, workbook))], now)
+            return True
 
-        repeats = database.run(unit)
-        if repeats is None:
+        if not database.run(unit):
             return False
-        known += repeats
         failpoint("workbook.chunk")
     return True
 
@@ -91,15 +90,22 @@ def receipt(database: Database, pool: ParserPool, settings: Settings, item_id: i
             raise NotFoundError(f"item {item_id} is no workbook")
         raw = blobs.get(session, item.sha256)
         options = options_for(settings, item.source, item.extra)
-        outcomes = row_outcomes(session, item_id, repeated=repeated)
+        by_place = row_outcomes(session, item_id, repeated=repeated)
     parsed = pool.parse([ParseTask("workbook", raw, options)], alone=True)[0]
     if not isinstance(parsed, ParsedWorkbook):
         raise RefusedError("workbook_unreadable", "the workbook can no longer be read")
+    outcomes = {(row.sheet, row.number): by_place[place_of(row)] for row in parsed.rows if place_of(row) in by_place}
     return write_receipt(parsed, outcomes)
 
 
-def row_outcomes(session: Session, item_id: int, *, repeated: bool = False) -> dict[tuple[str, int], RowOutcome]:
-    """(sheet, row) → what became of it. A row whose item came with another file, or earlier in this one, is a duplicate."""
+def place_of(row: WorkbookRow) -> str:
+    """Where in its workbook a row is, ``sheet!row``; a sheet's name can be longer than an index takes."""
+    sheet = row.sheet if len(row.sheet) <= SHEET_NAME else f"sha256:{blobs.digest(row.sheet.encode())}"
+    return f"{sheet}!{row.number}"
+
+
+def row_outcomes(session: Session, item_id: int, *, repeated: bool = False) -> dict[str, RowOutcome]:
+    """Place → what became of the row. One whose item came with another file, or earlier in this one, is a duplicate."""
     statement = (
         select(
             Sighting.place,
@@ -112,18 +118,17 @@ def row_outcomes(session: Session, item_id: int, *, repeated: bool = False) -> d
         )
         .join(InboundItem, InboundItem.id == Sighting.item_id)
         .where(Sighting.source == f"workbook:{item_id}")
-        .order_by(Sighting.id)
+        .order_by(Sighting.first.desc(), Sighting.id)  # the row that brought the item comes before those that repeat it
     )
-    outcomes: dict[tuple[str, int], RowOutcome] = {}
+    outcomes: dict[str, RowOutcome] = {}
     shown: set[int] = set()
     for place, row_item, parent, disposition, state, reason, ticket_id in session.execute(statement):
-        sheet, _, row = place.rpartition("!")
         ticket = number(ticket_id) if ticket_id else ""
         if repeated or parent != item_id or row_item in shown:
-            outcomes[sheet, int(row)] = RowOutcome("duplicate", ticket, "The same row was taken in before")
+            outcomes[place] = RowOutcome("duplicate", ticket, "The same row was taken in before")
         else:
             settled = disposition if state == "settled" else "pending"
-            outcomes[sheet, int(row)] = RowOutcome(settled or "pending", ticket, reason or "")
+            outcomes[place] = RowOutcome(settled or "pending", ticket, reason or "")
         shown.add(row_item)
     return outcomes
 
@@ -138,20 +143,20 @@ def is_finished(session: Session, item_id: int) -> bool:
     return session.execute(statement.limit(1)).first() is None
 
 
-def _accept_rows(session: Session, item: Claimed, rows: Sequence[WorkbookRow], category: str, now: datetime) -> int:
+def _accept_rows(session: Session, item: Claimed, rows: Sequence[WorkbookRow], category: str, now: datetime) -> None:
     arrivals = [_arrival(item, row, category) for row in rows]
     accepted = ledger.accept(session, arrivals, now)
-    reopened = _reopen_rejected(session, item, arrivals, accepted, now)
-    return sum(one.known and one.item_id not in reopened for one in accepted)
+    _reopen_rejected(session, item, arrivals, accepted, now)
 
 
 def _arrival(item: Claimed, row: WorkbookRow, category: str) -> Arrival:
-    raw = msgspec.json.encode({"sheet": row.sheet, "row": row.number, "fields": row.fields, "extra": row.extra})
+    # Where the row stands is no part of it: moved by a longer export or a receipt, it has not been corrected.
+    raw = msgspec.json.encode({"fields": row.fields, "extra": row.extra}, order="deterministic")
     return Arrival(
         family=ledger.ROW,
         kind="row",
         source=f"workbook:{item.id}",
-        place=f"{row.sheet}!{row.number}",
+        place=place_of(row),
         raw=raw,
         received_at=item.received_at,
         identity=row.identity,
@@ -162,29 +167,31 @@ def _arrival(item: Claimed, row: WorkbookRow, category: str) -> Arrival:
 
 def _reopen_rejected(
     session: Session, item: Claimed, arrivals: Sequence[Arrival], accepted: Sequence[Accepted], now: datetime
-) -> set[int]:
+) -> None:
     """A corrected row of a rejected identity gets another chance, as part of this file (formstack.md)."""
-    again = {one.item_id: arrival for one, arrival in zip(accepted, arrivals, strict=True) if one.known}
+    again: dict[int, Arrival] = {}
+    for one, arrival in zip(accepted, arrivals, strict=True):
+        if one.known:
+            again.setdefault(one.item_id, arrival)
     if not again:
-        return set()
-    rejected = select(InboundItem.id, InboundItem.sha256).where(
-        InboundItem.id.in_(again), InboundItem.state == "settled", InboundItem.disposition == "rejected"
-    )
-    reopened = set()
-    for item_id, sha256 in session.execute(rejected.order_by(InboundItem.id)).all():
+        return
+    rejected = InboundItem.state == "settled", InboundItem.disposition == "rejected"
+    statement = select(InboundItem.id, InboundItem.sha256).where(InboundItem.id.in_(again), *rejected)
+    for item_id, sha256 in session.execute(statement.order_by(InboundItem.id)).all():
         raw = again[item_id].raw
         if blobs.digest(raw) == sha256:
             continue
         values = {"sha256": blobs.digest(raw), "size": len(raw), "state": "waiting", "due_at": now, "parent_id": item.id}
-        fresh = {"disposition": None, "reason_code": None, "reason": None, "attempts": 0, "settled_at": None}
-        session.execute(update(InboundItem).where(InboundItem.id == item_id).values(**values, **fresh))
-        reopened.add(item_id)
-    return reopened
+        fresh = {"disposition": None, "reason_code": None, "reason": None, "attempts": 0, "losses": 0, "settled_at": None}
+        session.execute(update(InboundItem).where(InboundItem.id == item_id, *rejected).values(**values, **fresh))
 
 
-def _expanded(workbook: ParsedWorkbook, known: int) -> Reason:
+def _expanded(session: Session, item: Claimed, workbook: ParsedWorkbook) -> Reason:
+    """The counts come from the ledger: an expansion that was cut off and done again has not met its own rows before."""
     rows = len(workbook.rows)
-    text = f"{rows} row{'s' * (rows != 1)}: {rows - known} new, {known} known before"
+    new = session.execute(select(func.count()).where(InboundItem.parent_id == item.id)).scalar_one()
+    text = f"{rows} row{'s' * (rows != 1)}: {new} new, {rows - new} known before"
     if workbook.hidden_sheets:
-        text += f"; hidden sheets left alone: {', '.join(workbook.hidden_sheets)}"
+        names = (name if len(name) <= SHEET_NAME else f"{name[:SHEET_NAME]}…" for name in workbook.hidden_sheets)
+        text += f"; hidden sheets left alone: {', '.join(names)}"
     return Reason("workbook_expanded", text)

@@ -50,6 +50,9 @@ class Limits(msgspec.Struct, frozen=True):
     memory_bytes: int
 
 
+#: No task and no answer is larger; a longer frame is rubbish, and nobody reserves memory for it.
+FRAME_BYTES = 512 * 1024 * 1024
+
 Answer = ParsedMail | ParsedForm | ParsedWorkbook | Refusal | ParseFailure
 HEADER = struct.Struct(">Q")
 
@@ -62,11 +65,13 @@ def write_frame(stream: BinaryIO, content: bytes) -> None:
 
 
 def read_frame(stream: BinaryIO) -> bytes | None:
-    """Read one frame; None when the other end is gone."""
+    """Read one frame; None when the other end is gone or writes no frames."""
     header = stream.read(HEADER.size)
     if len(header) < HEADER.size:
         return None
     (length,) = HEADER.unpack(header)
+    if length > FRAME_BYTES:
+        return None
     content = stream.read(length)
     return content if len(content) == length else None
 
@@ -83,21 +88,21 @@ def main() -> None:
     os.dup2(2, 1)  # whatever a library prints must not get between the frames
     limits = msgspec.msgpack.decode(read_frame(source) or b"", type=Limits)
     _parser("mail")
-    resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _lower(resource.RLIMIT_AS, limits.memory_bytes)
+    _lower(resource.RLIMIT_CORE, 0)
     tasks = msgspec.msgpack.Decoder(list[ParseTask])
-    encoder = msgspec.msgpack.Encoder()
     while (frame := read_frame(source)) is not None:
         for task in tasks.decode(frame):
             _allow(limits, task.kind)
-            write_frame(sink, encoder.encode(_answer(task)))
+            write_frame(sink, _answer(task))
 
 
-def _answer(task: ParseTask) -> Answer:
+def _answer(task: ParseTask) -> bytes:
+    """The packed answer. What cannot be packed (a lone surrogate) is a failure of its own, not the end of the child."""
     try:
-        return parse(task)
+        return msgspec.msgpack.encode(parse(task))
     except Exception as error:
-        return ParseFailure(type(error).__name__)
+        return msgspec.msgpack.encode(ParseFailure(type(error).__name__))
 
 
 def _parser(kind: str) -> Callable[[bytes, ParseOptions], Parsed]:
@@ -119,7 +124,15 @@ def _allow(limits: Limits, kind: str) -> None:
     used = resource.getrusage(resource.RUSAGE_SELF)
     share = limits.cpu_seconds * (WORKBOOK_FACTOR if kind == "workbook" else 1)
     soft = int(used.ru_utime + used.ru_stime) + 1 + share
-    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
+    _, most = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (soft if most == resource.RLIM_INFINITY else min(soft, most), most))
+
+
+def _lower(limit: int, value: int) -> None:
+    """Set a limit for good; one that is lower already, by the system's own configuration, stays."""
+    _, most = resource.getrlimit(limit)
+    value = value if most == resource.RLIM_INFINITY else min(value, most)
+    resource.setrlimit(limit, (value, value))
 
 
 def _die_with_parent() -> None:

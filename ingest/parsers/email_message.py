@@ -50,6 +50,8 @@ def parse_mail(data: bytes, options: ParseOptions) -> ParsedMail | Refusal:
         return _EMPTY
     try:
         return _parse(data, options)
+    except MemoryError:
+        raise  # the limit of the child: another try may do
     except Exception:
         # The contract is "never raises": a defect nobody thought of is one set-aside message, not a dead child.
         return _FAILED
@@ -93,6 +95,8 @@ def _read_structure(outline: Outline, headers: Headers) -> tuple[Message, dateti
         return _make_plain(outline), _read_date(headers)
     try:
         parser = MailParser(message)
+    except MemoryError:
+        raise  # the limit of the child: another try may do
     except Exception:
         headers.notes.append("mail_parser_defect")
     else:

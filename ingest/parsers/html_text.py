@@ -83,6 +83,8 @@ def make_text(html: str) -> tuple[str, str | None]:
     if is_within_caps(html):
         try:
             text = get_text(html, _INSCRIPTIS)
+        except MemoryError:
+            raise  # the limit of the child: another try may do
         except Exception:
             text = ""  # lxml and inscriptis refuse some pages, each its own way; the tags can still be taken off
         if text.strip():

@@ -140,7 +140,10 @@ def _read_content(part: Message, encoding: str, outline: Outline) -> bytes:
         return decode_transfer(put_back(outline, payload.encode("ascii", "surrogateescape")), encoding)
     if not payload or not (payload[0].keys() or _read_payload(payload[0])):
         return b""
-    return put_back(outline, payload[0].as_bytes())
+    try:
+        return put_back(outline, payload[0].as_bytes())
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return b""  # only a part whose own header is broken comes here: the library read it in another way
 
 
 def _find_aside(part: Message, outline: Outline) -> bytes | None:

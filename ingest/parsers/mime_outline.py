@@ -21,8 +21,9 @@ MAX_PART_HEADER = 16_000
 """Bytes of one part's header block: reading parameters is quadratic in the standard library."""
 MAX_PART_HEADERS = 256_000
 SET_ASIDE_FROM = 1_000
-"""Bytes of a base64 body; other bodies are set aside from SET_ASIDE_ANY."""
-SET_ASIDE_ANY = 16_000
+"""Bytes of a base64 body; other bodies are set aside from SET_ASIDE_ANY. Some codecs a part
+may name are quadratic, so that no library gets to decode much of it."""
+SET_ASIDE_ANY = 2_000
 
 MARK = "casemillsetaside"
 TOKEN = re.compile(rb"casemillsetaside([0-9]{1,4})leaf")

@@ -72,6 +72,8 @@ def parse_workbook(data: bytes, options: ParseOptions) -> ParsedWorkbook | Refus
             # openpyxl warns of decoration it drops; a child has nobody to tell.
             warnings.simplefilter("ignore")
             return _read_package(open_package(opened), options)
+    except MemoryError:
+        raise  # the limit of the child: another try may do
     except Exception:  # openpyxl raises KeyError, TypeError and more on parts that contradict each other
         return Refusal("workbook_damaged", "The workbook is damaged: its sheets cannot be read.")
 

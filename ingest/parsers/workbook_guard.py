@@ -77,6 +77,8 @@ def _open_ole(data: bytes, passwords: Sequence[str]) -> bytes | Refusal:
                 problem = _check_encryption(ole.openstream("EncryptionInfo").read())
                 return problem or _decrypt(data, passwords)
             old = ole.exists("Workbook") or ole.exists("Book")
+    except MemoryError:
+        raise  # the limit of the child: another try may do
     except Exception:  # olefile raises what it likes on a broken container
         if _ENCRYPTED_NAME in data:
             return Refusal("workbook_damaged", "The protected workbook is damaged or was cut off.")
@@ -113,6 +115,8 @@ def _try_password(data: bytes, password: str) -> bytes | None:
         office = msoffcrypto.OfficeFile(io.BytesIO(data))
         office.load_key(password=password, verify_password=True)
         office.decrypt(unpacked)
+    except MemoryError:
+        raise  # the limit of the child: another try may do
     except Exception:  # a wrong password, or one of the many errors of a damaged container
         return None
     return unpacked.getvalue()
@@ -127,6 +131,8 @@ def _guard_zip(data: bytes) -> Refusal | None:
             if len(archive.infolist()) > MAX_ENTRIES:
                 return _refuse_entries()
             return _guard_parts(archive, len(data))
+    except MemoryError:
+        raise  # the limit of the child: another try may do
     except Exception:  # zipfile, zlib and struct each have their own for a broken archive
         return Refusal("workbook_damaged", "The file is damaged or was cut off: it cannot be unpacked.")
 

@@ -163,6 +163,8 @@ def _apply_styles(reader: ExcelReader) -> bool:
     """Exports of other programs often have styles openpyxl refuses; their texts are still worth reading."""
     try:
         apply_stylesheet(reader.archive, reader.wb)
+    except MemoryError:
+        raise  # the limit of the child: another try may do
     except Exception:
         return False
     return True

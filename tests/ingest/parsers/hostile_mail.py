@@ -42,6 +42,8 @@ def build_hostile() -> dict[str, bytes]:
         "50,000 parameters of a part": MIXED + b"--b\nContent-Type: text/plain; " + _list_params(50_000) + b"\n\nhi\n",
         "many parameters of many parts": MIXED + (b"--b\nContent-Type: text/plain; " + _list_params(1_800) + b"\n\nhi\n") * 400,
         "a name in 900 pieces": MIXED + (b"--b\nContent-Disposition: attachment" + _continue_name(900) + b"\n\nhi\n") * 200,
+        "500 parts in a quadratic charset": MIXED
+        + (b"--b\nContent-Type: text/plain; charset=punycode\n\nabc-" + b"9" * 15_900 + b"\n") * 500,
         "a boundary number of 6,000 digits": HEAD + b"Content-Type: multipart/mixed; boundary*" + b"9" * 6_000 + b"=b\n\nhi",
         "depth 10,000": _nest(10_000),
         "depth 3,000 by continuations": _nest_continued(3_000),

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.sections import Limits
+from ingest.children import ParserPool
+from tests.ingest.support import Room, open_room, settings_for
+
+
+@pytest.fixture(scope="session")
+def parser_pool() -> Iterator[ParserPool]:
+    """The parser children of this run."""
+    pool = ParserPool(Limits(parser_processes=2))
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def make_room(database_url: str, tmp_path: Path, parser_pool: ParserPool) -> Iterator[Callable[..., Room]]:
+    """Makes pipelines on the test's database; keywords are further settings."""
+    with ExitStack() as stack:
+
+        def make(pool: ParserPool = parser_pool, **further: Any) -> Room:
+            room = open_room(settings_for(database_url, tmp_path, **further), pool)
+            stack.callback(room.database.close)
+            return room
+
+        yield make
+
+
+@pytest.fixture
+def room(make_room: Callable[..., Room]) -> Room:
+    """A pipeline with two mailboxes and a form, on an empty database."""
+    return make_room()

@@ -1,0 +1,220 @@
+"""What the tests of the ledger and the pipeline share: mails, forms, workbooks, and a pipeline with its database."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from openpyxl import Workbook, load_workbook
+from sqlalchemy import select, text
+
+from core import clock, migrations
+from core.db import Database
+from core.settings import Settings
+from core.signing import Signer
+from ingest import claims, ledger
+from ingest.children import ParserPool
+from ingest.ledger import Accepted, Arrival
+from ingest.models import InboundItem
+from ingest.pipeline import Pipeline
+from outbox.facts import TicketCreated
+from outbox.models import OutboxFact
+from tickets.models import Activity, Ticket
+
+KEY = "a key of the tests, long enough"
+RECEIVED = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
+HEADERS = ("Message ID", "Sent Date", "Practice", "Sender", "E-mail", "Subject", "Message", "Thread ID")
+SECURE = "messages@software.example"
+
+
+def settings_for(url: str, tmp_path: Any, **further: Any) -> Settings:
+    values: dict[str, Any] = {
+        "data_dir": tmp_path,
+        "database_url": url,
+        "secret_key": KEY,
+        "env": "test",
+        "mailboxes": {
+            "support": mailbox(address="support@casemill.example", secure_senders=[SECURE]),
+            "billing": mailbox(address="billing@casemill.example", lists="ticket", automatic="set-aside"),
+        },
+        "forms": {"5512345": {"name": "Billing questions", "unsigned": True}},
+    }
+    return Settings.model_validate(values | further)
+
+
+def mailbox(**values: Any) -> dict[str, Any]:
+    return {"host": "localhost", "user": "u", "password": "p", **values}
+
+
+def make_mail(
+    number: int | str = 1, *, body: str = "Claim 88-2041 was denied.", headers: Sequence[str] = (), sender: str = ""
+) -> bytes:
+    """A mail that is a person's unless ``headers`` say otherwise."""
+    lines = [
+        *headers,
+        f"From: Dana Ortiz <{sender or f'dana{number}@riverside.example'}>",
+        "To: support@casemill.example",
+        f"Subject: Claim {number}",
+        f"Message-ID: <{number}@riverside.example>",
+        "Date: Fri, 20 Nov 2026 09:15:00 +0000",
+    ]
+    return ("\r\n".join(lines) + f"\r\n\r\n{body}\r\n").encode()
+
+
+def make_form(number: int = 1, **fields: object) -> bytes:
+    """A Formstack submission in JSON."""
+    answers = fields or {"practice_name": "Riverside Clinic", "email": "dana@riverside.example", "details": "Denied twice."}
+    return json.dumps({"FormID": "5512345", "UniqueID": str(1512345600 + number), **answers}).encode()
+
+
+def make_row(number: int | str, **values: str) -> tuple[str, ...]:
+    """A good row with the message id ``number``; ``values`` by header replace its cells."""
+    row = {
+        "Message ID": str(number),
+        "Sent Date": "2026-11-19 10:00",
+        "Practice": "Riverside Family Clinic",
+        "Sender": "Ben Ortiz",
+        "E-mail": f"ben{number}@riverside.example",
+        "Subject": f"Statement {number}",
+        "Message": f"Please resend statement {number}.",
+        "Thread ID": "",
+    }
+    return tuple((row | values)[header] for header in HEADERS)
+
+
+def make_workbook(*rows: Sequence[str], title: str = "Messages", headers: Sequence[str] = HEADERS) -> bytes:
+    book = Workbook(write_only=True)
+    page = book.create_sheet(title)
+    page.append(list(headers))
+    for row in rows:
+        page.append(list(row))
+    packed = io.BytesIO()
+    book.save(packed)
+    return packed.getvalue()
+
+
+def read_cells(data: bytes, sheet: int = 0) -> list[tuple[str, ...]]:
+    """The cells of one sheet of a workbook as texts."""
+    book = load_workbook(io.BytesIO(data))
+    return [tuple("" if cell is None else str(cell) for cell in row) for row in book.worksheets[sheet].values]
+
+
+def mail_with_file(name: str, content: bytes, *, sender: str = SECURE, number: int | str = 1) -> bytes:
+    """A mail with one attachment, declared as anything."""
+    head = make_mail(number, sender=sender, headers=["MIME-Version: 1.0", "Content-Type: multipart/mixed; boundary=cut"])
+    packed = base64.encodebytes(content).decode()
+    kind = f'Content-Type: application/octet-stream; name="{name}"\r\nContent-Transfer-Encoding: base64'
+    part = f"--cut\r\n{kind}\r\n\r\n{packed}\r\n"
+    text_part = "--cut\r\nContent-Type: text/plain\r\n\r\nThe export of today.\r\n"
+    return head.partition(b"\r\n\r\n")[0] + f"\r\n\r\n{text_part}{part}--cut--\r\n".encode()
+
+
+def arrival(raw: bytes, place: str = "1", **values: Any) -> Arrival:
+    """A mail in the mailbox ``support`` unless ``values`` say otherwise."""
+    defaults: dict[str, Any] = {"family": ledger.MAIL, "kind": "mail", "source": "mailbox:support", "received_at": RECEIVED}
+    return Arrival(raw=raw, place=place, **(defaults | values))
+
+
+def form_arrival(raw: bytes, number: int = 1) -> Arrival:
+    return arrival(
+        raw,
+        family=ledger.FORMSTACK,
+        kind="form",
+        source="form:5512345",
+        place=f"{number}",
+        identity=f"5512345/{number}",
+        extra={"content_type": "application/json"},
+    )
+
+
+def workbook_arrival(raw: bytes, place: str = "export.xlsx", source: str = "upload") -> Arrival:
+    return arrival(raw, place, family=ledger.WORKBOOK, kind="workbook", source=source)
+
+
+@dataclass
+class Room:
+    """A pipeline, its database and its settings."""
+
+    database: Database
+    settings: Settings
+    pipeline: Pipeline
+    pool: ParserPool
+
+    def accept(self, *arrivals: Arrival) -> list[Accepted]:
+        return self.database.run(lambda session: ledger.accept(session, arrivals, clock.now()))
+
+    def drain(self) -> None:
+        """Work until nothing is due."""
+        while self.pipeline.drain():
+            pass
+
+    def take(self, *arrivals: Arrival) -> list[InboundItem]:
+        """Accept, work until nothing is due, and answer with the items."""
+        accepted = self.accept(*arrivals)
+        self.drain()
+        found = {item.id: item for item in self.items()}
+        return [found[one.item_id] for one in accepted]
+
+    def items(self, **values: Any) -> list[InboundItem]:
+        with self.database.read() as session:
+            return list(session.execute(select(InboundItem).filter_by(**values).order_by(InboundItem.id)).scalars())
+
+    def tickets(self) -> list[Ticket]:
+        with self.database.read() as session:
+            return list(session.execute(select(Ticket).order_by(Ticket.id)).scalars())
+
+    def messages(self) -> list[Activity]:
+        """What came in, as the timelines of the tickets have it."""
+        with self.database.read() as session:
+            statement = select(Activity).where(Activity.kind == "message_in").order_by(Activity.id)
+            return list(session.execute(statement).scalars())
+
+    def sql(self, statement: str, **values: Any) -> None:
+        with self.database.write() as session:
+            session.execute(text(statement), values)
+
+    def rows(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
+        with self.database.read() as session:
+            return [tuple(row) for row in session.execute(text(statement), values)]
+
+    def make_due(self) -> None:
+        """The time that waiting items are to wait is over."""
+        self.sql("UPDATE inbound_item SET due_at = :past WHERE state = 'waiting'", past=self._past())
+
+    def expire(self) -> int:
+        """The time of all claims is over; answers how many items are given back."""
+        self.sql("UPDATE inbound_item SET claim_until = :past WHERE state = 'claimed'", past=self._past())
+        return claims.recover(self.database)
+
+    def _past(self) -> Any:
+        return "2026-01-01 00:00:00.000000" if self.database.is_sqlite else datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def open_room(settings: Settings, pool: ParserPool) -> Room:
+    database = Database(settings.database)
+    migrations.upgrade(database)
+    signer = Signer(settings.keys(), settings.notices.domain)
+    return Room(database, settings, Pipeline(database, settings, pool, signer), pool)
+
+
+def arrivals(count: int, first: int = 0) -> list[Arrival]:
+    return [arrival(make_mail(number), f"INBOX/1/{number}") for number in range(first, first + count)]
+
+
+def assert_all_tickets(items: list[InboundItem]) -> None:
+    assert Counter((item.state, item.disposition) for item in items) == {("settled", "ticket"): len(items)}
+    assert len({item.ticket_id for item in items}) == len(items)
+
+
+def notices(room: Room) -> dict[int, tuple[bool, str]]:
+    """Ticket → whether its creation notice is wanted, and the code of why not."""
+    with room.database.read() as session:
+        found = session.execute(select(OutboxFact).where(OutboxFact.kind == TicketCreated.kind)).scalars()
+        facts = [TicketCreated(**fact.payload) for fact in found]
+    return {fact.ticket_id: (fact.answer, fact.refusal_code) for fact in facts}

@@ -1,0 +1,386 @@
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from core.sections import Limits
+from ingest import children
+from ingest.children import ParserPool
+from ingest.parsers.child import Answer, ParseFailure, ParseTask
+from ingest.parsers.types import ParsedForm, ParsedMail, ParsedWorkbook, Refusal
+from tests.ingest.processes import cpu_seconds, find_children, wait_for
+from tests.ingest.support import HEADERS, mail_with_file, make_form, make_mail, make_row, make_workbook
+
+ROOT = Path(__file__).parents[2]
+MAIL, OTHER = ParseTask("mail", make_mail(1)), ParseTask("mail", make_mail(2))
+
+
+@cache
+def slow_task() -> ParseTask:
+    """A workbook within all limits that takes more than a second of any processor."""
+    headers = (*HEADERS, *(f"Column {number}" for number in range(40)))
+    rows = [(*make_row(number), *["x"] * 40) for number in range(5_000)]
+    return ParseTask("workbook", make_workbook(*rows, headers=headers))
+
+
+@pytest.fixture
+def make_pool() -> Iterator[Callable[..., ParserPool]]:
+    with ExitStack() as stack:
+
+        def make(**limits: float) -> ParserPool:
+            pool = ParserPool(Limits.model_validate({"parser_processes": 1, **limits}))
+            stack.callback(pool.close)
+            return pool
+
+        yield make
+
+
+@contextmanager
+def new_children(count: int = 1) -> Iterator[list[int]]:
+    """The children that the block starts; filled when it is left."""
+    before = set(find_children(os.getpid()))
+    pids: list[int] = []
+    yield pids
+    pids += [pid for pid in find_children(os.getpid()) if pid not in before]
+    assert len(pids) == count
+
+
+def wait_until_busy(pid: int) -> None:
+    """Until the process has worked for a while on something that takes longer."""
+    start = cpu_seconds(pid)
+    wait_for(lambda: cpu_seconds(pid) - start > 0.3)
+
+
+def parse_in_background(pool: ParserPool, tasks: list[ParseTask]) -> Future[list[Answer]]:
+    future: Future[list[Answer]] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(pool.parse(tasks))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    return future
+
+
+def subjects(answers: list[Answer]) -> list[str | None]:
+    return [answer.subject if isinstance(answer, ParsedMail) else None for answer in answers]
+
+
+def test_answers_come_in_the_order_of_the_tasks(parser_pool: ParserPool) -> None:
+    tasks = [ParseTask("mail", make_mail(number)) for number in range(100)]
+    assert subjects(parser_pool.parse(tasks)) == [f"Claim {number}" for number in range(100)]
+
+
+def test_every_kind_is_parsed_and_a_refusal_is_an_answer(parser_pool: ParserPool) -> None:
+    kinds = [ParseTask("form", make_form()), ParseTask("workbook", make_workbook(make_row(1))), MAIL, ParseTask("mail", b"")]
+    form, workbook, mail, refusal = parser_pool.parse(kinds)
+    assert isinstance(form, ParsedForm)
+    assert isinstance(workbook, ParsedWorkbook)
+    assert isinstance(mail, ParsedMail)
+    assert isinstance(refusal, Refusal)
+
+
+def test_nothing_to_parse_is_answered_with_nothing(parser_pool: ParserPool) -> None:
+    assert parser_pool.parse([]) == []
+
+
+def test_an_item_of_the_largest_size_allowed_is_parsed(parser_pool: ParserPool) -> None:
+    content = os.urandom(18_000_000)
+    answer = parser_pool.parse([ParseTask("mail", mail_with_file("scan.pdf", content))])[0]
+    assert isinstance(answer, ParsedMail)
+    assert [attachment.content for attachment in answer.attachments] == [content]
+
+
+def test_calls_carry_at_most_16_items_and_2_megabytes() -> None:
+    small = [ParseTask("mail", bytes([number])) for number in range(40)]
+    large = [ParseTask("mail", b"x" * 1_500_000) for _ in range(3)]
+    calls = children._calls([*small, *large])
+    assert [len(call) for call in calls] == [16, 16, 9, 1, 1]
+    assert [task for call in calls for task in call] == [*small, *large]
+
+
+def test_a_child_sees_nothing_of_its_parents_environment(
+    monkeypatch: pytest.MonkeyPatch, make_pool: Callable[..., ParserPool]
+) -> None:
+    monkeypatch.setenv("CASEMILL_SECRET_KEY", "canary-of-the-environment")
+    monkeypatch.setenv("PYTHONPATH", "/nowhere")
+    with new_children() as pids:
+        make_pool().parse([MAIL])
+    environment = Path(f"/proc/{pids[0]}/environ").read_bytes()
+    assert environment.rstrip(b"\0").split(b"\0") == [b"LANG=C.UTF-8"]
+    assert b"canary" not in Path(f"/proc/{pids[0]}/cmdline").read_bytes()
+    # What os.environ of such a program holds is what it was started with.
+    program = children.PROGRAM.partition("; from ingest")[0] + "; import os; print(sorted(os.environ))"
+    command = [sys.executable, "-I", "-c", program]
+    shown = subprocess.run(command, env={"LANG": "C.UTF-8"}, capture_output=True, text=True, check=True).stdout
+    assert set(eval(shown)) <= {"LANG", "LC_CTYPE"}  # noqa: S307 - our own print
+
+
+def test_a_child_holds_no_file_of_its_parent_but_its_pipes(tmp_path: Path, make_pool: Callable[..., ParserPool]) -> None:
+    with (tmp_path / "secret").open("w") as file:
+        os.set_inheritable(file.fileno(), True)
+        with new_children() as pids:
+            make_pool().parse([MAIL])
+        held = [str(entry.readlink()) for entry in Path(f"/proc/{pids[0]}/fd").iterdir()]
+    assert [target for target in held if not target.startswith("pipe:") and target != "/dev/null"] == []
+
+
+def test_an_endless_task_ends_alone_and_the_others_of_its_call_keep_their_answers(
+    make_pool: Callable[..., ParserPool],
+) -> None:
+    # No second of its own: RLIMIT_CPU counts whole seconds, so that a small task has what is left of the one begun.
+    pool = make_pool(parser_cpu_seconds=0)
+    answers = pool.parse([MAIL, slow_task(), OTHER])
+    assert answers[1] == ParseFailure("killed", alone=True)
+    assert subjects(answers) == ["Claim 1", None, "Claim 2"]
+
+
+def test_a_slow_task_within_its_limits_is_parsed(make_pool: Callable[..., ParserPool]) -> None:
+    answers = make_pool(parser_cpu_seconds=30, parser_wall_seconds=60).parse([MAIL, slow_task(), OTHER])
+    assert isinstance(answers[1], ParsedWorkbook)
+    assert len(answers[1].rows) == 5_000
+
+
+def test_innocents_do_not_die_of_the_time_their_child_used_before(make_pool: Callable[..., ParserPool]) -> None:
+    with new_children() as pids:
+        pool = make_pool(parser_cpu_seconds=1)
+        pool.parse([MAIL])
+    task = ParseTask("mail", make_mail(1, body="A line of text.\r\n" * 20_000))
+    while cpu_seconds(pids[0]) < 4:
+        answers = pool.parse([task] * 16)
+        assert subjects(answers) == ["Claim 1"] * 16
+    assert pids[0] in find_children(os.getpid()), "the same child did all of it"
+
+
+def test_a_task_that_needs_more_memory_than_allowed_fails_alone(make_pool: Callable[..., ParserPool]) -> None:
+    pool = make_pool(parser_memory_bytes=80_000_000)
+    hog = ParseTask("mail", mail_with_file("scan.pdf", os.urandom(18_000_000)))
+    answers = pool.parse([MAIL, hog, OTHER])
+    assert isinstance(answers[1], ParseFailure)
+    assert answers[1].alone
+    assert subjects(answers) == ["Claim 1", None, "Claim 2"]
+
+
+RAISING = (
+    "import ingest.parsers.email_message as m; parse = m.parse_mail\n"
+    "def odd(data, options):\n    assert b'Claim 1' not in data\n    return parse(data, options)\nm.parse_mail = odd\n"
+)
+
+
+def test_a_parser_that_raises_fails_alone_and_leaves_a_fresh_child(
+    monkeypatch: pytest.MonkeyPatch, make_pool: Callable[..., ParserPool]
+) -> None:
+    monkeypatch.setattr(children, "PROGRAM", children.PROGRAM.replace("main()", RAISING + "main()"))
+    with new_children() as before:
+        pool = make_pool()
+        together = pool.parse([MAIL, OTHER])
+    assert together[0] == ParseFailure("AssertionError", alone=False)
+    assert subjects(together) == [None, "Claim 2"]
+    assert subjects(pool.parse([OTHER])) == ["Claim 2"]
+    assert before[0] not in find_children(os.getpid())
+    # The one by itself is tried again in a fresh child before it is to blame.
+    assert pool.parse([MAIL], alone=True) == [ParseFailure("AssertionError", alone=True)]
+
+
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
+def test_a_killed_child_costs_nobody_an_answer(kill: signal.Signals, make_pool: Callable[..., ParserPool]) -> None:
+    with new_children() as pids:
+        pool = make_pool(parser_cpu_seconds=60, parser_wall_seconds=60)
+        assert subjects(pool.parse([MAIL])) == ["Claim 1"]
+    future = parse_in_background(pool, [MAIL, slow_task(), OTHER])
+    wait_until_busy(pids[0])
+    os.kill(pids[0], kill)
+    answers = future.result(60)
+    # The one under way was tried again, alone and in a fresh child, where nobody killed it.
+    assert isinstance(answers[1], ParsedWorkbook)
+    assert subjects(answers) == ["Claim 1", None, "Claim 2"]
+
+
+def test_a_child_killed_while_idle_is_replaced(make_pool: Callable[..., ParserPool]) -> None:
+    with new_children() as pids:
+        pool = make_pool()
+        pool.parse([MAIL])
+    os.kill(pids[0], signal.SIGKILL)
+    wait_for(lambda: pids[0] not in find_children(os.getpid()))
+    assert subjects(pool.parse([OTHER], alone=True)) == ["Claim 2"]
+
+
+def test_a_child_that_hangs_is_ended_by_the_clock(make_pool: Callable[..., ParserPool]) -> None:
+    with new_children() as pids:
+        pool = make_pool(parser_wall_seconds=1.0)
+        pool.parse([MAIL])
+    os.kill(pids[0], signal.SIGSTOP)
+    start = time.monotonic()
+    answers = pool.parse([MAIL, OTHER])
+    assert 1.0 <= time.monotonic() - start < 5.0
+    assert subjects(answers) == ["Claim 1", "Claim 2"]
+    assert pids[0] not in find_children(os.getpid())
+
+
+def test_what_hangs_alone_in_a_fresh_child_is_a_timeout_of_its_own(make_pool: Callable[..., ParserPool]) -> None:
+    with new_children() as pids:
+        pool = make_pool(parser_wall_seconds=1.0)
+    os.kill(pids[0], signal.SIGSTOP)
+    assert pool.parse([MAIL], alone=True) == [ParseFailure("timeout", alone=True)]
+    assert subjects(pool.parse([OTHER])) == ["Claim 2"]
+
+
+def test_the_keeper_survives_thousands_of_short_deadlines(make_pool: Callable[..., ParserPool]) -> None:
+    """A deadline that is taken away while the keeper looks at it ended the keeper, and with it every child."""
+    pool = make_pool(parser_wall_seconds=30)
+    keeper, ends = pool._keeper, time.monotonic() + 1.5
+
+    def look() -> None:
+        while time.monotonic() < ends:
+            keeper._kill_late()
+
+    watchers = [threading.Thread(target=look) for _ in range(2)]
+    for thread in watchers:
+        thread.start()
+    while time.monotonic() < ends:
+        assert subjects(pool.parse([MAIL] * 4)) == ["Claim 1"] * 4
+    for thread in watchers:
+        thread.join()
+    assert keeper._thread.is_alive()
+
+
+def test_a_worn_child_is_replaced(monkeypatch: pytest.MonkeyPatch, make_pool: Callable[..., ParserPool]) -> None:
+    monkeypatch.setattr(children, "RECYCLE_AFTER", 20)
+    with new_children() as before:
+        pool = make_pool()
+    with new_children() as after:
+        for _ in range(3):
+            assert subjects(pool.parse([MAIL] * 16)) == ["Claim 1"] * 16
+    assert before != after
+    assert before[0] not in find_children(os.getpid())
+
+
+def test_four_threads_share_a_pool(parser_pool: ParserPool) -> None:
+    def work(thread: int) -> list[str | None]:
+        tasks = [ParseTask("mail", make_mail(f"{thread}-{number}")) for number in range(60)]
+        return subjects(parser_pool.parse(tasks)) + subjects(parser_pool.parse(tasks[:5], alone=True))
+
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(work, range(4)))
+    expected = [[f"Claim {thread}-{number}" for number in (*range(60), *range(5))] for thread in range(4)]
+    assert found == expected
+
+
+def test_a_pool_whose_child_cannot_be_started_is_not_stuck(
+    monkeypatch: pytest.MonkeyPatch, make_pool: Callable[..., ParserPool]
+) -> None:
+    with new_children() as pids:
+        pool = make_pool()
+        pool.parse([MAIL])
+    os.kill(pids[0], signal.SIGKILL)
+    wait_for(lambda: pids[0] not in find_children(os.getpid()))
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    for _ in range(3):
+        with pytest.raises(OSError, match="nowhere"):
+            pool.parse([MAIL], alone=True)
+    monkeypatch.undo()
+    assert subjects(pool.parse([MAIL])) == ["Claim 1"]
+
+
+def test_closing_leaves_no_process_no_thread_and_no_open_pipe() -> None:
+    files, threads = len(list(Path("/proc/self/fd").iterdir())), set(threading.enumerate())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with new_children(2) as pids:
+            pool = ParserPool(Limits(parser_processes=2))
+            pool.parse([MAIL] * 40)
+        os.kill(pids[0], signal.SIGKILL)
+        pool.parse([MAIL] * 40)
+        pool.close()
+        del pool
+        gc.collect()
+    assert [warning.message for warning in caught] == []
+    assert not set(pids) & set(find_children(os.getpid()))
+    assert len(list(Path("/proc/self/fd").iterdir())) == files
+    assert set(threading.enumerate()) <= threads
+
+
+def test_a_closed_pool_says_so(make_pool: Callable[..., ParserPool]) -> None:
+    pool = ParserPool(Limits(parser_processes=1))
+    pool.close()
+    pool.close()
+    with pytest.raises(RuntimeError):
+        pool.parse([MAIL])
+
+
+PARENT = """
+import sys, time
+sys.path.insert(0, {root!r})
+from core.sections import Limits
+from ingest.children import ParserPool
+from ingest.parsers.child import ParseTask
+pool = ParserPool(Limits(parser_processes=2, parser_cpu_seconds=60, parser_wall_seconds=60))
+pool.parse([ParseTask("mail", b"From: a@b.example\\r\\n\\r\\nhi")] * 40)
+print("ready", flush=True)
+if {busy}:
+    pool.parse([ParseTask("workbook", sys.stdin.buffer.read())])
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_children_die_with_a_parent_that_was_killed(busy: bool) -> None:
+    program = PARENT.format(root=str(ROOT), busy=busy)
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdin is not None and parent.stdout is not None
+        assert parent.stdout.readline() == b"ready\n"
+        pids = find_children(parent.pid)
+        assert len(pids) == 2
+        if busy:
+            start = {pid: cpu_seconds(pid) for pid in pids}
+            parent.stdin.write(slow_task().data)
+            parent.stdin.close()
+            wait_for(lambda: any(cpu_seconds(pid) - start[pid] > 0.3 for pid in pids))
+        parent.kill()
+        wait_for(lambda: not any(_runs(pid) for pid in pids), seconds=3)
+
+
+def _runs(pid: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+GARBAGE = {
+    "no MessagePack": struct.pack(">Q", 5) + b"\xc1\xc1\xc1\xc1\xc1",
+    "another value": struct.pack(">Q", 1) + b"\x07",
+    "an unknown kind": struct.pack(">Q", 12) + b"\x81\xa4type\xa5other",
+    "a text that is no UTF-8": struct.pack(">Q", 33) + b"\x83\xa4type\xa7failure\xa4code\xa1\xff\xa5alone\xc2" + b"\0" * 6,
+    "a frame of exabytes": b"\xff" * 8 + b"more",
+    "half a header": b"\0\0",
+    "half a frame": struct.pack(">Q", 100) + b"abc",
+}
+
+
+@pytest.mark.parametrize("written", GARBAGE.values(), ids=GARBAGE.keys())
+def test_garbage_from_a_child_is_a_failure_and_not_a_crash(
+    written: bytes, monkeypatch: pytest.MonkeyPatch, make_pool: Callable[..., ParserPool]
+) -> None:
+    rubbish = f"import os, sys; sys.stdin.buffer.read(100); os.write(1, {written!r})"
+    monkeypatch.setattr(children, "PROGRAM", rubbish)
+    pool = make_pool(parser_wall_seconds=5)
+    assert pool.parse([MAIL, OTHER]) == [ParseFailure("killed", alone=True)] * 2
+    monkeypatch.undo()
+    assert subjects(pool.parse([MAIL, OTHER])) == ["Claim 1", "Claim 2"]
