@@ -50,25 +50,31 @@ class ContactView:
 
 @dataclass(slots=True)
 class Directory:
-    """The contacts and companies a batch may need."""
+    """The contacts and companies a batch may need. ``recorded`` says why contacts made by the batch have their company."""
 
     contacts: dict[str, ContactView] = field(default_factory=dict)
     companies: dict[int, CompanyView] = field(default_factory=dict)
     domains: dict[str, int] = field(default_factory=dict)
     names: dict[str, int] = field(default_factory=dict)
     accounts: dict[str, int] = field(default_factory=dict)
+    recorded: dict[str, Reason] = field(default_factory=dict)
 
     def company_of(self, claim: Claim, public: frozenset[str] = PUBLIC_DOMAINS) -> tuple[CompanyView | None, Reason]:
-        """The company on record, else by account number, name or email domain, else none; and why."""
+        """The company on record, else by email domain, account number or name, else none; and why.
+
+        What a trusted source says of the company goes before the domain; what a form says, behind it.
+        """
         contact = self.contacts.get(claim.email or "")
         if contact is not None and contact.company_id in self.companies:
             company = self.companies[contact.company_id]
-            return company, Reason("company_on_record", f"The contact belongs to {company.name}")
-        for company_id, code, what in (
+            reason = self.recorded.get(claim.email or "")
+            return company, reason or Reason("company_on_record", f"The contact belongs to {company.name}")
+        said = (
             (self.accounts.get(claim.account_number), "company_by_account", "The account number is that of"),
             (self.names.get(fold_name(claim.company)), "company_by_name", "The item names"),
-            (self.company_by_domain(claim.email, public), "company_by_domain", "The sender's email domain belongs to"),
-        ):
+        )
+        domain = (self.company_by_domain(claim.email, public), "company_by_domain", "The sender's email domain belongs to")
+        for company_id, code, what in (*said, domain) if claim.trusted else (domain, *said):
             if company_id is not None:
                 company = self.companies[company_id]
                 return company, Reason(code, f"{what} {company.name}")

@@ -15,8 +15,10 @@ from accounts.models import Contact
 from core.upserts import insert_ignore
 
 
-def ensure(session: Session, directory: Directory, claims: Sequence[Claim], now: datetime) -> dict[int, ContactView]:
-    """Make the contacts that are new; those with an address are added to ``directory``.
+def ensure(
+    session: Session, directory: Directory, claims: Sequence[Claim], public: frozenset[str], now: datetime
+) -> dict[int, ContactView]:
+    """Make the contacts that are new; those with an address are added to ``directory``. ``public`` mail domains name no company.
 
     Answers with the contacts that have none, by the number of their claim: a name or a telephone number is enough to be
     somebody, but not to be recognised again.
@@ -25,20 +27,20 @@ def ensure(session: Session, directory: Directory, claims: Sequence[Claim], now:
     for claim in claims:
         if claim.email and claim.email not in directory.contacts:
             missing.setdefault(claim.email, claim)
-    rows = [_row(directory, missing[email], now) for email in sorted(missing)]
+    rows = [_row(directory, missing[email], public, now) for email in sorted(missing)]
     insert_ignore(session, Contact, rows)
     if missing:
         matching.load_contacts(session, directory, set(missing))
-    return _without_address(session, directory, claims, now)
+    return _without_address(session, directory, claims, public, now)
 
 
 def _without_address(
-    session: Session, directory: Directory, claims: Sequence[Claim], now: datetime
+    session: Session, directory: Directory, claims: Sequence[Claim], public: frozenset[str], now: datetime
 ) -> dict[int, ContactView]:
     numbers = [number for number, claim in enumerate(claims) if not claim.email and (claim.name or claim.phone)]
     if not numbers:
         return {}
-    rows = [_row(directory, claims[number], now) for number in numbers]
+    rows = [_row(directory, claims[number], public, now) for number in numbers]
     statement = insert(Contact).returning(Contact.id, sort_by_parameter_order=True)
     ids = session.execute(statement, rows).scalars().all()
     return {
@@ -47,19 +49,21 @@ def _without_address(
     }
 
 
-def _row(directory: Directory, claim: Claim, now: datetime) -> dict[str, Any]:
+def _row(directory: Directory, claim: Claim, public: frozenset[str], now: datetime) -> dict[str, Any]:
     return {
         "email": claim.email,
         "name": claim.name,
         "phone": claim.phone,
-        "company_id": _on_record(directory, claim),
+        "company_id": _on_record(directory, claim, public),
         "created_at": now,
     }
 
 
-def _on_record(directory: Directory, claim: Claim) -> int | None:
+def _on_record(directory: Directory, claim: Claim, public: frozenset[str]) -> int | None:
     """The company a new contact is recorded with: never on the word of a form anybody can fill in."""
-    if claim.trusted:
-        company, _ = directory.company_of(claim)
-        return company.id if company else None
-    return directory.company_by_domain(claim.email)
+    company, reason = directory.company_of(claim, public)
+    if company is None or not (claim.trusted or reason.code == "company_by_domain"):
+        return None
+    if claim.email:
+        directory.recorded[claim.email] = reason
+    return company.id

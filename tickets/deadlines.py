@@ -11,16 +11,32 @@ from core.sections import Calendar
 def due_after(opened_at: datetime, days: int, calendar: Calendar) -> datetime:
     """``days`` after ``opened_at``: elapsed 24-hour days, or business days of the calendar at the same local time.
 
-    Business days skip weekends and holidays in the calendar's zone; a local time that a change of the clock leaves out is
+    Business days skip weekends and holidays in the calendar's zone. What is opened out of hours counts from the next opening:
+    otherwise Friday's last ticket would be due after Saturday's first. A local time that a change of the clock leaves out is
     moved on by the clock change (PEP 495).
     """
     if calendar.days == "calendar":
         return opened_at + timedelta(days=days)
     zone = ZoneInfo(calendar.zone)
-    local = opened_at.astimezone(zone)
-    left = days
-    while left > 0:
-        local = (local.replace(tzinfo=None) + timedelta(days=1)).replace(tzinfo=zone)
-        if local.weekday() in calendar.weekdays and local.date() not in calendar.holidays:
-            left -= 1
-    return local.astimezone(UTC)
+    local = _within_hours(opened_at.astimezone(zone).replace(tzinfo=None), calendar)
+    for _ in range(days):
+        local = _next_business_day(local, calendar)
+    return local.replace(tzinfo=zone).astimezone(UTC)
+
+
+def _within_hours(local: datetime, calendar: Calendar) -> datetime:
+    """``local`` (a wall time) itself when somebody is at work then, else the next opening."""
+    if _is_business_day(local, calendar) and local.time() < calendar.closes:
+        return max(local, datetime.combine(local.date(), calendar.opens))
+    return datetime.combine(_next_business_day(local, calendar).date(), calendar.opens)
+
+
+def _next_business_day(local: datetime, calendar: Calendar) -> datetime:
+    local += timedelta(days=1)
+    while not _is_business_day(local, calendar):
+        local += timedelta(days=1)
+    return local
+
+
+def _is_business_day(local: datetime, calendar: Calendar) -> bool:
+    return local.weekday() in calendar.weekdays and local.date() not in calendar.holidays

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from accounts import matching
@@ -17,11 +16,12 @@ from accounts.matching import Claim, CompanyView, ContactView, Directory
 from accounts.public_domains import PUBLIC_DOMAINS
 from core.reasons import Reason
 from core.settings import Settings
-from tickets import contacts, routing, staffing
+from tickets import contacts, routing, staffing, threads
+from tickets.cleaning import cleaned
 from tickets.intake_store import Appended, Draft, store
-from tickets.models import Ticket, TicketContact, TicketThread
 from tickets.routing import Assignment, Matter, Staffing
 from tickets.submission import Source, Submission
+from tickets.threads import Threads
 
 __all__ = ["Received", "claim_of", "receive"]
 
@@ -42,9 +42,7 @@ class _Batch:
     directory: Directory
     staffing: Staffing
     nameless: dict[int, ContactView]
-    threads: dict[str, Draft | int]
-    companies_of: dict[int, int | None]
-    participants: dict[int, set[int]]
+    threads: Threads
     drafts: list[Draft] = field(default_factory=list)
     appends: list[Appended] = field(default_factory=list)
 
@@ -53,22 +51,13 @@ def receive(session: Session, submissions: Sequence[Submission], settings: Setti
     """Turn submissions into tickets, or add them to theirs; answers in the order given."""
     if not submissions:
         return []
+    submissions = [cleaned(submission) for submission in submissions]
     claims = [claim_of(submission) for submission in submissions]
     others = [_claim_of_address(email) for submission in submissions for email in submission.contacts]
     directory = matching.load(session, [*claims, *others])
-    nameless = contacts.ensure(session, directory, [*claims, *others], now)
-    threads = _known_threads(session, submissions)
-    existing = {ticket for ticket in threads.values() if isinstance(ticket, int)}
-    batch = _Batch(
-        settings,
-        now,
-        directory,
-        staffing.load(session, now),
-        nameless,
-        threads,
-        _companies_of(session, existing),
-        _participants(session, existing),
-    )
+    nameless = contacts.ensure(session, directory, [*claims, *others], _public(settings), now)
+    known = threads.load(session, submissions)
+    batch = _Batch(settings, now, directory, staffing.load(session, now), nameless, known)
     results = [_take(batch, number, submission, claims[number]) for number, submission in enumerate(submissions)]
     store(session, batch.drafts, batch.appends, batch.staffing, settings, now)
     return [Received(draft.ticket_id, appended, reason) for draft, appended, reason in results]
@@ -93,14 +82,14 @@ def _claim_of_address(email: str) -> Claim:
 def _take(batch: _Batch, number: int, submission: Submission, claim: Claim) -> tuple[Draft | Appended, bool, Reason]:
     contact = batch.directory.contacts.get(submission.email or "") or batch.nameless.get(number)
     company, company_reason = batch.directory.company_of(claim, _public(batch.settings))
-    appended = _append(batch, submission, contact, company)
-    if appended is not None:
-        return appended, True, Reason("thread_known", "It belongs to a secure-message thread that has a ticket")
+    found = batch.threads.find(submission, contact, company)
+    if found is not None:
+        appended = Appended(submission, contact, found[0])
+        batch.appends.append(appended)
+        return appended, True, found[1]
     draft = _draft(batch, submission, contact, company, company_reason)
     batch.drafts.append(draft)
-    if submission.thread_key and submission.thread_key not in batch.threads:
-        batch.threads[submission.thread_key] = draft
-        draft.thread_key = submission.thread_key
+    batch.threads.remember(submission, draft)
     reason = submission.reasons[-1] if submission.reasons else Reason("new_matter", "A new matter")
     return draft, False, reason
 
@@ -137,50 +126,6 @@ def _assign(batch: _Batch, submission: Submission, matter: Matter) -> Assignment
         if person is not None:
             return Assignment(person.id, (Reason("created_by_hand", f"{person.name} created the ticket by hand"),))
     return routing.assign(matter, batch.staffing, batch.settings.routing.rules, batch.now)
-
-
-def _append(
-    batch: _Batch, submission: Submission, contact: ContactView | None, company: CompanyView | None
-) -> Appended | None:
-    """The ticket of the submission's thread, if its sender is one of that ticket's people or of its company."""
-    target = batch.threads.get(submission.thread_key or "")
-    if target is None:
-        return None
-    if isinstance(target, Draft):
-        same_company = company is not None and target.company is not None and target.company.id == company.id
-        allowed = same_company or (contact is not None and contact == target.contact)
-    else:
-        same_company = company is not None and batch.companies_of.get(target) == company.id
-        allowed = same_company or (contact is not None and contact.id in batch.participants.get(target, set()))
-    if not allowed:
-        return None
-    appended = Appended(submission, contact, target)
-    batch.appends.append(appended)
-    return appended
-
-
-def _known_threads(session: Session, submissions: Sequence[Submission]) -> dict[str, Draft | int]:
-    keys = {submission.thread_key for submission in submissions if submission.thread_key}
-    if not keys:
-        return {}
-    rows = session.execute(select(TicketThread.key, TicketThread.ticket_id).where(TicketThread.key.in_(keys)))
-    return {key: ticket_id for key, ticket_id in rows}  # noqa: C416 - rows are no pairs to mypy
-
-
-def _companies_of(session: Session, tickets: set[int]) -> dict[int, int | None]:
-    if not tickets:
-        return {}
-    rows = session.execute(select(Ticket.id, Ticket.company_id).where(Ticket.id.in_(tickets)))
-    return {ticket_id: company_id for ticket_id, company_id in rows}  # noqa: C416 - rows are no pairs to mypy
-
-
-def _participants(session: Session, tickets: set[int]) -> dict[int, set[int]]:
-    people: dict[int, set[int]] = {}
-    if tickets:
-        statement = select(TicketContact.ticket_id, TicketContact.contact_id).where(TicketContact.ticket_id.in_(tickets))
-        for ticket_id, contact_id in session.execute(statement):
-            people.setdefault(ticket_id, set()).add(contact_id)
-    return people
 
 
 def _public(settings: Settings) -> frozenset[str]:

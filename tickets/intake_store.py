@@ -15,7 +15,7 @@ from accounts.models import Staff
 from core import blobs
 from core.reasons import Reason
 from core.settings import Settings
-from core.upserts import insert_ignore
+from core.upserts import insert_ignore, insert_numbered
 from outbox import facts
 from outbox.facts import Fact, TicketAssigned, TicketCreated
 from tickets import routing
@@ -77,10 +77,7 @@ def store(
 
 
 def _insert_tickets(session: Session, drafts: Sequence[Draft], settings: Settings, now: datetime) -> None:
-    if not drafts:
-        return
-    statement = insert(Ticket).returning(Ticket.id, sort_by_parameter_order=True)
-    ids = session.execute(statement, [_ticket_row(draft, settings, now) for draft in drafts]).scalars()
+    ids = insert_numbered(session, Ticket, [_ticket_row(draft, settings, now) for draft in drafts])
     for draft, ticket_id in zip(drafts, ids, strict=True):
         draft.ticket_id = ticket_id
 
@@ -130,10 +127,7 @@ def _insert_activities(
         rows.append(_message_row(draft.ticket_id, draft.submission, now, draft.company_reason))
         rows.append(_assignment_row(draft, staffing, now))
     rows += [_message_row(one.ticket_id, one.submission, now) for one in appends]
-    if not rows:
-        return
-    statement = insert(Activity).returning(Activity.id, sort_by_parameter_order=True)
-    ids = list(session.execute(statement, rows).scalars())
+    ids = insert_numbered(session, Activity, rows)
     for number, draft in enumerate(drafts):
         draft.activity_ids = ids[2 * number : 2 * number + 2]
     for one, activity_id in zip(appends, ids[2 * len(drafts) :], strict=True):
@@ -239,10 +233,14 @@ def _touch(
 ) -> None:
     owners = sorted({draft.assignment.staff_id for draft in drafts if draft.assignment.staff_id is not None})
     if owners:
-        session.execute(update(Staff), [{"id": owner, "last_assigned_at": now} for owner in owners])
+        session.execute(update(Staff), [{"id": owner, "last_assigned_at": _last_assigned(staffing, owner)} for owner in owners])
     for ticket_id in sorted({one.ticket_id for one in appends}):
         values = {"version": Ticket.version + 1, "updated_at": now}
         session.execute(update(Ticket).where(Ticket.id == ticket_id).values(values))
+
+
+def _last_assigned(staffing: Staffing, owner_id: int) -> datetime | None:
+    return staffing.people[owner_id].last_assigned_at
 
 
 def _facts(draft: Draft) -> Iterable[Fact]:

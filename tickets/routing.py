@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from core.reasons import Reason
@@ -61,6 +61,7 @@ class Staffing:
 
     people: dict[int, Person] = field(default_factory=dict)
     teams: dict[str, TeamView] = field(default_factory=dict)
+    taken: int = 0
 
     @property
     def default_team(self) -> TeamView | None:
@@ -70,9 +71,11 @@ class Staffing:
         return next((person for person in self.people.values() if person.email == email), None)
 
     def took(self, person_id: int, now: datetime) -> None:
+        """Count an assignment. A batch has one ``now``: a microsecond each keeps who was last in it."""
         person = self.people[person_id]
         person.load += 1
-        person.last_assigned_at = now
+        person.last_assigned_at = now + timedelta(microseconds=self.taken)
+        self.taken += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,10 +221,10 @@ def _mentions(text: str, keyword: str) -> bool:
 
 
 def telemedicine_target(settings: Routing, staffing: Staffing) -> tuple[int | None, int | None]:
-    """(staff id, team id) of whom the assist task goes to; the default team's manager when nobody is configured."""
+    """(staff id, team id) of whom the assist task goes to; the default team's manager when there is nobody to ask."""
     telemedicine = settings.telemedicine
     person = staffing.by_email(telemedicine.person) if telemedicine.person else None
-    if person is not None:
+    if person is not None and person.active:
         return person.id, None
     team = staffing.teams.get(telemedicine.team or "")
     if team is not None:

@@ -39,7 +39,8 @@ class Submission:
     ``item_id`` is its ledger row, None for what staff enter by hand. ``email`` is lower-cased; without it nobody can be
     answered. ``missing`` lists in plain words what was left out. ``reasons`` say why this became a ticket. ``silence``, when
     set, is why the requester gets no automatic mail. ``thread_key`` appends later items to the same ticket. ``verified`` is
-    whether the sender was authenticated, None when nobody checked. ``owner_email`` is set for manual tickets only.
+    whether the sender was authenticated, None when nobody checked. ``replies_to`` is the ticket whose signed Message-ID it
+    answers. ``owner_email`` is set for manual tickets only.
     """
 
     source: Source
@@ -63,6 +64,7 @@ class Submission:
     silence: Reason | None = None
     verified: bool | None = None
     thread_key: str | None = None
+    replies_to: int | None = None
     owner_email: str | None = None
     contacts: tuple[str, ...] = ()
     on_company_timeline: bool = True

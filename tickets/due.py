@@ -1,0 +1,116 @@
+"""The sweep of the timers: reminders to owners, escalations to managers, each once per opening (domain.md, Tickets).
+
+A timer is a column with a moment. The rule is checked again at the moment it acts; a row that raises is pushed on and the
+others go on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Select, select, update
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from accounts.models import Company, Team
+from core import clock
+from core.db import Database, is_unavailable
+from core.upserts import insert_ignore
+from outbox import facts
+from outbox.facts import TaskRaised
+from tickets.life import ESCALATION, REMINDER
+from tickets.models import FollowUp, Ticket
+from tickets.stages import COMPLETED
+
+log = logging.getLogger("casemill.due")
+
+BATCH = 100
+PUSHED_ON = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """One rule with its column: what it raises, and whether it is still needed when its moment comes."""
+
+    kind: str
+    column: InstrumentedAttribute[datetime | None]
+    needed: Callable[[Ticket], bool]
+    title: str
+    reason: str
+
+
+TIMERS = (
+    Timer(
+        REMINDER,
+        Ticket.reminder_due_at,
+        lambda ticket: ticket.follow_up_sent_at is None and ticket.stage != COMPLETED,
+        "Follow up with the customer",
+        "4-Support Follow Up Sent was not checked in time",
+    ),
+    Timer(
+        ESCALATION,
+        Ticket.escalation_due_at,
+        lambda ticket: ticket.resolution_at is None and ticket.stage != COMPLETED,
+        "Escalate: not resolved in time",
+        "Resolution was not set in time",
+    ),
+)
+
+
+def sweep(database: Database) -> int:
+    """Fire what is due, a batch of each timer; returns how many tickets were looked at."""
+    return sum(_fire_all(database, timer) for timer in TIMERS)
+
+
+def _fire_all(database: Database, timer: Timer) -> int:
+    with database.read() as session:
+        due = list(session.execute(_due(timer, clock.now())).scalars())
+    for ticket_id in due:
+        try:
+            database.run(lambda session, one=ticket_id: _fire(session, timer, one))  # type: ignore[misc]
+        except Exception as error:
+            if is_unavailable(error):
+                raise
+            log.error("a timer failed and is tried again later", exc_info=error, extra={"ticket": ticket_id, "kind": timer.kind})
+            database.run(lambda session, one=ticket_id: _push_on(session, timer, one))  # type: ignore[misc]
+    return len(due)
+
+
+def _due(timer: Timer, now: datetime) -> Select[int]:
+    return select(Ticket.id).where(timer.column <= now).order_by(timer.column, Ticket.id).limit(BATCH)
+
+
+def _fire(session: Session, timer: Timer, ticket_id: int) -> None:
+    now = clock.now()
+    statement = select(Ticket).where(Ticket.id == ticket_id, timer.column <= now).with_for_update(key_share=True)
+    ticket = session.execute(statement).scalar_one_or_none()
+    if ticket is None:
+        return
+    setattr(ticket, timer.column.key, None)
+    if not timer.needed(ticket):
+        return
+    key = f"{timer.kind}:{ticket.id}:{ticket.opening}"
+    assignee_id = _assignee(session, timer, ticket)
+    row = {"key": key, "ticket_id": ticket.id, "kind": timer.kind, "title": timer.title, "reason": timer.reason}
+    insert_ignore(session, FollowUp, [{**row, "assignee_id": assignee_id, "due_at": now, "created_at": now}])
+    task_id = session.execute(select(FollowUp.id).where(FollowUp.key == key)).scalar_one()
+    facts.append(session, [TaskRaised(ticket.id, task_id, timer.kind, assignee_id)], now)
+
+
+def _assignee(session: Session, timer: Timer, ticket: Ticket) -> int | None:
+    """The owner, or for an escalation the manager on the company record; else the default team's manager."""
+    if timer.kind == ESCALATION:
+        person = session.execute(select(Company.manager_id).where(Company.id == ticket.company_id)).scalars().first()
+    else:
+        person = ticket.owner_id
+    if person is not None:
+        return person
+    managers: Sequence[int | None] = session.execute(select(Team.manager_id).where(Team.is_default)).scalars().all()
+    return managers[0] if managers else None
+
+
+def _push_on(session: Session, timer: Timer, ticket_id: int) -> None:
+    later = {timer.column.key: clock.now() + PUSHED_ON}
+    session.execute(update(Ticket).where(Ticket.id == ticket_id).values(later))

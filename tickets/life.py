@@ -1,0 +1,196 @@
+"""The life of one ticket in the hands of staff: marks, resolution, reopening, notes, handing over (domain.md, Tickets).
+
+Each verb locks the ticket, leaves an activity with who did it and why, and applies the moves of the table. Nothing else
+changes a stage.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.orm import Session
+
+from accounts.models import Staff
+from core.errors import NotFoundError, RefusedError
+from core.reasons import Reason
+from core.settings import Settings
+from outbox import facts
+from outbox.facts import TicketAssigned
+from tickets.deadlines import due_after
+from tickets.models import Activity, FollowUp, Ticket
+from tickets.numbers import number
+from tickets.stages import COMPLETED, IN_PROGRESS, STAGE_NAMES, State, advance
+
+#: Tasks of the rules, by kind, and the mark that makes them needless.
+REMINDER, ESCALATION = "reminder", "escalation"
+MANAGERS = ("manager", "administrator")
+
+
+def mark_follow_up_sent(session: Session, ticket_id: int, by: Staff, now: datetime) -> Ticket:
+    """Check "4-Support Follow Up Sent", after an email or a call; possible from stage 1 on, again changes nothing."""
+    ticket = _locked(session, ticket_id)
+    _refuse_completed(ticket)
+    if ticket.follow_up_sent_at is None:
+        ticket.follow_up_sent_at, ticket.follow_up_sent_by = now, by.email
+        ticket.reminder_due_at = None
+        _settle_tasks(session, ticket, REMINDER, now)
+        _record(session, ticket, now, by, "mark", "4-Support Follow Up Sent")
+        _advance(session, ticket, now)
+    return ticket
+
+
+def mark_resolved(session: Session, ticket_id: int, by: Staff, now: datetime) -> Ticket:
+    """Set Resolution to Yes; it is needed for completion and ends the wait for the escalation."""
+    ticket = _locked(session, ticket_id)
+    _refuse_completed(ticket)
+    if ticket.resolution_at is None:
+        ticket.resolution_at, ticket.resolution_by = now, by.email
+        ticket.escalation_due_at = None
+        _settle_tasks(session, ticket, ESCALATION, now)
+        _record(session, ticket, now, by, "mark", "Resolution: Yes")
+        _advance(session, ticket, now)
+    return ticket
+
+
+def mark_recap_sent(session: Session, ticket_id: int, by: Staff, now: datetime) -> Ticket:
+    """Check "5-Recap of Resolution Sent" by hand, for a recap given by telephone."""
+    ticket = _locked(session, ticket_id)
+    _refuse_completed(ticket)
+    if ticket.recap_sent_at is None:
+        ticket.recap_sent_at, ticket.recap_sent_by = now, by.email
+        _record(session, ticket, now, by, "mark", "5-Recap of Resolution Sent", "Given by telephone or by other means")
+        _advance(session, ticket, now)
+    return ticket
+
+
+def reopen(session: Session, ticket_id: int, by: Staff, reason: str, settings: Settings, now: datetime) -> Ticket:
+    """6-Completed back to 4-In Progress: the marks are cleared, the timers run again, the history stays."""
+    ticket = _locked(session, ticket_id)
+    if ticket.stage != COMPLETED:
+        raise RefusedError("not_completed", f"{number(ticket.id)} is not completed, so it cannot be reopened")
+    ticket.follow_up_sent_at = ticket.resolution_at = ticket.recap_sent_at = ticket.completed_at = None
+    ticket.follow_up_sent_by = ticket.resolution_by = ticket.recap_sent_by = None
+    ticket.opening += 1
+    ticket.opened_at = now
+    ticket.reminder_due_at = due_after(now, settings.calendar.reminder_days, settings.calendar)
+    ticket.escalation_due_at = due_after(now, settings.calendar.escalation_days, settings.calendar)
+    _move(session, ticket, IN_PROGRESS, Reason("reopened", _required(reason)), now, by.email)
+    return ticket
+
+
+def move_by_force(session: Session, ticket_id: int, stage: int, by: Staff, reason: str, now: datetime) -> Ticket:
+    """A move that the table does not allow, by a manager with a reason; afterwards the table holds again."""
+    if by.role not in MANAGERS:
+        raise RefusedError("not_a_manager", f"{by.name} is no manager, and only managers force a move")
+    if stage not in STAGE_NAMES:
+        raise RefusedError("unknown_stage", f"there is no stage {stage}", mend=f"choose one of {', '.join(STAGE_NAMES.values())}")
+    ticket = _locked(session, ticket_id)
+    if ticket.stage == stage:
+        raise RefusedError("same_stage", f"{number(ticket.id)} is in {STAGE_NAMES[stage]} already")
+    _move(session, ticket, stage, Reason("forced", _required(reason)), now, by.email)
+    return ticket
+
+
+def assign(session: Session, ticket_id: int, to: Staff, by: Staff, reason: str, now: datetime) -> Ticket:
+    """Hand a ticket over, or take it; the new owner is told, and open tasks of the rules go along."""
+    ticket = _locked(session, ticket_id)
+    if not to.active:
+        raise RefusedError("not_active", f"{to.name} is no longer active")
+    if ticket.owner_id == to.id:
+        raise RefusedError("same_owner", f"{to.name} owns {number(ticket.id)} already")
+    before, ticket.owner_id = ticket.owner_id, to.id
+    to.last_assigned_at = now
+    why = reason.strip() or ("Taken" if to.id == by.id else f"Handed over by {by.name}")
+    data = {"owner_id": to.id, "before": before, "steps": [Reason("handed_over", why).as_dict()]}
+    activity_id = _record(session, ticket, now, by, "assignment", f"Assigned to {to.name}", why, data)
+    mine = FollowUp.ticket_id == ticket.id, FollowUp.done_at.is_(None), FollowUp.kind == REMINDER
+    session.execute(update(FollowUp).where(*mine).values(assignee_id=to.id))
+    facts.append(session, [TicketAssigned(ticket.id, to.id, activity_id, why)], now)
+    return ticket
+
+
+def add_note(session: Session, ticket_id: int, by: Staff, text: str, now: datetime) -> Ticket:
+    """A note on the timeline, for staff only."""
+    ticket = _locked(session, ticket_id)
+    _record(session, ticket, now, by, "note", "Note", _required(text, "a note needs a text"))
+    return ticket
+
+
+def finish_task(session: Session, task_id: int, now: datetime) -> FollowUp:
+    """A follow-up task is done; again changes nothing."""
+    task = session.execute(select(FollowUp).where(FollowUp.id == task_id).with_for_update()).scalar_one_or_none()
+    if task is None:
+        raise NotFoundError(f"there is no task {task_id}", mend="`casemill tasks` lists them")
+    task.done_at = task.done_at or now
+    return task
+
+
+def _locked(session: Session, ticket_id: int) -> Ticket:
+    statement = select(Ticket).where(Ticket.id == ticket_id).with_for_update(key_share=True)
+    ticket = session.execute(statement).scalar_one_or_none()
+    if ticket is None:
+        raise NotFoundError(f"there is no ticket {number(ticket_id)}", mend="`casemill tickets` lists them")
+    return ticket
+
+
+def _refuse_completed(ticket: Ticket) -> None:
+    if ticket.stage == COMPLETED:
+        raise RefusedError("completed", f"{number(ticket.id)} is completed", mend="reopen it first, with a reason")
+
+
+def _required(text: str, problem: str = "a reason is needed") -> str:
+    if not text.strip():
+        raise RefusedError("no_reason", problem)
+    return text.strip()
+
+
+def _advance(session: Session, ticket: Ticket, now: datetime) -> None:
+    state = State(
+        ticket.stage,
+        ticket.creation_notice,
+        ticket.follow_up_sent_at is not None,
+        ticket.resolution_at is not None,
+        ticket.recap_sent_at is not None,
+    )
+    for stage, reason in advance(state):
+        _move(session, ticket, stage, reason, now, "casemill")
+
+
+def _move(session: Session, ticket: Ticket, stage: int, reason: Reason, now: datetime, actor: str) -> None:
+    before, ticket.stage = ticket.stage, stage
+    if stage == COMPLETED:
+        ticket.completed_at, ticket.reminder_due_at, ticket.escalation_due_at = now, None, None
+        for kind in (REMINDER, ESCALATION):
+            _settle_tasks(session, ticket, kind, now)
+    data = {"from": before, "to": stage, "reasons": [reason.as_dict()]}
+    _write(session, ticket, now, actor, "stage", f"Moved to {STAGE_NAMES[stage]}", reason.text, data)
+
+
+def _settle_tasks(session: Session, ticket: Ticket, kind: str, now: datetime) -> None:
+    """The act a task waits for has happened, so the task is done."""
+    waiting = FollowUp.ticket_id == ticket.id, FollowUp.kind == kind, FollowUp.done_at.is_(None)
+    session.execute(update(FollowUp).where(*waiting).values(done_at=now))
+
+
+def _record(
+    session: Session,
+    ticket: Ticket,
+    now: datetime,
+    by: Staff,
+    kind: str,
+    title: str,
+    body: str = "",
+    data: dict[str, Any] | None = None,
+) -> int:
+    return _write(session, ticket, now, by.email, kind, title, body, data or {"by": by.email})
+
+
+def _write(
+    session: Session, ticket: Ticket, now: datetime, actor: str, kind: str, title: str, body: str, data: dict[str, Any]
+) -> int:
+    ticket.version += 1
+    ticket.updated_at = now
+    row = {"ticket_id": ticket.id, "at": now, "kind": kind, "actor": actor, "title": title, "body": body, "data": data}
+    return session.execute(insert(Activity).values(row).returning(Activity.id)).scalar_one()
