@@ -6,28 +6,45 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from accounts.public_domains import PUBLIC_DOMAINS
 from core.reasons import Reason
 from core.sections import Notices
-from notify.models import Delivery, Suppression
+from core.settings import Settings
+from notify.models import DELAYED_WHERE, Delivery, Suppression
 
 HOUR, DAY, TEN_MINUTES = timedelta(hours=1), timedelta(days=1), timedelta(minutes=10)
+#: The shortest time a delayed mail waits before it asks again.
 DELAY = timedelta(minutes=1)
+DOMAIN_FULL = Reason("domain_limit", "The domain has had its share for this hour")
+ALL_FULL = Reason("total_limit", "All automatic mail has had its share for this hour")
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """Mails that are delayed already: the first of them, and when it asks again."""
+
+    first_id: int
+    due_at: datetime
 
 
 @dataclass(slots=True)
 class Counts:
-    """Automatic mails to people outside that were tried lately."""
+    """Automatic mails to people outside that were tried lately, and who waits for their turn."""
 
     address_hour: Counter[str] = field(default_factory=Counter)
     address_day: Counter[str] = field(default_factory=Counter)
     ticket_ten_minutes: Counter[tuple[int, str]] = field(default_factory=Counter)
     domain_hour: Counter[str] = field(default_factory=Counter)
     total_hour: int = 0
+    domain_since: dict[str, datetime] = field(default_factory=dict)
+    total_since: datetime | None = None
+    domain_queues: dict[str, Queue] = field(default_factory=dict)
+    total_queue: Queue | None = None
 
     def add(self, ticket_id: int, recipient: str, domain: str) -> None:
         self.address_hour[recipient] += 1
@@ -39,38 +56,70 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """Send now, skip for ever with a reason, or wait and ask again."""
+    """Send now, skip for ever with a reason, or wait until a moment and ask again."""
 
     verdict: str
     reason: Reason | None = None
+    until: datetime | None = None
 
 
 SEND = Ruling("send")
 
 
-def rule(
-    ticket_id: int, recipient: str, domain: str, counts: Counts, suppressed: Collection[str], settings: Notices
-) -> Ruling:
-    """What the limits say of one more automatic mail to somebody outside. Pure."""
+def own_addresses(settings: Settings) -> frozenset[str]:
+    """Addresses that are ours, whose mail would come back to us."""
+    notices = settings.notices
+    mailboxes = (mailbox.address for mailbox in settings.mailboxes.values())
+    return frozenset({notices.from_address, notices.reply_to, *notices.own_addresses, *mailboxes}) - {""}
+
+
+def refuse_address(
+    recipient: str, domain: str, own: Collection[str], suppressed: Collection[str], settings: Notices
+) -> Ruling | None:
+    """The ruling for an address that never gets automatic mail, else None. Pure."""
     if not recipient:
         return Ruling("skip", Reason("no_address", "The requester has no email address"))
     if recipient in suppressed:
         return Ruling("skip", Reason("suppressed", "The address is blocked for automatic mail"))
-    own = {settings.from_address, settings.reply_to, *settings.own_addresses}
-    if recipient in own or recipient in settings.never_answer or domain in settings.never_answer:
+    if recipient in own:
+        return Ruling("skip", Reason("own_address", "The address is one of our own"))
+    if recipient in settings.never_answer or domain in settings.never_answer:
         return Ruling("skip", Reason("never_answer", "The address is on the list of those never answered"))
+    return None
+
+
+def rule(
+    delivery_id: int, ticket_id: int, recipient: str, domain: str, counts: Counts, settings: Notices, now: datetime
+) -> Ruling:
+    """What the limits say of one more automatic mail to somebody outside. Pure."""
     if counts.ticket_ten_minutes[ticket_id, recipient] >= settings.per_ticket_ten_minutes:
         return Ruling("skip", Reason("ticket_limit", "Too many automatic mails for this ticket in ten minutes"))
     if counts.address_hour[recipient] >= settings.per_address_hour:
         return _enough(settings.per_address_hour, "an hour")
     if counts.address_day[recipient] >= settings.per_address_day:
         return _enough(settings.per_address_day, "a day")
-    public = domain in PUBLIC_DOMAINS
-    if counts.domain_hour[domain] >= (settings.per_public_domain_hour if public else settings.per_domain_hour):
-        return Ruling("delay", Reason("domain_limit", "The domain has had its share for this hour"))
+    most = settings.per_public_domain_hour if domain in PUBLIC_DOMAINS else settings.per_domain_hour
+    if counts.domain_hour[domain] >= most:
+        return _wait(DOMAIN_FULL, _an_hour_after(counts.domain_since.get(domain)), now)
+    queue = counts.domain_queues.get(domain)
+    if queue is not None and queue.first_id < delivery_id:
+        return _wait(DOMAIN_FULL, queue.due_at, now)
     if counts.total_hour >= settings.total_hour:
-        return Ruling("delay", Reason("total_limit", "All automatic mail has had its share for this hour"))
+        return _wait(ALL_FULL, _an_hour_after(counts.total_since), now)
+    queue = counts.total_queue
+    if queue is not None and queue.first_id < delivery_id:
+        return _wait(ALL_FULL, queue.due_at, now)
     return SEND
+
+
+def _an_hour_after(since: datetime | None) -> datetime | None:
+    """When the first of those that were counted counts no longer."""
+    return since and since + HOUR
+
+
+def _wait(reason: Reason, opens: datetime | None, now: datetime) -> Ruling:
+    """Until there is room, and at least :data:`DELAY`: who asks all the time is in everybody's way."""
+    return Ruling("delay", reason, max(opens or now, now + DELAY))
 
 
 def _enough(limit: int, span: str) -> Ruling:
@@ -78,25 +127,45 @@ def _enough(limit: int, span: str) -> Ruling:
 
 
 def count(session: Session, recipients: Iterable[str], domains: Iterable[str], tickets: Iterable[int], now: datetime) -> Counts:
-    """The counts that a batch may need, in five indexed queries."""
+    """The counts that a batch may need, in a few indexed queries."""
     counts = Counts()
-    recipients, domains, tickets = set(recipients), set(domains), set(tickets)
-    by_address = (Delivery.outside, Delivery.recipient.in_(recipients))
+    names = set(domains)
+    _count_addresses(session, counts, set(recipients), set(tickets), now)
+    lately = (Delivery.outside, Delivery.tried_at > now - HOUR)
+    per_domain = _tally(Delivery.domain).where(*lately, Delivery.domain.in_(names)).group_by(Delivery.domain)
+    for name, total, since in session.execute(per_domain):
+        counts.domain_hour[name], counts.domain_since[name] = total, since
+    counts.total_hour, counts.total_since = session.execute(_tally().where(*lately)).one()
+    _find_queues(session, counts, names)
+    return counts
+
+
+def _tally(*columns: Any) -> Any:
+    return select(*columns, func.count(), func.min(Delivery.tried_at))
+
+
+def _count_addresses(session: Session, counts: Counts, recipients: set[str], tickets: set[int], now: datetime) -> None:
     for span, counter in ((HOUR, counts.address_hour), (DAY, counts.address_day)):
-        statement = select(Delivery.recipient, func.count()).where(*by_address, Delivery.tried_at > now - span)
-        counter.update({name: total for name, total in session.execute(statement.group_by(Delivery.recipient))})  # noqa: C416
-    per_ticket = select(Delivery.ticket_id, Delivery.recipient, func.count()).where(
+        statement = _tally(Delivery.recipient).where(Delivery.outside, Delivery.recipient.in_(recipients))
+        for name, total, _ in session.execute(statement.where(Delivery.tried_at > now - span).group_by(Delivery.recipient)):
+            counter[name] = total
+    per_ticket = _tally(Delivery.ticket_id, Delivery.recipient).where(
         Delivery.outside, Delivery.ticket_id.in_(tickets), Delivery.tried_at > now - TEN_MINUTES
     )
-    for ticket_id, recipient, total in session.execute(per_ticket.group_by(Delivery.ticket_id, Delivery.recipient)):
+    for ticket_id, recipient, total, _ in session.execute(per_ticket.group_by(Delivery.ticket_id, Delivery.recipient)):
         counts.ticket_ten_minutes[ticket_id, recipient] = total
-    per_domain = select(Delivery.domain, func.count()).where(
-        Delivery.outside, Delivery.domain.in_(domains), Delivery.tried_at > now - HOUR
-    )
-    counts.domain_hour.update({name: total for name, total in session.execute(per_domain.group_by(Delivery.domain))})  # noqa: C416
-    everything = select(func.count()).where(Delivery.outside, Delivery.tried_at > now - HOUR)
-    counts.total_hour = session.execute(everything).scalar_one()
-    return counts
+
+
+def _find_queues(session: Session, counts: Counts, domains: set[str]) -> None:
+    first = (func.min(Delivery.id), func.min(Delivery.due_at))
+    delayed = text(f"delivery.{DELAYED_WHERE}")
+    per_domain = select(Delivery.domain, *first).where(delayed, Delivery.reason_code == DOMAIN_FULL.code)
+    for name, first_id, due_at in session.execute(per_domain.where(Delivery.domain.in_(domains)).group_by(Delivery.domain)):
+        counts.domain_queues[name] = Queue(first_id, due_at)
+    everything = select(*first).where(delayed, Delivery.reason_code == ALL_FULL.code)
+    first_id, due_at = session.execute(everything).one()
+    if first_id is not None:
+        counts.total_queue = Queue(first_id, due_at)
 
 
 def suppressed(session: Session, recipients: Iterable[str], now: datetime) -> set[str]:

@@ -14,12 +14,14 @@ from core.reasons import Reason
 from core.upserts import insert_ignore
 from notify.models import Delivery
 from outbox import facts
-from outbox.facts import Fact, NoticeSettled, TicketAssigned, TicketCreated
+from outbox.facts import Fact, NoticeSettled, TaskRaised, TicketAssigned, TicketCreated
 from tickets import service
 from tickets.models import Ticket
 from tickets.service import NoticeOutcome
 
 CREATED, ASSIGNED = "ticket_created", "ticket_assigned"
+#: The rule that raised a task → the mailing that tells of it.
+TASK_MAILINGS = {"reminder": "follow_up_reminder", "escalation": "escalation"}
 #: Mailings whose frozen bytes may be sent once more when nobody can tell whether they arrived (reliability.md, promise 3).
 REPEATABLE = {CREATED, "recap_of_resolution"}
 
@@ -36,7 +38,7 @@ def on_ticket_created(session: Session, batch: Sequence[Fact], now: datetime) ->
         if not fact.answer:
             row |= {"state": "skipped", "reason_code": fact.refusal_code, "reason": fact.refusal_text, "finished_at": now}
         rows.append(row)
-    insert_ignore(session, Delivery, sorted(rows, key=lambda row: str(row["key"])))
+    insert_ignore(session, Delivery, rows)  # in the order of tickets, for every worker alike
     _report_skipped(session, [str(row["key"]) for row in rows if row["state"] == "skipped"], now)
 
 
@@ -46,13 +48,28 @@ def on_ticket_assigned(session: Session, batch: Sequence[Fact], now: datetime) -
     staff = {row.id: row for row in session.execute(_staff({fact.staff_id for fact in assigned})).all()}
     tickets = {row.id: row for row in session.execute(_tickets({fact.ticket_id for fact in assigned})).all()}
     rows = []
-    for fact in assigned:
+    for fact in sorted(assigned, key=lambda fact: fact.activity_id):  # the same order for every worker
         ticket, person = tickets[fact.ticket_id], staff[fact.staff_id]
         row = _row(f"{ASSIGNED}:{fact.activity_id}", ASSIGNED, fact.ticket_id, person.email, False, now)
         source = str(ticket.source).replace("_", " ")
         row["context"] = {"source": source, "company_name": ticket.company or "", "reason": fact.reason}
         rows.append(row)
-    insert_ignore(session, Delivery, sorted(rows, key=lambda row: str(row["key"])))
+    insert_ignore(session, Delivery, rows)
+
+
+def on_task_raised(session: Session, batch: Sequence[Fact], now: datetime) -> None:
+    """The reminder to an owner, the escalation to a manager. A task that nobody could get is seen on the ticket only."""
+    raised = [fact for fact in batch if isinstance(fact, TaskRaised) and fact.staff_id is not None]
+    staff = {row.id: row for row in session.execute(_staff({fact.staff_id or 0 for fact in raised})).all()}
+    tickets = {row.id: row for row in session.execute(_tickets({fact.ticket_id for fact in raised})).all()}
+    rows = []
+    for fact in sorted(raised, key=lambda fact: fact.task_id):
+        ticket, mailing = tickets[fact.ticket_id], TASK_MAILINGS[fact.rule]
+        row = _row(f"{mailing}:{fact.task_id}", mailing, fact.ticket_id, staff[fact.staff_id or 0].email, False, now)
+        names = {"company_name": ticket.company or "", "owner_name": ticket.owner or ""}
+        row["context"] = {**names, "opened_at": ticket.opened_at.isoformat()}
+        rows.append(row)
+    insert_ignore(session, Delivery, rows)
 
 
 def on_notice_settled(session: Session, batch: Sequence[Fact], now: datetime) -> None:
@@ -102,5 +119,8 @@ def _staff(ids: Iterable[int]) -> Any:
 
 
 def _tickets(ids: Iterable[int]) -> Any:
-    statement = select(Ticket.id, Ticket.source, Company.name.label("company"))
-    return statement.outerjoin(Company, Company.id == Ticket.company_id).where(Ticket.id.in_(list(ids)))
+    statement = select(
+        Ticket.id, Ticket.source, Ticket.opened_at, Company.name.label("company"), Staff.name.label("owner")
+    )
+    joined = statement.outerjoin(Company, Company.id == Ticket.company_id).outerjoin(Staff, Staff.id == Ticket.owner_id)
+    return joined.where(Ticket.id.in_(list(ids)))

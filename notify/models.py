@@ -10,24 +10,27 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from core.db import Base, where
 
+#: Conditions of partial indexes, for queries that mean to use them.
+DUE_WHERE = "finished_at IS NULL AND state IN ('pending', 'ambiguous')"
+HELD_WHERE = "state IN ('claimed', 'intent')"
+DELAYED_WHERE = "state = 'pending' AND reason_code IN ('domain_limit', 'total_limit')"
+
 
 class Delivery(Base):
     """One notice to one recipient, once: ``key`` decides. States: see ``reliability.md``.
 
     ``pending`` → ``claimed`` → ``intent`` → ``sent`` | ``failed`` | ``ambiguous``; or ``skipped`` with a reason. An ambiguous one
     whose mailing may be repeated waits for its one repeat; ``finished_at`` is set once nothing more will happen.
-    ``outside`` is mail to people who are not staff, which the counters count. ``ambiguities`` counts how often nobody could
-    tell whether it had arrived.
+    ``outside`` is mail to people who are not staff, which the counters count: by ``tried_at``, set when it is let go and
+    taken back when it turns out that it was not sent. ``ambiguities`` counts how often nobody could tell whether it had
+    arrived.
     """
 
     __tablename__ = "delivery"
     __table_args__ = (
-        Index("ix_delivery_due", "due_at", "id", **where("finished_at IS NULL AND state IN ('pending', 'ambiguous')")),
-        Index(
-            "ix_delivery_claim_until",
-            "claim_until",
-            **where("state IN ('claimed', 'intent')"),
-        ),
+        Index("ix_delivery_due", "due_at", "id", **where(DUE_WHERE)),
+        Index("ix_delivery_claim_until", "claim_until", **where(HELD_WHERE)),
+        Index("ix_delivery_delayed", "reason_code", "domain", "id", "due_at", **where(DELAYED_WHERE)),
         Index("ix_delivery_recipient_tried", "recipient", "tried_at"),
         Index("ix_delivery_domain_tried", "domain", "tried_at"),
         Index("ix_delivery_tried_at", "tried_at"),

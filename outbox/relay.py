@@ -96,6 +96,6 @@ def _push_on(database: Database, fact_id: int, error: Exception) -> None:
             return
         row.attempts += 1
         row.error = type(error).__name__
-        row.due_at = clock.now() + min(timedelta(seconds=2**row.attempts), LONGEST_PAUSE)
+        row.due_at = clock.now() + min(timedelta(seconds=2 ** min(row.attempts, 20)), LONGEST_PAUSE)
 
     database.run(unit)

@@ -287,6 +287,13 @@ def upgrade() -> None:
             sqlite_where=sa.text("state IN ('claimed', 'intent')"),
             postgresql_where=sa.text("state IN ('claimed', 'intent')"),
         )
+        batch_op.create_index(
+            "ix_delivery_delayed",
+            ["reason_code", "domain", "id", "due_at"],
+            unique=False,
+            sqlite_where=sa.text("state = 'pending' AND reason_code IN ('domain_limit', 'total_limit')"),
+            postgresql_where=sa.text("state = 'pending' AND reason_code IN ('domain_limit', 'total_limit')"),
+        )
         batch_op.create_index("ix_delivery_domain_tried", ["domain", "tried_at"], unique=False)
         batch_op.create_index(
             "ix_delivery_due",
@@ -490,6 +497,11 @@ def downgrade() -> None:
             postgresql_where=sa.text("finished_at IS NULL AND state IN ('pending', 'ambiguous')"),
         )
         batch_op.drop_index("ix_delivery_domain_tried")
+        batch_op.drop_index(
+            "ix_delivery_delayed",
+            sqlite_where=sa.text("state = 'pending' AND reason_code IN ('domain_limit', 'total_limit')"),
+            postgresql_where=sa.text("state = 'pending' AND reason_code IN ('domain_limit', 'total_limit')"),
+        )
         batch_op.drop_index(
             "ix_delivery_claim_until",
             sqlite_where=sa.text("state IN ('claimed', 'intent')"),

@@ -1,5 +1,6 @@
 """An SMTP server that says, line by line, what a test tells it to; it knows PIPELINING and keeps every byte it gets."""
 
+import contextlib
 import socket
 import threading
 from collections import defaultdict
@@ -52,7 +53,8 @@ class ScriptedServer:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for connection in list(self._open):
-            connection.close()
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)  # closing alone would not wake who waits for the next line
         for thread in self._threads:
             thread.join(5)
 

@@ -1,0 +1,90 @@
+"""What an attempt came to, as a change of its delivery that can be written later, together with the next intent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Final
+
+from sqlalchemy.orm import Session
+
+from core import clock
+from core.reasons import Reason
+from notify import claims
+from notify.claims import Claimed
+from notify.mailings import settled
+from outbox import facts
+
+REPEAT_PAUSE = timedelta(minutes=1)
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=4)
+#: Days may pass in which the relay itself is away: a mail that was hardly tried is not given up.
+FEWEST_ATTEMPTS: Final = 5
+#: Writes an outcome in a transaction, for a delivery held under a token. Raises ClaimLostError, and then wrote nothing.
+Record = Callable[[Session, str], None]
+_RELEASED: Final[dict[str, Any]] = {"claim": None, "claim_until": None}
+
+
+def sent(one: Claimed, reply: str) -> Record:
+    return _final(one, "sent", Reason("accepted", "The mail server accepted it"), reply)
+
+
+def failed(one: Claimed, reason: Reason, reply: str, **values: Any) -> Record:
+    """Not delivered and never will be; where nobody knows of an earlier attempt, that remains so."""
+    return _final(one, "ambiguous" if one.ambiguities else "failed", reason, reply, **values)
+
+
+def refused(one: Claimed, reply: str) -> Record:
+    return failed(one, Reason("refused", f"The mail server refused it: {reply}"), reply)
+
+
+def later(one: Claimed, reply: str, give_up_days: float) -> Record:
+    """Not now: again with growing pauses, and given up after some days (RFC 5321 §4.5.4.1)."""
+    attempts = one.attempts + 1
+    now = clock.now()
+    if now - one.created_at >= timedelta(days=give_up_days) and attempts >= FEWEST_ATTEMPTS:
+        reason = Reason("gave_up", f"The mail server put it off for days: {reply}")
+        return failed(one, reason, reply, attempts=attempts)
+    values: dict[str, Any] = {
+        "attempts": attempts,
+        "ambiguities": one.ambiguities,
+        "due_at": now + pause_after(attempts),
+        "smtp_reply": reply,
+        "reason_code": "put_off",
+        "reason": f"The mail server put it off: {reply}",
+        **_RELEASED,
+    }
+    if not one.ambiguities:
+        values["tried_at"] = None  # nothing was delivered, so it does not count
+    state = "ambiguous" if one.ambiguities else "pending"
+    return lambda session, token: claims.change(session, token, one.id, state, **values)
+
+
+def ambiguous(one: Claimed, reply: str) -> Record:
+    """Handed over, and no answer came: once more after a pause where the mailing may be repeated, else for good."""
+    ambiguities = one.ambiguities + 1
+    if not claims.may_repeat(one.mailing, ambiguities):
+        return _final(one, "ambiguous", claims.LOST, reply, ambiguities=ambiguities)
+    values: dict[str, Any] = {
+        "ambiguities": ambiguities,
+        "due_at": clock.now() + REPEAT_PAUSE,
+        "smtp_reply": reply,
+        "reason_code": claims.LOST.code,
+        "reason": claims.LOST.text,
+        **_RELEASED,
+    }
+    return lambda session, token: claims.change(session, token, one.id, "ambiguous", **values)
+
+
+def pause_after(attempts: int) -> timedelta:
+    """How long to wait after that many attempts: doubled each time, up to :data:`LONGEST_PAUSE`."""
+    return min(FIRST_PAUSE * (1 << min(max(attempts - 1, 0), 16)), LONGEST_PAUSE)
+
+
+def _final(one: Claimed, state: str, reason: Reason, reply: str, **values: Any) -> Record:
+    def record(session: Session, token: str) -> None:
+        now = clock.now()
+        told = {"reason_code": reason.code, "reason": reason.text, "smtp_reply": reply, "finished_at": now}
+        claims.change(session, token, one.id, state, **({"ambiguities": one.ambiguities} | told | _RELEASED | values))
+        facts.append(session, [settled(one, state, reason)], now)
+
+    return record

@@ -1,0 +1,34 @@
+"""A worker of its own process: relays and sends everything that is due, or dies on the way where a failpoint says so."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def run_until(failpoint: str, database_url: str, target: str, folder: Path) -> int:
+    """Run the worker and return its exit status, minus the signal's number when it was killed."""
+    command = [sys.executable, "-m", "tests.notify.crash", database_url, target, str(folder)]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "CASEMILL_CRASH_AT": failpoint}, check=False, timeout=60, capture_output=True
+    )
+    if done.returncode > 0:
+        raise AssertionError(done.stderr.decode())
+    return done.returncode
+
+
+def main() -> None:
+    from tests.notify.post import Post
+
+    database_url, target, folder = sys.argv[1:]
+    post = Post(database_url, Path(folder))
+    post.settle(post.delivering(target))
+    post.close()
+
+
+if __name__ == "__main__":
+    main()

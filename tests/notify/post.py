@@ -1,0 +1,233 @@
+"""The sending half of casemill on a database of its own: tickets go in as facts, mail comes out of real senders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from datetime import timedelta
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Engine, event, insert, select, update
+from sqlalchemy.orm import Session, undefer
+
+import ingest.models  # noqa: F401 - all tables are to be known
+from accounts.models import Contact, Staff, Team
+from core import clock
+from core.db import Database
+from core.settings import Settings
+from core.signing import Signer
+from notify import claims, mailings
+from notify.delivery import Delivering
+from notify.models import Delivery
+from notify.render import Renderer
+from notify.senders import Sender, sender_for
+from outbox import facts, relay
+from outbox.facts import Fact, NoticeSettled, TaskRaised, TicketAssigned, TicketCreated
+from outbox.models import OutboxFact
+from tickets.models import Activity, FollowUp, Ticket
+
+TEMPLATES = Path(__file__).resolve().parent.parent.parent / "templates" / "email"
+SUBSCRIPTIONS: relay.Subscriptions = {
+    TicketCreated.kind: (mailings.on_ticket_created,),
+    TicketAssigned.kind: (mailings.on_ticket_assigned,),
+    NoticeSettled.kind: (mailings.on_notice_settled,),
+    TaskRaised.kind: (mailings.on_task_raised,),
+}
+KEY = "a-signing-key-of-the-tests"
+
+
+class Post:
+    """Tickets, facts and deliveries; `delivering` opens workers that are closed at the end."""
+
+    def __init__(self, database_url: str, folder: Path, **settings: Any) -> None:
+        self.folder = folder
+        self.settings = Settings.model_validate(
+            {"data_dir": folder, "database_url": database_url, "secret_key": KEY, **settings}
+        )
+        self.database = Database(self.settings.database)
+        self.renderer = Renderer(TEMPLATES, zone=ZoneInfo(self.settings.calendar.zone))
+        self.signer = Signer(self.settings.keys(), self.settings.notices.domain)
+        self._stack = ExitStack()
+        self._stack.callback(self.database.close)
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def delivering(self, target: str | Sender, **options: Any) -> Delivering:
+        """A worker that sends to a URL or through a sender."""
+        sender = sender_for(target, local_hostname="casemill.example") if isinstance(target, str) else target
+        made = Delivering(self.database, self.settings, options.pop("renderer", self.renderer), self.signer, sender, **options)
+        self._stack.callback(made.close)
+        return made
+
+    def person(self, email: str, *, manages_default_team: bool = False) -> int:
+        """A member of staff; returns the id."""
+        with self.database.write() as session:
+            staff = Staff(email=email, name=email.partition("@")[0], created_at=clock.now())
+            session.add(staff)
+            session.flush()
+            if manages_default_team:
+                session.add(Team(name="support", title="Support", is_default=True, manager_id=staff.id))
+            return staff.id
+
+    def ticket(self, email: str | None = "pat@clinic.example", *, answer: bool = True, owner_id: int | None = None,
+               refusal: tuple[str, str] = ("", "")) -> int:  # fmt: skip
+        """A ticket with its fact; returns the id."""
+        now = clock.now()
+        with self.database.write() as session:
+            requester_id = _contact(session, email)
+            ticket = Ticket(
+                requester_id=requester_id, owner_id=owner_id, name="Support", pipeline="service", type="Billing Issue",
+                source="email", description="", missing=[], opened_at=now, created_at=now, updated_at=now,
+            )  # fmt: skip
+            session.add(ticket)
+            session.flush()
+            facts.append(session, [TicketCreated(ticket.id, answer, *refusal)], now)
+            return ticket.id
+
+    def tickets(self, count: int) -> list[int]:
+        """As many tickets of as many people at as many clinics."""
+        return [self.ticket(f"pat{number}@clinic{number}.example") for number in range(count)]
+
+    def assign(self, ticket_id: int, staff_id: int) -> int:
+        """A recorded assignment with its fact; returns the activity's id."""
+        now = clock.now()
+        with self.database.write() as session:
+            activity = Activity(ticket_id=ticket_id, at=now, kind="assignment", actor="system", title="Assigned", data={})
+            session.add(activity)
+            session.flush()
+            facts.append(session, [TicketAssigned(ticket_id, staff_id, activity.id, "You have the fewest open tickets.")], now)
+            return activity.id
+
+    def tell(self, *told: Fact) -> None:
+        """Write facts."""
+        with self.database.write() as session:
+            facts.append(session, told, clock.now())
+
+    def relay(self) -> None:
+        """Hand on all facts that are due."""
+        while relay.run(self.database, SUBSCRIPTIONS):
+            pass
+
+    def settle(self, delivering: Delivering) -> None:
+        """Relay, send and relay until nothing is due."""
+        self.relay()
+        while delivering.drain():
+            pass
+        self.relay()
+
+    def deliveries(self) -> list[Delivery]:
+        with self.database.read() as session:
+            return list(session.execute(select(Delivery).options(undefer(Delivery.frozen)).order_by(Delivery.id)).scalars())
+
+    def delivery(self) -> Delivery:
+        """The only one."""
+        (one,) = self.deliveries()
+        return one
+
+    def states(self) -> list[str]:
+        return [one.state for one in self.deliveries()]
+
+    def change(self, **values: Any) -> None:
+        """Change every delivery, as time or a fault would have."""
+        with self.database.write() as session:
+            session.execute(update(Delivery).values(**values))
+
+    def hand_over(self, delivery_id: int, token: str) -> None:
+        """As if another worker had claimed this one."""
+        with self.database.write() as session:
+            session.execute(update(Delivery).where(Delivery.id == delivery_id).values(claim=token))
+
+    def expire_claims(self) -> None:
+        """As if 20 seconds had passed since the last sign of life of every worker; then what recovery does."""
+        with self.database.write() as session:
+            claims.expire_all(session, self.database.now(session) - timedelta(seconds=1))
+        claims.recover(self.database)
+
+    def stages(self) -> list[int]:
+        with self.database.read() as session:
+            return list(session.execute(select(Ticket.stage).order_by(Ticket.id)).scalars())
+
+    def timeline(self, ticket_id: int) -> list[tuple[str, str, str]]:
+        """Kind, title and text of each activity."""
+        with self.database.read() as session:
+            rows = session.execute(select(Activity).where(Activity.ticket_id == ticket_id).order_by(Activity.id)).scalars()
+            return [(row.kind, row.title, row.body) for row in rows]
+
+    def tasks(self) -> list[FollowUp]:
+        with self.database.read() as session:
+            return list(session.execute(select(FollowUp).order_by(FollowUp.id)).scalars())
+
+    def facts(self, kind: str) -> list[dict[str, Any]]:
+        with self.database.read() as session:
+            rows = session.execute(select(OutboxFact).where(OutboxFact.kind == kind).order_by(OutboxFact.id)).scalars()
+            return [row.payload for row in rows]
+
+
+def _contact(session: Session, email: str | None) -> int:
+    known = session.execute(select(Contact.id).where(Contact.email == email)).scalar_one_or_none() if email else None
+    if known is not None:
+        return known
+    row = insert(Contact).values(email=email, name="", created_at=clock.now()).returning(Contact.id)
+    made: int = session.execute(row).scalar_one()
+    return made
+
+
+class Commits:
+    """Counts the commits of an engine while it is entered."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.count = 0
+        self._engine = engine
+
+    def __enter__(self) -> Commits:
+        event.listen(self._engine, "commit", self._add)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        event.remove(self._engine, "commit", self._add)
+
+    def _add(self, _connection: object) -> None:
+        self.count += 1
+
+
+class HookedSender:
+    """A real sender, with something of the test's own done just before each message, or just before its final dot."""
+
+    def __init__(self, sender: Sender, *, before: Callable[[], object] = lambda: None,
+                 before_dot: Callable[[], object] = lambda: None) -> None:  # fmt: skip
+        self._sender = sender
+        self._before = before
+        self._before_dot = before_dot
+        self.recipients: list[str] = []
+
+    def transmit(
+        self, envelope_from: str, recipient: str, data: bytes, key: str, before_dot: Callable[[], None]
+    ) -> str:
+        self.recipients.append(recipient)
+        self._before()
+
+        def both() -> None:
+            before_dot()
+            self._before_dot()
+
+        return self._sender.transmit(envelope_from, recipient, data, key, both)
+
+    def close(self) -> None:
+        self._sender.close()
+
+
+def stored(folder: Path) -> Sequence[bytes]:
+    """The mails in a Maildir."""
+    return [path.read_bytes() for path in sorted((folder / "new").iterdir())]
+
+
+def mail(content: bytes) -> EmailMessage:
+    """A mail as a mail program reads it."""
+    parsed = message_from_bytes(content, policy=policy.default)
+    assert isinstance(parsed, EmailMessage)
+    return parsed

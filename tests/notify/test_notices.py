@@ -1,0 +1,56 @@
+"""What the mail itself says, as the other side gets it: whose it is, that a machine sent it, and nothing of what arrived."""
+
+from __future__ import annotations
+
+from core import clock
+from core.signing import Signer
+from notify.delivery import Delivering
+from tests.notify.post import Post, mail
+from tests.notify.scripted import ScriptedServer
+from tests.servers.smtp import SmtpServer
+from tickets import intake
+from tickets.submission import Source, Submission
+
+
+def test_the_mail_says_what_it_is_and_where_it_comes_from(post: Post, worker: Delivering, smtp_server: SmtpServer) -> None:
+    ticket_id = post.ticket()
+    post.settle(worker)
+    (message,) = smtp_server.messages
+    parsed, one = mail(message.content), post.delivery()
+    assert parsed["Auto-Submitted"] == "auto-generated"
+    assert parsed["X-Auto-Response-Suppress"] == "All"
+    assert parsed["Precedence"] == "bulk"
+    assert parsed["X-Loop"] == "casemill.example"
+    assert parsed["From"] == "Billing Support <support@casemill.example>"
+    assert parsed["To"] == "pat@clinic.example"
+    assert post.signer.verify_message_id(str(parsed["Message-ID"])) == f"t{ticket_id}.d{one.id}"
+    assert post.signer.verify_envelope_sender(message.mail_from) == f"d{one.id}"
+    stranger = Signer([b"a key that somebody else has"], "casemill.example")
+    assert stranger.verify_message_id(str(parsed["Message-ID"])) is None
+    text = parsed.get_body(("plain",))
+    assert text is not None
+    assert "BS-000001" in text.get_content()
+
+
+def test_nothing_that_arrived_goes_out(post: Post, worker: Delivering, smtp_server: SmtpServer) -> None:
+    post.person("ana@casemill.example", manages_default_team=True)
+    arrived = Submission(
+        source=Source.EMAIL, received_at=clock.now(), subject="CANARY-subject", text="CANARY-text", email="pat@clinic.example",
+        name="CANARY-name", phone="CANARY-phone", company="CANARY-company", details=(("CANARY-label", "CANARY-value"),),
+        owner_email="ana@casemill.example",
+    )  # fmt: skip
+    with post.database.write() as session:
+        intake.receive(session, [arrived], post.settings, clock.now())
+    post.settle(worker)
+    assert sorted(one.recipients[0] for one in smtp_server.messages) == ["ana@casemill.example", "pat@clinic.example"]
+    for message in smtp_server.messages:
+        bodies = [part.get_content() for part in mail(message.content).walk() if part.get_content_maintype() == "text"]
+        assert len(bodies) == 2
+        for text in (message.content.decode(), message.mail_from, *bodies):
+            assert "CANARY" not in text.upper()
+
+
+def test_the_envelope_goes_to_nobody_but_the_recipient(post: Post, scripted: ScriptedServer) -> None:
+    post.ticket()
+    post.settle(post.delivering(scripted.url))
+    assert [line for line in scripted.commands if line.startswith("RCPT")] == ["RCPT TO:<pat@clinic.example>"]
