@@ -6,7 +6,9 @@ process. The database is the truth: a message only says that there may be work o
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import signal
 import sys
 import threading
 import time
@@ -21,12 +23,15 @@ from zoneinfo import ZoneInfo
 import dramatiq
 from dramatiq import Broker, Middleware
 from dramatiq.brokers.stub import StubBroker
+from dramatiq.middleware import MiddlewareError
 from sqlalchemy.orm import Session
 
-from core import leases
+from core import leases, logs
 from core import settings as configuration
 from core.db import Database
 from core.errors import ConfigurationError
+from core.failpoints import failpoint
+from core.precedence import Precedence
 from core.settings import Settings
 from core.signing import Signer
 from core.sweeps import Sweep
@@ -38,19 +43,25 @@ from notify import mailings
 from notify.delivery import Delivering
 from notify.render import Renderer
 from notify.senders import sender_for
+from ops import alarm
 from outbox import relay
-from outbox.facts import NoticeSettled, TicketAssigned, TicketCreated
+from outbox.facts import NoticeSettled, TaskRaised, TicketAssigned, TicketCreated
+from tickets import due
 
 log = logging.getLogger("casemill.workers")
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 #: An actor gives its thread back after this long and asks for another turn.
 TURN_SECONDS = 10.0
+#: While mail is being taken in, a batch of facts or notices waits this long at most: tickets come first.
+STEP_ASIDE_SECONDS = 1.0
+PR_SET_PDEATHSIG = 1
 
 SUBSCRIPTIONS: relay.Subscriptions = {
     TicketCreated.kind: (mailings.on_ticket_created,),
     TicketAssigned.kind: (mailings.on_ticket_assigned,),
     NoticeSettled.kind: (mailings.on_notice_settled,),
+    TaskRaised.kind: (mailings.on_task_raised,),
 }
 
 
@@ -147,9 +158,19 @@ class Floor(Middleware):
         self._mill, self._given = mill, True
 
     def before_worker_boot(self, broker: Broker, worker: Any) -> None:
-        if self._mill is None:
+        if self._mill is not None:
+            return
+        logs.configure()  # the broker's own way of logging prints exceptions with their texts
+        _end_with_parent()
+        try:
             self._mill = build(self._settings)
-            connect_hints()
+        except ConfigurationError as error:
+            # Anything else is only logged by the broker, and the process would stay without ever working.
+            raise MiddlewareError(str(error)) from None
+        connect_hints()
+
+    def after_worker_boot(self, broker: Broker, worker: Any) -> None:
+        log.info("ready for work")
 
     def before_worker_shutdown(self, broker: Broker, worker: Any) -> None:
         if self._mill is not None:
@@ -184,14 +205,28 @@ def make_broker(settings: Settings, floor: Floor) -> Broker:
     return RedisBroker(**options)  # type: ignore[no-untyped-call]
 
 
+def _end_with_parent() -> None:
+    """A worker whose parent is killed would work on for ever, unseen: the kernel asks it to end instead (prctl(2))."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+def _is_worker_process(program: Path) -> bool:
+    """Whether ``dramatiq workers`` or ``python -m dramatiq workers`` loaded this module."""
+    return "dramatiq" in (program.stem, program.parent.name)
+
+
 SETTINGS = configuration.load()
 FLOOR = Floor(SETTINGS)
-if Path(sys.argv[0]).name == "dramatiq" and not SETTINGS.redis_url:
+if _is_worker_process(Path(sys.argv[0])) and not SETTINGS.redis_url:
     raise ConfigurationError(
         "workers of their own need Redis", key="redis_url", mend="set CASEMILL_REDIS_URL, or use `casemill run`"
     )
 broker = make_broker(SETTINGS, FLOOR)
 dramatiq.set_broker(broker)
+
+
+_precedence = Precedence(STEP_ASIDE_SECONDS)
 
 
 def _work(name: str, drain: Callable[[], int]) -> None:
@@ -204,13 +239,14 @@ def _work(name: str, drain: Callable[[], int]) -> None:
             if time.monotonic() > ends:
                 return
     except Exception as error:
-        log.error("a drain failed and is tried again by the clock", extra={"drain": name, "error": type(error).__name__})
+        log.error("a drain failed and is tried again by the clock", exc_info=error, extra={"drain": name})
 
 
 @dramatiq.actor(actor_name="ingest.drain", queue_name="ingest")
 def ingest_drain() -> None:
     """Inbound items that are due."""
-    _work("ingest.drain", lambda: FLOOR.mill.ingest())
+    with _precedence.first():
+        _work("ingest.drain", lambda: FLOOR.mill.ingest())
 
 
 @dramatiq.actor(actor_name="outbox.drain", queue_name="outbox")
@@ -218,8 +254,10 @@ def outbox_drain() -> None:
     """Facts that are due."""
 
     def turn() -> int:
+        _precedence.step_aside()
         done = FLOOR.mill.relay()
         if done:
+            failpoint("outbox.relayed")
             _hints.put("notify.drain")
         return done
 
@@ -229,10 +267,28 @@ def outbox_drain() -> None:
 @dramatiq.actor(actor_name="notify.drain", queue_name="notify")
 def notify_drain() -> None:
     """Deliveries that are due."""
-    _work("notify.drain", lambda: FLOOR.mill.notify())
+
+    def turn() -> int:
+        _precedence.step_aside()
+        return FLOOR.mill.notify()
+
+    _work("notify.drain", turn)
 
 
-ACTORS: Mapping[str, Any] = {actor.actor_name: actor for actor in (ingest_drain, outbox_drain, notify_drain)}
+@dramatiq.actor(actor_name="tickets.due", queue_name="tickets")
+def tickets_due() -> None:
+    """Reminders and escalations whose moment has come."""
+
+    def turn() -> int:
+        fired = due.sweep(FLOOR.mill.database)
+        if fired:
+            _hints.put("outbox.drain")
+        return fired
+
+    _work("tickets.due", turn)
+
+
+ACTORS: Mapping[str, Any] = {actor.actor_name: actor for actor in (ingest_drain, outbox_drain, notify_drain, tickets_due)}
 
 
 class Hints:
@@ -265,6 +321,7 @@ class Hints:
             name = self._next()
             try:
                 ACTORS[name].send()
+                failpoint("hint.sent")
             except Exception as error:
                 log.warning("the broker did not take a hint", extra={"drain": name, "error": type(error).__name__})
                 time.sleep(0.5)
@@ -297,4 +354,8 @@ def sweeps(database: Database) -> dict[str, Sweep]:
     """What the clock asks for, and how often: whatever was lost on the way is found again within seconds."""
     drains = {name: Sweep(5.0, partial(_hints.put, name)) for name in ACTORS}
     kept = timedelta(days=SETTINGS.retention.facts_days)
-    return {**drains, "outbox.forget": Sweep(3600.0, lambda: relay.forget(database, kept))}
+    return {
+        **drains,
+        "outbox.forget": Sweep(3600.0, lambda: relay.forget(database, kept)),
+        "ops.alarm": Sweep(alarm.EVERY, alarm.Alarm(database, SETTINGS).look),
+    }

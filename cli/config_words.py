@@ -50,6 +50,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "signature_header": "The header the signature comes in.",
         "handshake_key": "The shared secret in the body, when one is set at the form.",
         "unsigned": "Accept posts without any secret. Anybody could post then.",
+        "submission_link": "Where a submission is looked at in Formstack; {submission} and {form} are put in.",
         "labels": "Field id or label → requester_email, requester_name, company, account_number, phone, subject, category,"
         " issue, issue_detail, details or preferred_contact.",
         "category": "The category of tickets from here, when the form gives none.",

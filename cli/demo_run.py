@@ -69,7 +69,7 @@ def _tell(settings: Settings, database: Database, address: str, again: bool) -> 
         "  .venv/bin/casemill tickets",
         "  .venv/bin/casemill ticket show BS-000001",
     ]
-    print("\n".join(lines), flush=True)  # noqa: T201 - this is the command's answer
+    print("\n".join(lines), flush=True)
 
 
 def _wait_until_done(database: Database) -> None:

@@ -14,15 +14,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future, InvalidStateError
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from sqlalchemy import JSON, DateTime, Dialect, Engine, MetaData, create_engine, event, select, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.sql import func
 from sqlalchemy.types import TypeDecorator
@@ -34,6 +35,11 @@ T = TypeVar("T")
 
 #: Deadlock and serialization failure on PostgreSQL (Appendix A of its manual); both are safe to run again.
 RETRIED_SQLSTATES = {"40P01", "40001"}
+#: Classes of PostgreSQL's error codes that say something about the server: connection, resources, locks held by others,
+#: operator, system.
+UNAVAILABLE_CLASSES = {"08", "53", "55", "57", "58"}
+#: The same of SQLite (https://www.sqlite.org/rescode.html): busy, locked, no memory, read-only, I/O, full, cannot open, locking.
+UNAVAILABLE_SQLITE = {5, 6, 7, 8, 10, 13, 14, 15}
 GROUP_LIMIT = 64
 
 
@@ -92,10 +98,19 @@ class Turnstile:
                 return True
             turn = threading.Event()
             self._waiting.append(turn)
-        if turn.wait(timeout):
-            return True
+        try:
+            if turn.wait(timeout):
+                return True
+        except BaseException:  # Ctrl-C while waiting: a turn given to somebody who has left would never be passed on
+            if self._leave(turn):
+                self.release()
+            raise
+        return self._leave(turn)
+
+    def _leave(self, turn: threading.Event) -> bool:
+        """Stop waiting; True when the turn came in the instant of giving up."""
         with self._guard:
-            if turn.is_set():  # the turn came in the instant of giving up
+            if turn.is_set():
                 return True
             self._waiting.remove(turn)
             return False
@@ -241,17 +256,26 @@ class _GroupWriter:
             self._commit_alone(batch, error)
             return
         for (_, future), result in zip(batch, results, strict=True):
-            future.set_result(result)
+            _answer(future, result)
 
     def _commit_alone(self, batch: list[tuple[Callable[[Session], Any], Future[Any]]], error: Exception) -> None:
         if len(batch) == 1:
-            batch[0][1].set_exception(error)
+            _answer(batch[0][1], error)
             return
         for unit, future in batch:
             try:
-                future.set_result(self._database.run(unit))
+                _answer(future, self._database.run(unit))
             except Exception as own:
-                future.set_exception(own)
+                _answer(future, own)
+
+
+def _answer(future: Future[Any], result: object) -> None:
+    """Tell whoever waits; one who no longer does must not end the writer."""
+    with suppress(InvalidStateError):
+        if isinstance(result, Exception):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
 
 
 def is_retriable(error: DBAPIError) -> bool:
@@ -264,8 +288,21 @@ def is_retriable(error: DBAPIError) -> bool:
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Whether the database as a whole is out of reach or full, as against one bad statement."""
-    return isinstance(error, BusyError | OperationalError)
+    """Whether the database as a whole is out of reach or full, as against one bad statement.
+
+    The class of the error does not tell: PostgreSQL's "index row too large" (54000) is an ``OperationalError`` as well, and an
+    item that causes it must not stop those behind it.
+    """
+    if isinstance(error, BusyError | PoolTimeoutError):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    if isinstance(error.orig, sqlite3.Error):
+        return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in UNAVAILABLE_SQLITE
+    sqlstate = getattr(error.orig, "sqlstate", None)
+    if sqlstate is None:
+        return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+    return sqlstate in RETRIED_SQLSTATES or sqlstate[:2] in UNAVAILABLE_CLASSES
 
 
 def _sqlite_engines(path: str, pool_size: int) -> tuple[Engine, Engine]:
@@ -300,5 +337,6 @@ def _sqlite_engine(path: str, pool_size: int, *, read_only: bool) -> Engine:
 def truncate_wal(database: Database) -> None:
     """Fold SQLite's write-ahead log back into the file; a no-op elsewhere and when readers are in the way."""
     if database.is_sqlite:
-        with suppress(OperationalError), database.engine.connect() as connection:
-            connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection = database.engine.raw_connection()  # inside a transaction a checkpoint is refused
+        with closing(connection), suppress(sqlite3.OperationalError):
+            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -25,7 +25,7 @@ from pydantic import (
 class Section(BaseModel):
     """Frozen, and no key it does not know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 def _resolve(value: object, info: ValidationInfo) -> object:
@@ -39,12 +39,20 @@ def _resolve(value: object, info: ValidationInfo) -> object:
             raise ValueError(f"the secret is missing: environment variable {name} is not set")
         return environ[name]
     if value.startswith("file:"):
-        path = Path(value.removeprefix("file:"))
-        try:
-            return path.read_text().strip()
-        except OSError as error:
-            raise ValueError(f"the secret is missing: {path} cannot be read ({error.strerror})") from None
+        return _secret_in(Path(value.removeprefix("file:")))
     return value
+
+
+def _secret_in(path: Path) -> str:
+    try:
+        secret = path.read_text("utf-8").strip()
+    except OSError as error:
+        raise ValueError(f"the secret is missing: {path} cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"the secret cannot be read: {path} is not UTF-8 text") from None
+    if not secret:
+        raise ValueError(f"the secret is missing: {path} is empty")
+    return secret
 
 
 def _zone(value: str) -> str:
@@ -56,6 +64,8 @@ def _zone(value: str) -> str:
 
 
 Secret = Annotated[SecretStr, BeforeValidator(_resolve)]
+#: An address of a server that may hold its password.
+SecretUrl = Annotated[str, BeforeValidator(_resolve), Field(repr=False)]
 Zone = Annotated[str, AfterValidator(_zone)]
 LowerStr = Annotated[str, AfterValidator(str.lower)]
 
@@ -115,6 +125,7 @@ class Form(Section):
     handshake_key: Secret | None = None
     unsigned: bool = False
     labels: dict[str, str] = {}
+    submission_link: str = "https://www.formstack.com/admin/submission/view/{submission}/{form}"
     category: str = ""
 
     @model_validator(mode="after")
@@ -203,10 +214,16 @@ class Calendar(Section):
     zone: Zone = "America/New_York"
     opens: time = time(9)
     closes: time = time(17)
-    weekdays: list[int] = [0, 1, 2, 3, 4]
+    weekdays: list[Annotated[int, Field(ge=0, le=6)]] = Field(default=[0, 1, 2, 3, 4], min_length=1)
     holidays: list[date] = []
-    reminder_days: int = Field(default=2, gt=0)
-    escalation_days: int = Field(default=3, gt=0)
+    reminder_days: int = Field(default=2, gt=0, le=366)
+    escalation_days: int = Field(default=3, gt=0, le=366)
+
+    @model_validator(mode="after")
+    def _opens_first(self) -> Calendar:
+        if self.opens >= self.closes:
+            raise ValueError("the business day closes before it opens: opens must be earlier than closes")
+        return self
 
 
 class Notices(Section):

@@ -6,6 +6,7 @@ import os
 import secrets
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,7 @@ from core.sections import (
     Retention,
     Routing,
     Secret,
+    SecretUrl,
     Section,
     Surveys,
     Team,
@@ -40,7 +42,7 @@ OVERRIDES = {
     "CASEMILL_ENV": "env",
 }
 #: Variables with the prefix that are not settings of the file.
-KNOWN_VARIABLES = {*OVERRIDES, "CASEMILL_CONFIG", "CASEMILL_CRASH_AT", "CASEMILL_CA_FILE"}
+KNOWN_VARIABLES = {*OVERRIDES, "CASEMILL_CONFIG", "CASEMILL_CRASH_AT", "CASEMILL_USER"}
 #: Shorter keys can be guessed.
 KEY_BYTES = 16
 FORM_ID_MEND = "name the section after the Formstack form id, digits only: [forms.5512345]"
@@ -57,9 +59,9 @@ class Settings(Section):
     """All settings. ``database_url``, ``redis_url`` and ``smtp_url`` empty mean the embedded defaults under ``data_dir``."""
 
     data_dir: Path = Path("var")
-    database_url: str = ""
-    redis_url: str = ""
-    smtp_url: str = ""
+    database_url: SecretUrl = ""
+    redis_url: SecretUrl = ""
+    smtp_url: SecretUrl = ""
     secret_key: Secret = SecretStr("")
     previous_secret_keys: list[Secret] = []
     env: str = Field(default="development", pattern="^(development|production|test)$")
@@ -110,7 +112,7 @@ def load(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] 
     try:
         settings = Settings.model_validate(values, context={"environ": environ})
     except ValidationError as error:
-        raise _explained(error, str(chosen or "environment")) from None
+        raise _explained(error, str(chosen or "environment"), environ) from None
     _refuse_short_keys(settings, str(chosen or "environment"))
     _refuse_unsafe(settings, str(chosen or "environment"))
     return settings
@@ -124,13 +126,19 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigurationError(
             "the configuration file does not exist", file=str(path), mend="run `casemill init` to write one"
         ) from None
+    except OSError as error:
+        text = f"the configuration file cannot be read ({error.strerror})"
+        raise ConfigurationError(text, file=str(path), mend="name a file that this account may read") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"not valid TOML: {error}", file=str(path), mend="correct the line it names") from None
 
 
-def _explained(error: ValidationError, file: str) -> ConfigurationError:
+def _explained(error: ValidationError, file: str, environ: Mapping[str, str]) -> ConfigurationError:
     first = error.errors(include_input=False, include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"])
+    variable = next((name for name, overridden in OVERRIDES.items() if overridden == key and environ.get(name)), None)
+    if variable is not None:
+        file, key = "environment", variable
     if first["type"] == "extra_forbidden":
         return ConfigurationError(
             "unknown key", file=file, key=key, mend="remove it or correct its spelling; `casemill init` writes all known keys"
@@ -150,10 +158,11 @@ def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
 
 
 def _refuse_short_keys(settings: Settings, file: str) -> None:
-    for key in (settings.secret_key, *settings.previous_secret_keys):
+    previous = [(f"previous_secret_keys.{number}", key) for number, key in enumerate(settings.previous_secret_keys)]
+    for name, key in (("secret_key", settings.secret_key), *previous):
         if 0 < len(key.get_secret_value().encode()) < KEY_BYTES:
             mend = "make one with: python3 -c 'import secrets; print(secrets.token_hex(32))'"
-            raise ConfigurationError(f"shorter than {KEY_BYTES} bytes", file=file, key="secret_key", mend=mend)
+            raise ConfigurationError(f"shorter than {KEY_BYTES} bytes", file=file, key=name, mend=mend)
 
 
 def _refuse_unsafe(settings: Settings, file: str) -> None:
@@ -172,13 +181,16 @@ def _refuse_unsafe(settings: Settings, file: str) -> None:
 
 
 def _kept_key(path: Path) -> str:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    except FileExistsError:
-        return path.read_text().strip()
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_hex(32))
-        file.flush()
-        os.fsync(file.fileno())
+    """The key in ``path``. It appears there whole or not at all: two processes may start at once, or one die on the way."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+        descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(32))
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(draft, path)
+        draft.unlink()
     return path.read_text().strip()

@@ -67,6 +67,14 @@ class Signer:
         """The token in one of our own reply addresses, else None; never raises."""
         return self._verified_address("reply", self._reply, value)
 
+    def link(self, token: str) -> str:
+        """A path segment that only we can make, for an address that opens without sign-in. ValueError on a bad token."""
+        return self._signed("link", token)
+
+    def verify_link(self, value: str) -> str | None:
+        """The token in one of our own path segments, else None; never raises."""
+        return self._verified("link", _tidy(value))
+
     def _verified_address(self, purpose: str, mailbox: str, value: str) -> str | None:
         local, _, domain = _tidy(value).removeprefix("<").removesuffix(">").rpartition("@")
         name, plus, signed = local.partition("+")

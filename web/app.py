@@ -20,24 +20,27 @@ from web.front import FrontPage
 from web.health import Health, answer_alive
 from web.hooks.formstack import FormstackHook
 from web.metrics import Metrics
+from web.queries import Judge
 
 Status = Callable[[], Mapping[str, object]]
 
 
-def create(settings: Settings, database: Database, *, status: Status | None = None) -> Starlette:
+def create(
+    settings: Settings, database: Database, *, status: Status | None = None, judge: Judge | None = None
+) -> Starlette:
     """The application over ``database``.
 
     ``status`` adds named checks to ``/readyz``: each value is True or ``"ok"``, anything else is the sentence that says
-    what is wrong. It is called in a thread.
+    what is wrong. ``judge`` gives the invariants for the front page and the metrics. Both are called in a thread.
     """
     routes = [
         Route("/hooks/formstack/{form}", FormstackHook(settings, database), methods=["POST"]),
-        Route("/", FrontPage(settings, database).show, methods=["GET"]),
+        Route("/", FrontPage(settings, database, judge).show, methods=["GET"]),
         Route("/care/cases/{signed}", CasePage(settings, database).show, methods=["GET"]),
         Route("/desk/tickets/{number}", TicketPage(settings, database).show, methods=["GET"]),
         Route("/healthz", answer_alive, methods=["GET"]),
         Route("/readyz", Health(settings, database, status).answer, methods=["GET"]),
-        Route("/metrics", Metrics(settings, database).answer, methods=["GET"]),
+        Route("/metrics", Metrics(settings, database, judge).answer, methods=["GET"]),
     ]
     https = settings.web.base_url.startswith("https://")
     app = Starlette(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
@@ -11,11 +12,12 @@ from starlette.responses import Response
 
 from core import clock
 from core.db import Database
+from core.judgements import Judgement
 from core.settings import Settings
 from web import access, overview, queries
 from web.cached import Cached
 from web.pages import Pages
-from web.queries import Overview
+from web.queries import Judge, Overview
 
 log = logging.getLogger("casemill.web")
 
@@ -25,9 +27,10 @@ _KEPT_SECONDS = 2.0
 class FrontPage:
     """The page, for those who may see the state of the house; nobody else learns that it exists."""
 
-    def __init__(self, settings: Settings, database: Database) -> None:
+    def __init__(self, settings: Settings, database: Database, judge: Judge | None = None) -> None:
         self._settings = settings
         self._database = database
+        self._judge = judge
         self._figures = Cached(self._read, seconds=_KEPT_SECONDS)
         self._pages = Pages()
 
@@ -36,13 +39,13 @@ class FrontPage:
         if not access.may_see_status(request, self._settings):
             raise HTTPException(404)
         try:
-            figures = await self._figures.get()
+            figures, judgements = await self._figures.get()
         except (SQLAlchemyError, TimeoutError) as error:
             log.error("the front page cannot be read", exc_info=error)
             return self._pages.render("away.html", 503)
-        page = overview.arrange(figures, self._settings, clock.now())
+        page = overview.arrange(figures, self._settings, clock.now(), judgements)
         return self._pages.render("front.html", page=page, settings=self._settings)
 
-    def _read(self) -> Overview:
+    def _read(self) -> tuple[Overview, Sequence[Judgement]]:
         with self._database.read() as session:
-            return queries.read_overview(session, clock.now())
+            return queries.read_overview(session, clock.now()), self._judge(session) if self._judge else ()

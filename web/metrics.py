@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -16,12 +16,13 @@ from starlette.responses import Response
 
 from core import clock
 from core.db import Database
+from core.judgements import Judgement
 from core.metrics import REGISTRY
 from core.settings import Settings
 from tickets.stages import STAGE_NAMES
 from web import access, queries
 from web.cached import Cached
-from web.queries import Totals
+from web.queries import Judge, Totals
 
 log = logging.getLogger("casemill.web")
 _KEPT_SECONDS = 5.0
@@ -30,9 +31,10 @@ _KEPT_SECONDS = 5.0
 class Metrics:
     """The metrics page. The database's figures are read at most every five seconds, however many scrape."""
 
-    def __init__(self, settings: Settings, database: Database) -> None:
+    def __init__(self, settings: Settings, database: Database, judge: Judge | None = None) -> None:
         self._settings = settings
         self._database = database
+        self._judge = judge
         self._totals = Cached(self._read, seconds=_KEPT_SECONDS)
 
     async def answer(self, request: Request) -> Response:
@@ -40,33 +42,37 @@ class Metrics:
         if not access.may_see_status(request, self._settings):
             raise HTTPException(404)
         totals: Totals | None = None
+        judgements: Sequence[Judgement] = ()
         try:
-            totals = await self._totals.get()
+            totals, judgements = await self._totals.get()
         except (SQLAlchemyError, TimeoutError) as error:
             log.error("the totals cannot be read", exc_info=error)
-        return Response(generate_latest(REGISTRY) + render(totals), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(REGISTRY) + render(totals, judgements), media_type=CONTENT_TYPE_LATEST)
 
-    def _read(self) -> Totals:
+    def _read(self) -> tuple[Totals, Sequence[Judgement]]:
         with self._database.read() as session:
-            return queries.read_totals(session, clock.now())
+            return queries.read_totals(session, clock.now()), self._judge(session) if self._judge else ()
 
 
-def render(totals: Totals | None) -> bytes:
+def render(totals: Totals | None, judgements: Sequence[Judgement] = ()) -> bytes:
     """The database's figures as text; None says only that it is away."""
     registry = CollectorRegistry()
-    registry.register(_Figures(totals))
+    registry.register(_Figures(totals, judgements))
     return generate_latest(registry)
 
 
 class _Figures(Collector):
-    def __init__(self, totals: Totals | None) -> None:
+    def __init__(self, totals: Totals | None, judgements: Sequence[Judgement]) -> None:
         self._totals = totals
+        self._judgements = judgements
 
     def collect(self) -> Iterator[Metric]:
         yield GaugeMetricFamily("casemill_database_up", "1 when the database answers.", value=float(self._totals is not None))
         if self._totals is not None:
             yield from _counts(self._totals)
             yield from _ages(self._totals)
+        if self._judgements:
+            yield from _invariants(self._judgements)
 
     def describe(self) -> Iterator[Metric]:
         return iter(())
@@ -93,6 +99,14 @@ def _ages(totals: Totals) -> Iterator[Metric]:
     yield _by_word("casemill_mailbox_last_check_seconds", "Since the mailbox was last read.", "mailbox", checked)
     errors = {box.name: float(box.errors) for box in totals.mailboxes}
     yield _by_word("casemill_mailbox_errors", "Errors in a row of the mailbox.", "mailbox", errors)
+
+
+def _invariants(judgements: Sequence[Judgement]) -> Iterator[Metric]:
+    now = clock.now()
+    counts = {one.code: one.count for one in judgements}
+    yield _by_word("casemill_invariant", "Rows against an invariant of the house; 0 when it holds.", "name", counts)
+    ages = {one.code: (now - one.oldest).total_seconds() for one in judgements if one.is_broken and one.oldest}
+    yield _by_word("casemill_invariant_oldest_seconds", "Since when the oldest row is against it.", "name", ages)
 
 
 def _by_word(name: str, text: str, label: str, values: dict[str, int] | dict[str, float]) -> Metric:

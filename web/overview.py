@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from core.judgements import Judgement
 from core.settings import Settings
 from web.health import OK, SILENT_AFTER, judge_mailbox
 from web.queries import Inflow, MailboxHealth, Overview, TicketLine
@@ -105,10 +106,21 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
+class Trouble:
+    """An invariant that does not hold: ``since`` is how long already, empty when nobody knows."""
+
+    text: str
+    mend: str
+    since: str
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
-    """All that the template shows."""
+    """All that the template shows. ``judged`` is how many invariants were looked at; ``troubles`` those that do not hold."""
 
     at: datetime
+    judged: int
+    troubles: list[Trouble]
     arrived: int
     hours: list[HourBar]
     sources: list[SourceBar]
@@ -121,11 +133,13 @@ class Page:
     figures: Overview
 
 
-def arrange(figures: Overview, settings: Settings, now: datetime) -> Page:
+def arrange(figures: Overview, settings: Settings, now: datetime, judgements: Sequence[Judgement] = ()) -> Page:
     """The page as of ``now``."""
     notices = count_notices(figures.notices)
     return Page(
         at=now,
+        judged=len(judgements),
+        troubles=[arrange_trouble(one, now) for one in judgements if one.is_broken],
         arrived=sum(figures.hours),
         hours=arrange_hours(figures.hours, now),
         sources=arrange_sources(figures.inflow, settings),
@@ -137,6 +151,12 @@ def arrange(figures: Overview, settings: Settings, now: datetime) -> Page:
         empty=not figures.items_ever and not figures.tickets,
         figures=figures,
     )
+
+
+def arrange_trouble(one: Judgement, now: datetime) -> Trouble:
+    """A broken invariant as people read it."""
+    age = spell_age(now - one.oldest) if one.oldest else ""
+    return Trouble(f"{one.text[:1].upper()}{one.text[1:]}", one.mend, "" if age == "just now" else age)
 
 
 def spell_age(age: timedelta) -> str:

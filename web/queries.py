@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -10,6 +11,7 @@ from sqlalchemy import ColumnElement, Select, TextClause, and_, func, select, te
 from sqlalchemy.orm import Session
 
 from accounts.models import Company, Staff
+from core.judgements import Judgement
 from ingest.models import InboundItem, MailboxCursor
 from notify.models import DUE_WHERE, HELD_WHERE, Delivery
 from outbox.models import OutboxFact
@@ -17,6 +19,8 @@ from tickets.models import Ticket
 from tickets.numbers import number
 from tickets.stages import STAGE_NAMES
 
+#: Judges the invariants of the house in a session that reads; ``ops`` does it, and is handed in.
+Judge = Callable[[Session], Sequence[Judgement]]
 HOURS = 24
 LAST_TICKETS = 20
 #: The very conditions of the partial indexes: with a parameter for the word PostgreSQL's generic plans could not use them.

@@ -60,7 +60,8 @@ def serve(database: Database) -> Iterator[Serve]:
     with ExitStack() as stack:
 
         def start(*, status: Callable[[], Mapping[str, object]] | None = None, **sections: Any) -> Site:
-            given = {"secret_key": "key-of-the-web-tests", "forms": {FORM: {"signature_keys": [KEY], "handshake_key": HANDSHAKE}}} | sections
+            form = {"signature_keys": [KEY], "handshake_key": HANDSHAKE}
+            given = {"secret_key": "key-of-the-web-tests", "forms": {FORM: form}} | sections
             settings = Settings.model_validate(given)
             server = WebServer(app.create(settings, database, status=status), "127.0.0.1:0")
             server.start()

@@ -1,0 +1,153 @@
+"""`casemill ticket …` for a ticket in the hands of staff, and `casemill tasks`: the same verbs as everywhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy.orm import Session
+
+    from accounts.models import Staff
+    from core.settings import Settings
+    from tickets.models import Ticket
+
+    Verb = Callable[[Session, int, Staff, Settings, datetime], Ticket]
+
+Number = Annotated[str, typer.Argument(help="The ticket's number, such as BS-000123.")]
+By = Annotated[str, typer.Option(help="Your email address, as on the staff list.", envvar="CASEMILL_USER")]
+Reason = Annotated[str, typer.Option(help="Why; it stays on the timeline.")]
+
+
+def follow_up_sent(number: Number, by: By) -> None:
+    """Check "4-Support Follow Up Sent", after an email or a call to the customer."""
+    from tickets import life
+
+    _act(number, by, lambda session, ticket, staff, _, now: life.mark_follow_up_sent(session, ticket, staff, now))
+
+
+def resolve(number: Number, by: By) -> None:
+    """Set Resolution to Yes."""
+    from tickets import life
+
+    _act(number, by, lambda session, ticket, staff, _, now: life.mark_resolved(session, ticket, staff, now))
+
+
+def recap(number: Number, by: By) -> None:
+    """Check "5-Recap of Resolution Sent" by hand, for a recap given by telephone."""
+    from tickets import life
+
+    _act(number, by, lambda session, ticket, staff, _, now: life.mark_recap_sent(session, ticket, staff, now))
+
+
+def reopen(number: Number, by: By, reason: Reason) -> None:
+    """Open a completed ticket again: its marks are cleared and its timers start anew."""
+    from tickets import life
+
+    _act(number, by, lambda session, ticket, staff, s, now: life.reopen(session, ticket, staff, reason, s, now))
+
+
+def move(
+    number: Number, by: By, reason: Reason, to: Annotated[int, typer.Option(help="The stage: 1, 4, 5 or 6.")]
+) -> None:
+    """Move a ticket where the rules do not; for managers, with a reason."""
+    from tickets import life
+
+    _act(number, by, lambda session, ticket, staff, _, now: life.move_by_force(session, ticket, to, staff, reason, now))
+
+
+def assign(
+    number: Number,
+    by: By,
+    to: Annotated[str | None, typer.Option(help="Email address of the new owner; you, when left out.")] = None,
+    reason: Annotated[str, typer.Option(help="Why; it stays on the timeline.")] = "",
+) -> None:
+    """Hand a ticket over, or take it."""
+    from accounts.directory import find_person
+    from tickets import life
+
+    def verb(session: Session, ticket: int, staff: Staff, _: Settings, now: datetime) -> Ticket:
+        return life.assign(session, ticket, find_person(session, to) if to else staff, staff, reason, now)
+
+    _act(number, by, verb)
+
+
+def note(number: Number, text: Annotated[str, typer.Argument(help="What to note; for staff only.")], by: By) -> None:
+    """Put a note on the timeline."""
+    from tickets import life
+
+    _act(number, by, lambda session, ticket, staff, _, now: life.add_note(session, ticket, staff, text, now))
+
+
+def tasks(
+    mine: Annotated[str | None, typer.Option("--for", help="Only tasks of this member of staff, by email address.")] = None,
+    finish: Annotated[int | None, typer.Option("--done", help="Mark this task as done, by its number.")] = None,
+    all_done: Annotated[bool, typer.Option("--finished", help="Those that are done in place of the open ones.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="JSON for programs in place of text for people.")] = False,
+) -> None:
+    """List follow-up tasks, the most overdue first, or mark one as done."""
+    from cli import console
+    from cli.context import open_database
+    from core import clock
+    from tickets import life
+    from tickets.tasks import list_tasks
+
+    with console.reporting(), open_database() as (_, database):
+        if finish is not None:
+            database.run(lambda session: life.finish_task(session, finish, clock.now()))
+        with database.read() as session:
+            rows = list_tasks(session, clock.now(), assignee=mine.lower() if mine else None, done=all_done)
+    if json:
+        console.print_json(rows)
+        return
+    columns = [
+        console.Column("task", whole=True, right=True), console.Column("ticket", whole=True), console.Column("what"),
+        console.Column("for"), console.Column("due", whole=True), console.Column("", whole=True),
+    ]  # fmt: skip
+    cells = [
+        (row["id"], row["ticket"], row["title"], row["assignee"] or "nobody", row["due_at"][:16].replace("T", " "),
+         "overdue" if row["overdue"] else "")
+        for row in rows
+    ]  # fmt: skip
+    console.print_table(columns, cells, empty="no tasks")
+
+
+def _act(text: str, by: str, verb: Verb) -> None:
+    """Do it as the member of staff ``by``, let it take effect, and say where the ticket stands."""
+    from accounts.directory import find_person
+    from cli import console
+    from cli.context import open_database
+    from core import clock
+    from tickets.numbers import number, parse_number
+    from tickets.stages import STAGE_NAMES
+
+    ticket_id = parse_number(text)
+    if ticket_id is None:
+        raise typer.BadParameter(f"{text!r} is no ticket number; they look like BS-000123")
+    with console.reporting(), open_database() as (settings, database):
+
+        def unit(session: Session) -> int:
+            return verb(session, ticket_id, find_person(session, by), settings, clock.now()).stage
+
+        stage = database.run(unit)
+    console.print_line(f"{number(ticket_id)}: {STAGE_NAMES[stage]}")
+
+
+def register(app: typer.Typer, ticket_app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    examples: list[tuple[str, Callable[..., None], str]] = [
+        ("follow-up-sent", follow_up_sent, "BS-000123 --by you@billing.example"),
+        ("resolve", resolve, "BS-000123 --by you@billing.example"),
+        ("recap", recap, "BS-000123 --by you@billing.example"),
+        ("reopen", reopen, "BS-000123 --by you@billing.example --reason 'The payer denied it again'"),
+        ("move", move, "BS-000123 --by you@billing.example --to 5 --reason 'Moved by mistake'"),
+        ("assign", assign, "BS-000123 --by you@billing.example --to omar@billing.example"),
+        ("note", note, "BS-000123 'Called, no answer' --by you@billing.example"),
+    ]
+    for name, command, example in examples:
+        ticket_app.command(name, epilog=f"Example: casemill ticket {name} {example}")(command)
+    app.command(epilog="Example: casemill tasks --for omar@billing.example")(tasks)

@@ -1,0 +1,74 @@
+"""Blobs are kept once by content."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.exc import NoResultFound
+
+from core import blobs
+from core.blobs import Blob
+from core.db import Database
+
+NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)
+
+
+def pair(content: bytes) -> tuple[str, bytes]:
+    return blobs.digest(content), content
+
+
+def test_the_key_of_a_blob_is_its_sha256() -> None:
+    assert blobs.digest(b"abc") == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_bytes_come_back_as_they_were(database: Database) -> None:
+    contents = [b"", b"\x00\xff" * 100, bytes(range(256)), "é\N{GRINNING FACE}".encode()]
+    database.run(lambda session: blobs.put_all(session, map(pair, contents), NOW))
+    with database.read() as session:
+        assert [blobs.get(session, blobs.digest(content)) for content in contents] == contents
+
+
+def test_the_same_bytes_are_stored_once(database: Database) -> None:
+    database.run(lambda session: blobs.put_all(session, [pair(b"a"), pair(b"a")], NOW))
+    database.run(lambda session: blobs.put_all(session, [pair(b"a"), pair(b"b")], NOW))
+    with database.read() as session:
+        assert session.execute(select(func.count()).select_from(Blob)).scalar_one() == 2
+
+
+def test_storing_nothing_is_nothing(database: Database) -> None:
+    database.run(lambda session: blobs.put_all(session, [], NOW))
+
+
+def test_an_unknown_blob_is_an_error_alone_and_missing_among_many(database: Database) -> None:
+    database.run(lambda session: blobs.put_all(session, [pair(b"a")], NOW))
+    with database.read() as session:
+        with pytest.raises(NoResultFound):
+            blobs.get(session, "0" * 64)
+        assert blobs.get_all(session, [blobs.digest(b"a"), "0" * 64, blobs.digest(b"a")]) == {blobs.digest(b"a"): b"a"}
+
+
+def test_writers_of_the_same_blobs_in_different_orders_do_not_deadlock(database: Database) -> None:
+    contents = [f"content {number}".encode() for number in range(60)]
+    failures: list[BaseException] = []
+
+    def write(order: list[bytes]) -> None:
+        try:
+            for start in range(0, len(order), 20):
+                with database.write() as session:
+                    blobs.put_all(session, map(pair, order[start : start + 20]), NOW)
+        except BaseException as error:
+            failures.append(error)
+
+    orders = [contents, contents[::-1], contents[30:] + contents[:30], contents[::2] + contents[1::2]]
+    threads = [threading.Thread(target=write, args=(order,)) for order in orders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    with database.read() as session:
+        assert session.execute(select(func.count()).select_from(Blob)).scalar_one() == 60

@@ -1,0 +1,143 @@
+"""Rules of the house that a program can check (architecture.md, Rules of the house)."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("accounts", "cli", "core", "demo", "ingest", "migrations", "notify", "ops", "outbox", "tickets", "web")
+FILES = sorted([ROOT / "workers.py", *(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))])
+#: What Alembic writes is one long function by nature.
+WRITTEN_BY_HAND = [path for path in FILES if "versions" not in path.parts]
+LONGEST_FUNCTION, LONGEST_FILE = 50, 400
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def calls(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of everything called in a file."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call):
+            yield node.lineno, ast.unparse(node.func)
+
+
+def test_the_files_are_found() -> None:
+    assert len(FILES) > 50
+    assert {name(path) for path in FILES} >= {"workers.py", "core/db.py", "tickets/intake.py", "ingest/sources/imap.py"}
+
+
+def test_commit_is_called_in_the_database_module_only() -> None:
+    # The migrations run before there are sessions, and commit the connection they were handed.
+    allowed = {"core/db.py", "migrations/env.py"}
+    found = {name(path) for path in FILES for _, called in calls(path) if called.endswith(".commit")}
+    assert found - allowed == set()
+    assert "core/db.py" in found
+
+
+def test_the_time_of_day_comes_from_the_clock_module_only() -> None:
+    clocks = ("datetime.now", "datetime.utcnow", "datetime.today", "date.today", "time.time", "time.time_ns", "time.localtime")
+    found = {
+        f"{name(path)}:{line} {called}"
+        for path in FILES
+        if name(path) != "core/clock.py"
+        for line, called in calls(path)
+        if called in clocks or called.endswith(tuple(f".{clock}" for clock in clocks[:4]))
+    }
+    assert found == set()
+
+
+def test_nobody_imports_a_clock_under_another_name() -> None:
+    found = {
+        f"{name(path)}:{node.lineno}"
+        for path in FILES
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.ImportFrom)
+        and node.module == "time"
+        and {"time", "time_ns", "localtime"} & {alias.name for alias in node.names}
+    }
+    assert found == set()
+
+
+def test_tickets_name_no_template_and_no_mailing() -> None:
+    mailings = {path.name for path in (ROOT / "templates" / "email").iterdir() if not path.name.startswith("_")}
+    assert "ticket_created" in mailings
+    for path in (ROOT / "tickets").rglob("*.py"):
+        words = {node.value for node in ast.walk(tree(path)) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+        assert words & mailings == set(), name(path)
+        imported = {alias for alias in _imports(path) if alias.split(".")[0] in ("notify", "jinja2", "smtplib", "email")}
+        assert imported == set(), name(path)
+
+
+def test_the_core_knows_nothing_of_tickets() -> None:
+    rooms = set(ROOMS) - {"core", "migrations"}
+    for path in (ROOT / "core").rglob("*.py"):
+        assert {alias.split(".")[0] for alias in _imports(path)} & rooms == set(), name(path)
+
+
+@pytest.mark.parametrize("path", WRITTEN_BY_HAND, ids=name)
+def test_functions_and_files_are_short(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= LONGEST_FILE
+    functions = [node for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    assert {f.name: _length(f) for f in functions if _length(f) > LONGEST_FUNCTION} == {}
+
+
+def test_half_of_all_functions_are_about_ten_lines() -> None:
+    lengths = sorted(
+        _length(node)
+        for path in WRITTEN_BY_HAND
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    assert lengths[len(lengths) // 2] <= 12
+    assert lengths[len(lengths) * 9 // 10] <= 30
+
+
+def test_nothing_is_left_to_do_and_no_test_is_left_out() -> None:
+    marks = ("TO" + "DO", "FIX" + "ME", "XX" + "X")
+    found = [name(path) for path in FILES for line in path.read_text().splitlines() if any(mark in line for mark in marks)]
+    assert found == []
+    left_out = {
+        f"{name(path)}:{node.lineno}"
+        for path in (ROOT / "tests").rglob("*.py")
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Attribute)
+        and node.attr in ("skip", "skipif", "xfail", "importorskip")
+        and ast.unparse(node.value) in ("pytest", "pytest.mark")
+    }
+    assert left_out == set()
+
+
+def test_every_module_and_every_public_class_says_what_it_is() -> None:
+    silent = []
+    for path in FILES:
+        module = tree(path)
+        if module.body and ast.get_docstring(module) is None:
+            silent.append(name(path))
+        silent += [
+            f"{name(path)}: {node.name}"
+            for node in module.body
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and ast.get_docstring(node) is None
+        ]
+    assert silent == []
+
+
+def _imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def _length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    return (function.end_lineno or function.lineno) - function.lineno + 1

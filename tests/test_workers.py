@@ -1,0 +1,419 @@
+"""The composition root: hints, actors, the broker, worker processes and the sweeps."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import dramatiq
+import pytest
+from dramatiq.brokers.redis import RedisBroker
+from dramatiq.brokers.stub import StubBroker
+from sqlalchemy import select
+
+import workers
+from core import clock, hints, logs, migrations
+from core.db import Database
+from core.errors import ConfigurationError
+from core.settings import Settings
+from ingest import ledger
+from ingest.models import InboundItem
+from tests.e2e.system import COMMAND, ROOT, WORKERS, System
+from tests.servers.redis_server import RedisServer
+from tickets import queries
+
+INGEST = "ingest.drain"
+
+
+def mail(number: int) -> bytes:
+    return (
+        f"From: Dana <dana{number}@practice{number}.example>\r\nTo: support@casemill.example\r\nSubject: Claim {number}\r\n"
+        f"Message-ID: <{number}@lakeside.example>\r\nDate: Sun, 22 Nov 2026 04:00:00 +0000\r\n\r\nClaim {number} was denied.\r\n"
+    ).encode()
+
+
+def accept(database: Database, *numbers: int) -> None:
+    now = clock.now()
+    arrivals = [ledger.Arrival("mail", "mail", "upload", f"file {number}", mail(number), now) for number in numbers]
+    database.run(lambda session: ledger.accept(session, arrivals, now))
+
+
+def tickets(database: Database) -> list[dict[str, Any]]:
+    with database.read() as session:
+        return queries.list_tickets(session, "all", clock.now())
+
+
+def wait(condition: Callable[[], object], seconds: float = 15) -> bool:
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return bool(condition())
+
+
+@pytest.fixture
+def stub() -> Iterator[StubBroker]:
+    """The broker inside this process, empty."""
+    assert isinstance(workers.broker, StubBroker)
+    workers.broker.flush_all()
+    yield workers.broker
+    workers.broker.flush_all()
+
+
+@pytest.fixture
+def mill(database_url: str, tmp_path: Path) -> Iterator[workers.Mill]:
+    settings = Settings.model_validate({"database_url": database_url, "data_dir": tmp_path, "limits": {"parser_processes": 1}})
+    mill = workers.build(settings)
+    migrations.upgrade(mill.database)
+    yield mill
+    mill.close()
+
+
+@pytest.fixture
+def floor(mill: workers.Mill) -> Iterator[workers.Mill]:
+    """The actors of this process work with ``mill``."""
+    workers.FLOOR.use(mill)
+    workers.connect_hints()
+    yield mill
+    hints.connect(None)
+    workers.FLOOR._mill, workers.FLOOR._given = None, False
+
+
+def queued(broker: StubBroker, name: str = "ingest") -> int:
+    return broker.queues[name].qsize()
+
+
+# Hints
+
+
+def test_equal_hints_become_one_message_until_the_work_begins(stub: StubBroker) -> None:
+    giver = workers.Hints(hold_seconds=60)
+    for _ in range(1000):
+        giver.put(INGEST)
+    assert wait(lambda: queued(stub))
+    for _ in range(1000):
+        giver.put(INGEST)
+    time.sleep(0.2)
+    assert queued(stub) == 1
+    giver.begun(INGEST)
+    assert wait(lambda: queued(stub) == 2), "what was hinted meanwhile is news"
+    time.sleep(0.2)
+    assert queued(stub) == 2
+
+
+def test_a_hint_that_nobody_begins_is_given_again_after_a_while(stub: StubBroker) -> None:
+    giver = workers.Hints(hold_seconds=0.2)
+    giver.put(INGEST)
+    assert wait(lambda: queued(stub) == 1)
+    giver.put(INGEST)
+    assert wait(lambda: queued(stub) == 2)
+
+
+def test_hints_of_different_names_do_not_wait_for_each_other(stub: StubBroker) -> None:
+    giver = workers.Hints(hold_seconds=60)
+    for name in ("notify.drain", INGEST, "outbox.drain", INGEST):
+        giver.put(name)
+    assert wait(lambda: [queued(stub, name) for name in ("ingest", "outbox", "notify")] == [1, 1, 1])
+
+
+def test_a_hint_nobody_knows_is_logged_and_the_next_one_is_given(stub: StubBroker, caplog: pytest.LogCaptureFixture) -> None:
+    giver = workers.Hints(hold_seconds=1)
+    with caplog.at_level(logging.WARNING):
+        giver.put("no.such")
+        giver.put(INGEST)
+        assert wait(lambda: queued(stub) == 1)
+        assert wait(lambda: any(vars(record).get("drain") == "no.such" for record in caplog.records))
+
+
+LOST_BROKER = """
+import sys, time
+import workers
+from core import hints
+workers.connect_hints()
+print("ready", flush=True)
+for line in sys.stdin:
+    before = time.perf_counter()
+    for _ in range(200):
+        hints.hint("ingest.drain")
+    print(time.perf_counter() - before, flush=True)
+"""
+
+
+def test_a_broker_that_hangs_or_is_gone_neither_blocks_nor_raises(redis_server: RedisServer, tmp_path: Path) -> None:
+    system = System(tmp_path, redis_url=redis_server.url)
+    giver = subprocess.Popen(
+        [sys.executable, "-c", LOST_BROKER], cwd=ROOT, env=system.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert giver.stdin is not None and giver.stdout is not None
+    assert giver.stdout.readline() == "ready\n"
+
+    def hint() -> float:
+        assert giver.stdin is not None and giver.stdout is not None
+        giver.stdin.write("hint\n")
+        giver.stdin.flush()
+        return float(giver.stdout.readline())
+
+    times = [hint()]
+    redis_server.suspend()
+    times += [hint(), hint()]
+    redis_server.resume()
+    redis_server.kill()
+    times += [hint(), hint()]
+    redis_server.start()
+    broker = workers.make_broker(Settings(redis_url=redis_server.url), workers.Floor(Settings()))
+    assert isinstance(broker, RedisBroker)
+    assert wait(lambda: [hint(), broker.client.llen("casemill:ingest")][1], 30), "once it is back, hints arrive again"
+    broker.client.close()
+    _, errors = giver.communicate(timeout=30)
+    system.close()
+    assert max(times) < 0.2
+    assert giver.returncode == 0 and "Traceback" not in errors
+
+
+# Actors
+
+
+def test_a_mill_takes_a_mail_all_the_way_to_a_notice_and_stage_four(mill: workers.Mill) -> None:
+    accept(mill.database, 1, 2, 3)
+    assert mill.drain() > 0
+    rows = tickets(mill.database)
+    assert [row["stage"] for row in rows] == ["4-In Progress"] * 3
+    assert len(list((mill.settings.data_dir / "sent" / "new").iterdir())) == 3
+    assert mill.drain() == 0
+
+
+HOSTILE_MAIL = (
+    b"From: =?utf-8?q?Da=00na?= <dana@lakeside.example>\r\nTo: support@casemill.example\r\nMessage-ID: <nul@lakeside.example>\r\n"
+    b"Subject: =?utf-8?q?Claim=00_=ED=A0=80?= =?utf-16-be?b?2AA=?=\r\nMIME-Version: 1.0\r\n"
+    b'Content-Type: multipart/mixed; boundary="b"\r\n\r\n--b\r\nContent-Type: text/plain; charset=utf-8\r\n'
+    b"Content-Transfer-Encoding: base64\r\n\r\naGVsbG8AIO2ggCB3b3JsZAo=\r\n--b\r\n"
+    b"Content-Type: application/pdf; name*=utf-8''era%00%ED%A0%80.pdf\r\nContent-Disposition: attachment\r\n\r\n%PDF\r\n--b--\r\n"
+)
+HOSTILE_FORM = (
+    b'{"FormID":"5512345","UniqueID":"1","name":"Da\\u0000na \\ud800","email":"d@lakeside.example","details":"a\\udfffb\\u0000",'
+    b'"practice_name":"Lake\\u0000side","phone":"' + b"5" * 50_000 + b'"}'
+)
+
+
+def test_texts_no_database_can_keep_go_all_the_way_through(mill: workers.Mill) -> None:
+    now = clock.now()
+    form = {"content_type": "application/json"}
+    arrivals = [
+        ledger.Arrival("mail", "mail", "upload", "hostile", HOSTILE_MAIL, now),
+        ledger.Arrival("mail", "mail", "upload", "harmless", mail(1), now),
+        ledger.Arrival("formstack", "form", "form:5512345", "1", HOSTILE_FORM, now, identity="5512345/1", extra=form),
+    ]
+    mill.database.run(lambda session: ledger.accept(session, arrivals, now))
+    mill.drain()
+    with mill.database.read() as session:
+        items = session.execute(select(InboundItem.disposition, InboundItem.attempts, InboundItem.reason)).all()
+    assert [(item.disposition, item.attempts) for item in items] == [("ticket", 0)] * 3, items
+    assert {row["stage"] for row in tickets(mill.database)} == {"4-In Progress"}
+
+
+def test_a_mill_that_is_stopping_ends_its_drain(mill: workers.Mill) -> None:
+    accept(mill.database, *range(5))
+    mill.stopping.set()
+    mill.drain()
+    with mill.database.read() as session:
+        states = set(session.execute(select(InboundItem.state)).scalars())
+    assert "claimed" not in states
+
+
+def test_worker_threads_of_this_process_follow_a_hint(floor: workers.Mill, stub: StubBroker) -> None:
+    worker = dramatiq.Worker(stub, worker_timeout=50, worker_threads=3)
+    worker.start()
+    try:
+        accept(floor.database, *range(120))
+        hints.hint(INGEST)
+        assert wait(lambda: len([row for row in tickets(floor.database) if row["stage"] == "4-In Progress"]) == 50, 30)
+    finally:
+        floor.stopping.set()
+        worker.stop(timeout=10_000)
+
+
+class CanaryError(Exception):
+    """An exception whose text quotes a message."""
+
+
+def test_an_actor_that_fails_says_so_without_any_text(floor: workers.Mill, stub: StubBroker) -> None:
+    stream = io.StringIO()
+    before = logging.getLogger().handlers[:], threading.excepthook, sys.excepthook
+
+    def fail() -> int:
+        raise CanaryError("canary text of a message") from ValueError("canary cause")
+
+    try:
+        logs.configure(style="json", stream=stream)
+        workers._work(INGEST, fail)
+    finally:
+        logging.getLogger().handlers[:], threading.excepthook, sys.excepthook = before
+        logging.captureWarnings(False)
+    (line,) = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert (line["level"], line["drain"]) == ("error", INGEST)
+    assert "CanaryError" in stream.getvalue() and "canary" not in stream.getvalue()
+
+
+def test_an_actor_whose_database_is_unusable_ends_without_an_exception(floor: workers.Mill, stub: StubBroker) -> None:
+    from sqlalchemy import text
+
+    with floor.database.write() as session:
+        session.execute(text("ALTER TABLE inbound_item RENAME TO elsewhere"))
+    for actor in workers.ACTORS.values():
+        actor()
+
+
+def test_actors_take_no_arguments_so_that_none_can_carry_a_text() -> None:
+    assert sorted(workers.ACTORS) == ["ingest.drain", "notify.drain", "outbox.drain"]
+    assert all(actor.fn.__code__.co_argcount == 0 for actor in workers.ACTORS.values())
+
+
+def test_before_a_worker_boots_there_is_no_mill() -> None:
+    with pytest.raises(ConfigurationError):
+        _ = workers.Floor(Settings()).mill
+
+
+# The broker
+
+
+def test_without_redis_the_broker_is_inside_the_process() -> None:
+    assert isinstance(workers.make_broker(Settings(), workers.Floor(Settings())), StubBroker)
+
+
+def test_the_client_of_redis_tries_again_and_does_not_wait_for_ever(redis_url: str) -> None:
+    settings = Settings(redis_url=redis_url)
+    broker = workers.make_broker(settings, workers.Floor(settings))
+    assert isinstance(broker, RedisBroker)
+    options = broker.client.connection_pool.connection_kwargs
+    assert options["socket_timeout"] and options["socket_connect_timeout"]
+    assert options["retry"]._retries >= 3
+    assert broker.client.ping()
+    broker.client.close()
+
+
+def test_middleware_is_the_floor_alone_so_that_nothing_retries_or_ends_a_transaction() -> None:
+    settings = Settings()
+    broker = workers.make_broker(settings, workers.Floor(settings))
+    assert [type(one) for one in broker.middleware] == [workers.Floor]
+
+
+# Worker processes
+
+
+@pytest.fixture
+def scaled_out(postgres_url: str, redis_url: str, tmp_path: Path) -> Iterator[System]:
+    system = System(tmp_path, database_url=postgres_url, redis_url=redis_url)
+    yield system
+    with suppress(subprocess.TimeoutExpired):
+        system.stop()  # a worker whose parent is killed would live on
+    system.close()
+
+
+def send(url: str, actor: str) -> None:
+    """A hint as any process gives it."""
+    settings = Settings(redis_url=url)
+    broker = workers.make_broker(settings, workers.Floor(settings))
+    queue = actor.partition(".")[0]
+    broker.declare_queue(queue)
+    broker.enqueue(dramatiq.Message(queue_name=queue, actor_name=actor, args=(), kwargs={}, options={}))
+    assert isinstance(broker, RedisBroker)
+    broker.client.close()
+
+
+def test_a_worker_process_follows_a_hint_through_redis(scaled_out: System, redis_url: str) -> None:
+    database = Database(scaled_out.database_url)
+    migrations.upgrade(database)
+    scaled_out.start(WORKERS, ready=False)
+    assert wait(lambda: "ready for work" in scaled_out.log, 30)
+    accept(database, *range(20))
+    assert tickets(database) == []
+    send(redis_url, INGEST)
+    assert wait(lambda: len([row for row in tickets(database) if row["stage"] == "4-In Progress"]) == 20, 30), scaled_out.log
+    database.close()
+    assert scaled_out.stop() == [0]
+
+
+def test_work_whose_hint_was_lost_is_found_by_the_clock(scaled_out: System, redis_server: RedisServer) -> None:
+    database = Database(scaled_out.database_url)
+    migrations.upgrade(database)
+    accept(database, *range(5))
+    scaled_out.start(WORKERS, [*COMMAND, "tick"], ready=False)
+    time.sleep(2)
+    redis_server.flush()
+    accept(database, *range(5, 10))
+    assert wait(lambda: len([row for row in tickets(database) if row["stage"] == "4-In Progress"]) == 10, 30), scaled_out.log
+    database.close()
+
+
+def test_a_worker_process_ends_when_its_parent_is_killed(scaled_out: System) -> None:
+    scaled_out.start(WORKERS, ready=False)
+    assert wait(lambda: "ready for work" in scaled_out.log, 30)
+    parent = scaled_out.processes[0].pid
+    children = [int(path.name) for path in Path("/proc").glob("[0-9]*") if _parent(int(path.name)) == parent]
+    assert children
+    scaled_out.kill()
+    assert wait(lambda: not any(_parent(child) for child in children), 30), "no worker works on unseen"
+
+
+def _parent(pid: int) -> int | None:
+    """The parent of a living process, None when it is gone."""
+    with suppress(OSError):
+        state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+        return None if state == "Z" else int(parent)
+    return None
+
+
+def test_a_worker_process_without_redis_refuses_with_the_mend(tmp_path: Path) -> None:
+    system = System(tmp_path)
+    ended = subprocess.run(WORKERS, cwd=ROOT, env=system.environment(), capture_output=True, text=True, timeout=60, check=False)
+    system.close()
+    assert ended.returncode != 0
+    said = ended.stdout + ended.stderr
+    assert "workers of their own need Redis" in said
+    assert "mend: set CASEMILL_REDIS_URL" in said
+
+
+def test_a_worker_process_with_unusable_settings_ends_and_says_why(redis_url: str, tmp_path: Path) -> None:
+    system = System(tmp_path, redis_url=redis_url, smtp_url="smtp://relay.example/?cafile=/nowhere.pem")
+    ended = subprocess.run(WORKERS, cwd=ROOT, env=system.environment(), capture_output=True, text=True, timeout=60, check=False)
+    system.close()
+    assert ended.returncode != 0
+    assert "smtp_url" in ended.stdout + ended.stderr
+
+
+def test_a_worker_process_that_fails_logs_no_statement_and_no_text(scaled_out: System, redis_url: str) -> None:
+    scaled_out.start(WORKERS, ready=False)  # the database has no tables
+    send(redis_url, INGEST)
+    assert wait(lambda: "a drain failed" in scaled_out.log, 30), scaled_out.log
+    time.sleep(0.2)
+    line = next(json.loads(line) for line in scaled_out.log.splitlines() if "a drain failed" in line)
+    assert line["drain"] == INGEST
+    assert "SELECT" not in scaled_out.log and "inbound_item" not in scaled_out.log
+
+
+# Sweeps
+
+
+def test_the_clock_asks_for_every_drain_within_seconds(mill: workers.Mill) -> None:
+    sweeps = workers.sweeps(mill.database)
+    assert set(sweeps) >= set(workers.ACTORS)
+    assert all(sweeps[name].seconds <= 5 for name in workers.ACTORS)
+
+
+def test_sweeping_gives_hints_and_forgets_old_facts(mill: workers.Mill, stub: StubBroker) -> None:
+    for name in workers.ACTORS:
+        workers._hints.begun(name)
+    for sweep in workers.sweeps(mill.database).values():
+        sweep.act()
+    assert wait(lambda: [queued(stub, name) for name in ("ingest", "outbox", "notify")] == [1, 1, 1])
