@@ -1,0 +1,88 @@
+"""Reconciling: each source of the configuration held against the ledger (reliability.md, promise 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, select
+
+from core import clock
+from core.db import Database
+from core.errors import RefusedError
+from core.settings import Settings
+from ingest import ledger
+from ingest.children import ParserPool
+from ingest.models import InboundItem
+from ops.balances import Balance
+from ops.folders import FolderCheck
+from ops.mailboxes import MailboxCheck
+from ops.workbooks import LATELY, WorkbookCheck
+
+WORKBOOKS = "workbooks"
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The sources to reconcile, as words of the ledger, and from when on workbooks are read again (None: all)."""
+
+    words: tuple[str, ...]
+    since: datetime | None = None
+
+    @property
+    def needs_parser(self) -> bool:
+        return any(word.startswith("workbook") for word in self.words)
+
+
+def choose(settings: Settings, name: str | None) -> Choice:
+    """The sources that ``name`` means: None for all, a name, or a word such as ``mailbox:support`` or ``workbook:17``.
+
+    Raises :class:`RefusedError` when there is no such source, or more than one.
+    """
+    kinds = (("mailbox", settings.mailboxes), ("folder", settings.folders), ("form", settings.forms))
+    words = [f"{kind}:{one}" for kind, names in kinds for one in names] + [WORKBOOKS]
+    if name is None:
+        return Choice(tuple(words), clock.now() - LATELY)
+    if name.startswith("workbook:") and name.removeprefix("workbook:").isdecimal():
+        return Choice((name,))
+    fitting = [word for word in words if name in (word, word.partition(":")[2])]
+    if len(fitting) == 1:
+        return Choice((fitting[0],))
+    text = f"{name} is the name of several sources" if fitting else f"no mailbox, folder or form is called {name}"
+    raise RefusedError("unknown_source", text, mend=f"give one of {', '.join(fitting or words)}")
+
+
+class Reconciler:
+    """Holds sources against the ledger. ``mend`` accepts what is missing, as its watcher would have."""
+
+    def __init__(self, settings: Settings, database: Database, pool: ParserPool | None, *, mend: bool = False) -> None:
+        self._settings = settings
+        self._database = database
+        self._pool = pool
+        self._mend = mend
+
+    def run(self, word: str, since: datetime | None, progress: Progress) -> Balance:
+        """The balance of one word of a :class:`Choice`. Raises only when the database is away."""
+        kind, _, name = word.partition(":")
+        limits = self._settings.limits
+        if kind == "mailbox":
+            return MailboxCheck(name, self._settings.mailboxes[name], self._database, limits, mend=self._mend).run()
+        if kind == "folder":
+            return FolderCheck(name, self._settings.folders[name], self._database, limits, mend=self._mend).run()
+        if kind == "form":
+            return self._count_form(name)
+        if self._pool is None:
+            raise ValueError("workbooks need parser children")
+        check = WorkbookCheck(self._settings, self._database, self._pool, mend=self._mend)
+        return check.run_one(int(name)) if kind == "workbook" else check.run_all(since, progress)
+
+    def _count_form(self, form: str) -> Balance:
+        """Formstack keeps its own list of submissions, which this version does not ask for."""
+        mine = InboundItem.identity.startswith(f"{form}/", autoescape=True)
+        statement = select(func.count()).select_from(InboundItem).where(InboundItem.family == ledger.FORMSTACK, mine)
+        with self._database.read() as session:
+            count = session.execute(statement).scalar_one()
+        note = "counted only: Formstack's own list of submissions is not asked for by this version"
+        return Balance(f"form:{form}", ledger=count, notes=[note])

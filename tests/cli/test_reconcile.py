@@ -1,0 +1,188 @@
+"""`casemill reconcile` through the command itself: what it prints, what it mends, and how it ends."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import delete, text
+
+from core import clock
+from core.db import Database
+from core.settings import load
+from ingest import ledger
+from ingest.ledger import Arrival
+from ingest.models import InboundItem, Sighting
+from tests.cli.support import run, write_mail, write_workbook
+from tests.ingest.sources.support import last_uid, mailbox, message, numbers, wait_until, watching
+from tests.servers.dovecot import DovecotServer
+from tests.servers.ports import free_port
+
+Write = Callable[[str], None]
+
+
+@pytest.fixture
+def configure(either_place: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """Writes the configuration the commands find, over a migrated database of either kind."""
+    monkeypatch.delenv("CASEMILL_CONFIG")
+
+    def write(config: str) -> None:
+        (either_place / "casemill.toml").write_text(config)
+
+    return write
+
+
+@pytest.fixture
+def configured_mailbox(configure: Write, dovecot: DovecotServer) -> DovecotServer:
+    dovecot.add_user("desk")
+    configure(
+        f'[mailboxes.desk]\nhost = "{dovecot.host}"\nport = {dovecot.tls_port}\nuser = "desk"\npassword = "{dovecot.password}"\n'
+        f'ca_file = "{dovecot.ca_file}"\nsince = "all"\n'
+    )
+    return dovecot
+
+
+def open_database() -> Database:
+    return Database(load().database)
+
+
+def take(dovecot: DovecotServer, count: int) -> None:
+    for number in range(1, count + 1):
+        dovecot.deliver("desk", message(number))
+    database = open_database()
+    with watching(database, mailbox(dovecot)):
+        wait_until(lambda: last_uid(database) == count)
+    database.close()
+
+
+def lose(uid: int) -> None:
+    database = open_database()
+    with database.write() as session:
+        places = session.query(Sighting).filter(Sighting.place.endswith(f"/{uid}")).all()
+        session.execute(delete(Sighting).where(Sighting.id.in_([one.id for one in places])))
+        session.execute(delete(InboundItem).where(InboundItem.id.in_([one.item_id for one in places])))
+    database.close()
+
+
+def test_a_gap_is_found_named_mended_and_gone(configured_mailbox: DovecotServer) -> None:
+    take(configured_mailbox, 4)
+    whole = run("reconcile")
+    assert (whole.code, whole.err) == (0, "")
+    head, line, *_ = whole.out.splitlines()
+    assert head.split() == ["source", "server", "ledger", "gaps", "not", "read", "yet", "mended"]
+    assert line.split() == ["mailbox:desk", "4", "4", "0", "0"]
+    lose(3)
+    found = run("reconcile", "desk")
+    assert found.code == 1
+    assert found.out.splitlines()[1].split() == ["mailbox:desk", "4", "3", "1", "0"]
+    assert "gap: mailbox:desk INBOX/" in found.out and "/3: passed by, and not in the ledger" in found.out
+    assert "casemill reconcile --mend" in found.out
+    mended = run("reconcile", "desk", "--mend")
+    assert mended.code == 0
+    assert "mended: mailbox:desk INBOX/" in mended.out
+    database = open_database()
+    assert numbers(database) == [1, 2, 3, 4]
+    database.close()
+    assert run("reconcile", "mailbox:desk").code == 0
+
+
+def test_programs_get_the_whole_balance(configured_mailbox: DovecotServer) -> None:
+    take(configured_mailbox, 2)
+    lose(1)
+    ran = run("reconcile", "desk", "--json")
+    (balance,) = ran.json
+    assert ran.code == 1
+    assert {name: balance[name] for name in ("source", "server", "ledger", "unread", "notes", "problem")} == {
+        "source": "mailbox:desk", "server": 2, "ledger": 1, "unread": 0, "notes": [], "problem": None,
+    }  # fmt: skip
+    (gap,) = balance["gaps"]
+    assert (gap["code"], gap["mended"], gap["place"].rpartition("/")[2]) == ("unknown_message", False, "1")
+
+
+def test_a_server_that_cannot_be_reached_ends_with_one_and_the_others_are_told(configure: Write, either_place: Path) -> None:
+    (either_place / "drop").mkdir()
+    configure(
+        f'[mailboxes.away]\nhost = "127.0.0.1"\nport = {free_port()}\nuser = "u"\npassword = "hunter2"\n'
+        f'[folders.drop]\npath = "{either_place / "drop"}"\n[forms.5512345]\nunsigned = true\n'
+    )
+    ran = run("reconcile")
+    assert ran.code == 1
+    lines = {line.split()[0]: line.split()[1:] for line in ran.out.splitlines()[1:5]}
+    assert lines["mailbox:away"] == ["?", "?", "?", "?"]
+    assert lines["folder:drop"] == ["0", "0", "0", "0"]
+    assert lines["form:5512345"] == ["not", "asked", "0", "0", "0"]
+    assert lines["workbooks"] == ["0", "0", "0", "0"]
+    assert "connection refusal" in ran.out and "hunter2" not in ran.out + ran.err
+
+
+@pytest.mark.parametrize("name", ["nobody", "workbook:x", "workbook:999"])
+def test_an_unknown_source_is_wrong_usage_and_names_those_there_are(configure: Write, name: str) -> None:
+    configure("[forms.5512345]\nunsigned = true\n")
+    ran = run("reconcile", name)
+    assert ran.code == 2
+    assert "error:" in ran.err and "mend:" in ran.err
+
+
+def test_a_name_of_several_sources_must_be_said_in_full(configure: Write, either_place: Path) -> None:
+    (either_place / "drop").mkdir()
+    configure(
+        '[mailboxes.support]\nhost = "127.0.0.1"\nuser = "u"\npassword = "p"\n'
+        f'[folders.support]\npath = "{either_place / "drop"}"\n'
+    )
+    ran = run("reconcile", "support")
+    assert ran.code == 2
+    assert "mailbox:support, folder:support" in ran.err
+    assert run("reconcile", "folder:support").code == 0
+
+
+def test_without_a_database_there_is_nothing_to_reconcile(place: Path) -> None:
+    ran = run("reconcile")
+    assert ran.code == 1
+    assert "there is no database yet" in ran.err
+    assert not (place / "var").exists()
+
+
+def test_forms_are_counted_by_their_submissions_wherever_they_came_from(configure: Write) -> None:
+    configure("[forms.5512345]\nunsigned = true\n[forms.551]\nunsigned = true\n")
+    database = open_database()
+    for number, source in enumerate(("form:5512345", "form:5512345", "upload"), 1):
+        arrival = Arrival(
+            ledger.FORMSTACK, "form", source, f"{number}", b"{}", clock.now(), identity=f"5512345/{number}"
+        )
+        database.run(lambda session, one=arrival: ledger.accept(session, [one], clock.now()))  # type: ignore[misc]
+    database.close()
+    counts = {balance["source"]: (balance["server"], balance["ledger"]) for balance in run("reconcile", "--json").json}
+    assert counts == {"form:5512345": (None, 3), "form:551": (None, 0), "workbooks": (0, 0)}
+    assert "not asked for by this version" in run("reconcile", "5512345").out
+
+
+def test_a_file_in_done_that_nobody_took_is_taken_by_mending(configure: Write, either_place: Path) -> None:
+    shelf = either_place / "drop" / "done"
+    shelf.mkdir(parents=True)
+    configure(f'[folders.drop]\npath = "{shelf.parent}"\n')
+    write_mail(shelf / "a.eml", 1)
+    ran = run("reconcile", "drop")
+    assert (ran.code, ran.out.count("gap: folder:drop done/a.eml")) == (1, 1)
+    assert run("reconcile", "drop", "--mend").code == 0
+    assert run("reconcile", "drop").code == 0
+    shutil.rmtree(shelf.parent)
+    assert run("reconcile", "drop").code == 1
+
+
+def test_workbooks_are_read_again_row_by_row(configure: Write, either_place: Path) -> None:
+    configure("")
+    write_workbook(either_place / "w.xlsx", rows=3)
+    assert run("ingest", "w.xlsx").code == 0
+    assert run("reconcile", "workbooks").out.splitlines()[1].split() == ["workbooks", "3", "3", "0", "0"]
+    database = open_database()
+    with database.write() as session:
+        session.execute(text("DELETE FROM sighting WHERE place LIKE '%!3'"))
+    database.close()
+    ran = run("reconcile", "workbooks")
+    assert ran.code == 1
+    assert "Sheet!3: expanded, and not in the ledger" in ran.out
+    assert run("reconcile", "workbooks", "--mend").code == 0
+    assert run("ingest", "w.xlsx").code == 0  # works on what is due
+    assert run("reconcile", "workbooks").code == 0

@@ -1,0 +1,5 @@
+"""What the tests of this room share: the room of the pipeline's tests, on both databases."""
+
+from tests.ingest.conftest import make_room, parser_pool, room
+
+__all__ = ["make_room", "parser_pool", "room"]
