@@ -43,7 +43,7 @@ def test_a_dead_watcher_beside_a_living_clock_is_a_problem(place: Path) -> None:
     (place / "casemill.toml").write_text('[mailboxes.a]\nhost = "127.0.0.1"\nport = 1\nuser = "u"\npassword = "p"\n')
     run("--config", place / "casemill.toml", "migrate")
     now = clock.now()
-    write(Lease, name="clock", token="t", beat_at=now, until=now + timedelta(seconds=10))  # noqa: S106
+    write(Lease, name="clock", token="t", beat_at=now, until=now + timedelta(seconds=10))
     told = {text: state for state, text, _ in findings()}
     assert told["no sign of life from: mailbox:a"] == "problem"
     assert told["mailbox a was never read"] == "problem"
@@ -52,7 +52,7 @@ def test_a_dead_watcher_beside_a_living_clock_is_a_problem(place: Path) -> None:
 def test_a_living_house_in_which_work_is_lost_is_a_problem(either_place: Path) -> None:
     run("migrate")
     now = clock.now()
-    write(Lease, name="clock", token="t", beat_at=now, until=now + timedelta(seconds=10))  # noqa: S106
+    write(Lease, name="clock", token="t", beat_at=now, until=now + timedelta(seconds=10))
     count = write(OutboxFact, kind="x", payload={}, created_at=now - timedelta(minutes=2), due_at=now + timedelta(hours=1))
     states = [(state, text) for state, text, _ in findings()]
     assert states == [
