@@ -51,13 +51,11 @@ def reopen(number: Number, by: By, reason: Reason) -> None:
     _act(number, by, lambda session, ticket, staff, s, now: life.reopen(session, ticket, staff, reason, s, now))
 
 
-def move(
-    number: Number, by: By, reason: Reason, to: Annotated[int, typer.Option(help="The stage: 1, 4, 5 or 6.")]
-) -> None:
+def move(number: Number, by: By, reason: Reason, to: Annotated[int, typer.Option(help="The stage: 1, 4, 5 or 6.")]) -> None:
     """Move a ticket where the rules do not; for managers, with a reason."""
     from tickets import life
 
-    _act(number, by, lambda session, ticket, staff, _, now: life.move_by_force(session, ticket, to, staff, reason, now))
+    _act(number, by, lambda session, ticket, staff, s, now: life.move_by_force(session, ticket, to, staff, reason, s, now))
 
 
 def assign(
@@ -90,6 +88,7 @@ def tasks(
     json: Annotated[bool, typer.Option("--json", help="JSON for programs in place of text for people.")] = False,
 ) -> None:
     """List follow-up tasks, the most overdue first, or mark one as done."""
+    from accounts.directory import find_person
     from cli import console
     from cli.context import open_database
     from core import clock
@@ -100,20 +99,25 @@ def tasks(
         if finish is not None:
             database.run(lambda session: life.finish_task(session, finish, clock.now()))
         with database.read() as session:
-            rows = list_tasks(session, clock.now(), assignee=mine.lower() if mine else None, done=all_done)
+            person = find_person(session, mine).email if mine else None
+            rows = list_tasks(session, clock.now(), assignee=person, done=all_done)
     if json:
         console.print_json(rows)
         return
     columns = [
         console.Column("task", whole=True, right=True), console.Column("ticket", whole=True), console.Column("what"),
-        console.Column("for"), console.Column("due", whole=True), console.Column("", whole=True),
+        console.Column("for"), console.Column("due", whole=True), console.Column("done" if all_done else "", whole=True),
     ]  # fmt: skip
     cells = [
-        (row["id"], row["ticket"], row["title"], row["assignee"] or "nobody", row["due_at"][:16].replace("T", " "),
-         "overdue" if row["overdue"] else "")
+        (row["id"], row["ticket"], row["title"], row["assignee"] or "nobody", _minute(row["due_at"]),
+         _minute(row["done_at"]) or ("overdue" if row["overdue"] else ""))
         for row in rows
     ]  # fmt: skip
     console.print_table(columns, cells, empty="no tasks")
+
+
+def _minute(moment: str | None) -> str:
+    return (moment or "")[:16].replace("T", " ")
 
 
 def _act(text: str, by: str, verb: Verb) -> None:
@@ -122,6 +126,7 @@ def _act(text: str, by: str, verb: Verb) -> None:
     from cli import console
     from cli.context import open_database
     from core import clock
+    from core.errors import RefusedError
     from tickets.numbers import number, parse_number
     from tickets.stages import STAGE_NAMES
 
@@ -131,7 +136,10 @@ def _act(text: str, by: str, verb: Verb) -> None:
     with console.reporting(), open_database() as (settings, database):
 
         def unit(session: Session) -> int:
-            return verb(session, ticket_id, find_person(session, by), settings, clock.now()).stage
+            person = find_person(session, by)
+            if not person.active:
+                raise RefusedError("not_active", f"{person.name} is no longer active")
+            return verb(session, ticket_id, person, settings, clock.now()).stage
 
         stage = database.run(unit)
     console.print_line(f"{number(ticket_id)}: {STAGE_NAMES[stage]}")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+#: Clocks of machines that keep the time differ by less.
+TOLERANCE: Final = timedelta(seconds=10)
 
 
 def now() -> datetime:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
 
-from core import claims
+from core import claims, clock
 from core.db import Database
 from core.reasons import Reason
 from ingest.models import InboundItem
@@ -140,7 +140,7 @@ def put_back_alone(session: Session, ids: Sequence[int], now: datetime) -> None:
 
 def put_back_failed(session: Session, item: Claimed, code: str, now: datetime) -> None:
     """Give an item back after a failure of its own: later, and one step nearer to quarantine."""
-    pause = min(timedelta(seconds=2 ** (item.attempts + 1)), LONGEST_PAUSE)
+    pause = min(timedelta(seconds=2 ** min(item.attempts + 1, 12)), LONGEST_PAUSE)
     reason = Reason(code, "It could not be read or stored yet and is tried again")
     _put_back(session, [item.id], now + pause, alone=True, failed=reason, attempts=item.attempts + 1)
 
@@ -161,6 +161,13 @@ def recover(database: Database) -> int:
         if session.execute(select(InboundItem.id).where(*late).limit(1)).first() is None:
             return 0
     return database.run(unit)
+
+
+def bring_forward(session: Session, now: datetime) -> None:
+    """Make due what waits longer than any rule lets it: a clock that was ahead wrote that, and has been set back since."""
+    untried = and_(InboundItem.attempts == 0, InboundItem.due_at > now + clock.TOLERANCE)
+    wrong = or_(untried, InboundItem.due_at > now + LONGEST_PAUSE + clock.TOLERANCE)
+    session.execute(update(InboundItem).where(InboundItem.state == "waiting", wrong).values(due_at=now))
 
 
 def expire_all(session: Session, now: datetime) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select, tuple_, update
+from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
@@ -84,11 +84,16 @@ def accept(session: Session, arrivals: Sequence[Arrival], now: datetime) -> list
 
 def _find(session: Session, keys: Sequence[Key]) -> dict[Key, tuple[int, str]]:
     """(family, identity) → (item id, hash of its bytes) of those that are there."""
-    if not keys:
-        return {}
-    statement = select(InboundItem.family, InboundItem.identity, InboundItem.id, InboundItem.sha256)
-    rows = session.execute(statement.where(tuple_(InboundItem.family, InboundItem.identity).in_(set(keys))))
-    return {(family, identity): (item_id, sha256) for family, identity, item_id, sha256 in rows}
+    identities: dict[str, set[str]] = {}
+    for family, identity in keys:
+        identities.setdefault(family, set()).add(identity)
+    statement = select(InboundItem.identity, InboundItem.id, InboundItem.sha256)
+    found: dict[Key, tuple[int, str]] = {}
+    for family, wanted in identities.items():
+        # Pairs in one IN would be compared with every row there is: SQLite uses no index for them.
+        rows = session.execute(statement.where(InboundItem.family == family, InboundItem.identity.in_(wanted)))
+        found |= {(family, identity): (item_id, sha256) for identity, item_id, sha256 in rows}
+    return found
 
 
 def _insert(session: Session, rows: Sequence[dict[str, Any]]) -> dict[Key, tuple[int, str]]:

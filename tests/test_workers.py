@@ -275,7 +275,7 @@ def test_an_actor_whose_database_is_unusable_ends_without_an_exception(floor: wo
 
 
 def test_actors_take_no_arguments_so_that_none_can_carry_a_text() -> None:
-    assert sorted(workers.ACTORS) == ["ingest.drain", "notify.drain", "outbox.drain"]
+    assert {"ingest.drain", "notify.drain", "outbox.drain"} <= set(workers.ACTORS)
     assert all(actor.fn.__code__.co_argcount == 0 for actor in workers.ACTORS.values())
 
 

@@ -7,17 +7,16 @@ others go on.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, select, update
+from sqlalchemy import Select, insert, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from accounts.models import Company, Team
+from accounts.models import Company, Staff, Team
 from core import clock
 from core.db import Database, is_unavailable
-from core.upserts import insert_ignore
 from outbox import facts
 from outbox.facts import TaskRaised
 from tickets.life import ESCALATION, REMINDER
@@ -92,25 +91,32 @@ def _fire(session: Session, timer: Timer, ticket_id: int) -> None:
     if not timer.needed(ticket):
         return
     key = f"{timer.kind}:{ticket.id}:{ticket.opening}"
+    if session.execute(select(FollowUp.id).where(FollowUp.key == key)).first() is not None:
+        return  # it has fired in this opening, and a forced move wound the timer up again
     assignee_id = _assignee(session, timer, ticket)
     row = {"key": key, "ticket_id": ticket.id, "kind": timer.kind, "title": timer.title, "reason": timer.reason}
-    insert_ignore(session, FollowUp, [{**row, "assignee_id": assignee_id, "due_at": now, "created_at": now}])
-    task_id = session.execute(select(FollowUp.id).where(FollowUp.key == key)).scalar_one()
+    made = insert(FollowUp).values(**row, assignee_id=assignee_id, due_at=now, created_at=now).returning(FollowUp.id)
+    task_id = session.execute(made).scalar_one()
     facts.append(session, [TaskRaised(ticket.id, task_id, timer.kind, assignee_id)], now)
 
 
 def _assignee(session: Session, timer: Timer, ticket: Ticket) -> int | None:
-    """The owner, or for an escalation the manager on the company record; else the default team's manager."""
-    if timer.kind == ESCALATION:
-        person = session.execute(select(Company.manager_id).where(Company.id == ticket.company_id)).scalars().first()
-    else:
-        person = ticket.owner_id
-    if person is not None:
-        return person
-    managers: Sequence[int | None] = session.execute(select(Team.manager_id).where(Team.is_default)).scalars().all()
-    return managers[0] if managers else None
+    """The owner, or for an escalation the manager on the company record; else the default team's manager.
+
+    Whoever has left gets nothing: their task would be seen by nobody.
+    """
+    of_company = select(Company.manager_id).where(Company.id == ticket.company_id)
+    of_ticket = select(Ticket.owner_id).where(Ticket.id == ticket.id)
+    of_team = select(Team.manager_id).where(Team.is_default)
+    for wanted in (of_company if timer.kind == ESCALATION else of_ticket, of_team):
+        person = session.execute(select(Staff.id).where(Staff.active, Staff.id.in_(wanted))).scalars().first()
+        if person is not None:
+            return person
+    return None
 
 
 def _push_on(session: Session, timer: Timer, ticket_id: int) -> None:
-    later = {timer.column.key: clock.now() + PUSHED_ON}
-    session.execute(update(Ticket).where(Ticket.id == ticket_id).values(later))
+    """Unless it was cleared or wound up anew meanwhile: then there is nothing to try again."""
+    now = clock.now()
+    still_due = Ticket.id == ticket_id, timer.column <= now
+    session.execute(update(Ticket).where(*still_due).values({timer.column.key: now + PUSHED_ON}))

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from accounts.models import Staff
 from core.errors import NotFoundError, RefusedError
 from core.reasons import Reason
+from core.sections import Calendar
 from core.settings import Settings
 from outbox import facts
 from outbox.facts import TicketAssigned
@@ -25,6 +26,8 @@ from tickets.stages import COMPLETED, IN_PROGRESS, STAGE_NAMES, State, advance
 
 #: Tasks of the rules, by kind, and the mark that makes them needless.
 REMINDER, ESCALATION = "reminder", "escalation"
+#: Tasks that are for whoever owns the ticket.
+OWNERS_TASKS = (REMINDER, "notice_problem")
 MANAGERS = ("manager", "administrator")
 
 
@@ -37,7 +40,7 @@ def mark_follow_up_sent(session: Session, ticket_id: int, by: Staff, now: dateti
         ticket.reminder_due_at = None
         _settle_tasks(session, ticket, REMINDER, now)
         _record(session, ticket, now, by, "mark", "4-Support Follow Up Sent")
-        _advance(session, ticket, now)
+    _advance(session, ticket, now)
     return ticket
 
 
@@ -50,7 +53,7 @@ def mark_resolved(session: Session, ticket_id: int, by: Staff, now: datetime) ->
         ticket.escalation_due_at = None
         _settle_tasks(session, ticket, ESCALATION, now)
         _record(session, ticket, now, by, "mark", "Resolution: Yes")
-        _advance(session, ticket, now)
+    _advance(session, ticket, now)
     return ticket
 
 
@@ -61,12 +64,13 @@ def mark_recap_sent(session: Session, ticket_id: int, by: Staff, now: datetime) 
     if ticket.recap_sent_at is None:
         ticket.recap_sent_at, ticket.recap_sent_by = now, by.email
         _record(session, ticket, now, by, "mark", "5-Recap of Resolution Sent", "Given by telephone or by other means")
-        _advance(session, ticket, now)
+    _advance(session, ticket, now)
     return ticket
 
 
 def reopen(session: Session, ticket_id: int, by: Staff, reason: str, settings: Settings, now: datetime) -> Ticket:
     """6-Completed back to 4-In Progress: the marks are cleared, the timers run again, the history stays."""
+    why = Reason("reopened", _required(reason))
     ticket = _locked(session, ticket_id)
     if ticket.stage != COMPLETED:
         raise RefusedError("not_completed", f"{number(ticket.id)} is not completed, so it cannot be reopened")
@@ -74,14 +78,18 @@ def reopen(session: Session, ticket_id: int, by: Staff, reason: str, settings: S
     ticket.follow_up_sent_by = ticket.resolution_by = ticket.recap_sent_by = None
     ticket.opening += 1
     ticket.opened_at = now
-    ticket.reminder_due_at = due_after(now, settings.calendar.reminder_days, settings.calendar)
-    ticket.escalation_due_at = due_after(now, settings.calendar.escalation_days, settings.calendar)
-    _move(session, ticket, IN_PROGRESS, Reason("reopened", _required(reason)), now, by.email)
+    _wind_up(ticket, settings.calendar)
+    _move(session, ticket, IN_PROGRESS, why, now, by.email)
     return ticket
 
 
-def move_by_force(session: Session, ticket_id: int, stage: int, by: Staff, reason: str, now: datetime) -> Ticket:
-    """A move that the table does not allow, by a manager with a reason; afterwards the table holds again."""
+def move_by_force(
+    session: Session, ticket_id: int, stage: int, by: Staff, reason: str, settings: Settings, now: datetime
+) -> Ticket:
+    """A move that the table does not allow, by a manager with a reason; from the next mark on the table holds again.
+
+    It is no new opening: out of 6-Completed the marks stay, and the timers run on from when the ticket was opened.
+    """
     if by.role not in MANAGERS:
         raise RefusedError("not_a_manager", f"{by.name} is no manager, and only managers force a move")
     if stage not in STAGE_NAMES:
@@ -89,6 +97,8 @@ def move_by_force(session: Session, ticket_id: int, stage: int, by: Staff, reaso
     ticket = _locked(session, ticket_id)
     if ticket.stage == stage:
         raise RefusedError("same_stage", f"{number(ticket.id)} is in {STAGE_NAMES[stage]} already")
+    if ticket.stage == COMPLETED:
+        _wind_up(ticket, settings.calendar)
     _move(session, ticket, stage, Reason("forced", _required(reason)), now, by.email)
     return ticket
 
@@ -105,7 +115,7 @@ def assign(session: Session, ticket_id: int, to: Staff, by: Staff, reason: str, 
     why = reason.strip() or ("Taken" if to.id == by.id else f"Handed over by {by.name}")
     data = {"owner_id": to.id, "before": before, "steps": [Reason("handed_over", why).as_dict()]}
     activity_id = _record(session, ticket, now, by, "assignment", f"Assigned to {to.name}", why, data)
-    mine = FollowUp.ticket_id == ticket.id, FollowUp.done_at.is_(None), FollowUp.kind == REMINDER
+    mine = FollowUp.ticket_id == ticket.id, FollowUp.done_at.is_(None), FollowUp.kind.in_(OWNERS_TASKS)
     session.execute(update(FollowUp).where(*mine).values(assignee_id=to.id))
     facts.append(session, [TicketAssigned(ticket.id, to.id, activity_id, why)], now)
     return ticket
@@ -160,12 +170,22 @@ def _advance(session: Session, ticket: Ticket, now: datetime) -> None:
 
 def _move(session: Session, ticket: Ticket, stage: int, reason: Reason, now: datetime, actor: str) -> None:
     before, ticket.stage = ticket.stage, stage
+    if before == COMPLETED:
+        ticket.completed_at = None
     if stage == COMPLETED:
         ticket.completed_at, ticket.reminder_due_at, ticket.escalation_due_at = now, None, None
         for kind in (REMINDER, ESCALATION):
             _settle_tasks(session, ticket, kind, now)
     data = {"from": before, "to": stage, "reasons": [reason.as_dict()]}
     _write(session, ticket, now, actor, "stage", f"Moved to {STAGE_NAMES[stage]}", reason.text, data)
+
+
+def _wind_up(ticket: Ticket, calendar: Calendar) -> None:
+    """Start the timers from the opening, for what has not happened yet. A rule that has fired does not fire again."""
+    if ticket.follow_up_sent_at is None:
+        ticket.reminder_due_at = due_after(ticket.opened_at, calendar.reminder_days, calendar)
+    if ticket.resolution_at is None:
+        ticket.escalation_due_at = due_after(ticket.opened_at, calendar.escalation_days, calendar)
 
 
 def _settle_tasks(session: Session, ticket: Ticket, kind: str, now: datetime) -> None:

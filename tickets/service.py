@@ -17,7 +17,7 @@ from core.upserts import insert_ignore
 from tickets.intake import receive
 from tickets.intake_store import SYSTEM
 from tickets.models import Activity, FollowUp, Ticket
-from tickets.stages import STAGE_NAMES, State, advance
+from tickets.stages import COMPLETED, STAGE_NAMES, State, advance
 from tickets.submission import Submission
 
 TASK_DUE = timedelta(hours=4)
@@ -54,7 +54,8 @@ def settle_creation_notices(session: Session, outcomes: Sequence[NoticeOutcome],
         activities.append(_notice_activity(outcome, now))
         stage, moves = _advance(ticket, creation_notice=outcome.outcome, now=now)
         activities += moves
-        changes.append(_change(ticket, now, creation_notice=outcome.outcome, stage=stage))
+        completed = {"completed_at": now} if stage == COMPLETED != ticket.stage else {}  # forced back to 1 with all marks set
+        changes.append(_change(ticket, now, creation_notice=outcome.outcome, stage=stage, **completed))
         if outcome.outcome in ("failed", "ambiguous"):
             tasks.append(_notice_task(ticket, outcome, default_manager, now))
     if changes:

@@ -26,6 +26,7 @@ NEEDS = {
     "dovecot": Need("dovecot_server", find_dovecot, "dovecot-imapd"),
     "postgres": Need("postgres_server", find_postgres, "postgresql"),
     "redis": Need("redis_process", find_redis, "redis-server"),
+    "strace": Need("strace", lambda: find_program("strace"), "strace"),
 }
 
 
@@ -38,9 +39,12 @@ def missing_for(item: pytest.Item) -> str | None:
     """The first server this test needs that is not installed."""
     fixtures = set(getattr(item, "fixturenames", ()))
     callspec = getattr(item, "callspec", None)
-    # Which database a test takes is a parameter, so pytest does not list it among the fixtures.
-    if callspec is not None and callspec.params.get("database_url") == "postgresql":
+    # Which servers a test takes may be a parameter, so pytest does not list them among the fixtures.
+    params = callspec.params if callspec is not None else {}
+    if params.get("database_url") == "postgresql":
         fixtures.add("postgres_server")
+    if "scaled" in (params.get("mode"), params.get("scene_mode")):
+        fixtures |= {"postgres_server", "redis_process"}
     return next((name for name, need in NEEDS.items() if need.fixture in fixtures and not need.find()), None)
 
 

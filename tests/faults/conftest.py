@@ -1,0 +1,140 @@
+"""Trials for the fault tests, and the collecting of what they came to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.report import Report, Row
+from tests.faults.scene import Scene
+from tests.faults.trial import FULL, MODES, SEED, Servers, Trial
+from tests.servers import needs
+from tests.servers.dovecot import DovecotServer
+from tests.servers.process import find_program
+from tests.servers.smtp import SmtpServer
+from tests.servers.tls import Certificates
+
+_REPORT = pytest.StashKey[Report]()
+_ROW = pytest.StashKey[Row]()
+_FAILED = pytest.StashKey[bool]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "fault(*names): the faults a test is about, as lines of the fault report")
+    config.stash[_REPORT] = Report()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    outcome: Any = yield
+    report = outcome.get_result()
+    row = item.stash.get(_ROW, None)
+    if report.failed:
+        item.stash[_FAILED] = True
+    if row is not None and (report.when == "call" or report.failed):
+        row.outcome = "FAILED" if report.failed else "held"
+        row.seconds += report.duration
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    path = os.environ.get("FAULTS_REPORT")
+    report = session.config.stash.get(_REPORT, None)
+    if path and report and report.rows:
+        report.write(Path(path), "full" if FULL else "short")
+
+
+@pytest.fixture(autouse=True)
+def row(request: pytest.FixtureRequest) -> Row:
+    """The test's line in the report. A test whose runs are many or seeded says so here."""
+    marker = request.node.get_closest_marker("fault")
+    names = marker.args if marker else (request.node.originalname.removeprefix("test_").replace("_", " "),)
+    params = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    mode = params.get("mode") or params.get("scene_mode") or "embedded"
+    row = Row(tuple(names), request.node.originalname, mode)
+    request.config.stash[_REPORT].rows.append(row)
+    request.node.stash[_ROW] = row
+    return row
+
+
+@pytest.fixture
+def seed(row: Row) -> int:
+    """The seed of this run, printed and in the report."""
+    row.seed = SEED
+    print(f"FAULT_SEED={SEED}")
+    return SEED
+
+
+@pytest.fixture(params=list(MODES))
+def mode(request: pytest.FixtureRequest) -> str:
+    """`embedded` (one process, SQLite) or `scaled` (four kinds of processes, PostgreSQL, Redis)."""
+    return str(request.param)
+
+
+@pytest.fixture
+def servers(request: pytest.FixtureRequest, mode: str, dovecot: DovecotServer, smtp_server: SmtpServer) -> Servers:
+    if mode == "embedded":
+        return Servers(dovecot, smtp_server)
+    return Servers(dovecot, smtp_server, request.getfixturevalue("redis_server"), request.getfixturevalue("postgres_server"))
+
+
+@pytest.fixture
+def make_trial(servers: Servers, tmp_path: Path) -> Iterator[Callable[..., Trial]]:
+    """Makes trials; their processes are not yet started."""
+    with ExitStack() as stack:
+
+        def make(name: str = "mill", **options: Any) -> Trial:
+            trial = Trial(tmp_path / name, servers, **options)
+            stack.callback(trial.close)
+            return trial
+
+        yield make
+
+
+@pytest.fixture
+def trial(make_trial: Callable[..., Trial]) -> Trial:
+    return make_trial()
+
+
+@pytest.fixture(scope="package", params=list(MODES))
+def scene_mode(request: pytest.FixtureRequest) -> str:
+    """As `mode`, for tests that share a scene."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="package")
+def _scenes() -> Iterator[dict[str, Scene]]:
+    kept: dict[str, Scene] = {}
+    yield kept
+    for scene in kept.values():
+        scene.close()
+
+
+@pytest.fixture
+def scene(
+    request: pytest.FixtureRequest, scene_mode: str, _scenes: dict[str, Scene], certificates: Certificates,
+    tmp_path_factory: pytest.TempPathFactory, server_folder: Path,
+) -> Iterator[Scene]:  # fmt: skip
+    """A casemill that stays up from test to test; after a failed one the next gets another."""
+    for other in [other for other in _scenes if other != scene_mode]:
+        _scenes.pop(other).close()
+    if scene_mode not in _scenes:
+        needs.require("dovecot")
+        postgres = request.getfixturevalue("postgres_server") if scene_mode == "scaled" else None
+        folder = server_folder / tmp_path_factory.mktemp(scene_mode).name
+        folder.mkdir()
+        _scenes[scene_mode] = Scene(folder, certificates, postgres)
+    yield _scenes[scene_mode]
+    if request.node.stash.get(_FAILED, False):
+        _scenes.pop(scene_mode).close()
+
+
+@pytest.fixture(scope="session")
+def strace() -> str:
+    """Path of the program that injects faults into system calls."""
+    needs.require("strace")
+    return str(find_program("strace"))

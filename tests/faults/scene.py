@@ -1,0 +1,81 @@
+"""A scene: a casemill that stays up, on servers of its own, while the tests spoil one thing after the other."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.faults.trial import Servers, Trial
+from tests.servers.dovecot import DovecotServer
+from tests.servers.postgres import PostgresServer
+from tests.servers.proxy import Proxy
+from tests.servers.redis_server import RedisServer
+from tests.servers.smtp import SmtpServer
+from tests.servers.tls import Certificates
+
+
+class Scene:
+    """A running trial, and the proxy its mailbox is reached through."""
+
+    def __init__(self, folder: Path, certificates: Certificates, postgres: PostgresServer | None) -> None:
+        self._stack = ExitStack()
+        self.dovecot = DovecotServer(folder / "dovecot", certificates)
+        self._stack.callback(self.dovecot.stop)
+        self.dovecot.start()
+        self.smtp = self._stack.enter_context(SmtpServer())
+        self.proxy = self._stack.enter_context(Proxy(self.dovecot.tls_port))
+        servers = Servers(self.dovecot, self.smtp)
+        if postgres is not None:
+            servers.postgres, servers.redis = postgres, RedisServer(folder / "redis")
+            self._stack.callback(servers.redis.kill)
+            servers.redis.start()
+        self.trial = Trial(folder / "mill", servers, imap_port=self.proxy.port)
+        self._stack.callback(self.trial.close)
+        self.trial.start()
+
+    @property
+    def redis(self) -> RedisServer:
+        assert self.trial.servers.redis
+        return self.trial.servers.redis
+
+    @property
+    def postgres(self) -> PostgresServer:
+        assert self.trial.servers.postgres
+        return self.trial.servers.postgres
+
+    def calm(self, seconds: float = 60, *, hasten: bool = False) -> None:
+        """Wait until all is settled, and ask the oracle."""
+        self.trial.settle(seconds, hasten=hasten)
+        self.trial.check()
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+class Traffic(threading.Thread):
+    """Mails and forms, a few a second, until the block ends; a form that is not accepted is posted again."""
+
+    def __init__(self, trial: Trial) -> None:
+        super().__init__(daemon=True)
+        self._trial = trial
+        self._over = threading.Event()
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            while not self._over.wait(0.1):
+                self._trial.send_mail()
+                self._trial.send_form(60)
+        except BaseException as error:
+            self._error = error
+
+    def __enter__(self) -> None:
+        self.start()
+        time.sleep(0.5)
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.join(90)
+        assert self._error is None, self._error

@@ -1,0 +1,118 @@
+"""The clock jumps by a day, forward and back, goes through both changes of DST, and a year passes."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.system import ROOT
+from tests.faults.report import Row
+from tests.faults.scene import Traffic
+from tests.faults.trial import FULL, Trial, modes
+
+DAY = 86_400
+#: In New York: 2 to 3 o'clock is left out; 1 to 2 o'clock comes twice.
+CHANGES = (datetime(2027, 3, 14, 7, tzinfo=UTC), datetime(2027, 11, 7, 6, tzinfo=UTC))
+
+
+class WrongClock:
+    """The time of processes started with ``environment``, in seconds from the true one; it may be changed while they run.
+
+    libfaketime would do it from outside, but makes Python's `sleep` fail (it takes its offset from the monotonic clock too).
+    """
+
+    PROGRAM = """
+import time
+from datetime import timedelta
+from pathlib import Path
+import core.clock
+FILE, true_now, true_time = Path(__file__).with_name("offset"), core.clock.now, time.time
+core.clock.now = lambda: true_now() + timedelta(seconds=float(FILE.read_text()))
+time.time = lambda: true_time() + float(FILE.read_text())
+"""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir()
+        self.set(0)
+        (folder / "sitecustomize.py").write_text(self.PROGRAM)
+        self.environment = {"PYTHONPATH": f"{folder}:{ROOT}", "TZ": "America/New_York"}
+
+    def set(self, seconds: float) -> None:
+        draft = self._folder / "draft"
+        draft.write_text(f"{seconds:.0f}")
+        draft.replace(self._folder / "offset")
+
+
+@pytest.fixture
+def clock(tmp_path: Path) -> WrongClock:
+    return WrongClock(tmp_path / "clock")
+
+
+@pytest.mark.fault("the clock jumps a day forward and back in the middle of the work")
+@pytest.mark.parametrize("mode", modes("embedded"))
+@pytest.mark.timeout(400)
+def test_a_clock_that_jumps_by_a_day_loses_and_doubles_nothing(trial: Trial, clock: WrongClock, row: Row) -> None:
+    jumps = (DAY, 0, DAY, 2 * DAY, DAY, 0)
+    row.runs = len(jumps)
+    trial.start(environment=clock.environment)
+    with Traffic(trial):
+        for offset in jumps:
+            time.sleep(1.0)
+            clock.set(offset)
+    trial.settle(60)
+    assert set(trial.stop().values()) == {0}
+    trial.check()
+
+
+@pytest.mark.fault("processes whose clocks are a day apart: the workers' is wrong, the others' are right")
+@pytest.mark.parametrize("mode", ["scaled"])
+@pytest.mark.timeout(400)
+def test_workers_with_a_wrong_clock_lose_and_double_nothing(trial: Trial, clock: WrongClock, row: Row) -> None:
+    row.runs = 2
+    trial.start()
+    for offset in (DAY, -DAY):
+        trial.kill("workers")
+        clock.set(offset)
+        with Traffic(trial):
+            trial.start("workers", environment=clock.environment, ready=False)
+            time.sleep(4)
+    trial.kill("workers")
+    trial.start("workers", ready=False)
+    trial.settle(60)
+    assert set(trial.stop().values()) == {0}
+    trial.check()
+
+
+@pytest.mark.fault("changes of daylight saving time, in America/New_York")
+@pytest.mark.parametrize("mode", modes("embedded"))
+@pytest.mark.timeout(400)
+def test_a_change_of_daylight_saving_time_changes_nothing(trial: Trial, clock: WrongClock, row: Row) -> None:
+    changes = CHANGES if FULL else CHANGES[1:]
+    row.runs = len(changes)
+    for change in changes:
+        clock.set((change - timedelta(seconds=4) - datetime.now(UTC)).total_seconds())
+        trial.start(environment=clock.environment)
+        for _ in range(12):
+            trial.send_form()
+            time.sleep(0.5)
+        trial.settle(60)
+        assert set(trial.stop().values()) == {0}
+    trial.check()
+
+
+@pytest.mark.fault("the same webhook a year later")
+@pytest.mark.parametrize("mode", modes("embedded"))
+@pytest.mark.timeout(400)
+def test_the_same_webhook_a_year_later_makes_no_second_ticket(trial: Trial, clock: WrongClock) -> None:
+    trial.start(environment=clock.environment)
+    form = trial.send_form()
+    trial.settle()
+    clock.set(366 * DAY)
+    assert [trial.post(form) for _ in range(3)] == [200] * 3
+    trial.settle()
+    assert set(trial.stop().values()) == {0}
+    trial.check()

@@ -1,0 +1,80 @@
+"""A kill at every fsync of one case's life: whatever had reached the disk by then, the rest is done later."""
+
+from __future__ import annotations
+
+import random
+import re
+import subprocess
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.system import COMMAND, ROOT, System
+from tests.faults import oracle
+from tests.faults.report import Row
+from tests.faults.trial import CANARY, FULL
+
+SAMPLE = 4
+SYNCS = "fsync,fdatasync"
+
+
+class OneLife:
+    """One mail's whole life in one command, from the file to the notice in the Maildir, on a casemill of its own."""
+
+    def __init__(self, folder: Path, strace: str) -> None:
+        folder.mkdir()
+        self.system = System(folder)
+        self._strace = strace
+        self._trace = folder / "trace"
+        self._mail = folder / "question.eml"
+        self._mail.write_text(
+            f"From: <ana@practice.example>\r\nSubject: Question life1x\r\nMessage-ID: <1@practice.example>\r\n\r\n{CANARY}\r\n"
+        )
+
+    def live(self, *options: str) -> int:
+        """Run it under strace with these options; answers with its exit code."""
+        traced = [self._strace, "-f", "-o", str(self._trace), "-e", f"trace={SYNCS}", *options]
+        command = [*traced, *COMMAND, "ingest", str(self._mail)]
+        done = subprocess.run(command, cwd=ROOT, env=self.system.environment(), capture_output=True, timeout=120, check=False)
+        return done.returncode
+
+    def syncs(self) -> int:
+        """How many the busiest thread made: strace counts for each thread by itself."""
+        return max(Counter(re.findall(r"^(\d+) +f(?:data)?sync\(", self._trace.read_text(), re.MULTILINE)).values())
+
+    def check(self) -> None:
+        """Once more without a fault; then the oracle. What was being sent may be repeated, into the same file."""
+        assert self.live() == 0
+        if not self.system.settled():
+            self.system.start()
+            self.system.wait(self.system.settled, "everything to be settled", 60)
+            self.system.stop()
+        sent = [file.read_bytes() for file in (self.system.data / "sent" / "new").iterdir()]
+        oracle.check(self.system, ["life1x"], sent, canaries=[CANARY])
+
+
+@pytest.mark.fault("SIGKILL at an fsync, of all the fsyncs of one whole case's life")
+@pytest.mark.timeout(1200)
+def test_a_kill_at_any_fsync_of_one_life_loses_and_doubles_nothing(
+    strace: str, tmp_path: Path, row: Row, seed: int
+) -> None:
+    first = OneLife(tmp_path / "first", strace)
+    with closing(first.system):
+        assert first.live() == 0
+        total = first.syncs()
+        first.check()
+    numbers = list(range(1, total + 1))
+    chosen = numbers if FULL else sorted(random.Random(seed).sample(numbers, SAMPLE))
+    killed = []
+    for number in chosen:
+        life = OneLife(tmp_path / f"kill{number}", strace)
+        with closing(life.system):
+            if life.live("-e", f"inject={SYNCS}:signal=KILL:when={number}") != 0:
+                killed.append(number)
+            life.check()
+    print(f"{total} fsyncs, killed at {killed}")
+    row.runs = len(killed)
+    # How often SQLite folds its log back differs by one or two, so the last of them may not be reached.
+    assert set(killed) >= {number for number in chosen if number <= total - 6}

@@ -1,0 +1,75 @@
+"""Every process is killed at every place between two steps, one after the other, while work is under way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from tests.faults.report import Row
+from tests.faults.trial import FULL, Trial
+
+PLACES = {
+    "watch": (
+        "imap.fetched", "imap.accepted", "imap.moved",
+        "folder.accepted", "folder.settled", "folder.linked", "folder.written",
+    ),
+    "workers": (
+        "ingest.claimed", "ingest.parsed", "ingest.storing", "ingest.stored", "outbox.relayed",
+        "notify.claimed", "notify.frozen", "notify.intent", "notify.accepted",
+    ),
+    "web": ("hint.sent",),
+}  # fmt: skip
+#: One place for each line of the fault matrix; the full form takes all of them, three times.
+SHORT = {"imap.fetched", "imap.accepted", "ingest.parsed", "ingest.storing", "ingest.stored", "notify.claimed", "notify.accepted"}
+ROUNDS = 3 if FULL else 1
+
+
+def places(process: str) -> list[str]:
+    return [place for place in PLACES[process] if FULL or place in SHORT or process == "web"] * ROUNDS
+
+
+def crash_each(trial: Trial, process: str, where: Sequence[str], work: Callable[[], object]) -> None:
+    """Start ``process`` to be killed at each place; each time there is new work, and what the last one left."""
+    for place in where:
+        trial.start(process, crash_at=place, ready=False)
+        work()
+        assert trial.await_death(process) != 0, place
+    trial.start(process, ready=False)
+
+
+@pytest.mark.fault(
+    "kill after FETCH before the ledger commit, after it, before and after the move of the mail or file",
+    "kill between ledger and ticket, in the middle of the ticket transaction, after its commit",
+    "kill after fact before enqueue, after enqueue, after claim, before the final dot, after 250 before sent",
+)
+@pytest.mark.timeout(900)
+def test_a_kill_between_any_two_steps_loses_and_doubles_nothing(trial: Trial, row: Row) -> None:
+    def work() -> None:
+        trial.send_mails(2)
+        trial.drop_file()
+
+    row.runs = sum(len(places(process)) for process in PLACES)
+    if trial.mode == "embedded":
+        crash_each(trial, "run", [place for process in PLACES for place in places(process)], work)
+    else:
+        trial.start("web", "watch", "tick", ready=False)
+        crash_each(trial, "workers", places("workers"), trial.send_mail)
+        trial.kill("watch")
+        crash_each(trial, "watch", places("watch"), work)
+        crash_the_web(trial)
+    trial.settle(90, hasten=True)
+    assert set(trial.stop().values()) == {0}
+    trial.check()
+
+
+def crash_the_web(trial: Trial) -> None:
+    """After the form is stored and its hint is given, with and without the sender's having heard of it."""
+    for place in places("web"):
+        trial.kill("web")
+        trial.start("web", crash_at=place)
+        form = trial.new_form()
+        trial.post(form)
+        assert trial.await_death("web") != 0
+        trial.start("web")
+        trial.insist(form)

@@ -1,0 +1,81 @@
+"""SIGKILL at random moments for each kind of process, while mail, files and forms come in."""
+
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.faults.report import Row
+from tests.faults.scene import Traffic
+from tests.faults.trial import FULL, MODES, Trial, modes
+
+KILLS = 50 if FULL else 3
+
+
+@pytest.mark.fault("seeded SIGKILLs, as many for each kind of process")
+@pytest.mark.parametrize("mode", modes("scaled"))  # twenty of the embedded process are in test_kills.py
+@pytest.mark.timeout(1800)
+def test_random_kills_of_every_kind_of_process_lose_and_double_nothing(trial: Trial, row: Row, seed: int) -> None:
+    row.runs = KILLS * len(MODES[trial.mode])
+    trial.start()
+    errors: list[BaseException] = []
+
+    def kill(name: str) -> None:
+        chance = random.Random(f"{seed} {name}")
+        try:
+            for _ in range(KILLS):
+                time.sleep(chance.uniform(0.5, 3.0))
+                trial.kill(name)
+                trial.start(name, ready=False)
+        except BaseException as error:
+            errors.append(error)
+
+    with Traffic(trial):
+        threads = [threading.Thread(target=kill, args=(name,)) for name in trial.names]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        trial.wait(lambda: trial.system.get("/healthz") == 200, "the web server to answer", 30)
+    assert not errors, errors
+    trial.settle(120, hasten=True)
+    assert set(trial.stop().values()) == {0}
+    trial.check()
+
+
+def send_batch(trial: Trial, chance: random.Random) -> None:
+    trial.send_mails(20)
+    time.sleep(chance.uniform(0.0, 1.5))
+
+
+@pytest.mark.fault("two watchers on one mailbox and two workers; each is frozen in the middle of its work and wakes later")
+@pytest.mark.parametrize("mode", ["scaled"])
+@pytest.mark.timeout(900)
+def test_a_frozen_holder_that_wakes_does_no_harm(trial: Trial, row: Row, seed: int) -> None:
+    chance = random.Random(seed)
+    rounds = 10 if FULL else 1
+    row.runs = 2 * rounds
+    trial.start()
+    trial.start("watch2", "workers2", ready=False)
+    for _ in range(rounds):
+        for kind in ("watch", "workers"):
+            sleeper = chance.choice([kind, f"{kind}2"])
+            send_batch(trial, chance)
+            freeze(trial, sleeper, lambda: trial.send_mails(3))
+    trial.settle(90, hasten=True)
+    assert set(trial.stop().values()) == {0}
+    trial.check()
+
+
+def freeze(trial: Trial, sleeper: str, meanwhile: Callable[[], object]) -> None:
+    """Stop it until what it held has run out and another has gone on."""
+    trial.signal(sleeper, signal.SIGSTOP)
+    if FULL:
+        time.sleep(25)
+    trial.lapse(sleeper)
+    meanwhile()
+    trial.wait(lambda: trial.system.count("ticket") >= len(trial.nonces), "the other one to go on", 60)
+    trial.signal(sleeper, signal.SIGCONT)

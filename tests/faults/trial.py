@@ -1,0 +1,321 @@
+"""A trial: casemill in one mode under faults. It knows what was injected, and so what must have become of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import DBAPIError
+
+from tests.e2e.system import COMMAND, ROOT, WORKERS, System
+from tests.faults import oracle
+from tests.servers.dovecot import DovecotServer
+from tests.servers.postgres import PostgresServer
+from tests.servers.process import wrap
+from tests.servers.redis_server import RedisServer
+from tests.servers.smtp import SmtpServer
+
+#: `make faults` multiplies the runs and waits for what the short form brings about in the database.
+FULL = os.environ.get("FAULTS") == "full"
+SEED = int(os.environ.get("FAULT_SEED", "20261122"))
+CANARY = "zebrafinch-procedure-detail"
+PROCESSES: dict[str, Sequence[str]] = {
+    "run": [*COMMAND, "run"],
+    "web": [*COMMAND, "web"],
+    "watch": [*COMMAND, "watch"],
+    "tick": [*COMMAND, "tick"],
+    "workers": WORKERS,
+}
+MODES: dict[str, tuple[str, ...]] = {"embedded": ("run",), "scaled": ("web", "watch", "tick", "workers")}
+#: A process dies with the thread that started it, so one that lives as long as the tests starts them all.
+_starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trial-starter")
+
+LONG_AGO = "2020-01-01 00:00:00.000000"
+#: What a dead process of each kind still holds for a while: table, column of the end, rows.
+HELD: dict[str, list[tuple[str, str, str]]] = {
+    "web": [],
+    "watch": [("lease", "until", "name != 'clock'")],
+    "tick": [("lease", "until", "name = 'clock'")],
+    "workers": [
+        ("inbound_item", "claim_until", "state = 'claimed'"),
+        ("delivery", "claim_until", "state IN ('claimed', 'intent')"),
+    ],
+}
+
+
+def modes(*short: str) -> tuple[str, ...]:
+    """Both modes in the full form; in the short form the one that such a test finds more in."""
+    return tuple(MODES) if FULL else short
+
+
+@dataclass
+class Servers:
+    """The servers a trial talks to; the last two only in the scaled mode."""
+
+    dovecot: DovecotServer
+    smtp: SmtpServer
+    redis: RedisServer | None = None
+    postgres: PostgresServer | None = None
+
+
+@dataclass(frozen=True)
+class Road:
+    """Another way to Dovecot, through a proxy; what `System` wants to know of a mail server."""
+
+    host: str
+    tls_port: int
+    ca_file: Path
+    password: str
+
+
+class Trial:
+    """Processes by their names, what was injected, and how to tell that all is well again."""
+
+    def __init__(
+        self,
+        folder: Path,
+        servers: Servers,
+        *,
+        imap_port: int = 0,
+        smtp_port: int = 0,
+        mailbox: str = "support",
+        extra: str = "",
+        smtp_url: str = "",
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.servers = servers
+        self.mode = "scaled" if servers.postgres else "embedded"
+        self.mailbox = mailbox
+        self.nonces: list[str] = []
+        self.poison: list[str] = []
+        self.down: set[str] = set()
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._url = servers.postgres.create_database() if servers.postgres else ""
+        dovecot = servers.dovecot
+        dovecot.add_user(mailbox)
+        road = Road(dovecot.host, imap_port or dovecot.tls_port, dovecot.ca_file, dovecot.password)
+        self.system = System(
+            folder,
+            dovecot=road,  # type: ignore[arg-type]
+            mailboxes=[mailbox],
+            database_url=self._url,
+            redis_url=servers.redis.url if servers.redis else "",
+            smtp_url=smtp_url or f"smtp://127.0.0.1:{smtp_port or servers.smtp.port}",
+            extra=extra,
+        )
+        self._log = (folder / "log").open("ab")
+        self._engine = create_engine(self.system.database_url)
+        if self.mode == "scaled":
+            self.system.run("migrate")
+
+    # -- processes
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return MODES[self.mode]
+
+    def start(
+        self,
+        *names: str,
+        ready: bool = True,
+        before: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        crash_at: str = "",
+        root: Path = ROOT,
+    ) -> None:
+        """Start these processes, by default all; a second one of a kind is called `watch2`, say.
+
+        ``before`` is a command line put in front, ``crash_at`` a failpoint.
+        """
+        added = {"CASEMILL_CRASH_AT": crash_at} if crash_at else {}
+        variables = {**self.system.environment(), "PYTHONPATH": str(root), **(environment or {}), **added}
+        for name in names or self.names:
+            command = [*wrap(None, "KILL"), *before, *PROCESSES[name.rstrip("2")]]
+            self._running[name] = _starter.submit(self._spawn, command, root, variables).result()
+        if ready and {"run", "web"} & self._running.keys():
+            self.wait(lambda: self.system.get("/healthz") == 200, "the web server to answer", 30)
+
+    def _spawn(self, command: Sequence[str], root: Path, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command, cwd=root, env=variables, stdout=self._log, stderr=self._log, start_new_session=True
+        )
+
+    def pid(self, name: str) -> int:
+        return self._running[name].pid
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """To the process and all it started."""
+        os.killpg(self.pid(name), number)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL for the process and all it started; the others' claims on what it held are let run out."""
+        process = self._running.pop(name)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        self.lapse(name)
+
+    def await_death(self, name: str, seconds: float = 30) -> int:
+        """Wait until the process ends by itself; answers with its exit code."""
+        process = self._running.pop(name)
+        try:
+            code = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._end(process)
+            raise AssertionError(f"{name} was to die and did not\n{self.system.log[-2000:]}") from None
+        self._end(process)
+        self.lapse(name)
+        return code
+
+    def stop(self) -> dict[str, int]:
+        """End all processes as Ctrl-C would; answers with their exit codes."""
+        for process in self._running.values():
+            process.send_signal(signal.SIGINT)
+        codes = {name: process.wait(30) for name, process in self._running.items()}
+        for process in self._running.values():
+            self._end(process)
+        self._running.clear()
+        return codes
+
+    def close(self) -> None:
+        """End whatever still runs, without mercy, and drop the database."""
+        for process in self._running.values():
+            self._end(process)
+        self._running.clear()
+        self._engine.dispose()
+        self._log.close()
+        self.system.close()
+        if self.servers.postgres:
+            self.servers.postgres.drop_database(self._url)
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    # -- what time does
+
+    def lapse(self, name: str) -> None:
+        """Let the time pass for which a dead process still holds what it held; the full form waits for it really."""
+        if FULL or self.mode == "embedded":  # the embedded process takes over at its start
+            return
+        for table, column, where in HELD[name.rstrip("2")]:
+            self.change(f"UPDATE {table} SET {column} = '{LONG_AGO}' WHERE {where}")  # noqa: S608
+
+    def hasten(self) -> None:
+        """Let the pauses pass after which put-off and ambiguous mail is tried again."""
+        waiting = "finished_at IS NULL AND state IN ('pending', 'ambiguous')"
+        self.change(f"UPDATE delivery SET due_at = '{LONG_AGO}' WHERE {waiting}")  # noqa: S608
+
+    def change(self, statement: str) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(text(statement))
+
+    # -- what comes in
+
+    def send_mails(self, count: int = 1) -> list[str]:
+        """Deliver that many mails into the watched mailbox; answers with their nonces."""
+        return [self.send_mail() for _ in range(count)]
+
+    def send_mail(self, body: str = "", header: str = "") -> str:
+        nonce = self._nonce("mail")
+        number = len(self.nonces)
+        head = (
+            f"From: Person {number} <p{number}@practice{number}.example>\r\nTo: support@mill.example\r\n{header}"
+            f"Subject: Question {nonce}\r\nMessage-ID: <{nonce}@practice.example>\r\n"
+            f"Date: Sun, 22 Nov 2026 10:00:00 +0000\r\n\r\nWhat about the {CANARY} of {nonce}?\r\n"
+        )
+        self.servers.dovecot.deliver(self.mailbox, (head + body).encode())
+        return nonce
+
+    def drop_file(self) -> str:
+        """A mail in a file, put into the watched folder."""
+        nonce = self._nonce("file")
+        self.system.drop.mkdir(exist_ok=True)
+        head = f"From: <{nonce}@files.example>\r\nSubject: File {nonce}\r\nMessage-ID: <{nonce}@files.example>\r\n"
+        draft = self.system.folder / f"{nonce}.eml"
+        draft.write_text(f"{head}\r\n{CANARY}\r\n")
+        draft.rename(self.system.drop / draft.name)
+        return nonce
+
+    def send_form(self, seconds: float = 30) -> str:
+        """Post a form until it is accepted, as an honest sender does."""
+        nonce = self.new_form()
+        self.insist(nonce, seconds)
+        return nonce
+
+    def new_form(self) -> str:
+        """A form that is still to be posted."""
+        return self._nonce("form")
+
+    def insist(self, nonce: str, seconds: float = 30) -> None:
+        """Post it until it is accepted."""
+        deadline = time.monotonic() + seconds
+        while self.post(nonce) != 200:
+            assert time.monotonic() < deadline, "a form was not accepted in time"
+            time.sleep(0.1)
+
+    def post(self, nonce: str) -> int:
+        """One post of the form with this nonce; 0 when nobody answered."""
+        number = int(nonce[4:-1])
+        answers = {"email": f"f{number}@clinic{number}.example", "subject": f"Form {nonce}", "details": CANARY}
+        return self.system.post_form(str(9_000_000 + number), **answers)
+
+    def _nonce(self, kind: str) -> str:
+        nonce = f"{kind}{len(self.nonces)}x"
+        self.nonces.append(nonce)
+        return nonce
+
+    # -- what comes of it
+
+    def wait(self, condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+        """Wait for ``condition``; a database that is away has not met it. All processes must live meanwhile."""
+        deadline = time.monotonic() + seconds
+        while not self._met(condition):
+            for name, process in self._running.items():
+                assert process.poll() is None, f"{name} ended with {process.returncode}\n{self.system.log[-3000:]}"
+            assert time.monotonic() < deadline, f"waited {seconds} s in vain for {what}\n{self.state()}"
+            time.sleep(0.1)
+
+    def _met(self, condition: Callable[[], object]) -> bool:
+        try:
+            return bool(condition())
+        except DBAPIError:
+            return False
+
+    def settle(self, seconds: float = 60, *, hasten: bool = False) -> None:
+        """Wait until everything injected has its ticket and nothing is left to be done."""
+
+        def done() -> bool:
+            if hasten:
+                self.hasten()
+            return self.system.count("ticket") >= len(self.nonces) and self.system.settled()
+
+        self.wait(done, "everything to be settled", seconds)
+
+    def check(self) -> None:
+        """The oracle."""
+        sink = [message.content for message in self.servers.smtp.messages]
+        redis = self.servers.redis.url if self.servers.redis else ""
+        oracle.check(self.system, self.nonces, sink, poison=self.poison, canaries=[CANARY], redis_url=redis)
+
+    def state(self) -> str:
+        """What is not yet as it should be, for a failure's text."""
+        try:
+            rows = [
+                *self.system.rows("SELECT 'item', id, state, disposition, due_at FROM inbound_item WHERE state != 'settled'"),
+                *self.system.rows("SELECT 'fact', id, kind, attempts, due_at FROM outbox_fact WHERE done_at IS NULL"),
+                *self.system.rows("SELECT 'delivery', id, state, reason, due_at FROM delivery WHERE finished_at IS NULL"),
+                *self.system.rows("SELECT 'lease', name, token, until, beat_at FROM lease"),
+                *self.system.rows("SELECT 'tickets', count(*), 0, 0, 0 FROM ticket"),
+            ]
+        except DBAPIError as error:
+            rows = [("the database does not answer", type(error).__name__)]
+        return "\n".join([*(str(row) for row in rows[:60]), f"{len(self.nonces)} injected", self.system.log[-3000:]])

@@ -1,0 +1,76 @@
+"""What staff do in tests, by their first names: one act in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import time_machine
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from accounts.models import Staff
+from core.reasons import Reason
+from tests.tickets.world import NOW, World
+from tickets import due, life, service
+from tickets.service import NoticeOutcome
+
+Verb = Callable[[Session, int, Staff, datetime], Any]
+
+
+def person(session: Session, name: str) -> Staff:
+    return session.execute(select(Staff).where(Staff.name == name)).scalar_one()
+
+
+def mark(world: World, verb: Verb, ticket_id: int = 1, *, by: str = "Ada", at: datetime = NOW) -> None:
+    """One of the three marks."""
+    world.database.run(lambda session: verb(session, ticket_id, person(session, by), at) and None)
+
+
+def complete(world: World, ticket_id: int = 1, *, at: datetime = NOW) -> None:
+    for verb in (life.mark_follow_up_sent, life.mark_resolved, life.mark_recap_sent):
+        mark(world, verb, ticket_id, at=at)
+
+
+def reopen(world: World, *, at: datetime, by: str = "Ada") -> None:
+    def unit(session: Session) -> None:
+        life.reopen(session, 1, person(session, by), "The customer wrote again", world.settings, at)
+
+    world.database.run(unit)
+
+
+def force(world: World, stage: int, *, at: datetime = NOW, by: str = "Max") -> None:
+    def unit(session: Session) -> None:
+        life.move_by_force(session, 1, stage, person(session, by), "A mistake", world.settings, at)
+
+    world.database.run(unit)
+
+
+def hand_over(world: World, to: str, *, by: str, reason: str = "", at: datetime = NOW) -> None:
+    world.database.run(lambda session: life.assign(session, 1, person(session, to), person(session, by), reason, at) and None)
+
+
+def settle_notice(world: World, outcome: str = "sent", *, at: datetime = NOW) -> None:
+    """The creation notice of ticket 1 has its outcome."""
+    settled = NoticeOutcome(1, outcome, Reason("some_code", "Some reason"), "dana@lakeside.example")
+    world.database.run(lambda session: service.settle_creation_notices(session, [settled], at))
+
+
+@contextmanager
+def clock_at(moment: datetime) -> Iterator[None]:
+    with time_machine.travel(moment, tick=False):
+        yield
+
+
+def sweep(world: World, at: datetime) -> None:
+    """What the clock does at a moment, until nothing is due."""
+    with clock_at(at):
+        while due.sweep(world.database):
+            pass
+
+
+def tasks(world: World, ticket_id: int = 1) -> list[tuple[str, str | None, bool]]:
+    """Kind, assignee and whether it is done."""
+    return [(task["kind"], task["assignee"], task["done_at"] is not None) for task in world.show(ticket_id)["tasks"]]

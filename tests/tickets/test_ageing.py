@@ -1,0 +1,174 @@
+"""500 tickets grow 30 days older while staff do this and that: what must always hold, holds."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from accounts.models import Staff
+from core.errors import RefusedError
+from core.reasons import Reason
+from outbox.facts import TaskRaised
+from tests.tickets.acts import sweep
+from tests.tickets.world import NOW, World, matter
+from tickets import life, service
+from tickets.models import Activity, FollowUp, Ticket
+from tickets.service import NoticeOutcome
+from tickets.stages import AUDIT, COMPLETED, IN_PROGRESS, SUBMITTED
+
+TICKETS, DAYS, STEP = 500, 30, timedelta(hours=8)
+ACTS_A_STEP = 30
+WAITS = {"reminder": timedelta(days=2), "escalation": timedelta(days=3)}
+BOXES = {"4-Support Follow Up Sent": "follow_up", "Resolution: Yes": "resolution", "5-Recap of Resolution Sent": "recap"}
+#: What each move of the table needs to have happened in its opening.
+NEEDED = {
+    (SUBMITTED, IN_PROGRESS): {"notice"},
+    (SUBMITTED, AUDIT): {"follow_up"},
+    (IN_PROGRESS, AUDIT): {"follow_up"},
+    (AUDIT, COMPLETED): {"resolution", "recap"},
+}
+Act = Callable[[Session, int, Staff, datetime], Any]
+
+
+class Ages:
+    """The run: a seeded chance, a world, and which rules ought to have fired by now."""
+
+    def __init__(self, world: World, seed: int) -> None:
+        self.world, self.chance = world, random.Random(seed)
+        self.expected: set[str] = set()
+        self.born = 0
+        self.done: Counter[str] = Counter()
+        names = ["Ada", "Ben", "Cleo", "Max"]
+        ids = [world.staff(name, role="manager" if name == "Max" else "representative") for name in names]
+        world.company("Lakeside", "lakeside.example", consultant_id=ids[0], manager_id=ids[3])
+        self.acts: dict[str, tuple[int, Act]] = {
+            "follow_up": (30, life.mark_follow_up_sent),
+            "resolved": (18, life.mark_resolved),
+            "recap": (18, life.mark_recap_sent),
+            "reopen": (10, lambda s, one, by, now: life.reopen(s, one, by, "Wrote again", world.settings, now)),
+            "force": (12, self._force),
+            "assign": (8, self._assign),
+            "note": (4, lambda s, one, by, now: life.add_note(s, one, by, "Called", now)),
+            "notice": (20, self._settle),
+        }
+
+    def live(self) -> None:
+        for step in range(int(timedelta(days=DAYS) / STEP)):
+            now = NOW + step * STEP
+            if self.born < TICKETS:
+                self.world.receive(*(matter() for _ in range(25)), now=now)
+                self.born += 25
+            self.world.database.run(lambda session, now=now: self._act_often(session, now))  # type: ignore[misc]
+            self._look(now)
+            sweep(self.world, now)
+
+    def _act_often(self, session: Session, now: datetime) -> None:
+        people = session.execute(select(Staff).order_by(Staff.id)).scalars().all()
+        names = list(self.acts)
+        for name in self.chance.choices(names, [self.acts[one][0] for one in names], k=ACTS_A_STEP):
+            ticket_id, by = self.chance.randint(1, self.born), self.chance.choice(people)
+            try:
+                with session.begin_nested():
+                    self.acts[name][1](session, ticket_id, by, now)
+                self.done[name] += 1
+            except RefusedError as error:
+                self.done[error.code] += 1
+
+    def _force(self, session: Session, ticket_id: int, by: Staff, now: datetime) -> None:
+        stage = self.chance.choice([SUBMITTED, IN_PROGRESS, AUDIT, COMPLETED])
+        life.move_by_force(session, ticket_id, stage, by, "Because", self.world.settings, now)
+
+    def _assign(self, session: Session, ticket_id: int, by: Staff, now: datetime) -> None:
+        to = session.execute(select(Staff).order_by(Staff.id).offset(self.chance.randrange(4)).limit(1)).scalar_one()
+        life.assign(session, ticket_id, to, by, "", now)
+
+    def _settle(self, session: Session, ticket_id: int, by: Staff, now: datetime) -> None:
+        outcome = NoticeOutcome(ticket_id, self.chance.choice(["sent", "skipped"]), Reason("x", "X"), "dana@lakeside.example")
+        service.settle_creation_notices(session, [outcome], now)
+
+    def _look(self, now: datetime) -> None:
+        """Just before the clock looks: by the rules' own words, what is to have fired after it; and what holds always."""
+        for ticket in self.world.rows(Ticket):
+            if ticket.stage == COMPLETED:
+                assert ticket.reminder_due_at is ticket.escalation_due_at is None
+                assert ticket.completed_at is not None
+                continue
+            assert ticket.completed_at is None
+            marks = {"reminder": ticket.follow_up_sent_at, "escalation": ticket.resolution_at}
+            for kind, mark in marks.items():
+                if mark is None and now >= ticket.opened_at + WAITS[kind]:
+                    self.expected.add(f"{kind}:{ticket.id}:{ticket.opening}")
+
+
+@pytest.fixture
+def aged(world: World) -> Ages:
+    ages = Ages(world, seed=20261123)
+    ages.live()
+    return ages
+
+
+@pytest.mark.timeout(400)
+def test_no_rule_fires_twice_and_no_stage_is_skipped_however_tickets_are_treated(aged: Ages) -> None:
+    assert aged.born == TICKETS
+    assert min(aged.done[name] for name in (*aged.acts, "completed", "not_a_manager", "not_completed")) > 10
+    check_rules(aged)
+    check_open_tasks(aged.world)
+    check_moves(aged.world)
+
+
+def check_rules(aged: Ages) -> None:
+    """Each rule fired in exactly those openings in which it was due, and each task was told of once."""
+    fired = {task.key: task.id for task in aged.world.rows(FollowUp)}
+    assert set(fired) == aged.expected
+    assert len(fired) > 200
+    told = [fact.task_id for fact in aged.world.facts() if isinstance(fact, TaskRaised)]
+    assert sorted(told) == sorted(fired.values())
+
+
+def check_open_tasks(world: World) -> None:
+    """Whoever has an open task still has something to do, in the opening the ticket is in."""
+    tickets = {ticket.id: ticket for ticket in world.rows(Ticket)}
+    waiting = [task for task in world.rows(FollowUp) if task.done_at is None]
+    assert waiting
+    for task in waiting:
+        ticket = tickets[task.ticket_id]
+        mark = ticket.follow_up_sent_at if task.kind == "reminder" else ticket.resolution_at
+        assert (mark, task.key) == (None, f"{task.kind}:{ticket.id}:{ticket.opening}")
+        assert ticket.stage != COMPLETED
+        assert task.kind == "escalation" or task.assignee_id == ticket.owner_id
+
+
+def check_moves(world: World) -> None:
+    """Every move goes on from where the last one ended, and is one of the table with what it needs, a reopening or forced."""
+    stage: dict[int, int] = defaultdict(lambda: SUBMITTED)
+    happened: dict[int, set[str]] = defaultdict(set)
+    codes: Counter[str] = Counter()
+    for entry in world.rows(Activity, Activity.id):
+        if entry.kind == "mark":
+            happened[entry.ticket_id].add(BOXES[entry.title])
+        elif entry.kind == "notice":
+            happened[entry.ticket_id].add("notice")
+        elif entry.kind == "stage":
+            code = entry.data["reasons"][0]["code"]
+            codes[code] += 1
+            move = entry.data["from"], entry.data["to"]
+            assert move[0] == stage[entry.ticket_id]
+            stage[entry.ticket_id] = move[1]
+            if code == "reopened":
+                assert move == (COMPLETED, IN_PROGRESS)
+                happened[entry.ticket_id] &= {"notice"}
+            elif code == "forced":
+                assert entry.actor == "max@billing.example"
+            else:
+                assert NEEDED[move] <= happened[entry.ticket_id], (entry.ticket_id, move)
+    assert {ticket.id: ticket.stage for ticket in world.rows(Ticket)} == {
+        number: stage[number] for number in range(1, TICKETS + 1)
+    }
+    assert set(codes) == {"creation_notice_settled", "follow_up_sent", "recap_sent_and_resolved", "reopened", "forced"}

@@ -1,0 +1,160 @@
+"""The clock under adverse conditions: business days, people who have left, rows that raise, several clocks, a restart."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+import time_machine
+from sqlalchemy import text, update
+from sqlalchemy.orm import Session
+
+from accounts.models import Staff
+from core.db import Database
+from outbox.facts import TaskRaised
+from tests.tickets.acts import clock_at, complete, mark, reopen, sweep, tasks
+from tests.tickets.world import NOW, World, matter
+from tickets import due, life
+from tickets.models import FollowUp, Ticket
+
+DAY = timedelta(days=1)
+MANY = 60
+
+
+@pytest.fixture
+def staffed(world: World) -> World:
+    """Ada consults for Lakeside, which Max manages; Olga manages the default team."""
+    ada, max_ = world.staff("Ada"), world.staff("Max", role="manager")
+    world.team("billing", default=True, manager=world.staff("Olga", role="manager"))
+    world.company("Lakeside", "lakeside.example", consultant_id=ada, manager_id=max_)
+    return world
+
+
+def raised(world: World) -> list[tuple[int, str]]:
+    return sorted((fact.ticket_id, fact.rule) for fact in world.facts() if isinstance(fact, TaskRaised))
+
+
+def test_business_days_leave_out_weekends_and_holidays(staffed: World) -> None:
+    staffed.configure(calendar={"days": "business", "holidays": [date(2026, 11, 26)]})
+    wednesday = datetime(2026, 11, 25, 15, tzinfo=UTC)  # 10:00 in New York, the day before Thanksgiving
+    staffed.receive(matter(), now=wednesday)
+    sweep(staffed, datetime(2026, 11, 30, 14, 59, tzinfo=UTC))
+    assert tasks(staffed) == []
+    sweep(staffed, datetime(2026, 11, 30, 15, tzinfo=UTC))
+    assert tasks(staffed) == [("reminder", "Ada", False)]
+    sweep(staffed, datetime(2026, 12, 1, 15, tzinfo=UTC))
+    assert tasks(staffed) == [("reminder", "Ada", False), ("escalation", "Max", False)]
+
+
+def test_a_reopened_ticket_counts_business_days_too(staffed: World) -> None:
+    staffed.configure(calendar={"days": "business"})
+    staffed.receive(matter())
+    complete(staffed)
+    reopen(staffed, at=datetime(2026, 11, 27, 15, tzinfo=UTC))  # a Friday
+    ticket = staffed.ticket(1)
+    assert ticket.reminder_due_at == datetime(2026, 12, 1, 15, tzinfo=UTC)
+    assert ticket.escalation_due_at == datetime(2026, 12, 2, 15, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("gone", ["Ada", "Max"])
+def test_a_task_of_somebody_who_has_left_goes_to_the_default_teams_manager(staffed: World, gone: str) -> None:
+    staffed.receive(matter())
+    staffed.database.run(lambda session: session.execute(update(Staff).where(Staff.name == gone).values(active=False)) and None)
+    sweep(staffed, NOW + 3 * DAY)
+    expected = [("reminder", "Ada", False), ("escalation", "Max", False)]
+    assert tasks(staffed) == [(kind, "Olga" if who == gone else who, done) for kind, who, done in expected]
+
+
+def test_a_box_checked_in_time_leaves_nothing_to_look_at(staffed: World) -> None:
+    staffed.receive(matter())
+    for verb in (life.mark_follow_up_sent, life.mark_resolved):
+        mark(staffed, verb, at=NOW + 2 * DAY - timedelta(seconds=1))
+    with clock_at(NOW + 30 * DAY):
+        assert due.sweep(staffed.database) == 0
+    assert tasks(staffed) == []
+
+
+def test_two_processes_that_look_at_once_raise_every_task_once(staffed: World) -> None:
+    staffed.receive(*(matter() for _ in range(MANY)))
+    other = Database(staffed.database.url.render_as_string(hide_password=False))
+    gate, failures = threading.Barrier(4), list[BaseException]()
+
+    def run(database: Database) -> None:
+        try:
+            gate.wait()
+            while due.sweep(database):
+                pass
+        except BaseException as error:
+            failures.append(error)
+
+    with time_machine.travel(NOW + 3 * DAY, tick=True):
+        threads = [threading.Thread(target=run, args=(one,)) for one in (staffed.database, other) * 2]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    other.close()
+    assert failures == []
+    assert raised(staffed) == sorted((number, kind) for number in range(1, MANY + 1) for kind in ("reminder", "escalation"))
+    assert staffed.count(FollowUp) == 2 * MANY
+
+
+def test_after_a_restart_what_has_fired_stays_fired_and_the_rest_fires(staffed: World) -> None:
+    staffed.receive(matter())
+    sweep(staffed, NOW + 2 * DAY)
+    staffed.database.close()
+    again = World(Database(staffed.database.url.render_as_string(hide_password=False)))
+    sweep(again, NOW + 9 * DAY)
+    assert raised(again) == [(1, "escalation"), (1, "reminder")]
+    again.database.close()
+
+
+@contextmanager
+def refusing(database: Database, ticket_id: int) -> Iterator[None]:
+    """The database itself refuses a task of this ticket."""
+    refuse = f"NEW.ticket_id = {ticket_id}"
+    if database.is_sqlite:
+        body = f"BEFORE INSERT ON follow_up WHEN {refuse} BEGIN SELECT RAISE(ABORT, 'private'); END"
+        make, drop = [f"CREATE TRIGGER refusing {body}"], "DROP TRIGGER refusing"
+    else:
+        make = [
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'private'; END $$",
+            f"CREATE TRIGGER refusing BEFORE INSERT ON follow_up FOR EACH ROW WHEN ({refuse}) EXECUTE FUNCTION refuse()",
+        ]
+        drop = "DROP TRIGGER refusing ON follow_up"
+    for statement in make:
+        database.run(lambda session, one=statement: session.execute(text(one)) and None)  # type: ignore[misc]
+    yield
+    database.run(lambda session: session.execute(text(drop)) and None)
+
+
+def test_a_row_that_raises_is_tried_again_later_and_holds_up_nobody(staffed: World, caplog: pytest.LogCaptureFixture) -> None:
+    staffed.receive(*(matter() for _ in range(4)))
+    moment = NOW + 2 * DAY
+    with refusing(staffed.database, 2), caplog.at_level(logging.INFO, "casemill.due"):
+        sweep(staffed, moment)
+        assert raised(staffed) == [(1, "reminder"), (3, "reminder"), (4, "reminder")]
+        assert staffed.ticket(2).reminder_due_at == moment + due.PUSHED_ON
+    assert [record.__dict__["ticket"] for record in caplog.records] == [2]
+    assert "private" not in caplog.records[0].getMessage()
+    sweep(staffed, moment + due.PUSHED_ON - timedelta(seconds=1))
+    assert tasks(staffed, 2) == []
+    sweep(staffed, moment + due.PUSHED_ON)
+    assert tasks(staffed, 2) == [("reminder", "Ada", False)]
+
+
+@pytest.mark.parametrize("wound_up", [None, NOW + 30 * DAY])
+def test_a_timer_that_was_changed_while_its_row_raised_is_left_as_it_is(staffed: World, wound_up: datetime | None) -> None:
+    staffed.receive(matter())
+
+    def unit(session: Session) -> None:
+        session.execute(update(Ticket).values(reminder_due_at=wound_up))
+        due._push_on(session, due.TIMERS[0], 1)
+
+    with clock_at(NOW + 3 * DAY):
+        staffed.database.run(unit)
+    assert staffed.ticket(1).reminder_due_at == wound_up
