@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,8 +54,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             terminalreporter.line(f"NOT RUN {nodeid}")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """What a parallel worker left out is named by the process that reports."""
+    not_run = node.config.stash[_NOT_RUN]
+    for server, nodeid in getattr(node, "workeroutput", {}).get("not_run", []):
+        if (server, nodeid) not in not_run:
+            not_run.append((server, nodeid))
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """With CI=true a skipped test is a failure: nothing may be left out unseen."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["not_run"] = session.config.stash[_NOT_RUN]
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if needs.in_ci() and reporter is not None and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
