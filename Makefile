@@ -1,6 +1,6 @@
 # Thin on purpose: each target calls one script, which can be run by hand just as well.
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench clean
+.PHONY: help run test check faults bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,6 +13,9 @@ test: ## set up what the tests need, real servers included, then check and test 
 
 check: ## lint, types, import rules
 	@scripts/check.sh
+
+faults: ## every fault of the matrix in full, the report into docs/faults.md (ARGS="-k name" for pytest)
+	@scripts/faults.sh $(ARGS)
 
 bench: ## run every benchmark in turn
 	@scripts/bench.sh

@@ -122,7 +122,9 @@ class Mill:
         """This thread's own: a sender keeps a connection and belongs to one thread."""
         if not hasattr(self._local, "delivering"):
             sender = sender_for(self.settings.mail_out)
-            self._local.delivering = Delivering(self.database, self.settings, self.renderer, self.signer, sender)
+            self._local.delivering = Delivering(
+                self.database, self.settings, self.renderer, self.signer, sender, stopping=self.stopping
+            )
             self._delivering.append(self._local.delivering)
         delivering: Delivering = self._local.delivering
         return delivering
@@ -356,6 +358,19 @@ def sweeps(database: Database) -> dict[str, Sweep]:
     kept = timedelta(days=SETTINGS.retention.facts_days)
     return {
         **drains,
+        "clock.mend": Sweep(5.0, partial(bring_forward, database)),
         "outbox.forget": Sweep(3600.0, lambda: relay.forget(database, kept)),
         "ops.alarm": Sweep(alarm.EVERY, alarm.Alarm(database, SETTINGS).look),
     }
+
+
+def bring_forward(database: Database) -> None:
+    """Find what a clock that was ahead has put off; whoever waits for its return would wait as long as it was ahead."""
+
+    def unit(session: Session) -> None:
+        now = database.now(session)
+        ingest_claims.bring_forward(session, now)
+        relay.bring_forward(session, now)
+        notify_claims.bring_forward(session, now)
+
+    database.run(unit)

@@ -8,9 +8,11 @@ import unicodedata
 _ABBREVIATION = re.compile(r"(?<=\b\w)\.(?=\w\b|\W|\Z)")
 
 _LEGAL_FORMS = frozenset(
-    ["inc", "incorporated", "llc", "llp", "lllp", "lp", "pc", "pllc", "plc", "pa", "psc", "apc"]
-    + ["corp", "corporation", "co", "company", "ltd", "limited"]
-)
+    {
+        "inc", "incorporated", "llc", "llp", "lllp", "lp", "pc", "pllc", "plc", "pa", "psc", "apc", "corp", "corporation", "co",
+        "company", "ltd", "limited",
+    }
+)  # fmt: skip
 
 
 def fold_name(name: str) -> str:

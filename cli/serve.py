@@ -6,7 +6,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from core.settings import Settings
     from ingest.children import ParserPool
     from workers import Mill
+
+    Part = Callable[[Settings, Database, threading.Event], AbstractContextManager[object]]
 
 log = logging.getLogger("casemill.serve")
 
@@ -63,57 +65,40 @@ def run(
 
 def web() -> None:
     """The web server alone."""
-    import workers
-    from core import logs
-    from core.db import Database
-
-    logs.configure()
-    with ExitStack() as stack:
-        stop = stack.enter_context(_stop_signals())
-        database = Database(workers.SETTINGS.database)
-        stack.callback(database.close)
-        prepare(database)
-        workers.connect_hints()
-        stack.enter_context(_web(workers.SETTINGS, database))
-        stop.wait()
+    _serve_alone(lambda settings, database, _: _web(settings, database))
 
 
 def watch() -> None:
-    """The watchers of all mailboxes and folders alone."""
+    """The watchers of all mailboxes and folders alone; the parser children, for receipts, start first."""
     import workers
-    from core import logs
-    from core.db import Database
     from ingest.children import ParserPool
 
-    logs.configure()
-    with ExitStack() as stack:
-        stop = stack.enter_context(_stop_signals())
-        pool = ParserPool(workers.SETTINGS.limits)
-        stack.callback(pool.close)
-        database = Database(workers.SETTINGS.database)
-        stack.callback(database.close)
-        prepare(database)
-        workers.connect_hints()
-        stack.enter_context(_watchers(workers.SETTINGS, database, pool, stop))
-        stop.wait()
+    with closing(ParserPool(workers.SETTINGS.limits)) as pool:
+        _serve_alone(lambda settings, database, stop: _watchers(settings, database, pool, stop))
 
 
 def tick() -> None:
     """The clock alone."""
+
+    def part(settings: Settings, database: Database, stop: threading.Event) -> AbstractContextManager[object]:
+        _sync(database, settings)
+        return _clock(database, stop)
+
+    _serve_alone(part)
+
+
+def _serve_alone(part: Part) -> None:
+    """One part of casemill in this process until SIGINT or SIGTERM."""
     import workers
     from core import logs
     from core.db import Database
 
     logs.configure()
-    with ExitStack() as stack:
-        stop = stack.enter_context(_stop_signals())
-        database = Database(workers.SETTINGS.database)
-        stack.callback(database.close)
+    with _stop_signals() as stop, closing(Database(workers.SETTINGS.database)) as database:
         prepare(database)
         workers.connect_hints()
-        _sync(database, workers.SETTINGS)
-        stack.enter_context(_clock(database, stop))
-        stop.wait()
+        with part(workers.SETTINGS, database, stop):
+            stop.wait()
 
 
 @contextmanager

@@ -68,10 +68,10 @@ def accept(session: Session, arrivals: Sequence[Arrival], now: datetime) -> list
     for order, (key, sha256, arrival) in enumerate(zip(keys, hashes, arrivals, strict=True)):
         # Rows are written in key order; a due time a microsecond apart keeps the order in which they came.
         rows.setdefault(key, _item_row(arrival, key, sha256, now + timedelta(microseconds=order)))
-    before = _find(session, keys)
+    before = find(session, keys)
     made = _insert(session, [rows[key] for key in sorted(rows) if key not in before])
     items = before | made
-    items |= _find(session, [key for key in rows if key not in items])  # another transaction was first
+    items |= find(session, [key for key in rows if key not in items])  # another transaction was first
     fresh = set(made) | _reopen(session, {key: a for key, a in zip(keys, arrivals, strict=True) if key in before}, now)
     accepted = []
     for key in keys:
@@ -82,7 +82,7 @@ def accept(session: Session, arrivals: Sequence[Arrival], now: datetime) -> list
     return accepted
 
 
-def _find(session: Session, keys: Sequence[Key]) -> dict[Key, tuple[int, str]]:
+def find(session: Session, keys: Sequence[Key]) -> dict[Key, tuple[int, str]]:
     """(family, identity) → (item id, hash of its bytes) of those that are there."""
     identities: dict[str, set[str]] = {}
     for family, identity in keys:
@@ -97,7 +97,7 @@ def _find(session: Session, keys: Sequence[Key]) -> dict[Key, tuple[int, str]]:
 
 
 def _insert(session: Session, rows: Sequence[dict[str, Any]]) -> dict[Key, tuple[int, str]]:
-    """Insert what no other transaction was first with; answers what was inserted, as :func:`_find` does."""
+    """Insert what no other transaction was first with; answers what was inserted, as :func:`find` does."""
     if not rows:
         return {}
     insert: Any = sqlite_insert if session.get_bind().dialect.name == "sqlite" else postgresql_insert

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, cast
 
@@ -21,6 +21,8 @@ from outbox import facts
 # Written out as in the indexes: SQLite takes a partial index only where it sees the same condition, not for parameters.
 DUE = text(f"delivery.{DUE_WHERE}")
 HELD = text(f"delivery.{HELD_WHERE}")
+#: Pauses between attempts take up to four hours, a full hour's share of a limit a little more than one.
+LONGEST_WAIT = timedelta(hours=5)
 LOST = Reason("outcome_unknown", "The connection was lost after the mail was handed over and before the answer")
 # Statements that run once a mail are built once, on the table: the ORM's way to the same SQL takes ten times as long.
 _TABLE = cast(Table, Delivery.__table__)
@@ -126,6 +128,13 @@ def recover(database: Database) -> int:
         if session.execute(late.limit(1)).first() is None:
             return 0
     return database.run(unit)
+
+
+def bring_forward(session: Session, now: datetime) -> None:
+    """Make due what waits longer than any rule lets it: a clock that was ahead wrote that, and has been set back since."""
+    fresh = and_(Delivery.reason_code.is_(None), Delivery.due_at > now + clock.TOLERANCE)
+    wrong = or_(fresh, Delivery.due_at > now + LONGEST_WAIT)
+    session.execute(update(Delivery).where(DUE, wrong).values(due_at=now))
 
 
 def expire_all(session: Session, now: datetime) -> None:

@@ -35,6 +35,7 @@ class Delivery(Base):
         Index("ix_delivery_domain_tried", "domain", "tried_at"),
         Index("ix_delivery_tried_at", "tried_at"),
         Index("ix_delivery_ticket_id", "ticket_id"),
+        Index("ix_delivery_created_at", "created_at", "state"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import or_, select, tuple_
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from core import blobs, clock
 from core.db import Database
 from core.reasons import Reason
 from core.sections import Folder, Limits
-from ingest import workbooks
-from ingest.ledger import Arrival, Key
+from ingest import ledger, workbooks
+from ingest.ledger import Arrival
 from ingest.models import InboundItem, Sighting
 from ingest.sources.file_kinds import Origin, read_arrivals
 from ingest.sources.folder import DONE, UNFINISHED, Found
@@ -110,7 +110,7 @@ class FolderCheck:
         balance = self._balance
         keys = [(one.family, one.identity or blobs.digest(one.raw)) for one in arrivals]
         with self._database.read() as session:
-            known = _known(session, keys)
+            known = ledger.find(session, keys)
         unknown = [one for one, key in zip(arrivals, keys, strict=True) if key not in known]
         balance.server = (balance.server or 0) + len(arrivals)
         balance.ledger += len(arrivals) - len(unknown)
@@ -147,12 +147,6 @@ def _batches(arrivals: Iterator[Arrival]) -> Iterator[list[Arrival]]:
         size += len(arrival.raw)
     if batch:
         yield batch
-
-
-def _known(session: Session, keys: Sequence[Key]) -> set[Key]:
-    columns = InboundItem.family, InboundItem.identity
-    found = session.execute(select(*columns).where(tuple_(*columns).in_(set(keys))))
-    return {(family, identity) for family, identity in found}
 
 
 def _items_of(session: Session, source: str, place: str) -> list[InboundItem]:

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import and_, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from core import clock
@@ -36,6 +36,13 @@ def run(database: Database, subscriptions: Subscriptions) -> int:
             raise
         log.warning("a batch of facts failed, trying them one by one", extra={"error": type(error).__name__})
     return _relay_alone(database, subscriptions)
+
+
+def bring_forward(session: Session, now: datetime) -> None:
+    """Make due what waits longer than any rule lets it: a clock that was ahead wrote that, and has been set back since."""
+    untried = and_(OutboxFact.attempts == 0, OutboxFact.due_at > now + clock.TOLERANCE)
+    wrong = or_(untried, OutboxFact.due_at > now + LONGEST_PAUSE + clock.TOLERANCE)
+    session.execute(update(OutboxFact).where(OutboxFact.done_at.is_(None), wrong).values(due_at=now))
 
 
 def forget(database: Database, older_than: timedelta) -> int:

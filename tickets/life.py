@@ -6,6 +6,7 @@ changes a stage.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -31,39 +32,46 @@ OWNERS_TASKS = (REMINDER, "notice_problem")
 MANAGERS = ("manager", "administrator")
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One of the three marks of an opening: its columns (``…_at``, ``…_by``), and the rule whose timer and task it ends."""
+
+    name: str
+    title: str
+    rule: str | None = None
+    text: str = ""
+
+
+FOLLOW_UP = Mark("follow_up_sent", "4-Support Follow Up Sent", REMINDER)
+RESOLUTION = Mark("resolution", "Resolution: Yes", ESCALATION)
+RECAP = Mark("recap_sent", "5-Recap of Resolution Sent", text="Given by telephone or by other means")
+
+
 def mark_follow_up_sent(session: Session, ticket_id: int, by: Staff, now: datetime) -> Ticket:
     """Check "4-Support Follow Up Sent", after an email or a call; possible from stage 1 on, again changes nothing."""
-    ticket = _locked(session, ticket_id)
-    _refuse_completed(ticket)
-    if ticket.follow_up_sent_at is None:
-        ticket.follow_up_sent_at, ticket.follow_up_sent_by = now, by.email
-        ticket.reminder_due_at = None
-        _settle_tasks(session, ticket, REMINDER, now)
-        _record(session, ticket, now, by, "mark", "4-Support Follow Up Sent")
-    _advance(session, ticket, now)
-    return ticket
+    return _mark(session, ticket_id, FOLLOW_UP, by, now)
 
 
 def mark_resolved(session: Session, ticket_id: int, by: Staff, now: datetime) -> Ticket:
     """Set Resolution to Yes; it is needed for completion and ends the wait for the escalation."""
-    ticket = _locked(session, ticket_id)
-    _refuse_completed(ticket)
-    if ticket.resolution_at is None:
-        ticket.resolution_at, ticket.resolution_by = now, by.email
-        ticket.escalation_due_at = None
-        _settle_tasks(session, ticket, ESCALATION, now)
-        _record(session, ticket, now, by, "mark", "Resolution: Yes")
-    _advance(session, ticket, now)
-    return ticket
+    return _mark(session, ticket_id, RESOLUTION, by, now)
 
 
 def mark_recap_sent(session: Session, ticket_id: int, by: Staff, now: datetime) -> Ticket:
     """Check "5-Recap of Resolution Sent" by hand, for a recap given by telephone."""
+    return _mark(session, ticket_id, RECAP, by, now)
+
+
+def _mark(session: Session, ticket_id: int, mark: Mark, by: Staff, now: datetime) -> Ticket:
     ticket = _locked(session, ticket_id)
     _refuse_completed(ticket)
-    if ticket.recap_sent_at is None:
-        ticket.recap_sent_at, ticket.recap_sent_by = now, by.email
-        _record(session, ticket, now, by, "mark", "5-Recap of Resolution Sent", "Given by telephone or by other means")
+    if getattr(ticket, f"{mark.name}_at") is None:
+        setattr(ticket, f"{mark.name}_at", now)
+        setattr(ticket, f"{mark.name}_by", by.email)
+        if mark.rule is not None:
+            setattr(ticket, f"{mark.rule}_due_at", None)
+            _settle_tasks(session, ticket, mark.rule, now)
+        _record(session, ticket, now, by, "mark", mark.title, mark.text)
     _advance(session, ticket, now)
     return ticket
 

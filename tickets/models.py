@@ -22,6 +22,7 @@ class Ticket(Base):
     __table_args__ = (
         Index("ix_ticket_owner_stage", "owner_id", "stage"),
         Index("ix_ticket_stage_created", "stage", "created_at"),
+        Index("ix_ticket_stage_source", "stage", "source"),
         Index("ix_ticket_created_at", "created_at"),
         Index("ix_ticket_company_id", "company_id"),
         Index("ix_ticket_requester_id", "requester_id"),

@@ -233,6 +233,7 @@ def upgrade() -> None:
         )
         batch_op.create_index("ix_ticket_requester_id", ["requester_id"], unique=False)
         batch_op.create_index("ix_ticket_stage_created", ["stage", "created_at"], unique=False)
+        batch_op.create_index("ix_ticket_stage_source", ["stage", "source"], unique=False)
 
     op.create_table(
         "activity",
@@ -287,6 +288,7 @@ def upgrade() -> None:
             sqlite_where=sa.text("state IN ('claimed', 'intent')"),
             postgresql_where=sa.text("state IN ('claimed', 'intent')"),
         )
+        batch_op.create_index("ix_delivery_created_at", ["created_at", "state"], unique=False)
         batch_op.create_index(
             "ix_delivery_delayed",
             ["reason_code", "domain", "id", "due_at"],
@@ -502,6 +504,7 @@ def downgrade() -> None:
             sqlite_where=sa.text("state = 'pending' AND reason_code IN ('domain_limit', 'total_limit')"),
             postgresql_where=sa.text("state = 'pending' AND reason_code IN ('domain_limit', 'total_limit')"),
         )
+        batch_op.drop_index("ix_delivery_created_at")
         batch_op.drop_index(
             "ix_delivery_claim_until",
             sqlite_where=sa.text("state IN ('claimed', 'intent')"),
@@ -514,6 +517,7 @@ def downgrade() -> None:
 
     op.drop_table("activity")
     with op.batch_alter_table("ticket", schema=None) as batch_op:
+        batch_op.drop_index("ix_ticket_stage_source")
         batch_op.drop_index("ix_ticket_stage_created")
         batch_op.drop_index("ix_ticket_requester_id")
         batch_op.drop_index(

@@ -147,7 +147,7 @@ def test_ticket_numbers_are_never_handed_out_again(empty: Database) -> None:
     ids = []
     for _ in range(2):
         with empty.write() as session:
-            statement = text(f"INSERT INTO ticket ({columns}) VALUES ({values}) RETURNING id")  # noqa: S608 - constants
+            statement = text(f"INSERT INTO ticket ({columns}) VALUES ({values}) RETURNING id")
             ids.append(session.execute(statement, {"now": "2026-01-01 00:00:00"}).scalar_one())
         with empty.write() as session:
             session.execute(text("DELETE FROM ticket"))

@@ -96,7 +96,7 @@ def _database_is_sound(system: System) -> None:
         return
     for key in ("sighting: source, place", "inbound_item: family, identity", "delivery: key", "outbox_fact: id"):
         table, _, columns = key.partition(": ")
-        assert not _heap_rows(system, f"SELECT {columns} FROM {table} GROUP BY {columns} HAVING count(*) > 1"), key  # noqa: S608
+        assert not _heap_rows(system, f"SELECT {columns} FROM {table} GROUP BY {columns} HAVING count(*) > 1"), key
     assert not system.rows("SELECT conname FROM pg_constraint WHERE NOT convalidated")
 
 

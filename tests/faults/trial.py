@@ -207,12 +207,12 @@ class Trial:
         if FULL or self.mode == "embedded":  # the embedded process takes over at its start
             return
         for table, column, where in HELD[name.rstrip("2")]:
-            self.change(f"UPDATE {table} SET {column} = '{LONG_AGO}' WHERE {where}")  # noqa: S608
+            self.change(f"UPDATE {table} SET {column} = '{LONG_AGO}' WHERE {where}")
 
     def hasten(self) -> None:
         """Let the pauses pass after which put-off and ambiguous mail is tried again."""
         waiting = "finished_at IS NULL AND state IN ('pending', 'ambiguous')"
-        self.change(f"UPDATE delivery SET due_at = '{LONG_AGO}' WHERE {waiting}")  # noqa: S608
+        self.change(f"UPDATE delivery SET due_at = '{LONG_AGO}' WHERE {waiting}")
 
     def change(self, statement: str) -> None:
         with self._engine.begin() as connection:

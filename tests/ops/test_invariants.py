@@ -41,7 +41,7 @@ def set_moment(room: Room, table: str, column: str, ago: timedelta, condition: s
     moment: Any = clock.now() - ago
     if room.database.is_sqlite:
         moment = moment.replace(tzinfo=None).isoformat(" ", "microseconds")
-    room.sql(f"UPDATE {table} SET {column} = :moment WHERE {condition}", moment=moment)  # noqa: S608
+    room.sql(f"UPDATE {table} SET {column} = :moment WHERE {condition}", moment=moment)
 
 
 def add_delivery(room: Room, key: str, ago: timedelta, **values: Any) -> None:
