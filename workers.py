@@ -26,7 +26,7 @@ from dramatiq.brokers.stub import StubBroker
 from dramatiq.middleware import MiddlewareError
 from sqlalchemy.orm import Session
 
-from core import leases, logs
+from core import collector, leases, logs
 from core import settings as configuration
 from core.db import Database
 from core.errors import ConfigurationError
@@ -55,6 +55,8 @@ TEMPLATES = Path(__file__).resolve().parent / "templates"
 TURN_SECONDS = 10.0
 #: While mail is being taken in, a batch of facts or notices waits this long at most: tickets come first.
 STEP_ASIDE_SECONDS = 1.0
+#: How long a message in Redis waits at most for a worker that has nothing to do.
+LOOK_MILLISECONDS = 100
 PR_SET_PDEATHSIG = 1
 
 SUBSCRIPTIONS: relay.Subscriptions = {
@@ -172,6 +174,7 @@ class Floor(Middleware):
         connect_hints()
 
     def after_worker_boot(self, broker: Broker, worker: Any) -> None:
+        collector.calm()
         log.info("ready for work")
 
     def before_worker_shutdown(self, broker: Broker, worker: Any) -> None:
@@ -188,6 +191,7 @@ def make_broker(settings: Settings, floor: Floor) -> Broker:
     middleware: list[Middleware] = [floor]
     if not settings.redis_url:
         return StubBroker(middleware=middleware)
+    from dramatiq import Consumer
     from dramatiq.brokers.redis import RedisBroker
     from redis import Redis
     from redis.backoff import ExponentialBackoff
@@ -204,7 +208,14 @@ def make_broker(settings: Settings, floor: Floor) -> Broker:
         health_check_interval=15,
     )
     options: dict[str, Any] = {"client": client, "middleware": middleware, "namespace": "casemill", "heartbeat_timeout": 15_000}
-    return RedisBroker(**options)  # type: ignore[no-untyped-call]
+
+    class Broker(RedisBroker):
+        """Looks for messages often: of itself a worker that found none for a while looks once a second only."""
+
+        def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
+            return super().consume(queue_name, prefetch, min(timeout, LOOK_MILLISECONDS))
+
+    return Broker(**options)  # type: ignore[no-untyped-call]
 
 
 def _end_with_parent() -> None:
@@ -256,7 +267,7 @@ def outbox_drain() -> None:
     """Facts that are due."""
 
     def turn() -> int:
-        _precedence.step_aside()
+        _precedence.step_aside(FLOOR.mill.pipeline.has_more)
         done = FLOOR.mill.relay()
         if done:
             failpoint("outbox.relayed")
@@ -271,7 +282,7 @@ def notify_drain() -> None:
     """Deliveries that are due."""
 
     def turn() -> int:
-        _precedence.step_aside()
+        _precedence.step_aside(FLOOR.mill.pipeline.has_more)
         return FLOOR.mill.notify()
 
     _work("notify.drain", turn)

@@ -36,7 +36,7 @@ def run(
     ``first`` may prepare the database before anything starts; ``ready`` is told the web address once all is up.
     """
     import workers
-    from core import logs
+    from core import collector, logs
     from core.soleness import sole
 
     logs.configure()
@@ -59,6 +59,7 @@ def run(
         address = stack.enter_context(_web(settings, mill.database))
         if ready is not None:
             ready(settings, mill.database, address)
+        collector.calm()
         stop.wait()
         mill.stopping.set()
 
@@ -90,7 +91,7 @@ def tick() -> None:
 def _serve_alone(part: Part) -> None:
     """One part of casemill in this process until SIGINT or SIGTERM."""
     import workers
-    from core import logs
+    from core import collector, logs
     from core.db import Database
 
     logs.configure()
@@ -98,6 +99,7 @@ def _serve_alone(part: Part) -> None:
         prepare(database)
         workers.connect_hints()
         with part(workers.SETTINGS, database, stop):
+            collector.calm()
             stop.wait()
 
 

@@ -7,6 +7,7 @@ by side and the server decides.
 
 from __future__ import annotations
 
+import json
 import queue
 import random
 import sqlite3
@@ -17,16 +18,19 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, InvalidStateError
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+import msgspec
 from sqlalchemy import JSON, DateTime, Dialect, Engine, MetaData, create_engine, event, select, text
+from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.sql import func
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from core import clock
 from core.errors import BusyError, ConfigurationError
@@ -43,24 +47,51 @@ UNAVAILABLE_SQLITE = {5, 6, 7, 8, 10, 13, 14, 15}
 GROUP_LIMIT = 64
 
 
+class _Text(sqlite_dialect.DATETIME):
+    """A DATETIME column of SQLite that is given and gives texts."""
+
+    def bind_processor(self, dialect: Dialect) -> None:
+        return None
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> None:
+        return None
+
+
+@lru_cache(maxsize=256)
+def _spell(value: datetime) -> str:
+    """The text SQLite keeps, of one length, so that it sorts as time does. One moment stands in many rows of a batch."""
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """An aware UTC datetime on every database; a naive value is a programming error."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return _Text() if dialect.name == "sqlite" else self.impl_instance  # type: ignore[no-untyped-call]
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
         if value is None:
             return None
         if value.tzinfo is None:
             raise TypeError("a naive datetime was given to the database")
-        value = value.astimezone(UTC)
-        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+        return _spell(value) if dialect.name == "sqlite" else value.astimezone(UTC)
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         if value is None:
             return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        moment: datetime = datetime.fromisoformat(value) if isinstance(value, str) else value
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _pack(value: Any) -> str:
+    """A JSON value as text. What is no UTF-8, such as a lone surrogate in a file's name, is escaped."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:
+        return json.dumps(value)
 
 
 class Base(DeclarativeBase):
@@ -135,7 +166,12 @@ class Database:
             self._writer, self._reader = _sqlite_engines(self.url.database or "", pool_size)
         else:
             self._writer = create_engine(
-                self.url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True, connect_args={"connect_timeout": 5}
+                self.url,
+                pool_size=pool_size,
+                max_overflow=pool_size,
+                pool_pre_ping=True,
+                connect_args={"connect_timeout": 5},
+                json_serializer=_pack,
             )
             self._reader = self._writer.execution_options(postgresql_readonly=True)
         self._group: _GroupWriter | None = None
@@ -316,7 +352,11 @@ def _sqlite_engines(path: str, pool_size: int) -> tuple[Engine, Engine]:
 
 def _sqlite_engine(path: str, pool_size: int, *, read_only: bool) -> Engine:
     engine = create_engine(
-        f"sqlite:///{path}", pool_size=pool_size, max_overflow=20, connect_args={"timeout": 10, "check_same_thread": False}
+        f"sqlite:///{path}",
+        pool_size=pool_size,
+        max_overflow=20,
+        connect_args={"timeout": 10, "check_same_thread": False},
+        json_serializer=_pack,
     )
 
     @event.listens_for(engine, "connect")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+LOOK_SECONDS = 0.05
 
 
 class Precedence:
@@ -27,7 +30,19 @@ class Precedence:
                 self._under_way -= 1
                 self._changed.notify_all()
 
-    def step_aside(self) -> bool:
-        """Wait until no work of the first rank is under way; False when it still is after ``seconds``."""
+    def step_aside(self, elsewhere: Callable[[], bool] = lambda: False) -> bool:
+        """Wait until no work of the first rank is under way here or, as ``elsewhere`` says, in another process.
+
+        False when it still is after ``seconds``.
+        """
+        ends = time.monotonic() + self._seconds
+        while self._wait_here(ends):
+            if not elsewhere():
+                return True
+            time.sleep(max(0.0, min(LOOK_SECONDS, ends - time.monotonic())))
+        return False
+
+    def _wait_here(self, ends: float) -> bool:
         with self._changed:
-            return self._changed.wait_for(lambda: not self._under_way, self._seconds)
+            left = ends - time.monotonic()
+            return left > 0 and self._changed.wait_for(lambda: not self._under_way, left)

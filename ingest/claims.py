@@ -69,11 +69,14 @@ def claim(database: Database, token: str, limit: int) -> list[Claimed]:
         rows = session.execute(statement.values(values).returning(*columns)).all()
         return sorted((Claimed(*row) for row in rows), key=lambda item: (item.due_at, item.id))
 
+    return database.run(unit) if is_due(database) else []
+
+
+def is_due(database: Database) -> bool:
+    """Whether there is anything to claim."""
     with database.read() as session:
         due = InboundItem.state == "waiting", InboundItem.due_at <= database.now(session)
-        if session.execute(select(InboundItem.id).where(*due).limit(1)).first() is None:
-            return []
-    return database.run(unit)
+        return session.execute(select(InboundItem.id).where(*due).limit(1)).first() is not None
 
 
 def _choose(due: Sequence[Any]) -> list[int]:

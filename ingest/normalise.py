@@ -77,8 +77,9 @@ def from_form(form: ParsedForm, settings: Form, item_id: int, received_at: datet
     known = form_values(form, settings)
     email = read_mailbox(known.get("requester_email", ""))
     link = settings.submission_link.replace("{submission}", form.submission_id).replace("{form}", form.form_id)
-    answers = [f"{field.key}: {field.text}" for field in form.fields if field.text]
-    parts = [known.get("details", ""), "\n".join(answers), f"Formstack submission: {link}"]
+    details = known.get("details", "")
+    answers = [f"{field.key}: {field.text}" for field in form.fields if field.text and field.text != details]
+    parts = [details, "\n".join(answers), f"Formstack submission: {link}"]
     return Submission(
         source=Source.FORMSTACK,
         received_at=received_at,

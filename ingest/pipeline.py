@@ -67,6 +67,10 @@ class Pipeline:
             raise
         return len(items)
 
+    def has_more(self) -> bool:
+        """Whether items are due that nobody has in hand."""
+        return claims.is_due(self._database)
+
     def _release(self, token: str) -> None:
         """Without the database the end of the claim does the same, and counts a loss."""
         with suppress(CasemillError, SQLAlchemyError):

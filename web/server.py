@@ -47,8 +47,9 @@ class WebServer:
         Raises ConfigurationError when the address cannot be listened on.
         """
         self._socket = self._bind()
-        self._thread = threading.Thread(target=self._serve, name="web", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._serve, name="web", daemon=True)
+        thread.start()
+        self._thread = thread  # only now: another thread may call stop() at any moment, and joins what it finds here
         if not self._server.ready.wait(_START_SECONDS):
             self.stop()
             raise ConfigurationError("the web server did not start", key="web.listen", mend="see the log for the reason")

@@ -8,6 +8,7 @@ was under way when a child died.
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import resource
 import signal
@@ -23,6 +24,10 @@ from ingest.parsers.types import Parsed, ParsedForm, ParsedMail, ParsedWorkbook,
 PR_SET_PDEATHSIG = 1
 #: Unpacking and reading a workbook of the largest size allowed takes several times as long as the largest mail.
 WORKBOOK_FACTOR = 6
+
+
+#: How many new objects there must be before the collector of garbage looks at them: a mail's die with the mail.
+YOUNGEST = 20_000
 
 
 class ParseTask(msgspec.Struct, frozen=True):
@@ -91,6 +96,8 @@ def main() -> None:
     _lower(resource.RLIMIT_AS, limits.memory_bytes)
     _lower(resource.RLIMIT_CORE, 0)
     tasks = msgspec.msgpack.Decoder(list[ParseTask])
+    gc.freeze()
+    gc.set_threshold(YOUNGEST, 10, 10)
     while (frame := read_frame(source)) is not None:
         for task in tasks.decode(frame):
             _allow(limits, task.kind)

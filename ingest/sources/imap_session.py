@@ -161,7 +161,7 @@ class ImapSession:
                 stop.wait(min(1.0, left))
             return
         self._client.idle()
-        news = False
+        news = self._is_told_already()
         while not news and not stopped() and (left := end - time.monotonic()) > 0:
             pause = min(1.0, left)
             before = time.monotonic()
@@ -170,6 +170,18 @@ class ImapSession:
             if not events and time.monotonic() - before < pause / 2:
                 break  # a dropped connection answers [] at once for ever; idle_done tells, it raises then
         self._client.idle_done()
+
+    def _is_told_already(self) -> bool:
+        """Whether news came in one piece with the go-ahead: it lies in a buffer, and ``idle_check`` looks at the socket only."""
+        socket = self._client.socket()
+        socket.setblocking(False)
+        try:
+            return bool(self._client._imap.file.peek(1))
+        except OSError:  # nothing there yet: what TLS says in place of an empty answer
+            return False
+        finally:
+            socket.setblocking(True)
+            self._client._set_read_timeout()
 
     def _select(self) -> Selected:
         answer = self._client.select_folder(self._folder, readonly=not self._move_to)

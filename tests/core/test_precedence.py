@@ -51,3 +51,15 @@ def test_work_that_fails_no_longer_counts() -> None:
     except ValueError:
         pass
     assert precedence.step_aside()
+
+
+def test_the_second_rank_waits_for_work_elsewhere_too() -> None:
+    answers = iter([True, True, False])
+    assert Precedence(10.0).step_aside(lambda: next(answers))
+    assert next(answers, None) is None
+
+
+def test_work_elsewhere_that_does_not_end_is_not_waited_for() -> None:
+    began = time.monotonic()
+    assert not Precedence(0.1).step_aside(lambda: True)
+    assert time.monotonic() - began < 5

@@ -166,7 +166,7 @@ def test_of_two_answers_for_one_meaning_the_first_that_is_not_empty_counts() -> 
 def test_all_answers_stay_readable() -> None:
     text = from_form(make(**{"Favourite colour": "green", "Empty": "", "Details": "Why?"})).text
     assert "Favourite colour: green" in text
-    assert "Details: Why?" in text
+    assert text.count("Why?") == 1
     assert "Empty" not in text
 
 
