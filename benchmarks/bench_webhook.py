@@ -4,7 +4,7 @@ The floor is the same web server with a handler that verifies the HMAC and makes
 in a process of their own on SQLite with synchronous=FULL; the posts come from this process. Three rounds in turn, medians.
 Then the time until the answer at a steady 200 posts a second, from the moment each post was due.
 
-Run: python benchmarks/bench_webhook.py [--posts 4000] [--rounds 3]
+Run: python -m benchmarks.bench_webhook [--posts 4000] [--rounds 3]
 """
 
 from __future__ import annotations

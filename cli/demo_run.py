@@ -28,6 +28,7 @@ def run_demo() -> None:
     from cli import serve
 
     serve.run(first=_fill, ready=_ready)
+    print("casemill has stopped; the next start goes on where it was.", flush=True)
 
 
 def _fill(database: Database) -> None:

@@ -54,7 +54,8 @@ def open_existing(settings: Settings) -> Iterator[Database]:
     from core.errors import NotFoundError
 
     if is_missing(settings):
-        raise NotFoundError("there is no database yet", mend="run `casemill init`")
+        mend = "go where casemill.toml is, set CASEMILL_CONFIG, or run `casemill init`"
+        raise NotFoundError("there is no database here yet", mend=mend)
     database = Database(settings.database)
     try:
         migrations.require(database)

@@ -160,9 +160,10 @@ def _minute(moment: str) -> str:
 
 
 def _read(query: Any) -> Any:
-    from cli.context import open_database
+    from cli.mills import open_existing
+    from core import settings
 
-    with open_database() as (_, database), database.read() as session:
+    with open_existing(settings.load()) as database, database.read() as session:
         return query(session)
 
 

@@ -23,11 +23,11 @@ OWN: Final = "casemill"
 FIELDS: Final = frozenset(
     {
         "activity", "address", "attempt", "attempts", "bytes", "code", "company", "contact", "count", "delivery",
-        "disposition", "drain", "due", "error", "errors", "fact", "family", "file", "folder", "form", "hash", "hint", "host",
-        "item", "items", "key", "kind", "known", "lease", "limit", "line", "mailbox", "mailing", "method", "outcome",
-        "parent", "pid", "place", "port", "queue", "reason", "route", "row", "rows", "seconds", "settled", "sha256", "size",
-        "source", "staff", "stage", "state", "status", "stored", "submission", "sweep", "taken", "task", "team", "ticket",
-        "tickets", "uid", "uidvalidity", "url_path", "version", "waiting", "worker",
+        "disposition", "drain", "due", "error", "errors", "fact", "family", "file", "folder", "form", "from_uid", "hash",
+        "hint", "host", "item", "items", "key", "kind", "known", "lease", "left_out", "limit", "line", "mailbox", "mailing",
+        "method", "outcome", "parent", "pid", "place", "port", "queue", "reason", "route", "row", "rows", "seconds",
+        "settled", "sha256", "since", "size", "source", "staff", "stage", "state", "status", "stored", "submission", "sweep",
+        "taken", "task", "team", "ticket", "tickets", "uid", "uidvalidity", "url_path", "version", "waiting", "worker",
     }
 )  # fmt: skip
 #: Codes, ids, hashes, addresses with a port: no space, no @, so neither a sentence nor a person fits in.

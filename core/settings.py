@@ -130,7 +130,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         text = f"the configuration file cannot be read ({error.strerror})"
         raise ConfigurationError(text, file=str(path), mend="name a file that this account may read") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"not valid TOML: {error}", file=str(path), mend="correct the line it names") from None
+        raise ConfigurationError(f"not valid TOML: {error}", file=str(path), mend="correct it there; text is in quotes") from None
 
 
 def _explained(error: ValidationError, file: str, environ: Mapping[str, str]) -> ConfigurationError:
@@ -146,7 +146,9 @@ def _explained(error: ValidationError, file: str, environ: Mapping[str, str]) ->
     if first["type"] == "missing":
         return ConfigurationError("this key is needed", file=file, key=key, mend=f"add `{first['loc'][-1]} = …`")
     text = first["msg"].removeprefix("Value error, ")
-    return ConfigurationError(text, file=file, key=key, mend="give a value of that kind")
+    missing = "the secret is missing" in text
+    mend = "set the variable or write the file it names" if missing else "give a value of that kind"
+    return ConfigurationError(text, file=file, key=key, mend=mend)
 
 
 def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:

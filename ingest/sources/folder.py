@@ -238,7 +238,7 @@ class FolderWatcher:
         """Say what is wrong once, until it is well again; never a file's text, never its name."""
         if about not in self._complained:
             self._complained.add(about)
-            log.warning("folder %s: a file or the folder cannot be used", self.name, extra={"error": type(error).__name__})
+            log.warning("a file or the folder cannot be used", extra={"folder": self.name, "error": type(error).__name__})
 
 
 def _batches(arrivals: Iterator[Arrival]) -> Iterator[list[Arrival]]:

@@ -133,23 +133,25 @@ class MailboxWatcher:
         """Record the failure, raise the alert once, and wait; the first loss of a good connection is mended at once."""
         code = error_code(error)
         trouble = self._database.run(lambda db: cursors.note_error(db, self.name, code))
-        since = trouble.answered_at.isoformat(timespec="seconds") if trouble.answered_at else "the start"
+        since = trouble.answered_at.isoformat(timespec="seconds") if trouble.answered_at else "start"
         details = {"mailbox": self.name, "error": code, "errors": trouble.errors, "since": since}
         if trouble.errors == ALERT_ERRORS:
-            log.error("mailbox %s unreachable since %s (%s)", self.name, since, code, extra=details)
+            log.error("mailbox unreachable", extra=details)
         else:
-            log.warning("mailbox %s: %s", self.name, code, extra=details)
+            log.warning("mailbox trouble", extra=details)
         at_once = self._was_connected and time.monotonic() - self._lost_at >= FLAPPING_SECONDS
         self._lost_at = time.monotonic()
         self._stop.wait(pause_after(trouble.errors, at_once=at_once, jitter=random.random()))  # noqa: S311 - not a secret
 
     def _note_recovery(self, trouble: Trouble) -> None:
         if trouble.errors >= ALERT_ERRORS:
-            log.error("mailbox %s answers again after %d errors", self.name, trouble.errors, extra={"mailbox": self.name})
+            details = {"mailbox": self.name, "errors": trouble.errors}
+            log.error("mailbox answers again", extra=details)
 
     def _note_database(self, error: Exception | None) -> None:
         """Say once that the database is away, and once that it is back: mail stays where it is meanwhile."""
         if (error is not None) != self._database_away:
             self._database_away = error is not None
             state = "away" if error else "back"
-            log.warning("database is %s", state, extra={"mailbox": self.name, "error": type(error).__name__ if error else None})
+            details = {"mailbox": self.name, "state": state, "error": type(error).__name__ if error else None}
+            log.warning("the database is away or back again", extra=details)

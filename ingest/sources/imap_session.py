@@ -209,6 +209,8 @@ def _connect(mailbox: Mailbox) -> IMAPClient:
     timeout = SocketTimeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
     client = IMAPClient(mailbox.host, mailbox.port, ssl=mailbox.tls, ssl_context=context, timeout=timeout)
     client.normalise_times = False
+    # imapclient traces at imaplib's highest level, which spells out every byte that comes, read or not: half the time of a FETCH.
+    client._imap.debug = 0
     return client
 
 

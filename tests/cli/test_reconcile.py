@@ -140,7 +140,7 @@ def test_a_name_of_several_sources_must_be_said_in_full(configure: Write, either
 def test_without_a_database_there_is_nothing_to_reconcile(place: Path) -> None:
     ran = run("reconcile")
     assert ran.code == 1
-    assert "there is no database yet" in ran.err
+    assert "there is no database here yet" in ran.err
     assert not (place / "var").exists()
 
 

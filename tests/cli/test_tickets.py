@@ -115,6 +115,7 @@ def test_a_ticket_is_shown_with_its_timeline_and_the_reasons(staffed: Path) -> N
 
 @pytest.mark.parametrize("number", ["BS-000099", "nonsense", "0"])
 def test_a_ticket_that_is_not_there_is_told(place: Path, number: str) -> None:
+    run("migrate")
     ran = run("ticket", "show", number)
     assert (ran.code, ran.out) == (1, "")
     assert f"there is no ticket {number}" in ran.err and "mend:" in ran.err
@@ -152,3 +153,10 @@ def on_terminal(arguments: list[str], answers: list[str]) -> str:
     os.close(main)
     assert process.wait(30) == 0, written
     return written.replace("\r", "")
+
+
+def test_looking_in_a_folder_without_a_database_makes_none(place: Path) -> None:
+    ran = run("tickets")
+    assert ran.code == 1
+    assert "no database here" in ran.err and "mend:" in ran.err
+    assert not (place / "var").exists()

@@ -1,0 +1,59 @@
+"""Measures the start: `casemill --help`, and `casemill run` until its web server says it is ready; against `python -c pass`.
+
+`casemill run` has an empty database whose tables are there, and its two parser children to start. Medians of the runs, in turn.
+
+Run: python -m benchmarks.bench_start [--runs 7]
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+
+from benchmarks.harness import COMMAND, EMBEDDED, ROOT, Mill, Result, Scene, median, record, spread, wait
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="How long a start takes.")
+    parser.add_argument("--runs", type=int, default=7)
+    options = parser.parse_args()
+    helps, readies, bare = [], [], []
+    with Scene() as scene, scene.mill(EMBEDDED) as mill:
+        for _ in range(options.runs):
+            bare.append(seconds_of([sys.executable, "-c", "pass"]))
+            helps.append(seconds_of([*COMMAND, "--help"]))
+            readies.append(seconds_until_ready(mill))
+    python = f"python -c pass takes {median(bare):.3f} s"
+    record(Result("casemill --help", median(helps), "s", reach=0.3, most=True, note=f"{python}; {spread(helps)}"))
+    record(Result("casemill run ready", median(readies), "s", reach=3.0, most=True, note=f"{python}; {spread(readies)}"))
+
+
+def seconds_of(command: Sequence[str]) -> float:
+    began = time.monotonic()
+    subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+    return time.monotonic() - began
+
+
+def seconds_until_ready(mill: Mill) -> float:
+    began = time.monotonic()
+    mill.start()
+    ready = wait(lambda: answers(f"http://127.0.0.1:{mill.port}/readyz"), "casemill to be ready", 60, pause=0.005)
+    mill.stop()
+    return ready - began
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 - our own address
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+if __name__ == "__main__":
+    main()
