@@ -13,13 +13,15 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
 from core import blobs
-from core.upserts import insert_ignore
+from core.upserts import insert_ignore, take_numbers
 from ingest.models import InboundItem, Sighting
 
 #: Families: the same identity within a family is the same item, for ever.
 MAIL, FORMSTACK, WORKBOOK, ROW = "mail", "formstack", "workbook", "row"
 #: Sources in which a person puts a file, first words of ``Arrival.source``.
 DROPPED = ("folder", "upload")
+#: From this many rows on it pays to number them beforehand.
+MANY = 8
 #: (family, identity).
 Key = tuple[str, str]
 
@@ -98,6 +100,8 @@ def find(session: Session, keys: Sequence[Key]) -> dict[Key, tuple[int, str]]:
 
 def _insert(session: Session, rows: Sequence[dict[str, Any]]) -> dict[Key, tuple[int, str]]:
     """Insert what no other transaction was first with; answers what was inserted, as :func:`find` does."""
+    if len(rows) >= MANY:
+        return _insert_many(session, rows)
     if not rows:
         return {}
     insert: Any = sqlite_insert if session.get_bind().dialect.name == "sqlite" else postgresql_insert
@@ -105,6 +109,14 @@ def _insert(session: Session, rows: Sequence[dict[str, Any]]) -> dict[Key, tuple
     columns = InboundItem.family, InboundItem.identity, InboundItem.id, InboundItem.sha256
     found = session.connection().execute(statement.returning(*columns), list(rows))
     return {(family, identity): (item_id, sha256) for family, identity, item_id, sha256 in found}
+
+
+def _insert_many(session: Session, rows: Sequence[dict[str, Any]]) -> dict[Key, tuple[int, str]]:
+    """The same for many rows, by the numbers they bring: a row under its own number is ours."""
+    numbers = take_numbers(session, InboundItem, len(rows))
+    insert_ignore(session, InboundItem, [{**row, "id": number} for number, row in zip(numbers, rows, strict=True)])
+    ours = {(row["family"], row["identity"]): number for number, row in zip(numbers, rows, strict=True)}
+    return {key: item for key, item in find(session, list(ours)).items() if item[0] == ours[key]}
 
 
 def _reopen(session: Session, known: Mapping[Key, Arrival], now: datetime) -> set[Key]:
