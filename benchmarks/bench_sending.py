@@ -1,7 +1,9 @@
 """How fast notices go out: render, freeze, claim, intent, SMTP, outcome; against a bare smtplib loop over ready bytes.
 
 Both talk to the same aiosmtpd in a process of its own, in turn, over kept connections. casemill sends from SQLite with
-synchronous=FULL and, where PostgreSQL is installed, from a private cluster. Figures are medians of three runs.
+synchronous=FULL and from a private PostgreSQL. Figures are medians of the runs.
+
+Run: python -m benchmarks.bench_sending [--count 2000] [--threads 2] [--runs 3]
 """
 
 from __future__ import annotations
@@ -10,8 +12,6 @@ import argparse
 import logging
 import multiprocessing
 import smtplib
-import statistics
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -26,6 +26,7 @@ from aiosmtpd.controller import Controller
 from sqlalchemy import func, insert, select
 
 from accounts.models import Contact
+from benchmarks.harness import Result, Scene, median, record, say, spread
 from core import clock, migrations
 from core.db import Database
 from core.settings import Settings
@@ -38,12 +39,10 @@ from notify.render import Renderer
 from notify.senders import sender_for
 from outbox.facts import TicketCreated
 from tests.servers.ports import free_port
-from tests.servers.postgres import PostgresServer, find_postgres
 from tickets.models import Ticket
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "templates" / "email"
 KEY = b"a key only for measuring 0123456"
-RUNS = 3
 
 
 class Counting:
@@ -181,46 +180,27 @@ def drain_all(workers: Sequence[Delivering]) -> None:
         thread.join()
 
 
-@contextmanager
-def databases(folder: Path) -> Iterator[dict[str, Any]]:
-    """Names of the kinds of database at hand, each with a function that gives the URL of an empty one."""
-    numbers = iter(range(1000))
-    kinds: dict[str, Any] = {"SQLite": lambda: f"sqlite:///{folder / f'{next(numbers)}.db'}"}
-    if find_postgres() is None:
-        print("sending: PostgreSQL is not installed and was not measured")
-        yield kinds
-        return
-    place = folder / "postgres"
-    place.mkdir()
-    server = PostgresServer(place)
-    server.start()
-    try:
-        yield {**kinds, "PostgreSQL": server.create_database}
-    finally:
-        server.stop("immediate")
-
-
 def main() -> None:
-    """Set up, measure in turn, print one line a database."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Set up, measure in turn, one line a database."""
+    parser = argparse.ArgumentParser(description="Sending notices, against a bare smtplib loop.")
     parser.add_argument("--count", type=int, default=2000, help="notices a run")
-    parser.add_argument("--threads", type=int, default=1, help="threads that send, each with its own connection")
+    parser.add_argument("--threads", type=int, default=2, help="threads that send, each with its own connection")
+    parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     data = ready_bytes()
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="casemill-bench-")))
-        folder.chmod(0o711)
-        port, pipe = stack.enter_context(smtp_process())
+    with Scene() as scene, smtp_process() as (port, pipe):
         run_smtplib(port, data, 200)
-        for name, new_database in stack.enter_context(databases(folder)).items():
-            own, peer = [], []
-            for _ in range(RUNS):
-                peer.append(run_smtplib(port, data, options.count))
-                settings = settings_for(folder, new_database(), port)
+        new_database = {"SQLite": scene.new_sqlite, "PostgreSQL": scene.postgres.create_database}
+        for name, new in new_database.items():
+            own, bare = [], []
+            for number in range(options.runs):
+                bare.append(run_smtplib(port, data, options.count))
+                settings = settings_for(scene.folder, new(), port)
                 own.append(run_casemill(settings, options.count, options.threads, pipe))
-            rate, other = statistics.median(own), statistics.median(peer)
-            print(f"sending: casemill {rate:.0f}/s / smtplib {other:.0f}/s = {rate / other:.2f}  ({name})", flush=True)
+                say(f"{name} run {number + 1}: casemill {own[-1]:.0f}/s, smtplib {bare[-1]:.0f}/s")
+            note = f"to reach besides: 400/s; {spread(own)}"
+            record(Result(f"sending notices, {name}", median(own), "mails/s", "smtplib", median(bare), 0.3, note=note))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ import hashlib
 import hmac
 import json
 import sqlite3
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from benchmarks.harness import ROOT, Result, median, percentile, record, say, spread
 
 FORM, KEY, HANDSHAKE = "5512345", "demo-hmac-key", "demo-shared-secret"
 CONNECTIONS = 16
@@ -46,7 +45,7 @@ def main() -> None:
 
 def measure(posts: int, rounds: int) -> None:
     rates: dict[str, list[float]] = {"floor": [], "casemill": []}
-    for _ in range(rounds):
+    for number in range(rounds):
         for name, found in rates.items():
             with running(name) as port:
                 asyncio.run(run_load(port, make_requests(port, 500, first=1)))
@@ -54,22 +53,24 @@ def measure(posts: int, rounds: int) -> None:
                 started = time.perf_counter()
                 asyncio.run(run_load(port, requests))
                 found.append(posts / (time.perf_counter() - started))
-    floor, own = statistics.median(rates["floor"]), statistics.median(rates["casemill"])
-    print(f"webhook: casemill {own:.0f}/s / floor {floor:.0f}/s = {own / floor:.2f}")
+        say(f"run {number + 1}: " + ", ".join(f"{name} {found[-1]:.0f}/s" for name, found in rates.items()))
+    own, floor = rates["casemill"], rates["floor"]
+    record(Result("Formstack posts", median(own), "posts/s", "verify and insert", median(floor), 0.5, note=spread(own)))
     tails = []
     for _ in range(rounds):
         with running("casemill") as port:
             asyncio.run(run_load(port, make_requests(port, 200, first=1)))
-            tails.append(percentile(asyncio.run(run_steady(port)), 0.99))
-    print(f"webhook at {STEADY_RATE}/s: p99 {statistics.median(tails) * 1000:.1f} ms")
+            tails.append(1000 * percentile(asyncio.run(run_steady(port)), 0.99))
+    name = f"Formstack posts at {STEADY_RATE} a second, p99"
+    record(Result(name, median(tails), "ms", reach=50, most=True, note=spread(tails)))
 
 
 @contextmanager
 def running(name: str) -> Iterator[int]:
     """A server of that name in its own process over an empty database; gives its port."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, __file__, "--serve", name, "--folder", folder]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        command = [sys.executable, "-m", "benchmarks.bench_webhook", "--serve", name, "--folder", folder]
+        with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             try:
                 yield int(process.stdout.readline() if process.stdout else 0)
             finally:
@@ -139,10 +140,6 @@ async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, r
         raise SystemExit(f"a post was answered {head[:30]!r}")
     length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
     await reader.readexactly(int(length.partition(b":")[2]))
-
-
-def percentile(values: Sequence[float], part: float) -> float:
-    return sorted(values)[int(len(values) * part)]
 
 
 def serve(name: str, folder: Path) -> None:

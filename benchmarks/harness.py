@@ -66,8 +66,8 @@ class Result:
 
     @property
     def line(self) -> str:
-        own = f"{self.name}: casemill {_figure(self.casemill)} {self.unit}"
-        against = f" / {self.other_name} {_figure(self.other)} {self.unit} = {self.ratio:.2f}" if self.other else ""
+        own = f"{self.name}: casemill {show_figure(self.casemill)} {self.unit}"
+        against = f" / {self.other_name} {show_figure(self.other)} {self.unit} = {self.ratio:.2f}" if self.other else ""
         return own + against + (f"  ({self.note})" if self.note else "")
 
 
@@ -96,10 +96,11 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 def spread(values: Sequence[float]) -> str:
     """All runs, for the note behind a median."""
-    return "runs: " + ", ".join(_figure(value) for value in values)
+    return "runs: " + ", ".join(show_figure(value) for value in values)
 
 
-def _figure(value: float | None) -> str:
+def show_figure(value: float | None) -> str:
+    """Three digits or so: nobody measures more."""
     if value is None:
         return ""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.3g}"
@@ -169,6 +170,10 @@ class Scene:
         self.dovecot.add_user(name)
         return name
 
+    def new_sqlite(self) -> str:
+        """The URL of a database that is not there yet."""
+        return f"sqlite:///{self.folder / f'{self.serial()}.db'}"
+
     def new_folder(self) -> Path:
         """An empty folder to watch."""
         return self._sub(f"drop{self.serial()}")
@@ -200,7 +205,12 @@ class Scene:
             client.login(user, self.dovecot.password)
             client.select_folder("INBOX", readonly=True)
             client.idle()
-            thread = Thread(target=lambda: (client.idle_check(60), heard.put(time.monotonic())), daemon=True)
+
+            def listen() -> None:
+                client.idle_check(60)
+                heard.put(time.monotonic())
+
+            thread = Thread(target=listen, daemon=True)
             thread.start()
             yield lambda: heard.get(timeout=60)
             thread.join(60)

@@ -1,16 +1,24 @@
 #!/usr/bin/env bash
-# Runs every benchmark in turn; each says itself what it measures and against what.
+# Runs every benchmark in turn and writes benchmarks/RESULTS.md from what they recorded; each says itself what it measures.
+# Names of scripts run those alone (scripts/bench.sh ingest start) and leave RESULTS.md as it is.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/lib.sh
-shopt -s nullglob
-benchmarks=(benchmarks/bench_*.py)
-[ "${#benchmarks[@]}" -gt 0 ] || die "no benchmarks/bench_*.py found"
 scripts/servers.sh
 scripts/venv.sh test
+
+names=("$@")
+if [ "${#names[@]}" -eq 0 ]; then
+  names=(start webhook workbook sending latency ingest memory million)
+fi
+BENCH_RESULTS="$(mktemp)"
+export BENCH_RESULTS
+trap 'rm -f "$BENCH_RESULTS"' EXIT
 failed=()
-for benchmark in "${benchmarks[@]}"; do
-  say "$benchmark"
-  PYTHONPATH=. .venv/bin/python "$benchmark" || failed+=("$benchmark")
+for name in "${names[@]}"; do
+  [ -f "benchmarks/bench_$name.py" ] || die "there is no benchmarks/bench_$name.py"
+  say "bench_$name"
+  .venv/bin/python -m "benchmarks.bench_$name" || failed+=("$name")
 done
 [ "${#failed[@]}" -eq 0 ] || die "failed: ${failed[*]}"
+[ "$#" -gt 0 ] || .venv/bin/python -m benchmarks.report "$BENCH_RESULTS"
