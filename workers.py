@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import math
 import signal
 import sys
 import threading
@@ -55,6 +56,8 @@ TEMPLATES = Path(__file__).resolve().parent / "templates"
 TURN_SECONDS = 10.0
 #: While mail is being taken in, a batch of facts or notices waits this long at most: tickets come first.
 STEP_ASIDE_SECONDS = 1.0
+#: A claim ends twenty seconds after its holder; this comes on top.
+RECOVER_SECONDS = 2.0
 #: How long a message in Redis waits at most for a worker that has nothing to do.
 LOOK_MILLISECONDS = 100
 PR_SET_PDEATHSIG = 1
@@ -78,12 +81,14 @@ class Mill:
     pipeline: Pipeline
     renderer: Renderer
     stopping: threading.Event = field(default_factory=threading.Event)
+    _recovered: dict[str, float] = field(default_factory=dict)
     _local: threading.local = field(default_factory=threading.local)
     _delivering: list[Delivering] = field(default_factory=list)
 
     def ingest(self) -> int:
         """One batch of inbound items, after giving back what dead workers held."""
-        ingest_claims.recover(self.database)
+        if self._is_time("ingest"):
+            ingest_claims.recover(self.database)
         return self.pipeline.drain()
 
     def relay(self) -> int:
@@ -92,7 +97,8 @@ class Mill:
 
     def notify(self) -> int:
         """One batch of deliveries, after finding out what dead workers held."""
-        notify_claims.recover(self.database)
+        if self._is_time("notify"):
+            notify_claims.recover(self.database)
         return self._own_delivering().drain()
 
     def drain(self) -> int:
@@ -119,6 +125,14 @@ class Mill:
             delivering.close()
         self.pool.close()
         self.database.close()
+
+    def _is_time(self, kind: str) -> bool:
+        """Whether to look again for what dead workers held: with every batch it would cost more than it finds."""
+        now = time.monotonic()
+        if now - self._recovered.get(kind, -math.inf) < RECOVER_SECONDS:
+            return False
+        self._recovered[kind] = now
+        return True
 
     def _own_delivering(self) -> Delivering:
         """This thread's own: a sender keeps a connection and belongs to one thread."""

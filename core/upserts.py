@@ -1,18 +1,30 @@
-"""Inserts where a UNIQUE key decides, the same on SQLite and PostgreSQL."""
+"""Rows in bulk: inserts where a UNIQUE key decides, numbered inserts, updates by id; the same on SQLite and PostgreSQL.
+
+SQLite takes a statement run over many rows. PostgreSQL gets all rows as one JSON parameter that the server takes apart: the
+driver would prepare each value of each row, which costs several times as much on both sides.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import func, insert, select, text
+import msgspec
+from sqlalchemy import LargeBinary, Table, TextClause, bindparam, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.schema import ScalarElementColumnDefault
 
 from core.db import Base
 
 Row = dict[str, Any]
+
+#: Up to this many rows the driver's own way costs no more.
+FEW = 3
+#: The server refuses NUL in what it takes apart, also where it would keep it as it stands.
+_NUL = b"\\u0000"
 
 
 def insert_ignore(session: Session, table: type[Base], rows: Sequence[Row]) -> None:
@@ -20,26 +32,40 @@ def insert_ignore(session: Session, table: type[Base], rows: Sequence[Row]) -> N
 
     Give the rows in key order: unsorted upserts of several workers deadlock on PostgreSQL.
     """
-    if rows:
+    if rows and not _as_json(session, table, rows, _insert_from_json, "ON CONFLICT DO NOTHING"):
         statement = _insert(session)(table.__table__).on_conflict_do_nothing()
         session.connection().execute(statement, list(rows))  # the ORM's bulk insert costs twice as much
+
+
+def insert_all(session: Session, table: type[Base], rows: Sequence[Row]) -> None:
+    """Insert rows, all of them; a UNIQUE key that exists already is an error."""
+    if rows and not _as_json(session, table, rows, _insert_from_json, ""):
+        session.connection().execute(insert(_table(table)), list(rows))
 
 
 def insert_numbered(session: Session, table: type[Base], rows: Sequence[Row]) -> list[int]:
     """Insert rows and answer with their ids, in the order given."""
     if not rows:
         return []
-    columns: Any = table.__table__
     ids = take_numbers(session, table, len(rows))
-    session.connection().execute(insert(columns), [{**row, "id": one} for one, row in zip(ids, rows, strict=True)])
+    insert_all(session, table, [{**row, "id": one} for one, row in zip(ids, rows, strict=True)])
     return ids
+
+
+def update_all(session: Session, table: type[Base], rows: Sequence[Row]) -> None:
+    """Set the columns that each row names in the row of its ``id``; all rows name the same ones."""
+    if not rows or _as_json(session, table, rows, _update_from_json, ""):
+        return
+    columns = _table(table).c
+    values = {name: bindparam(f"to_{name}", type_=columns[name].type) for name in rows[0] if name != "id"}
+    statement = update(_table(table)).where(columns.id == bindparam("to_id")).values(values)
+    session.connection().execute(statement, [{f"to_{name}": value for name, value in row.items()} for row in rows])
 
 
 def take_numbers(session: Session, table: type[Base], count: int) -> list[int]:
     """As many new ids, ascending; those that are not used stay out of use on PostgreSQL.
 
-    Rows that bring their ids cost a fraction of rows whose ids are handed back: those take a statement a row on SQLite, and on
-    PostgreSQL one of thousands of parameters, which the driver takes apart anew each time.
+    Rows that bring their ids cost a fraction of rows whose ids are handed back: those take a statement a row.
     """
     columns: Any = table.__table__
     if session.get_bind().dialect.name == "sqlite":  # whoever holds the writer's lock may choose them
@@ -60,6 +86,54 @@ def _last_number(session: Session, table: Any) -> int:
         return last
     remembered = session.execute(text("SELECT seq FROM sqlite_sequence WHERE name = :name"), {"name": table.name}).scalar()
     return max(last, remembered or 0)
+
+
+def _as_json(
+    session: Session,
+    table: type[Base],
+    rows: Sequence[Row],
+    statement: Callable[[Table, tuple[str, ...], str], TextClause],
+    ending: str,
+) -> bool:
+    """Run the statement over the rows as one JSON text; False when it is not for this database or for these rows."""
+    if len(rows) <= FEW or session.get_bind().dialect.name == "sqlite":
+        return False
+    columns = _table(table)
+    if any(isinstance(columns.c[name].type, LargeBinary) for name in rows[0]):
+        return False
+    try:
+        data = msgspec.json.encode(rows)
+    except UnicodeEncodeError:  # a lone surrogate, such as in a file's name
+        return False
+    if _NUL in data:
+        return False
+    session.connection().execute(statement(columns, tuple(rows[0]), ending), {"rows": data.decode()})
+    return True
+
+
+@lru_cache(maxsize=128)
+def _insert_from_json(table: Table, given: tuple[str, ...], ending: str) -> TextClause:
+    """Columns that are not given get their defaults, which are plain values throughout."""
+    plain = {c.name: c.default for c in table.columns if c.name not in given}
+    defaults = {name: one.arg for name, one in plain.items() if isinstance(one, ScalarElementColumnDefault)}
+    names = ", ".join(f'"{name}"' for name in (*given, *defaults))
+    values = ", ".join((*(f'"{name}"' for name in given), *(f":default_{name}" for name in defaults)))
+    source = f"json_populate_recordset(NULL::{table.name}, CAST(:rows AS json))"
+    clause = text(f"INSERT INTO {table.name} ({names}) SELECT {values} FROM {source} {ending}")  # noqa: S608 - our own names
+    return clause.bindparams(*(bindparam(f"default_{name}", value, table.c[name].type) for name, value in defaults.items()))
+
+
+@lru_cache(maxsize=128)
+def _update_from_json(table: Table, given: tuple[str, ...], _ending: str) -> TextClause:
+    changes = ", ".join(f'"{name}" = given."{name}"' for name in given if name != "id")
+    source = f"json_populate_recordset(NULL::{table.name}, CAST(:rows AS json)) AS given"
+    return text(f"UPDATE {table.name} SET {changes} FROM {source} WHERE {table.name}.id = given.id")  # noqa: S608 - our own names
+
+
+def _table(table: type[Base]) -> Table:
+    found = table.__table__
+    assert isinstance(found, Table)  # noqa: S101 - tells the type checker
+    return found
 
 
 def _insert(session: Session) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
+from core.upserts import insert_ignore
 from ingest.models import MailFingerprint
 from ingest.parsers.types import ParsedMail
 
@@ -34,16 +35,29 @@ def claim(session: Session, keys: Mapping[int, str], now: datetime) -> dict[int,
     for item_id, key in keys.items():
         first.setdefault(key, item_id)
     rows = [{"key": key, "item_id": first[key], "claimed_at": now} for key in sorted(first)]
+    insert_ignore(session, MailFingerprint, rows)
+    known = _find(session, first)
+    expired = [row for row in rows if known[str(row["key"])][1] < now - WINDOW]
+    if expired:
+        _claim_anew(session, expired, now)
+        known = _find(session, first)
+    return {item_id: known[key][0] for item_id, key in keys.items() if known[key][0] != item_id}
+
+
+def _find(session: Session, keys: Collection[str]) -> dict[str, tuple[int, datetime]]:
+    """key → (the item that has it, since when)."""
+    statement = select(MailFingerprint.key, MailFingerprint.item_id, MailFingerprint.claimed_at)
+    rows = session.connection().execute(statement.where(MailFingerprint.key.in_(keys)))
+    return {key: (item_id, claimed_at) for key, item_id, claimed_at in rows}
+
+
+def _claim_anew(session: Session, rows: Sequence[dict[str, Any]], now: datetime) -> None:
+    """Claim keys whose time is over, unless somebody else just did."""
     insert: Any = sqlite_insert if session.get_bind().dialect.name == "sqlite" else postgresql_insert
     statement = insert(MailFingerprint)
-    session.execute(
-        statement.on_conflict_do_update(
-            index_elements=["key"],
-            set_={"item_id": statement.excluded.item_id, "claimed_at": statement.excluded.claimed_at},
-            where=MailFingerprint.claimed_at < now - WINDOW,
-        ),
-        rows,
+    anew = statement.on_conflict_do_update(
+        index_elements=["key"],
+        set_={"item_id": statement.excluded.item_id, "claimed_at": statement.excluded.claimed_at},
+        where=MailFingerprint.claimed_at < now - WINDOW,
     )
-    found = session.execute(select(MailFingerprint.key, MailFingerprint.item_id).where(MailFingerprint.key.in_(first)))
-    winners = {key: item_id for key, item_id in found}  # noqa: C416 - rows are no pairs to mypy
-    return {item_id: winners[key] for item_id, key in keys.items() if winners[key] != item_id}
+    session.execute(anew, rows)

@@ -35,7 +35,6 @@ log = logging.getLogger("casemill.ingest")
 
 #: Kinds that need no parser: rows are our own JSON, and of what could not be fetched there is nothing to read.
 UNPARSED = {"row", "unfetched"}
-#: PostgreSQL's class "program limit exceeded": psycopg calls it operational, but it is the doing of one statement.
 
 
 class Pipeline:

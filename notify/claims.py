@@ -62,11 +62,13 @@ def claim(database: Database, token: str, limit: int, admit: Admission) -> tuple
     def unit(session: Session) -> tuple[int, list[Claimed]]:
         due = select(Delivery.id).where(DUE, Delivery.due_at <= clock.now()).order_by(Delivery.due_at, Delivery.id)
         chosen = list(session.execute(due.limit(limit).with_for_update(skip_locked=True)).scalars())
-        values = {"state": "claimed", "claim": token, "claim_until": database.now(session) + claims.SPAN}
+        if not chosen:
+            return 0, []
+        values = {"state": "claimed", "claim": token, "claim_until": database.moment() + claims.SPAN}
         session.execute(update(_TABLE).where(_COLUMNS.id.in_(chosen)).values(values))
         wanted = select(*(_COLUMNS[name] for name in Claimed.__slots__)).where(_COLUMNS.id.in_(chosen))
         rows = [Claimed(*row) for row in session.execute(wanted.order_by(_COLUMNS.due_at, _COLUMNS.id))]
-        return len(rows), admit(session, rows) if rows else []
+        return len(rows), admit(session, rows)
 
     with database.read() as session:
         if session.execute(select(Delivery.id).where(DUE, Delivery.due_at <= clock.now()).limit(1)).first() is None:
@@ -78,9 +80,8 @@ def renew(database: Database, token: str, ids: Sequence[int]) -> None:
     """Hold what is claimed and what is under way longer, while a slow server answers."""
 
     def unit(session: Session) -> None:
-        until = database.now(session) + claims.SPAN
         ours = update(_TABLE).where(_COLUMNS.id.in_(ids), _COLUMNS.claim == token, HELD)
-        session.execute(ours.values(claim_until=until))
+        session.execute(ours.values(claim_until=database.moment() + claims.SPAN))
 
     database.run(unit)
 
@@ -117,14 +118,14 @@ def recover(database: Database) -> int:
     """What expired claims held: not begun goes back, begun becomes ambiguous, never pending. Returns how many."""
 
     def unit(session: Session) -> int:
-        late = select(Delivery).where(HELD, Delivery.claim_until <= database.now(session))
+        late = select(Delivery).where(HELD, Delivery.claim_until <= database.moment())
         rows = session.execute(late.with_for_update(skip_locked=True)).scalars().all()
         for row in sorted(rows, key=lambda row: row.id):
             _release(session, row, clock.now())
         return len(rows)
 
     with database.read() as session:
-        late = select(Delivery.id).where(HELD, Delivery.claim_until <= database.now(session))
+        late = select(Delivery.id).where(HELD, Delivery.claim_until <= database.moment())
         if session.execute(late.limit(1)).first() is None:
             return 0
     return database.run(unit)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from accounts.matching import CompanyView, ContactView
@@ -15,7 +15,7 @@ from accounts.models import Staff
 from core import blobs
 from core.reasons import Reason
 from core.settings import Settings
-from core.upserts import insert_ignore, insert_numbered
+from core.upserts import insert_all, insert_ignore, insert_numbered, update_all
 from outbox import facts
 from outbox.facts import Fact, TicketAssigned, TicketCreated
 from tickets import routing
@@ -178,8 +178,9 @@ def _insert_files(session: Session, drafts: Sequence[Draft], appends: Sequence[A
     if not placed:
         return
     blobs.put_all(session, ((file.sha256, file.content) for _, _, file in placed), now)
-    session.execute(
-        insert(Attachment),
+    insert_all(
+        session,
+        Attachment,
         [
             {
                 "ticket_id": ticket_id,
@@ -232,11 +233,14 @@ def _touch(
     session: Session, drafts: Sequence[Draft], appends: Sequence[Appended], staffing: Staffing, now: datetime
 ) -> None:
     owners = sorted({draft.assignment.staff_id for draft in drafts if draft.assignment.staff_id is not None})
-    if owners:
-        session.execute(update(Staff), [{"id": owner, "last_assigned_at": _last_assigned(staffing, owner)} for owner in owners])
-    for ticket_id in sorted({one.ticket_id for one in appends}):
-        values = {"version": Ticket.version + 1, "updated_at": now}
-        session.execute(update(Ticket).where(Ticket.id == ticket_id).values(values))
+    update_all(session, Staff, [{"id": owner, "last_assigned_at": _last_assigned(staffing, owner)} for owner in owners])
+    if not appends:
+        return
+    added_to = {one.ticket_id for one in appends}
+    # Locked in one order by every worker; an UPDATE takes them in any.
+    session.execute(select(Ticket.id).where(Ticket.id.in_(added_to)).order_by(Ticket.id).with_for_update(key_share=True)).all()
+    changed = update(Ticket).where(Ticket.id.in_(added_to)).values(version=Ticket.version + 1, updated_at=now)
+    session.execute(changed, execution_options={"synchronize_session": False})
 
 
 def _last_assigned(staffing: Staffing, owner_id: int) -> datetime | None:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from accounts.models import Team
 from core.reasons import Reason
 from core.settings import Settings
-from core.upserts import insert_ignore
+from core.upserts import insert_all, insert_ignore, update_all
 from tickets.intake import receive
 from tickets.intake_store import SYSTEM
 from tickets.models import Activity, FollowUp, Ticket
@@ -58,10 +58,10 @@ def settle_creation_notices(session: Session, outcomes: Sequence[NoticeOutcome],
         changes.append(_change(ticket, now, creation_notice=outcome.outcome, stage=stage, **completed))
         if outcome.outcome in ("failed", "ambiguous"):
             tasks.append(_notice_task(ticket, outcome, default_manager, now))
-    if changes:
-        session.execute(update(Ticket), changes)
-        session.execute(insert(Activity), activities)
-        insert_ignore(session, FollowUp, tasks)
+    for names in {tuple(change) for change in changes}:
+        update_all(session, Ticket, [change for change in changes if tuple(change) == names])
+    insert_all(session, Activity, activities)
+    insert_ignore(session, FollowUp, tasks)
 
 
 @dataclass(frozen=True, slots=True)
