@@ -12,6 +12,7 @@ from accounts.models import Company, CompanyDomain, Contact
 from accounts.names import fold_name
 from accounts.public_domains import PUBLIC_DOMAINS
 from core.reasons import Reason
+from core.sets import among
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +97,12 @@ def load(session: Session, claims: Iterable[Claim]) -> Directory:
     directory = Directory()
     load_contacts(session, directory, {claim.email for claim in claims if claim.email})
     domains = {domain_of(claim.email) for claim in claims if claim.email}
-    found = session.execute(select(CompanyDomain.domain, CompanyDomain.company_id).where(CompanyDomain.domain.in_(domains)))
+    found = session.execute(select(CompanyDomain.domain, CompanyDomain.company_id).where(among(CompanyDomain.domain, domains)))
     directory.domains = {domain: company_id for domain, company_id in found}  # noqa: C416 - rows are no pairs to mypy
     ids = {*directory.domains.values(), *(c.company_id for c in directory.contacts.values() if c.company_id)}
     names = {fold_name(claim.company) for claim in claims if claim.company} - {""}
     accounts = {claim.account_number for claim in claims if claim.account_number}
-    wanted = or_(Company.id.in_(ids), Company.folded.in_(names), Company.account_number.in_(accounts))
+    wanted = or_(among(Company.id, ids), among(Company.folded, names), among(Company.account_number, accounts))
     for row in session.execute(select(Company).where(wanted)).scalars():
         view = CompanyView(row.id, row.name, row.active, row.consultant_id, row.manager_id, row.telemedicine)
         directory.companies[row.id] = view
@@ -113,6 +114,6 @@ def load(session: Session, claims: Iterable[Claim]) -> Directory:
 
 def load_contacts(session: Session, directory: Directory, emails: set[str]) -> None:
     """Add the contacts with these addresses to ``directory``."""
-    statement = select(Contact.id, Contact.email, Contact.name, Contact.company_id).where(Contact.email.in_(emails))
+    statement = select(Contact.id, Contact.email, Contact.name, Contact.company_id).where(among(Contact.email, emails))
     for contact_id, email, name, company_id in session.execute(statement):
         directory.contacts[email or ""] = ContactView(contact_id, email, name, company_id)

@@ -10,6 +10,7 @@ from sqlalchemy import LargeBinary, String, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from core.db import Base
+from core.sets import among
 from core.upserts import insert_ignore
 
 
@@ -46,5 +47,5 @@ def get(session: Session, sha256: str) -> bytes:
 def get_all(session: Session, keys: Iterable[str]) -> dict[str, bytes]:
     """The bytes under each of ``keys``; unknown keys are missing from the answer."""
     wanted = sorted(set(keys))
-    rows = session.execute(select(Blob.sha256, Blob.content).where(Blob.sha256.in_(wanted)))
+    rows = session.execute(select(Blob.sha256, Blob.content).where(among(Blob.sha256, wanted)))
     return {row.sha256: row.content for row in rows}

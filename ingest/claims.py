@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import Table, and_, bindparam, or_, select, update
+from sqlalchemy import Table, and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from core import claims, clock
 from core.db import Database
 from core.reasons import Reason
+from core.sets import among
 from core.upserts import update_all
 from ingest.models import InboundItem
 
@@ -70,7 +71,7 @@ def claim(database: Database, token: str, limit: int) -> list[Claimed]:
         if not chosen:
             return []
         changes = {"state": "claimed", "claim": token, "claim_until": database.moment() + claims.SPAN}
-        taken = update(_TABLE).where(_COLUMNS.id.in_(chosen)).values(changes)
+        taken = update(_TABLE).where(among(_COLUMNS.id, chosen)).values(changes)
         rows = session.connection().execute(taken.returning(*(_COLUMNS[name] for name in Claimed.__slots__)))
         return sorted((Claimed(*row) for row in rows), key=lambda item: (item.due_at, item.id))
 
@@ -116,7 +117,9 @@ def renew(database: Database, token: str) -> None:
 
 def still_ours(session: Session, token: str, ids: Iterable[int]) -> set[int]:
     """Which of the items are still under ``token``; locks them until the commit."""
-    return set(session.connection().execute(_STILL_OURS, {"ids": list(ids), "of_claim": token}).scalars())
+    ours = among(_COLUMNS.id, ids), _COLUMNS.claim == token, _COLUMNS.state == "claimed"
+    locked = select(_COLUMNS.id).where(*ours).order_by(_COLUMNS.id).with_for_update(key_share=True)
+    return set(session.connection().execute(locked).scalars())
 
 
 def settle(session: Session, outcomes: Sequence[Outcome], now: datetime) -> None:
@@ -193,13 +196,3 @@ def _put_back(
     if failed is not None:
         values |= {"disposition": "failed", "reason_code": failed.code, "reason": failed.text, "attempts": attempts}
     session.execute(update(InboundItem).where(InboundItem.id.in_(list(ids))).values(values))
-
-
-# Statements of every batch are built once, on the table: the ORM's way to the same SQL costs several times as much.
-_STILL_OURS = (
-    select(_COLUMNS.id)
-    .where(_COLUMNS.id.in_(bindparam("ids", expanding=True)), _COLUMNS.claim == bindparam("of_claim"))
-    .where(_COLUMNS.state == "claimed")
-    .order_by(_COLUMNS.id)
-    .with_for_update(key_share=True)
-)

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
+from core.sets import among
 from core.upserts import insert_ignore
 from ingest.models import MailFingerprint
 from ingest.parsers.types import ParsedMail
@@ -47,7 +48,7 @@ def claim(session: Session, keys: Mapping[int, str], now: datetime) -> dict[int,
 def _find(session: Session, keys: Collection[str]) -> dict[str, tuple[int, datetime]]:
     """key → (the item that has it, since when)."""
     statement = select(MailFingerprint.key, MailFingerprint.item_id, MailFingerprint.claimed_at)
-    rows = session.connection().execute(statement.where(MailFingerprint.key.in_(keys)))
+    rows = session.connection().execute(statement.where(among(MailFingerprint.key, keys)))
     return {key: (item_id, claimed_at) for key, item_id, claimed_at in rows}
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
 from core import blobs
+from core.sets import among
 from core.upserts import insert_ignore, take_numbers
 from ingest.models import InboundItem, Sighting
 
@@ -93,7 +94,7 @@ def find(session: Session, keys: Sequence[Key]) -> dict[Key, tuple[int, str]]:
     found: dict[Key, tuple[int, str]] = {}
     for family, wanted in identities.items():
         # Pairs in one IN would be compared with every row there is: SQLite uses no index for them.
-        rows = session.execute(statement.where(InboundItem.family == family, InboundItem.identity.in_(wanted)))
+        rows = session.execute(statement.where(InboundItem.family == family, among(InboundItem.identity, wanted)))
         found |= {(family, identity): (item_id, sha256) for identity, item_id, sha256 in rows}
     return found
 

@@ -20,6 +20,7 @@ from core.errors import CasemillError
 from core.failpoints import failpoint
 from core.hints import hint
 from core.reasons import Reason
+from core.sets import among
 from core.settings import Settings
 from core.signing import Signer
 from ingest import claims, fingerprints, ledger, workbooks
@@ -212,7 +213,7 @@ def _duplicates(session: Session, originals: Mapping[int, int], outcomes: Sequen
         return []
     tickets = {outcome.item_id: outcome.ticket_id for outcome in outcomes}
     earlier = set(originals.values()) - set(tickets)
-    rows = session.execute(select(InboundItem.id, InboundItem.ticket_id).where(InboundItem.id.in_(earlier)))
+    rows = session.execute(select(InboundItem.id, InboundItem.ticket_id).where(among(InboundItem.id, earlier)))
     tickets |= {item_id: ticket_id for item_id, ticket_id in rows}  # noqa: C416 - rows are no pairs to mypy
     return [
         Outcome(

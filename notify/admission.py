@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from core import clock
 from core.reasons import Reason
+from core.sets import among
 from core.settings import Settings
 from notify import claims, limits
 from notify.claims import Claimed
@@ -36,7 +37,7 @@ def admit(session: Session, token: str, batch: Sequence[Claimed], settings: Sett
     refused = _refusals(session, ruled, settings)
     _write(session, token, [(one, refused[one.id]) for one in ruled if one.id in refused])
     let_go = [one.id for one in ruled if one.id not in refused]
-    session.execute(update(Delivery).where(Delivery.id.in_(let_go)).values(tried_at=clock.now()))
+    session.execute(update(Delivery).where(among(Delivery.id, let_go)).values(tried_at=clock.now()))
     return [one for one in batch if one.id not in refused]
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from core import claims, clock
 from core.db import Database
 from core.reasons import Reason
+from core.sets import among
 from notify.mailings import REPEATABLE, settled
 from notify.models import DUE_WHERE, HELD_WHERE, Delivery
 from outbox import facts
@@ -65,8 +66,8 @@ def claim(database: Database, token: str, limit: int, admit: Admission) -> tuple
         if not chosen:
             return 0, []
         values = {"state": "claimed", "claim": token, "claim_until": database.moment() + claims.SPAN}
-        session.execute(update(_TABLE).where(_COLUMNS.id.in_(chosen)).values(values))
-        wanted = select(*(_COLUMNS[name] for name in Claimed.__slots__)).where(_COLUMNS.id.in_(chosen))
+        session.execute(update(_TABLE).where(among(_COLUMNS.id, chosen)).values(values))
+        wanted = select(*(_COLUMNS[name] for name in Claimed.__slots__)).where(among(_COLUMNS.id, chosen))
         rows = [Claimed(*row) for row in session.execute(wanted.order_by(_COLUMNS.due_at, _COLUMNS.id))]
         return len(rows), admit(session, rows)
 
@@ -80,7 +81,7 @@ def renew(database: Database, token: str, ids: Sequence[int]) -> None:
     """Hold what is claimed and what is under way longer, while a slow server answers."""
 
     def unit(session: Session) -> None:
-        ours = update(_TABLE).where(_COLUMNS.id.in_(ids), _COLUMNS.claim == token, HELD)
+        ours = update(_TABLE).where(among(_COLUMNS.id, ids), _COLUMNS.claim == token, HELD)
         session.execute(ours.values(claim_until=database.moment() + claims.SPAN))
 
     database.run(unit)
@@ -107,7 +108,7 @@ def change(session: Session, token: str, delivery_id: int, state: str, **values:
 
 def give_back(session: Session, token: str, ids: Sequence[int]) -> int:
     """Let go of those of ``ids`` that were not begun; they stay due, in their old places. Returns how many."""
-    ours = update(_TABLE).where(_COLUMNS.id.in_(ids), _COLUMNS.claim == token, _COLUMNS.state == "claimed")
+    ours = update(_TABLE).where(among(_COLUMNS.id, ids), _COLUMNS.claim == token, _COLUMNS.state == "claimed")
     free = {"claim": None, "claim_until": None}
     doubtful = ours.where(_COLUMNS.ambiguities > 0).values(state="ambiguous", **free)
     untried = ours.where(_COLUMNS.ambiguities == 0).values(state="pending", tried_at=None, **free)

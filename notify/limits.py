@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from accounts.public_domains import PUBLIC_DOMAINS
 from core.reasons import Reason
 from core.sections import Notices
+from core.sets import among
 from core.settings import Settings
 from notify.models import DELAYED_WHERE, Delivery, Suppression
 
@@ -132,7 +133,7 @@ def count(session: Session, recipients: Iterable[str], domains: Iterable[str], t
     names = set(domains)
     _count_addresses(session, counts, set(recipients), set(tickets), now)
     lately = (Delivery.outside, Delivery.tried_at > now - HOUR)
-    per_domain = _tally(Delivery.domain).where(*lately, Delivery.domain.in_(names)).group_by(Delivery.domain)
+    per_domain = _tally(Delivery.domain).where(*lately, among(Delivery.domain, names)).group_by(Delivery.domain)
     for name, total, since in session.execute(per_domain):
         counts.domain_hour[name], counts.domain_since[name] = total, since
     counts.total_hour, counts.total_since = session.execute(_tally().where(*lately)).one()
@@ -146,11 +147,11 @@ def _tally(*columns: Any) -> Any:
 
 def _count_addresses(session: Session, counts: Counts, recipients: set[str], tickets: set[int], now: datetime) -> None:
     for span, counter in ((HOUR, counts.address_hour), (DAY, counts.address_day)):
-        statement = _tally(Delivery.recipient).where(Delivery.outside, Delivery.recipient.in_(recipients))
+        statement = _tally(Delivery.recipient).where(Delivery.outside, among(Delivery.recipient, recipients))
         for name, total, _ in session.execute(statement.where(Delivery.tried_at > now - span).group_by(Delivery.recipient)):
             counter[name] = total
     per_ticket = _tally(Delivery.ticket_id, Delivery.recipient).where(
-        Delivery.outside, Delivery.ticket_id.in_(tickets), Delivery.tried_at > now - TEN_MINUTES
+        Delivery.outside, among(Delivery.ticket_id, tickets), Delivery.tried_at > now - TEN_MINUTES
     )
     for ticket_id, recipient, total, _ in session.execute(per_ticket.group_by(Delivery.ticket_id, Delivery.recipient)):
         counts.ticket_ten_minutes[ticket_id, recipient] = total
@@ -160,7 +161,7 @@ def _find_queues(session: Session, counts: Counts, domains: set[str]) -> None:
     first = (func.min(Delivery.id), func.min(Delivery.due_at))
     delayed = text(f"delivery.{DELAYED_WHERE}")
     per_domain = select(Delivery.domain, *first).where(delayed, Delivery.reason_code == DOMAIN_FULL.code)
-    for name, first_id, due_at in session.execute(per_domain.where(Delivery.domain.in_(domains)).group_by(Delivery.domain)):
+    for name, first_id, due_at in session.execute(per_domain.where(among(Delivery.domain, domains)).group_by(Delivery.domain)):
         counts.domain_queues[name] = Queue(first_id, due_at)
     everything = select(*first).where(delayed, Delivery.reason_code == ALL_FULL.code)
     first_id, due_at = session.execute(everything).one()
@@ -171,6 +172,6 @@ def _find_queues(session: Session, counts: Counts, domains: set[str]) -> None:
 def suppressed(session: Session, recipients: Iterable[str], now: datetime) -> set[str]:
     """Which of the addresses are blocked now."""
     statement = select(Suppression.address).where(
-        Suppression.address.in_(set(recipients)), (Suppression.until.is_(None)) | (Suppression.until > now)
+        among(Suppression.address, set(recipients)), (Suppression.until.is_(None)) | (Suppression.until > now)
     )
     return set(session.execute(statement).scalars())

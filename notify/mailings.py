@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from accounts.models import Company, Contact, Staff
 from core.reasons import Reason
+from core.sets import among
 from core.upserts import insert_ignore
 from notify.models import Delivery
 from outbox import facts
@@ -31,7 +32,7 @@ def on_ticket_created(session: Session, batch: Sequence[Fact], now: datetime) ->
     created = {fact.ticket_id: fact for fact in batch if isinstance(fact, TicketCreated)}
     statement = select(Ticket.id, Ticket.created_at, Contact.email).outerjoin(Contact, Contact.id == Ticket.requester_id)
     rows = []
-    for ticket_id, created_at, email in session.execute(statement.where(Ticket.id.in_(created)).order_by(Ticket.id)):
+    for ticket_id, created_at, email in session.execute(statement.where(among(Ticket.id, created)).order_by(Ticket.id)):
         fact = created[ticket_id]
         row = _row(f"{CREATED}:{ticket_id}", CREATED, ticket_id, email, True, now)
         row["context"] = {"received_at": created_at.isoformat()}
@@ -103,7 +104,7 @@ def _row(key: str, mailing: str, ticket_id: int, email: str | None, outside: boo
 def _report_skipped(session: Session, keys: Sequence[str], now: datetime) -> None:
     if not keys:
         return
-    rows = session.execute(select(Delivery).where(Delivery.key.in_(keys), Delivery.state == "skipped")).scalars()
+    rows = session.execute(select(Delivery).where(among(Delivery.key, keys), Delivery.state == "skipped")).scalars()
     facts.append(session, [settled(row, "skipped", Reason(row.reason_code or "", row.reason or "")) for row in rows], now)
 
 
@@ -115,7 +116,7 @@ def settled(delivery: Any, outcome: str, reason: Reason) -> NoticeSettled:
 
 
 def _staff(ids: Iterable[int]) -> Any:
-    return select(Staff.id, Staff.email).where(Staff.id.in_(list(ids)))
+    return select(Staff.id, Staff.email).where(among(Staff.id, list(ids)))
 
 
 def _tickets(ids: Iterable[int]) -> Any:
@@ -123,4 +124,4 @@ def _tickets(ids: Iterable[int]) -> Any:
         Ticket.id, Ticket.source, Ticket.opened_at, Company.name.label("company"), Staff.name.label("owner")
     )
     joined = statement.outerjoin(Company, Company.id == Ticket.company_id).outerjoin(Staff, Staff.id == Ticket.owner_id)
-    return joined.where(Ticket.id.in_(list(ids)))
+    return joined.where(among(Ticket.id, list(ids)))

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from core import clock
 from core.db import Database, is_unavailable
+from core.sets import among
 from outbox import facts
 from outbox.facts import Fact
 from outbox.models import OutboxFact
@@ -63,7 +64,7 @@ def _relay(session: Session, subscriptions: Subscriptions, limit: int, only: int
         for reader in subscriptions.get(kind, ()):
             reader(session, batch, now)
     if rows:
-        session.execute(update(OutboxFact).where(OutboxFact.id.in_([row.id for row in rows])).values(done_at=now))
+        session.execute(update(OutboxFact).where(among(OutboxFact.id, [row.id for row in rows])).values(done_at=now))
     return len(rows)
 
 

@@ -14,6 +14,7 @@ from accounts.matching import CompanyView, ContactView
 from accounts.models import Staff
 from core import blobs
 from core.reasons import Reason
+from core.sets import among
 from core.settings import Settings
 from core.upserts import insert_all, insert_ignore, insert_numbered, update_all
 from outbox import facts
@@ -238,8 +239,8 @@ def _touch(
         return
     added_to = {one.ticket_id for one in appends}
     # Locked in one order by every worker; an UPDATE takes them in any.
-    session.execute(select(Ticket.id).where(Ticket.id.in_(added_to)).order_by(Ticket.id).with_for_update(key_share=True)).all()
-    changed = update(Ticket).where(Ticket.id.in_(added_to)).values(version=Ticket.version + 1, updated_at=now)
+    session.execute(select(Ticket.id).where(among(Ticket.id, added_to)).order_by(Ticket.id).with_for_update(key_share=True)).all()
+    changed = update(Ticket).where(among(Ticket.id, added_to)).values(version=Ticket.version + 1, updated_at=now)
     session.execute(changed, execution_options={"synchronize_session": False})
 
 

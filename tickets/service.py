@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from accounts.models import Team
 from core.reasons import Reason
+from core.sets import among
 from core.settings import Settings
 from core.upserts import insert_all, insert_ignore, update_all
 from tickets.intake import receive
@@ -86,7 +87,7 @@ def _pending(session: Session, ticket_ids: Sequence[int]) -> list[_Row]:
         Ticket.follow_up_sent_at.is_not(None),
         Ticket.resolution_at.is_not(None),
         Ticket.recap_sent_at.is_not(None),
-    ).where(Ticket.id.in_(ticket_ids), Ticket.creation_notice == "pending")
+    ).where(among(Ticket.id, ticket_ids), Ticket.creation_notice == "pending")
     return [_Row(*row) for row in session.execute(statement.order_by(Ticket.id).with_for_update(key_share=True))]
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from accounts.matching import CompanyView, ContactView
 from core.reasons import Reason
+from core.sets import among
 from tickets.intake_store import Draft
 from tickets.models import Ticket, TicketContact, TicketThread
 from tickets.numbers import number
@@ -61,14 +62,14 @@ def load(session: Session, submissions: Sequence[Submission]) -> Threads:
     threads = Threads()
     keys = {submission.thread_key for submission in submissions if submission.thread_key}
     if keys:
-        known = session.execute(select(TicketThread.key, TicketThread.ticket_id).where(TicketThread.key.in_(keys)))
+        known = session.execute(select(TicketThread.key, TicketThread.ticket_id).where(among(TicketThread.key, keys)))
         threads.keys = {key: ticket_id for key, ticket_id in known}  # noqa: C416 - rows are no pairs to mypy
     tickets = {ticket for ticket in threads.keys.values() if isinstance(ticket, int)}
     tickets |= {submission.replies_to for submission in submissions if submission.replies_to is not None}
     if tickets:
-        companies = session.execute(select(Ticket.id, Ticket.company_id).where(Ticket.id.in_(tickets)))
+        companies = session.execute(select(Ticket.id, Ticket.company_id).where(among(Ticket.id, tickets)))
         threads.companies = {ticket_id: company_id for ticket_id, company_id in companies}  # noqa: C416
-        people = select(TicketContact.ticket_id, TicketContact.contact_id).where(TicketContact.ticket_id.in_(tickets))
+        people = select(TicketContact.ticket_id, TicketContact.contact_id).where(among(TicketContact.ticket_id, tickets))
         for ticket_id, contact_id in session.execute(people):
             threads.participants.setdefault(ticket_id, set()).add(contact_id)
     return threads

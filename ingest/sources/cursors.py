@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from core.sets import among
 from core.upserts import insert_ignore
 from ingest.models import InboundItem, MailboxCursor, Sighting
 
@@ -106,7 +107,7 @@ def note_error(session: Session, mailbox: str, code: str) -> Trouble:
 
 def seen(session: Session, source: str, places: Sequence[str]) -> set[str]:
     """Those of ``places`` that have a sighting."""
-    statement = select(Sighting.place).where(Sighting.source == source, Sighting.place.in_(places))
+    statement = select(Sighting.place).where(Sighting.source == source, among(Sighting.place, places))
     return set(session.execute(statement).scalars())
 
 
@@ -123,7 +124,7 @@ def unmoved(session: Session, source: str, prefix: str) -> list[int]:
 
 def note_moved(session: Session, source: str, places: Iterable[str], now: datetime) -> None:
     """Record that the server has moved these."""
-    mine = (Sighting.source == source, Sighting.place.in_(sorted(places)), Sighting.moved_at.is_(None))
+    mine = (Sighting.source == source, among(Sighting.place, sorted(places)), Sighting.moved_at.is_(None))
     session.execute(update(Sighting).where(*mine).values(moved_at=now))
 
 

@@ -1,0 +1,57 @@
+"""Membership in a set of many values, as one parameter: ``WHERE sha256 IN (the values)``.
+
+A parameter a value would make a statement of another text for each number of values, to be put together, prepared and planned
+anew every time; on PostgreSQL the driver takes each such text apart as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, Integer, String, bindparam
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.sql.functions import FunctionElement
+
+
+def among(column: ColumnElement[Any] | InstrumentedAttribute[Any], values: Iterable[Any]) -> ColumnElement[bool]:
+    """Whether ``column``, of whole numbers or texts, has one of ``values``; None among them matches nothing."""
+    kind = _Numbers if isinstance(column.type, Integer) else _Texts
+    listed = msgspec.json.encode([value for value in values if value is not None]).decode()
+    return column.op("IN", is_comparison=True)(kind(bindparam(None, listed, String)))
+
+
+class _Numbers(FunctionElement[int]):
+    """The elements of a JSON list of numbers, as a subquery."""
+
+    type = Integer()
+    inherit_cache = True
+
+
+class _Texts(FunctionElement[str]):
+    """The elements of a JSON list of texts, as a subquery."""
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(_Numbers, "sqlite")
+@compiles(_Texts, "sqlite")
+def _by_json_each(element: FunctionElement[Any], compiler: Any, **options: Any) -> str:
+    return f"(SELECT value FROM json_each({compiler.process(element.clauses, **options)}))"  # noqa: S608 - a parameter
+
+
+@compiles(_Numbers, "postgresql")
+def _numbers(element: FunctionElement[Any], compiler: Any, **options: Any) -> str:
+    return _elements(f"CAST({compiler.process(element.clauses, **options)} AS json)", "CAST(value AS bigint)")
+
+
+@compiles(_Texts, "postgresql")
+def _texts(element: FunctionElement[Any], compiler: Any, **options: Any) -> str:
+    return _elements(f"CAST({compiler.process(element.clauses, **options)} AS json)", "value")
+
+
+def _elements(data: str, wanted: str) -> str:
+    return f"(SELECT {wanted} FROM json_array_elements_text({data}))"  # noqa: S608 - a parameter
