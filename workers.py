@@ -29,6 +29,7 @@ from sqlalchemy.orm import Session
 
 from core import collector, leases, logs
 from core import settings as configuration
+from core.crew import Crew
 from core.db import Database
 from core.errors import ConfigurationError
 from core.failpoints import failpoint
@@ -60,6 +61,8 @@ STEP_ASIDE_SECONDS = 1.0
 RECOVER_SECONDS = 2.0
 #: How long a message in Redis waits at most for a worker that has nothing to do.
 LOOK_MILLISECONDS = 100
+#: A mail that takes longer waits for the relay, and other threads may send meanwhile.
+SLOW_SECONDS = 0.01
 PR_SET_PDEATHSIG = 1
 
 SUBSCRIPTIONS: relay.Subscriptions = {
@@ -254,16 +257,22 @@ dramatiq.set_broker(broker)
 
 
 _precedence = Precedence(STEP_ASIDE_SECONDS)
+_senders = Crew(SLOW_SECONDS)
 
 
-def _work(name: str, drain: Callable[[], int]) -> None:
-    """Drain until nothing is due or the turn is over. An exception is logged by its kind; the sweep tries again."""
+def _work(name: str, drain: Callable[[], int], share: Callable[[], bool] = lambda: True) -> None:
+    """Drain until nothing is due or the turn is over. An exception is logged by its kind; the sweep tries again.
+
+    Where there is more, whoever is idle is called to help if the work is to be shared.
+    """
     _hints.begun(name)
     ends = time.monotonic() + TURN_SECONDS
     try:
         while drain() and not FLOOR.mill.stopping.is_set():
-            _hints.put(name)  # there is more: whoever is idle may help
-            if time.monotonic() > ends:
+            is_over = time.monotonic() > ends
+            if is_over or share():
+                _hints.put(name)
+            if is_over:
                 return
     except Exception as error:
         log.error("a drain failed and is tried again by the clock", exc_info=error, extra={"drain": name})
@@ -297,9 +306,17 @@ def notify_drain() -> None:
 
     def turn() -> int:
         _precedence.step_aside(FLOOR.mill.pipeline.has_more)
-        return FLOOR.mill.notify()
+        began = time.monotonic()
+        taken = FLOOR.mill.notify()
+        _senders.note(taken, time.monotonic() - began)
+        return taken
 
-    _work("notify.drain", turn)
+    again = True
+    while again and _senders.join():
+        try:
+            _work("notify.drain", turn, _senders.wants_more)
+        finally:
+            again = _senders.leave()
 
 
 @dramatiq.actor(actor_name="tickets.due", queue_name="tickets")
