@@ -21,6 +21,6 @@ def hint(name: str) -> None:
 
 
 def connect(deliver: Callable[[str], None] | None) -> None:
-    """Set where hints go (the composition root does), or None to switch them off."""
+    """Set where hints go (the composition root does), or None to switch them off. ``deliver`` must not wait for anybody."""
     global _deliver
     _deliver = deliver

@@ -21,14 +21,12 @@ from core.hints import hint
 from ingest import ledger
 from ingest.ledger import Arrival
 from ingest.models import InboundItem
-from web.threads import run_aside
 
 BATCH = 64
 #: All that waits to be stored, together: what timed out stays in line and must not fill the memory.
 MOST_WAITING = 1_000
 MOST_WAITING_BYTES = 64 * 1024 * 1024
 STORE_SECONDS = 5.0
-_NUDGE_PAUSE = 0.02
 _ITEM = cast(Table, InboundItem.__table__)
 _KNOWN = select(_ITEM.c.identity, _ITEM.c.id, _ITEM.c.sha256)
 
@@ -57,7 +55,6 @@ class Intake:
         self._under_way = 0
         self._count = 0
         self._bytes = 0
-        self._nudge = _Nudge("ingest.drain")
 
     async def store(self, arrival: Arrival) -> Kept:
         """Returns once the arrival is committed.
@@ -113,7 +110,7 @@ class Intake:
     def _answer(self, batch: Sequence[_Entry], future: Future[list[Kept]]) -> None:
         error = future.exception()
         if error is None:
-            self._nudge.give()
+            hint("ingest.drain")
         for position, entry in enumerate(batch):
             self._count -= 1
             self._bytes -= len(entry.arrival.raw)
@@ -130,7 +127,7 @@ def keep(session: Session, arrivals: Sequence[Arrival]) -> list[Kept]:
     identities = {arrival.identity for arrival in arrivals}
     before = _find(session, arrivals[0].family, identities)
     fresh = {arrival.identity: arrival for arrival in reversed(arrivals) if arrival.identity not in before}
-    accepted = ledger.accept(session, list(fresh.values()), clock.now())
+    accepted = ledger.accept(session, list(fresh.values()), clock.now(), are_new=True)
     found = {
         identity: Kept(one.item_id, one.known, blobs.digest(arrival.raw))
         for (identity, arrival), one in zip(fresh.items(), accepted, strict=True)
@@ -159,23 +156,3 @@ def _find(session: Session, family: str, identities: set[str]) -> dict[str, Kept
 def _give_up(answer: asyncio.Future[Kept]) -> None:
     if not answer.done():
         answer.set_exception(TimeoutError())
-
-
-class _Nudge:
-    """Gives one hint for all that was stored in the last moment, in a thread: delivering it may have to reach another server."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._task: asyncio.Task[None] | None = None
-        self._again = False
-
-    def give(self) -> None:
-        self._again = True
-        if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._run())
-
-    async def _run(self) -> None:
-        while self._again:
-            self._again = False
-            await run_aside(partial(hint, self._name), "web-hint")
-            await asyncio.sleep(_NUDGE_PAUSE)

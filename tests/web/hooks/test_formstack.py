@@ -312,16 +312,6 @@ def test_what_was_stored_is_hinted_at_after_the_commit(site: Site) -> None:
     assert seen == [("ingest.drain", 1)]
 
 
-def test_a_slow_hint_does_not_hold_up_the_answer(site: Site) -> None:
-    hints.connect(lambda name: time.sleep(3))
-    try:
-        started = time.monotonic()
-        assert [post(site, submission(number)).status_code for number in range(1, 6)] == [200] * 5
-        assert time.monotonic() - started < 2
-    finally:
-        hints.connect(None)
-
-
 def test_a_locked_database_answers_503_and_what_waited_is_stored_later(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake, "STORE_SECONDS", 0.5)
     with site.database.engine.connect() as holder:
