@@ -1,6 +1,6 @@
 # Thin on purpose: each target calls one script, which can be run by hand just as well.
 .DEFAULT_GOAL := help
-.PHONY: help run test check faults bench clean
+.PHONY: help run test check faults bench soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ faults: ## every fault of the matrix in full, the report into docs/faults.md (AR
 
 bench: ## run every benchmark in turn
 	@scripts/bench.sh
+
+soak: ## steady load on the scaled-out mode for 3 minutes, the report into benchmarks/SOAK.md (ARGS="--seconds 3600" for an hour)
+	@scripts/soak.sh $(ARGS)
 
 clean: ## remove .venv, caches and build results; var/ with its data stays
 	@scripts/clean.sh

@@ -82,14 +82,14 @@ def make_requests(port: int, count: int, *, first: int) -> list[bytes]:
     return [make_request(port, number) for number in range(first, first + count)]
 
 
-def make_request(port: int, number: int) -> bytes:
+def make_request(port: int, number: int, email: str = "dana.ortiz@riverside.example") -> bytes:
     fields = {
         "FormID": FORM,
         "UniqueID": str(number),
         "HandshakeKey": HANDSHAKE,
         "172000001": {"value": "Riverside Family Clinic", "field_type": "text"},
         "172000002": {"first": "Dana", "last": "Ortiz", "field_type": "name"},
-        "172000003": {"value": "dana.ortiz@riverside.example", "field_type": "email"},
+        "172000003": {"value": email, "field_type": "email"},
         "172000004": {"value": f"Claim {number} was denied twice.\nPlease call me after 2 pm.", "field_type": "textarea"},
     }
     body = json.dumps(fields).encode()

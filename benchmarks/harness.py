@@ -253,13 +253,18 @@ class Mill:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._engine = create_engine(self.database_url, isolation_level="AUTOCOMMIT")
 
-    def configure(self, user: str, extra: str = "") -> None:
-        """Write the settings, for the next start; ``user`` is whose mailbox is watched."""
-        self._config.write_text(self._toml(self._scene, user, extra))
+    def configure(self, user: str, extra: str = "", notices: str = "") -> None:
+        """Write the settings, for the next start; ``user`` is whose mailbox is watched, ``notices`` are more lines of it."""
+        self._config.write_text(self._toml(self._scene, user, extra, notices))
 
     @property
     def pid(self) -> int:
         return self._processes[0].pid
+
+    @property
+    def pids(self) -> list[int]:
+        """One a command of the mode, in its order."""
+        return [process.pid for process in self._processes]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -279,9 +284,9 @@ class Mill:
                 add_company(session, name=f"Clinic {number}", domains=f"clinic{number}.example", manager=manager)
         database.close()
 
-    def start(self, *, wrapper: Sequence[str] = ()) -> None:
-        """Start the processes of the mode; ``wrapper`` (a profiler) is put in front of the first."""
-        for number, command in enumerate(COMMANDS[self.mode]):
+    def start(self, *, wrapper: Sequence[str] = (), web: bool = False) -> None:
+        """Start the processes of the mode; ``wrapper`` (a profiler) is put in front of the first, ``web`` adds the web server."""
+        for number, command in enumerate([*COMMANDS[self.mode], *([[*COMMAND, "web"]] if web else [])]):
             argv = [*wrapper, *command] if number == 0 else command
             self._processes.append(
                 subprocess.Popen(argv, cwd=ROOT, env=self.environment, stdout=self._log, stderr=self._log)
@@ -346,14 +351,14 @@ class Mill:
                 self._log.seek(0)
                 raise SystemExit(f"casemill ended with {process.returncode}:\n{self._log.read().decode()[-3000:]}")
 
-    def _toml(self, scene: Scene, user: str, extra: str) -> str:
+    def _toml(self, scene: Scene, user: str, extra: str, notices: str) -> str:
         redis_url = scene.redis.url if self.mode == SCALED else ""
         members = ", ".join(f'"{name}@mill.example"' for name in STAFF)
         lines = [
             f'data_dir = "{self.data}"', f'database_url = "{self.database_url}"',
             f'redis_url = "{redis_url}"', f'smtp_url = "{scene.sink.url}"',
             "[web]", f'listen = "127.0.0.1:{self.port}"',
-            "[notices]", 'domain = "mill.example"',
+            "[notices]", 'domain = "mill.example"', notices,
             "[teams.support]", "default = true", f"members = [{members}]",
         ]  # fmt: skip
         if user:

@@ -376,6 +376,17 @@ def _sqlite_engines(path: str, pool_size: int) -> tuple[Engine, Engine]:
     return writer, reader
 
 
+#: A checkpoint writes each changed page once, however often it changed; a 16 MB log holds some seconds of full load.
+_PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "busy_timeout=10000",
+    "temp_store=MEMORY",
+    "wal_autocheckpoint=4000",
+)
+
+
 def _sqlite_engine(path: str, pool_size: int, *, read_only: bool) -> Engine:
     engine = create_engine(
         f"sqlite:///{path}",
@@ -388,7 +399,7 @@ def _sqlite_engine(path: str, pool_size: int, *, read_only: bool) -> Engine:
     @event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # the driver's own transaction handling is off; "begin" below decides
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000", "temp_store=MEMORY"):
+        for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
         if read_only:
             connection.execute("PRAGMA query_only=ON")
