@@ -21,10 +21,10 @@ from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import msgspec
-from sqlalchemy import JSON, DateTime, Dialect, Engine, MetaData, create_engine, event, select, text
+from sqlalchemy import JSON, Connection, DateTime, Dialect, Engine, MetaData, create_engine, event, select, text
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
@@ -116,6 +116,23 @@ def where(condition: str) -> dict[str, Any]:
     return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
 
 
+class Transaction(Protocol):
+    """What a unit of statements needs; a :class:`~sqlalchemy.orm.Session` has it as well."""
+
+    def connection(self) -> Connection:
+        """Where the statements are executed."""
+
+
+class _Plain:
+    """A transaction without a session."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def connection(self) -> Connection:
+        return self._connection
+
+
 class Turnstile:
     """A fair lock: whoever came first goes first. ``threading.Lock`` lets a busy thread starve the others."""
 
@@ -202,15 +219,21 @@ class Database:
 
     def run(self, unit: Callable[[Session], T], *, attempts: int = 5) -> T:
         """Run one unit of work in its own transaction, again when the database says that trying again is safe."""
-        for attempt in range(1, attempts + 1):
-            try:
-                with self.write() as session:
-                    return unit(session)
-            except DBAPIError as error:
-                if attempt == attempts or not is_retriable(error):
-                    raise
-                time.sleep(random.uniform(0.01, 0.05) * attempt)  # noqa: S311 - jitter, not a secret
-        raise AssertionError("unreachable")
+
+        def once() -> T:
+            with self.write() as session:
+                return unit(session)
+
+        return _run_again(once, attempts)
+
+    def run_plain(self, unit: Callable[[Transaction], T], *, attempts: int = 5) -> T:
+        """The same without the ORM, whose session costs a short unit as much as its statements."""
+
+        def once() -> T:
+            with self._writers_turn(), self._writer.begin() as connection:
+                return unit(_Plain(connection))
+
+        return _run_again(once, attempts)
 
     def submit(self, unit: Callable[[Session], T]) -> Future[T]:
         """Hand a small unit to the group writer: many units share one commit, each fails alone."""
@@ -254,6 +277,17 @@ class Database:
             yield
         finally:
             self._turn.release()
+
+
+def _run_again(once: Callable[[], T], attempts: int) -> T:
+    for attempt in range(1, attempts + 1):
+        try:
+            return once()
+        except DBAPIError as error:
+            if attempt == attempts or not is_retriable(error):
+                raise
+            time.sleep(random.uniform(0.01, 0.05) * attempt)  # noqa: S311 - jitter, not a secret
+    raise AssertionError("unreachable")
 
 
 class _GroupWriter:

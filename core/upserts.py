@@ -14,10 +14,9 @@ import msgspec
 from sqlalchemy import LargeBinary, Table, TextClause, bindparam, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlalchemy.orm import Session
 from sqlalchemy.sql.schema import ScalarElementColumnDefault
 
-from core.db import Base
+from core.db import Base, Transaction
 
 Row = dict[str, Any]
 
@@ -27,7 +26,7 @@ FEW = 3
 _NUL = b"\\u0000"
 
 
-def insert_ignore(session: Session, table: type[Base], rows: Sequence[Row]) -> None:
+def insert_ignore(session: Transaction, table: type[Base], rows: Sequence[Row]) -> None:
     """Insert rows, leaving those alone whose UNIQUE key exists already.
 
     Give the rows in key order: unsorted upserts of several workers deadlock on PostgreSQL.
@@ -37,13 +36,13 @@ def insert_ignore(session: Session, table: type[Base], rows: Sequence[Row]) -> N
         session.connection().execute(statement, list(rows))  # the ORM's bulk insert costs twice as much
 
 
-def insert_all(session: Session, table: type[Base], rows: Sequence[Row]) -> None:
+def insert_all(session: Transaction, table: type[Base], rows: Sequence[Row]) -> None:
     """Insert rows, all of them; a UNIQUE key that exists already is an error."""
     if rows and not _as_json(session, table, rows, _insert_from_json, ""):
         session.connection().execute(insert(_table(table)), list(rows))
 
 
-def insert_numbered(session: Session, table: type[Base], rows: Sequence[Row]) -> list[int]:
+def insert_numbered(session: Transaction, table: type[Base], rows: Sequence[Row]) -> list[int]:
     """Insert rows and answer with their ids, in the order given."""
     if not rows:
         return []
@@ -52,7 +51,7 @@ def insert_numbered(session: Session, table: type[Base], rows: Sequence[Row]) ->
     return ids
 
 
-def update_all(session: Session, table: type[Base], rows: Sequence[Row]) -> None:
+def update_all(session: Transaction, table: type[Base], rows: Sequence[Row]) -> None:
     """Set the columns that each row names in the row of its ``id``; all rows name the same ones."""
     if not rows or _as_json(session, table, rows, _update_from_json, ""):
         return
@@ -62,13 +61,13 @@ def update_all(session: Session, table: type[Base], rows: Sequence[Row]) -> None
     session.connection().execute(statement, [{f"to_{name}": value for name, value in row.items()} for row in rows])
 
 
-def take_numbers(session: Session, table: type[Base], count: int) -> list[int]:
+def take_numbers(session: Transaction, table: type[Base], count: int) -> list[int]:
     """As many new ids, ascending; those that are not used stay out of use on PostgreSQL.
 
     Rows that bring their ids cost a fraction of rows whose ids are handed back: those take a statement a row.
     """
     columns: Any = table.__table__
-    if session.get_bind().dialect.name == "sqlite":  # whoever holds the writer's lock may choose them
+    if session.connection().dialect.name == "sqlite":  # whoever holds the writer's lock may choose them
         first = _last_number(session, columns) + 1
         return list(range(first, first + count))
     numbers = session.connection().execute(_NUMBERS, {"name": columns.name, "count": count})
@@ -79,24 +78,25 @@ def take_numbers(session: Session, table: type[Base], count: int) -> list[int]:
 _NUMBERS = text("SELECT nextval(pg_get_serial_sequence(:name, 'id')) FROM generate_series(1, :count)")
 
 
-def _last_number(session: Session, table: Any) -> int:
+def _last_number(session: Transaction, table: Any) -> int:
     """The highest id ever given; AUTOINCREMENT remembers it beyond deletion (https://www.sqlite.org/autoinc.html)."""
-    last: int = session.execute(select(func.coalesce(func.max(table.c.id), 0))).scalar_one()
+    last: int = session.connection().execute(select(func.coalesce(func.max(table.c.id), 0))).scalar_one()
     if not table.dialect_options["sqlite"]["autoincrement"]:
         return last
-    remembered = session.execute(text("SELECT seq FROM sqlite_sequence WHERE name = :name"), {"name": table.name}).scalar()
+    statement = text("SELECT seq FROM sqlite_sequence WHERE name = :name")
+    remembered = session.connection().execute(statement, {"name": table.name}).scalar()
     return max(last, remembered or 0)
 
 
 def _as_json(
-    session: Session,
+    session: Transaction,
     table: type[Base],
     rows: Sequence[Row],
     statement: Callable[[Table, tuple[str, ...], str], TextClause],
     ending: str,
 ) -> bool:
     """Run the statement over the rows as one JSON text; False when it is not for this database or for these rows."""
-    if len(rows) <= FEW or session.get_bind().dialect.name == "sqlite":
+    if len(rows) <= FEW or session.connection().dialect.name == "sqlite":
         return False
     columns = _table(table)
     if any(isinstance(columns.c[name].type, LargeBinary) for name in rows[0]):
@@ -136,5 +136,5 @@ def _table(table: type[Base]) -> Table:
     return found
 
 
-def _insert(session: Session) -> Any:
-    return sqlite_insert if session.get_bind().dialect.name == "sqlite" else postgresql_insert
+def _insert(session: Transaction) -> Any:
+    return sqlite_insert if session.connection().dialect.name == "sqlite" else postgresql_insert

@@ -12,7 +12,7 @@ from sqlalchemy import Table, and_, bindparam, null, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from core import claims, clock
-from core.db import Database
+from core.db import Database, Transaction
 from core.reasons import Reason
 from core.sets import among
 from notify.mailings import REPEATABLE, settled
@@ -87,14 +87,14 @@ def renew(database: Database, token: str, ids: Sequence[int]) -> None:
     database.run(unit)
 
 
-def freeze(session: Session, token: str, made: Sequence[Claimed]) -> None:
+def freeze(session: Transaction, token: str, made: Sequence[Claimed]) -> None:
     """Keep the bytes of deliveries that are still ours and have none: frozen bytes never change."""
     rows = [{"of_id": one.id, "of_claim": token, "to_message_id": one.message_id, "to_frozen": one.frozen} for one in made]
     if rows:
         session.connection().execute(_FREEZE, rows)
 
 
-def change(session: Session, token: str, delivery_id: int, state: str, **values: Any) -> None:
+def change(session: Transaction, token: str, delivery_id: int, state: str, **values: Any) -> None:
     """Compare-and-set: change a delivery that is still ours. Raises :class:`ClaimLostError`, and then wrote nothing.
 
     An answer that came after the claim had expired is still good for a delivery that nobody else has taken since.

@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
 from core import claims as core_claims
 from core import clock
-from core.db import Database, is_unavailable
+from core.db import Database, Transaction, is_unavailable
 from core.errors import BusyError
 from core.failpoints import failpoint
 from core.hints import hint
@@ -155,7 +154,7 @@ class Delivering:
         new = {one.id for one in batch if one.frozen is None}
         made = [one for one in ready if one.id in new]
         if made or spoilt:
-            self._database.run(lambda session: _write_made(session, run.token, made, spoilt))
+            self._database.run_plain(lambda session: _write_made(session, run.token, made, spoilt))
         failpoint("notify.frozen")
         return ready
 
@@ -206,13 +205,13 @@ class Delivering:
     def _intend(self, run: _Run, one: Claimed) -> None:
         """Called just before the final dot: write the last outcome and this intent in one commit."""
 
-        def unit(session: Session) -> None:
+        def unit(session: Transaction) -> None:
             if run.record is not None:
                 _write(session, run.token, run.record)
             claims.change(session, run.token, one.id, "intent", attempts=one.attempts + 1, tried_at=clock.now())
 
         with run.guard:
-            self._database.run(unit)
+            self._database.run_plain(unit)
             run.record, run.intended = None, True
             run.waiting.discard(one.id)
         failpoint("notify.intent")
@@ -228,7 +227,7 @@ class Delivering:
         with run.guard:
             while (record := run.record) is not None:
                 try:
-                    self._database.run(lambda session, record=record: _write(session, run.token, record))  # type: ignore[misc]
+                    self._database.run_plain(lambda session, record=record: _write(session, run.token, record))  # type: ignore[misc]
                     run.record = None
                 except Exception as error:
                     if not is_unavailable(error) or time.monotonic() > ends:
@@ -237,13 +236,13 @@ class Delivering:
                     time.sleep(0.5)
 
 
-def _write_made(session: Session, token: str, made: Sequence[Claimed], spoilt: Sequence[Record]) -> None:
+def _write_made(session: Transaction, token: str, made: Sequence[Claimed], spoilt: Sequence[Record]) -> None:
     claims.freeze(session, token, made)
     for record in spoilt:
         _write(session, token, record)
 
 
-def _write(session: Session, token: str, record: Record) -> None:
+def _write(session: Transaction, token: str, record: Record) -> None:
     """Write an outcome, unless the delivery is no longer ours: then whoever has it now tells."""
     try:
         record(session, token)

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy.orm import Session
-
 from core import clock
+from core.db import Transaction
 from core.reasons import Reason
 from notify import claims
 from notify.claims import Claimed
@@ -20,7 +19,7 @@ FIRST_PAUSE, LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=4)
 #: Days may pass in which the relay itself is away: a mail that was hardly tried is not given up.
 FEWEST_ATTEMPTS: Final = 5
 #: Writes an outcome in a transaction, for a delivery held under a token. Raises ClaimLostError, and then wrote nothing.
-Record = Callable[[Session, str], None]
+Record = Callable[[Transaction, str], None]
 _RELEASED: Final[dict[str, Any]] = {"claim": None, "claim_until": None}
 
 
@@ -81,7 +80,7 @@ def pause_after(attempts: int) -> timedelta:
 
 
 def _final(one: Claimed, state: str, reason: Reason, reply: str, **values: Any) -> Record:
-    def record(session: Session, token: str) -> None:
+    def record(session: Transaction, token: str) -> None:
         now = clock.now()
         told = {"reason_code": reason.code, "reason": reason.text, "smtp_reply": reply, "finished_at": now}
         claims.change(session, token, one.id, state, **({"ambiguities": one.ambiguities} | told | _RELEASED | values))

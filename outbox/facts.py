@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy.orm import Session
-
+from core.db import Transaction
 from core.upserts import insert_all
 from outbox.models import OutboxFact
 
@@ -70,7 +69,7 @@ class TaskRaised(Fact):
 KINDS: dict[str, type[Fact]] = {fact.kind: fact for fact in (TicketCreated, TicketAssigned, NoticeSettled, TaskRaised)}
 
 
-def append(session: Session, facts: Iterable[Fact], now: datetime) -> None:
+def append(session: Transaction, facts: Iterable[Fact], now: datetime) -> None:
     """Write facts in the transaction of the change they tell of."""
     rows = [{"kind": fact.kind, "payload": asdict(fact), "created_at": now, "due_at": now} for fact in facts]
     insert_all(session, OutboxFact, rows)
