@@ -21,11 +21,28 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "previous_secret_keys": "Keys that were in use before; what they signed is still known.",
         "env": "development, test or production; production refuses what is only fit for trying out.",
     },
+    "OAuth": {
+        "provider": '"microsoft", "google", or "other" with a token_url.',
+        "tenant": "Microsoft: the directory's id.",
+        "client_id": "The application's id.",
+        "client_secret": "The application's secret.",
+        "client_secret_expires": "The day it ends: warned of 30, 14, 7 and 1 days ahead.",
+        "refresh_token": "For signing in as a person who has agreed, in place of the application.",
+        "service_account": "Google: the JSON key file of a service account that may act for the mailbox.",
+        "scope": "What the token is for, when not the provider's usual.",
+        "authority": "Microsoft: another cloud's sign-in address, such as https://login.microsoftonline.us",
+        "token_url": "Where tokens come from, when not the provider's usual.",
+        "ca_file": "PEM file of a private authority that signed that server's certificate.",
+    },
+    "Smtp": {
+        "auth": '"password" (in smtp_url), or "xoauth2" with tokens.',
+    },
     "Mailbox": {
         "host": "The IMAP server.",
         "port": "Its port; 993 is IMAP with TLS.",
         "user": "The account.",
         "password": "Its password.",
+        "auth": '"password", or "xoauth2" with tokens; then no password is needed.',
         "address": "The address people write to; mail from it is our own and is never answered.",
         "folder": "The folder that is watched.",
         "tls": "Verified TLS. Without it only a server on this machine is spoken to.",
@@ -43,6 +60,14 @@ WORDS: Mapping[str, Mapping[str, str]] = {
     "Workbooks": {
         "columns": "Further header names for a column, beside the ones that are known.",
         "passwords": "Passwords tried on protected workbooks.",
+    },
+    "Backfill": {
+        "token": "A token of Formstack's API that may read the form's submissions.",
+        "base_url": "The API's address.",
+        "minutes": "How often to ask.",
+        "zone": "The time zone of the Formstack account; the API's times are in it.",
+        "since": "From which day older submissions count; by default only what is submitted from now on.",
+        "ca_file": "PEM file of a private authority that signed the server's certificate.",
     },
     "Form": {
         "name": "What people call the form.",
@@ -148,6 +173,21 @@ WORDS: Mapping[str, Mapping[str, str]] = {
 
 #: Class of the section → key → an example, for keys without a default that could be shown.
 EXAMPLES: Mapping[str, Mapping[str, Any]] = {
+    "OAuth": {
+        "provider": "microsoft",
+        "tenant": "00000000-0000-0000-0000-000000000000",
+        "client_id": "00000000-0000-0000-0000-000000000000",
+        "client_secret": "env:CASEMILL_SECRET_MAIL_CLIENT",
+        "client_secret_expires": date(2027, 11, 1),
+        "refresh_token": "env:CASEMILL_SECRET_MAIL_REFRESH",
+        "service_account": "/etc/casemill/google-service-account.json",
+        "ca_file": "/etc/ssl/private-authority.pem",
+    },
+    "Backfill": {
+        "token": "env:CASEMILL_SECRET_FORMSTACK",
+        "since": date(2026, 11, 1),
+        "ca_file": "/etc/ssl/private-authority.pem",
+    },
     "Mailbox": {
         "host": "imap.example.com",
         "user": "support@example.com",

@@ -7,7 +7,8 @@ import os
 from collections.abc import Mapping
 from datetime import date, time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
@@ -80,6 +81,70 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def _is_safe(url: str) -> bool:
+    """Whether what is sent to ``url`` is encrypted, or stays on this machine."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)))
+
+
+def _safe_url(value: str) -> str:
+    if value and not _is_safe(value):
+        raise ValueError("the address must begin with https:// (http:// is for this machine only)")
+    return value.rstrip("/")
+
+
+#: An address that secrets are sent to.
+SafeUrl = Annotated[str, AfterValidator(_safe_url)]
+
+
+class OAuth(Section):
+    """Signing in with tokens instead of a password (docs/sign-in-to-mail.md)."""
+
+    provider: Literal["microsoft", "google", "other"]
+    tenant: str = ""
+    client_id: str = ""
+    client_secret: Secret | None = None
+    client_secret_expires: date | None = None
+    refresh_token: Secret | None = None
+    service_account: Path | None = None
+    scope: str = ""
+    authority: SafeUrl = "https://login.microsoftonline.com"
+    token_url: SafeUrl = ""
+    ca_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> OAuth:
+        own = bool(self.client_id and self.client_secret)
+        if self.provider == "microsoft" and not (self.tenant and self.client_id and (own or self.refresh_token)):
+            raise ValueError("microsoft needs tenant, client_id, and client_secret or refresh_token")
+        if self.provider == "google" and not (self.service_account or (own and self.refresh_token)):
+            raise ValueError("google needs service_account, or client_id, client_secret and refresh_token")
+        if self.provider == "other" and not (self.token_url and (own or self.refresh_token)):
+            raise ValueError("this provider needs token_url, and client_id with client_secret, or refresh_token")
+        return self
+
+
+def _need_oauth(auth: str, oauth: OAuth | None) -> None:
+    if auth == "xoauth2" and oauth is None:
+        raise ValueError('auth = "xoauth2" needs a section of its own, oauth, that says where tokens come from')
+
+
+class Smtp(Section):
+    """How casemill signs in where smtp_url points; the user stands in smtp_url."""
+
+    auth: Literal["password", "xoauth2"] = "password"
+    oauth: OAuth | None = None
+
+    @model_validator(mode="after")
+    def _has_tokens(self) -> Smtp:
+        _need_oauth(self.auth, self.oauth)
+        return self
+
+
 class Workbooks(Section):
     """How secure-message workbooks are read."""
 
@@ -94,6 +159,7 @@ class Mailbox(Section):
     port: int = 993
     user: str
     password: Secret
+    auth: Literal["password", "xoauth2"] = "password"
     address: LowerStr = ""
     folder: str = "INBOX"
     tls: bool = True
@@ -108,12 +174,34 @@ class Mailbox(Section):
     secure_senders: list[LowerStr] = []
     workbooks: Workbooks = Workbooks()
     category: str = ""
+    oauth: OAuth | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tokens_need_no_password(cls, values: Any) -> Any:
+        return {"password": "", **values} if isinstance(values, dict) and values.get("auth") == "xoauth2" else values
+
+    @model_validator(mode="after")
+    def _has_tokens(self) -> Mailbox:
+        _need_oauth(self.auth, self.oauth)
+        return self
 
     @model_validator(mode="after")
     def _plain_text_stays_home(self) -> Mailbox:
         if not self.tls and not self.insecure and not is_loopback(self.host):
             raise ValueError("without TLS the password would travel in plain text: set tls = true, or insecure = true")
         return self
+
+
+class Backfill(Section):
+    """Asking Formstack's own list of submissions for what the webhook missed."""
+
+    token: Secret
+    base_url: SafeUrl = "https://www.formstack.com/api/v2025"
+    minutes: float = Field(default=15.0, gt=0)
+    zone: Zone = "America/New_York"
+    since: date | None = None
+    ca_file: Path | None = None
 
 
 class Form(Section):
@@ -127,6 +215,7 @@ class Form(Section):
     labels: dict[str, str] = {}
     submission_link: str = "https://www.formstack.com/admin/submission/view/{submission}/{form}"
     category: str = ""
+    backfill: Backfill | None = None
 
     @model_validator(mode="after")
     def _closed_without_key(self) -> Form:

@@ -27,6 +27,7 @@ from core.sections import (
     Secret,
     SecretUrl,
     Section,
+    Smtp,
     Surveys,
     Team,
     Web,
@@ -74,6 +75,7 @@ class Settings(Section):
     routing: Routing = Routing()
     teams: dict[str, Team] = {}
     calendar: Calendar = Calendar()
+    smtp: Smtp = Smtp()
     notices: Notices = Notices()
     surveys: Surveys = Surveys()
     limits: Limits = Limits()

@@ -1,0 +1,95 @@
+"""Requests to other people's web services: verified TLS, no redirects, answers of limited size, no plain text.
+
+The standard library's client is enough for the few requests that casemill makes (docs/decisions/web-requests.md).
+"""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from core.errors import RefusedError
+from core.sections import is_loopback
+
+MOST_BYTES = 32 * 1024 * 1024
+#: Time-outs, cut connections, names that are not known, bad certificates and bad answers.
+HTTP_ERRORS = (OSError, http.client.HTTPException)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server answered; the body stays out of the repr, it may hold a token or a message."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect would carry the token to wherever the server says."""
+
+    def redirect_request(self, *_: object, **__: object) -> None:
+        return None
+
+
+def request(
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    body: bytes | None = None,
+    seconds: float = 20.0,
+    ca_file: Path | None = None,
+) -> Answer:
+    """One request; any status is an answer. ``ca_file`` names a private authority.
+
+    Raises one of :data:`HTTP_ERRORS`, and :class:`RefusedError` for an address that is neither https nor this machine.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
+        raise RefusedError("plain_text_refusal", "the address is not https, and secrets would travel in plain text")
+    wanted = urllib.request.Request(url, body, dict(headers or {}), method=method)  # noqa: S310 - checked above
+    try:
+        with _opener(ca_file).open(wanted, timeout=seconds) as response:
+            return _read(response.status, response)
+    except urllib.error.HTTPError as error:
+        with error:
+            return _read(error.code, error)
+    except urllib.error.URLError as error:
+        raise error.reason if isinstance(error.reason, OSError) else OSError("no connection") from None
+
+
+def error_code(error: BaseException) -> str:
+    """A snake_case reason for one of :data:`HTTP_ERRORS`; never any text that the server sent."""
+    kinds: list[tuple[type[BaseException], str]] = [
+        (ssl.SSLCertVerificationError, "untrusted_certificate"),
+        (ssl.SSLError, "tls_failure"),
+        (TimeoutError, "timeout"),
+        (ConnectionRefusedError, "connection_refusal"),
+        (http.client.HTTPException, "bad_answer"),
+        (ConnectionError, "connection_loss"),
+        (OSError, "connection_failure"),
+    ]
+    if isinstance(error, RefusedError):
+        return error.code
+    return next((code for kind, code in kinds if isinstance(error, kind)), "unexpected_error")
+
+
+def _read(status: int, response: http.client.HTTPResponse | urllib.error.HTTPError) -> Answer:
+    body = response.read(MOST_BYTES + 1)
+    if len(body) > MOST_BYTES:
+        raise http.client.HTTPException("the answer is too large")
+    return Answer(status, {name.lower(): value for name, value in response.headers.items()}, body)
+
+
+@lru_cache(maxsize=16)
+def _opener(ca_file: Path | None) -> urllib.request.OpenerDirector:
+    context = ssl.create_default_context(cafile=ca_file)
+    return urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), _NoRedirect)
