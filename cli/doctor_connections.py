@@ -29,6 +29,12 @@ MAILBOX_MENDS = {
     "unknown_host": "correct the host",
     "timeout": "see that host and port are right and that no firewall is in the way",
     "connection_refusal": "see that host and port are right and that the server runs",
+    "token_refusal": "correct the mailbox's oauth section: client_id, client_secret, tenant or refresh_token; see "
+    "docs/sign-in-to-mail.md",
+    "token_unavailable": "see that the provider's sign-in address can be reached from here",
+    "rejected_token": "see that the application may use this mailbox (docs/sign-in-to-mail.md)",
+    "missing_xoauth2": "this server takes passwords only: leave auth out",
+    "unavailable_sign_in": "try again in a while: the server cannot check tokens",
     "server_refusal": "see that the folder exists and may be opened",
 }
 
@@ -60,7 +66,7 @@ def check_mail_out(settings: Settings) -> Iterator[Finding]:
     from notify.relay import Relay, connect
     from notify.senders import RelayUnavailable
 
-    relay = Relay.parse(settings.mail_out)
+    relay = Relay.parse(settings.mail_out, settings.smtp)
     try:
         connection = connect(relay, local_hostname=None, connect_timeout=SECONDS, command_timeout=SECONDS)
     except RelayUnavailable as error:

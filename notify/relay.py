@@ -13,7 +13,8 @@ from typing import Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from core.errors import ConfigurationError
-from core.sections import is_loopback
+from core.sections import Smtp, is_loopback
+from core.tokens import TokenError, TokenSource, source_for, xoauth2
 from notify.senders import RelayUnavailable, TemporaryFailure
 
 _MEND: Final = "write it as smtp://user:password@host:587 or smtps://user:password@host (and percent-encode the password)"
@@ -32,12 +33,14 @@ class Relay:
     user: str = ""
     password: str = field(default="", repr=False)
     cafile: str | None = None
+    tokens: TokenSource | None = field(default=None, repr=False)
 
     @classmethod
-    def parse(cls, url: str) -> Relay:
+    def parse(cls, url: str, smtp: Smtp | None = None) -> Relay:
         """Read ``smtp://user:pass@host:587``, ``smtps://…``, with ``?cafile=/path`` and ``?insecure=1``.
 
-        Plain text goes to loopback only, or where ``insecure=1`` says so; a ``cafile`` always asks for TLS. Raises
+        Plain text goes to loopback only, or where ``insecure=1`` says so; a ``cafile`` always asks for TLS. ``smtp`` may
+        ask for tokens in place of the password. Raises
         :class:`ConfigurationError`, whose text never holds the password.
         """
         parts, host, port = _split(url)
@@ -57,6 +60,7 @@ class Relay:
             user=user,
             password=unquote(parts.password or ""),
             cafile=_existing(cafile),
+            tokens=_tokens(user, smtp),
         )
 
 
@@ -83,6 +87,14 @@ def _existing(cafile: str | None) -> str | None:
     return cafile
 
 
+def _tokens(user: str, smtp: Smtp | None) -> TokenSource | None:
+    if smtp is None or smtp.auth != "xoauth2" or smtp.oauth is None:
+        return None
+    if not user:
+        raise _refusal("signing in with tokens needs a user", "write it as smtp://user@host:587 (and percent-encode an @ in it)")
+    return source_for(smtp.oauth, user)
+
+
 def _refusal(text: str, mend: str) -> ConfigurationError:
     return ConfigurationError(text, key="smtp_url", mend=mend)
 
@@ -103,6 +115,8 @@ def connect(relay: Relay, *, local_hostname: str | None, connect_timeout: float,
         connection.close()
         if isinstance(error, OSError | smtplib.SMTPException):
             raise RelayUnavailable(f"the relay is not ready for mail: {describe(error)}") from None
+        if isinstance(error, TokenError):
+            raise RelayUnavailable(f"{error.text}; the mail waits") from None
         if isinstance(error, TemporaryFailure):
             raise RelayUnavailable(error.reply) from None
         raise
@@ -146,6 +160,9 @@ def socket_of(connection: smtplib.SMTP) -> socket.socket:
 
 def _sign_in(connection: smtplib.SMTP, relay: Relay) -> None:
     """AUTH PLAIN in UTF-8 (RFC 4616) where offered: smtplib's own takes ASCII passwords only. Else what smtplib knows."""
+    if relay.tokens is not None:
+        _sign_in_with_token(connection, relay.user, relay.tokens)
+        return
     if "PLAIN" not in connection.esmtp_features.get("auth", "").upper().split():
         try:
             connection.login(relay.user, relay.password)
@@ -156,6 +173,24 @@ def _sign_in(connection: smtplib.SMTP, relay: Relay) -> None:
     code, text = connection.docmd("AUTH", f"PLAIN {secret}")
     if code != 235:
         raise smtplib.SMTPAuthenticationError(code, text)
+
+
+def _sign_in_with_token(connection: smtplib.SMTP, user: str, tokens: TokenSource) -> None:
+    """AUTH XOAUTH2; a token that is not taken is renewed once. Raises :class:`TokenError` too."""
+    if "XOAUTH2" not in connection.esmtp_features.get("auth", "").upper().split():
+        raise TemporaryFailure("the relay takes no tokens (XOAUTH2); the mail waits")
+    token = tokens.token()
+    code, text = _try_token(connection, user, token)
+    if code == 535:
+        code, text = _try_token(connection, user, tokens.reject(token))
+    if code != 235:
+        raise smtplib.SMTPAuthenticationError(code, text)
+
+
+def _try_token(connection: smtplib.SMTP, user: str, token: str) -> tuple[int, bytes]:
+    """A refusal comes with a challenge that wants an empty answer before its code is said."""
+    code, text = connection.docmd("AUTH", f"XOAUTH2 {b64encode(xoauth2(user, token).encode()).decode()}")
+    return connection.docmd("") if code == 334 else (code, text)
 
 
 @cache

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from core.errors import CasemillError, ConfigurationError
+from core.sections import Smtp
 
 _REPLY_MAX: Final = 300
 
@@ -54,8 +55,10 @@ class Sender(Protocol):
         ...
 
 
-def sender_for(target: str, *, local_hostname: str | None = None, final_timeout: float = 600.0) -> Sender:
-    """The sender for ``smtp://…``, ``smtps://…`` or ``maildir:/path``.
+def sender_for(
+    target: str, smtp: Smtp | None = None, *, local_hostname: str | None = None, final_timeout: float = 600.0
+) -> Sender:
+    """The sender for ``smtp://…``, ``smtps://…`` or ``maildir:/path``; ``smtp`` says how it signs in.
 
     ``local_hostname`` is what EHLO says, ``final_timeout`` the seconds to wait for the reply to the final dot. Raises
     :class:`ConfigurationError` for anything else; its text holds no password.
@@ -68,7 +71,7 @@ def sender_for(target: str, *, local_hostname: str | None = None, final_timeout:
     if scheme in ("smtp", "smtps"):
         from notify.smtp import SmtpSender
 
-        return SmtpSender(target, local_hostname=local_hostname, final_timeout=final_timeout)
+        return SmtpSender(target, smtp, local_hostname=local_hostname, final_timeout=final_timeout)
     raise ConfigurationError(
         "mail cannot be sent there",
         key="smtp_url",

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from io import BufferedReader
 from typing import Final
 
+from core.sections import Smtp
 from notify.addresses import AddressError, wire_address
 from notify.relay import Relay, connect, decode, socket_of
 from notify.senders import AmbiguousOutcome, DeliveryError, PermanentFailure, TemporaryFailure
@@ -56,6 +57,7 @@ class SmtpSender:
     def __init__(
         self,
         url: str,
+        smtp: Smtp | None = None,
         *,
         local_hostname: str | None = None,
         connect_timeout: float = 30.0,
@@ -63,9 +65,9 @@ class SmtpSender:
         final_timeout: float = 600.0,
         max_messages: int = 100,
     ) -> None:
-        """``url`` as in :meth:`notify.relay.Relay.parse`, which raises ConfigurationError. Times in seconds; the
+        """``url`` and ``smtp`` as in :meth:`notify.relay.Relay.parse`, which raises ConfigurationError. Times in seconds; the
         defaults of 300 and 600 are those of RFC 5321 §4.5.3.2. After ``max_messages`` the connection is renewed."""
-        self._relay = Relay.parse(url)
+        self._relay = Relay.parse(url, smtp)
         self._local_hostname = local_hostname
         self._connect_timeout = connect_timeout
         self._command_timeout = command_timeout

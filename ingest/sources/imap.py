@@ -21,6 +21,7 @@ from ingest.sources.imap_fetch import FetchBrokenError
 from ingest.sources.imap_intake import Intake
 from ingest.sources.imap_moves import Moves
 from ingest.sources.imap_session import MAIL_ERRORS, ImapSession, error_code
+from ingest.sources.imap_sign_in import SIGN_IN_REFUSALS
 from ingest.sources.tenure import LeaseLostError, Tenure
 
 log = logging.getLogger("casemill.sources")
@@ -32,6 +33,8 @@ MAX_PAUSE = 600.0
 WAIT_PAUSE = 2.0
 #: A connection lost again within this many seconds is not taken up at once a second time.
 FLAPPING_SECONDS = 30.0
+#: After a refused sign-in the lease is let go so often: another process may have what this one lacks.
+REST_SECONDS = 5.0
 
 
 def pause_after(errors: int, *, at_once: bool, jitter: float) -> float:
@@ -69,6 +72,7 @@ class MailboxWatcher:
         self._uidvalidity = cursors.NEVER
         self._was_connected = False
         self._lost_at = -FLAPPING_SECONDS
+        self._rests_until = 0.0
         self._database_away = False
 
     def run(self) -> None:
@@ -88,7 +92,8 @@ class MailboxWatcher:
             self._stop.wait(WAIT_PAUSE)
 
     def _serve(self) -> None:
-        while not self._over():
+        self._stop.wait(min(REST_SECONDS, max(0.0, self._rests_until - time.monotonic())))
+        while not self._over() and time.monotonic() >= self._rests_until:
             self._was_connected = False
             try:
                 with ImapSession(self._mailbox) as session:
@@ -141,7 +146,11 @@ class MailboxWatcher:
             log.warning("mailbox trouble", extra=details)
         at_once = self._was_connected and time.monotonic() - self._lost_at >= FLAPPING_SECONDS
         self._lost_at = time.monotonic()
-        self._stop.wait(pause_after(trouble.errors, at_once=at_once, jitter=random.random()))  # noqa: S311 - not a secret
+        pause = pause_after(trouble.errors, at_once=at_once, jitter=random.random())  # noqa: S311 - not a secret
+        if code in SIGN_IN_REFUSALS:
+            self._rests_until = time.monotonic() + pause
+        else:
+            self._stop.wait(pause)
 
     def _note_recovery(self, trouble: Trouble) -> None:
         if trouble.errors >= ALERT_ERRORS:

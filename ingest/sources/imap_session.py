@@ -19,6 +19,7 @@ from imapclient.exceptions import IMAPClientAbortError, IMAPClientError, LoginEr
 
 from core.errors import RefusedError
 from core.sections import Mailbox, is_loopback
+from ingest.sources.imap_sign_in import sign_in
 
 #: What a bad server, a bad network or a bad answer raises; time-outs escape imapclient as OSError, odd answers as ValueError.
 MAIL_ERRORS = (IMAPClientError, OSError, ValueError, RefusedError)
@@ -78,7 +79,7 @@ class ImapSession:
         self._move_folder_known = False
         self._client = _connect(mailbox)
         try:
-            _sign_in(self._client, mailbox)
+            sign_in(self._client, mailbox)
             # MOVE is advertised only after the login (pitfalls.md).
             self.can_move = bool(self._client.has_capability("MOVE"))
             self.can_idle = bool(self._client.has_capability("IDLE"))
@@ -212,15 +213,6 @@ def _connect(mailbox: Mailbox) -> IMAPClient:
     # imapclient traces at imaplib's highest level, which spells out every byte that comes, read or not: half the time of a FETCH.
     client._imap.debug = 0
     return client
-
-
-def _sign_in(client: IMAPClient, mailbox: Mailbox) -> None:
-    password = mailbox.password.get_secret_value()
-    # LOGIN takes ASCII only; PLAIN is UTF-8 (RFC 4616).
-    if not (mailbox.user + password).isascii() and client.has_capability("AUTH=PLAIN"):
-        client.plain_login(mailbox.user, password)
-    else:
-        client.login(mailbox.user, password)
 
 
 def _is_news(event: Sequence[Any]) -> bool:

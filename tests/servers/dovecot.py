@@ -12,7 +12,7 @@ from pathlib import Path
 
 from imapclient import imap_utf7
 
-from tests.servers.dovecot_config import PASSWORD, Layout, configuration
+from tests.servers.dovecot_config import OAUTH2, PASSWORD, Layout, configuration
 from tests.servers.ports import free_port
 from tests.servers.process import ServerError, ServerProcess, find_program, unprivileged_account
 from tests.servers.tls import Certificates
@@ -27,12 +27,15 @@ def find_dovecot() -> str | None:
 
 
 class DovecotServer:
-    """Users are made per test; every user's password is `password`; `reset` forgets all of them."""
+    """Users are made per test; every user's password is `password`; `reset` forgets all of them.
+
+    With an `introspection_url` it takes no passwords, only tokens that the service there calls good.
+    """
 
     password = PASSWORD
     host = "localhost"
 
-    def __init__(self, folder: Path, certificates: Certificates) -> None:
+    def __init__(self, folder: Path, certificates: Certificates, introspection_url: str | None = None) -> None:
         program = find_dovecot()
         if program is None:
             raise ServerError("dovecot (with IMAP) is not installed")
@@ -42,6 +45,7 @@ class DovecotServer:
         self._account = unprivileged_account("dovecot")
         self._folder = folder
         self._users = folder / "users"
+        self._introspection_url = introspection_url
         self._serial = itertools.count(1)
         self._write_configuration(program, certificates)
         self.process = ServerProcess([program, "-F", "-c", str(folder / "dovecot.conf")], folder=folder,
@@ -69,6 +73,8 @@ class DovecotServer:
         self.maildir(name)
         owner = f"{self._account.uid}:{self._account.gid}"
         (self._users / name).write_text(f"{name}:{{PLAIN}}{PASSWORD}:{owner}::{self._home(name)}::\n")
+        if self._introspection_url is not None:
+            return  # nobody has asked for the name before
         # Dovecot looks at a file once a second at most: a name that just failed goes on failing until then.
         deadline = time.monotonic() + 5
         while self.process.running and not self._doveadm("auth", "test", name, PASSWORD):
@@ -142,7 +148,9 @@ class DovecotServer:
         self._own_folder(self._folder / "mail")
         self._users.mkdir(exist_ok=True)
         layout = Layout(folder=self._folder, users=self._users, certificates=certificates, port=self.port,
-                        tls_port=self.tls_port, account=self._account)
+                        tls_port=self.tls_port, account=self._account, introspection_url=self._introspection_url)
+        if self._introspection_url is not None:
+            (self._folder / "oauth2.conf").write_text(OAUTH2.format(introspection_url=self._introspection_url))
         text = configuration(layout, _program_version(program))
         (self._folder / "dovecot.conf").write_text(text)
 

@@ -17,7 +17,7 @@ log_path = {folder}/server.log
 protocols = imap
 listen = 127.0.0.1
 ssl = yes
-auth_mechanisms = plain login
+auth_mechanisms = {mechanisms}
 auth_failure_delay = 0
 first_valid_uid = 1
 first_valid_gid = 1
@@ -55,10 +55,7 @@ mail_location = maildir:~/Maildir
 service imap-login {{
   service_count = 0
 }}
-passdb {{
-  driver = passwd-file
-  args = {users}/%u
-}}
+{passdb}
 userdb {{
   driver = passwd-file
   args = {users}/%u
@@ -74,13 +71,42 @@ service imap-login {{
   restart_request_count = unlimited
 }}
 mail_path = ~/Maildir
-passdb passwd-file {{
-  passwd_file_path = {users}/%{{user}}
-}}
+{passdb}
 userdb passwd-file {{
   passwd_file_path = {users}/%{{user}}
 }}
 """
+
+# The password's place is taken by tokens, which another server is asked about; {users} still says who there is.
+_TOKENS_TWO_THREE = """
+passdb {{
+  driver = oauth2
+  mechanisms = xoauth2 oauthbearer
+  args = {folder}/oauth2.conf
+}}
+"""
+_TOKENS_TWO_FOUR = """
+passdb oauth2 {{
+  mechanisms_filter = xoauth2 oauthbearer
+}}
+oauth2 {{
+  introspection_mode = post
+  introspection_url = {introspection_url}
+  username_attribute = username
+  active_attribute = active
+  active_value = true
+}}
+"""
+OAUTH2 = """
+introspection_mode = post
+introspection_url = {introspection_url}
+force_introspection = yes
+username_attribute = username
+active_attribute = active
+active_value = true
+"""
+_PASSWORD_PASSDB = "passdb {{\n  driver = passwd-file\n  args = {users}/%u\n}}\n"
+_PASSWORD_PASSDB_NEW = "passdb passwd-file {{\n  passwd_file_path = {users}/%{{user}}\n}}\n"
 
 # Without root nothing can change its user or root folder, so every part runs as the one who starts it.
 _ROOTLESS = """
@@ -100,6 +126,7 @@ class Layout:
     port: int
     tls_port: int
     account: Account
+    introspection_url: str | None = None
 
 
 def configuration(layout: Layout, version: tuple[int, ...]) -> str:
@@ -107,13 +134,22 @@ def configuration(layout: Layout, version: tuple[int, ...]) -> str:
     new = version >= (2, 4)
     rootless = os.geteuid() != 0
     head = "dovecot_config_version = 2.4.0\ndovecot_storage_version = 2.4.0\n" if new else ""
+    passdb = _passdb(layout, new)
     template = _COMMON + (_TWO_FOUR if new else _TWO_THREE) + (_ROOTLESS if rootless else "")
     return head + template.format(
         folder=layout.folder, users=layout.users, port=layout.port, tls_port=layout.tls_port,
         cert=layout.certificates.cert_file, key=layout.certificates.key_file,
         user=layout.account.name, group=_group_name(layout.account),
         no_chroot="chroot =" if rootless else "",
+        mechanisms="xoauth2 oauthbearer" if layout.introspection_url else "plain login",
+        passdb=passdb,
     )
+
+
+def _passdb(layout: Layout, new: bool) -> str:
+    tokens = layout.introspection_url is not None
+    choices = (_PASSWORD_PASSDB_NEW, _TOKENS_TWO_FOUR) if new else (_PASSWORD_PASSDB, _TOKENS_TWO_THREE)
+    return choices[tokens].format(folder=layout.folder, users=layout.users, introspection_url=layout.introspection_url)
 
 
 def _group_name(account: Account) -> str:

@@ -1,0 +1,89 @@
+"""Mail out by XOAUTH2, to an SMTP server that takes nothing else; what fails closes the way out and loses no mail."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from core.errors import ConfigurationError
+from core.sections import OAuth, Smtp
+from core.tokens import source_for
+from notify.relay import Relay
+from notify.senders import RelayUnavailable
+from notify.smtp import SmtpSender
+from tests.servers.smtp import SmtpServer
+from tests.servers.tls import Certificates
+from tests.servers.tokens import CLIENT, SECRET, TokenServer
+from tests.servers.web import Told
+
+DATA = b"Subject: hello\r\nMessage-ID: <d1@care.example>\r\n\r\nA line\r\n"
+
+
+@pytest.fixture
+def tokens(certificates: Certificates) -> Iterator[TokenServer]:
+    source_for.cache_clear()
+    with TokenServer(certificates, SmtpServer.username) as server:
+        yield server
+
+
+@pytest.fixture
+def relay(certificates: Certificates, tokens: TokenServer) -> Iterator[SmtpServer]:
+    with SmtpServer(certificates, encryption="starttls", takes_token=tokens.is_good) as server:
+        yield server
+
+
+def url_of(relay: SmtpServer, user: str = "casemill@") -> str:
+    return f"smtp://{user}localhost:{relay.port}?cafile={relay.ca_file}"
+
+
+def settings_for(tokens: TokenServer, secret: str = SECRET) -> Smtp:
+    return Smtp(auth="xoauth2", oauth=OAuth.model_validate({
+        "provider": "microsoft", "tenant": tokens.tenant, "client_id": CLIENT, "client_secret": secret,
+        "authority": tokens.url, "ca_file": tokens.ca_file,
+    }))  # fmt: skip
+
+
+def send(relay: SmtpServer, smtp: Smtp) -> str:
+    with contextlib.closing(SmtpSender(url_of(relay), smtp, local_hostname="casemill.example", command_timeout=10)) as sender:
+        return sender.transmit("bounce@care.example", "pat@clinic.example", DATA, "created:1", lambda: None)
+
+
+def test_mail_goes_out_with_a_token_and_the_next_connection_uses_the_same(relay: SmtpServer, tokens: TokenServer) -> None:
+    for _ in range(2):
+        assert send(relay, settings_for(tokens)).startswith("250")
+    assert [one.content for one in relay.messages] == [DATA, DATA]
+    assert len(tokens.asked) == 1
+
+
+def test_a_rejected_token_is_renewed_once_and_the_mail_goes_out(relay: SmtpServer, tokens: TokenServer) -> None:
+    send(relay, settings_for(tokens))
+    tokens.revoke_all()
+    send(relay, settings_for(tokens))
+    assert (len(relay.messages), len(tokens.asked)) == (2, 2)
+
+
+@pytest.mark.parametrize(("life", "secret", "refuse", "reply"), [
+    (0.0, SECRET, None, "535"),
+    (60.0, "wrong-canary", None, "the provider refused a token"),
+    (60.0, SECRET, Told(503), "no token could be had just now"),
+])
+def test_without_a_token_that_is_taken_the_mail_waits_and_nothing_secret_is_said(
+    relay: SmtpServer, tokens: TokenServer, life: float, secret: str, refuse: Told | None, reply: str
+) -> None:
+    tokens.life, tokens.refuse = life, refuse
+    with pytest.raises(RelayUnavailable, match=reply) as caught:
+        send(relay, settings_for(tokens, secret))
+    assert "canary" not in caught.value.reply
+    assert relay.transactions == []
+
+
+def test_a_relay_that_takes_passwords_only_says_so(smtp_starttls_server: SmtpServer, tokens: TokenServer) -> None:
+    with pytest.raises(RelayUnavailable, match="takes no tokens"):
+        send(smtp_starttls_server, settings_for(tokens))
+
+
+def test_tokens_need_a_user_in_the_address(relay: SmtpServer, tokens: TokenServer) -> None:
+    with pytest.raises(ConfigurationError, match="needs a user"):
+        Relay.parse(url_of(relay, user=""), settings_for(tokens))
