@@ -11,6 +11,7 @@ class Judgement:
     """``code`` is a snake_case noun that never changes, ``count`` how many rows are against it (0: it holds).
 
     ``text`` and ``mend`` are sentences without any text of a message; ``oldest`` is since when the oldest row is against it.
+    ``level`` is how bad it is: an alarm that has been given is given again when it rises.
     """
 
     code: str
@@ -18,6 +19,7 @@ class Judgement:
     text: str
     mend: str = ""
     oldest: datetime | None = None
+    level: int = 1
 
     @property
     def is_broken(self) -> bool:

@@ -26,7 +26,7 @@ class Alarm:
         self._database = database
         self._settings = settings
         self._changing: set[str] = set()
-        self._told: set[str] = set()
+        self._told: dict[str, int] = {}
 
     def look(self) -> None:
         """Judge all invariants and say what has changed."""
@@ -38,7 +38,8 @@ class Alarm:
         """Say what has changed with ``found``, the judgements of one look."""
         changing = set()
         for one in found:
-            if one.is_broken == (one.code in self._told):
+            level = self._told.get(one.code, 0)
+            if (one.is_broken and one.level <= level) or (not one.is_broken and not level):
                 continue
             if one.code not in self._changing:
                 changing.add(one.code)
@@ -49,8 +50,8 @@ class Alarm:
     def _say(self, one: Judgement) -> None:
         details = {"code": one.code, "count": one.count, "due": one.oldest.isoformat() if one.oldest else None}
         if one.is_broken:
-            self._told.add(one.code)
+            self._told[one.code] = one.level
             log.error("an invariant is broken", extra=details)
         else:
-            self._told.discard(one.code)
+            self._told.pop(one.code, None)
             log.error("an invariant holds again", extra=details)

@@ -55,6 +55,15 @@ def test_what_is_seen_only_once_is_not_said(alarm: Alarm, caplog: pytest.LogCapt
     assert said(caplog) == [("an invariant is broken", "stuck_items"), ("an invariant is broken", "old_facts")]
 
 
+def test_what_gets_worse_is_said_again_and_what_gets_better_is_not(alarm: Alarm, caplog: pytest.LogCaptureFixture) -> None:
+    for level in (1, 1, 2, 2, 1, 1, 2, 2, 3, 3):
+        alarm.note([Judgement("ending_secrets", 1, "a sentence", level=level)])
+    assert said(caplog) == [("an invariant is broken", "ending_secrets")] * 3
+    for _ in range(2):
+        alarm.note([Judgement("ending_secrets", 0, "a sentence")])
+    assert said(caplog)[3:] == [("an invariant holds again", "ending_secrets")]
+
+
 def test_a_look_judges_the_database(alarm: Alarm, room: Room, caplog: pytest.LogCaptureFixture) -> None:
     late = clock.now() - timedelta(minutes=2)
     with room.database.write() as session:
