@@ -40,6 +40,7 @@ from core.sweeps import Sweep
 from ingest import claims as ingest_claims
 from ingest.children import ParserPool
 from ingest.pipeline import Pipeline
+from ingest.sources import backfill
 from notify import claims as notify_claims
 from notify import mailings
 from notify.delivery import Delivering
@@ -140,7 +141,7 @@ class Mill:
     def _own_delivering(self) -> Delivering:
         """This thread's own: a sender keeps a connection and belongs to one thread."""
         if not hasattr(self._local, "delivering"):
-            sender = sender_for(self.settings.mail_out)
+            sender = sender_for(self.settings.mail_out, self.settings.smtp)
             self._local.delivering = Delivering(
                 self.database, self.settings, self.renderer, self.signer, sender, stopping=self.stopping
             )
@@ -155,7 +156,7 @@ def build(settings: Settings) -> Mill:
     database = Database(settings.database)
     signer = Signer(settings.keys(), settings.notices.domain)
     renderer = Renderer(TEMPLATES / "email", zone=ZoneInfo(settings.calendar.zone))
-    sender_for(settings.mail_out).close()
+    sender_for(settings.mail_out, settings.smtp).close()
     pipeline = Pipeline(database, settings, pool, signer)
     return Mill(settings, database, signer, pool, pipeline, renderer)
 
@@ -402,6 +403,7 @@ def sweeps(database: Database) -> dict[str, Sweep]:
         **drains,
         "clock.mend": Sweep(5.0, partial(bring_forward, database)),
         "outbox.forget": Sweep(3600.0, lambda: relay.forget(database, kept)),
+        "forms.backfill": Sweep(backfill.EVERY, backfill.Backfilling(SETTINGS.forms, database).look),
         "ops.alarm": Sweep(alarm.EVERY, alarm.Alarm(database, SETTINGS).look),
     }
 

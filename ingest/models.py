@@ -85,6 +85,25 @@ class MailboxCursor(Base):
     left_out: Mapped[int] = mapped_column(default=0)
 
 
+class FormCursor(Base):
+    """How far a form's own list of submissions has been read (formstack.md, Backfill).
+
+    Submissions count from ``started_at`` on; ``missed`` is how many the webhook had not brought, the last at ``missed_at``.
+    """
+
+    __tablename__ = "form_cursor"
+
+    form: Mapped[str] = mapped_column(primary_key=True)
+    started_at: Mapped[datetime]
+    read_until: Mapped[datetime]
+    due_at: Mapped[datetime]
+    checked_at: Mapped[datetime | None]
+    errors: Mapped[int] = mapped_column(default=0)
+    error: Mapped[str | None]
+    missed: Mapped[int] = mapped_column(default=0)
+    missed_at: Mapped[datetime | None]
+
+
 class MailFingerprint(Base):
     """The content of a mail, claimed by the first item that brought it; a second claim within 7 days is a duplicate."""
 

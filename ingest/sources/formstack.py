@@ -1,0 +1,169 @@
+"""Formstack's own list of submissions (formstack.md, Backfill; API v2025): pages, back-off, and what a submission becomes.
+
+A submission from the list goes into the ledger under the identity that the webhook gives it, so that it is one item whichever
+came first. Times are naive in the account's zone: an hour that the clocks repeat is read as the earlier one for where to read on,
+and as the later one for how young a submission is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+from core import https
+from core.errors import RefusedError
+from core.sections import Backfill, Form
+from ingest.ledger import FORMSTACK, Arrival
+from ingest.parsers.form import MAX_ID_DIGITS
+
+PAGE_SIZE = 100
+SECONDS = 20.0
+#: Waits after "too many requests", one after the other (formstack.md).
+PAUSES = (2.0, 4.0, 6.0)
+#: Statuses that somebody has to mend; any other trouble passes.
+REFUSALS = {400: "bad_request", 401: "refused_token", 403: "missing_permission", 404: "unknown_form"}
+MENDS = {
+    "refused_token": "make a new token in Formstack (Profile, API) and put it where forms.{form}.backfill.token says",
+    "missing_permission": "give the token's user the right to see the form's submissions",
+    "unknown_form": "see that the form's number is right and that the token belongs to the account that has it",
+    "bad_request": "see that backfill.base_url is the API's address, https://www.formstack.com/api/v2025",
+    "untrusted_certificate": "name the authority that signed the certificate in backfill.ca_file",
+    "too_many_requests": "nothing: it is asked again; ask less often with backfill.minutes if it stays",
+}
+_TIME = "%Y-%m-%d %H:%M:%S"
+_DIGITS = re.compile(rf"[0-9]{{1,{MAX_ID_DIGITS}}}")
+
+
+class ListError(RefusedError):
+    """The list could not be read; ``permanent`` when only somebody's act can help."""
+
+    def __init__(self, code: str, *, permanent: bool = False) -> None:
+        super().__init__(code, f"the list of submissions cannot be read: {code.replace('_', ' ')}")
+        self.permanent = permanent
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A submission as the list has it; ``earliest`` and ``latest`` differ only in an hour that the clocks repeat."""
+
+    submission: str
+    earliest: datetime
+    latest: datetime
+    data: tuple[Mapping[str, Any], ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page; ``unreadable`` counts entries without an id or a time."""
+
+    listed: tuple[Listed, ...]
+    is_last: bool
+    unreadable: int
+
+
+class SubmissionList:
+    """The list of one form; ``wait`` sleeps for some seconds."""
+
+    def __init__(self, form: str, settings: Backfill, wait: Callable[[float], None] = time.sleep) -> None:
+        self._form = form
+        self._settings = settings
+        self._wait = wait
+        self._zone = ZoneInfo(settings.zone)
+
+    def pages(self, since: datetime | None) -> Iterator[Page]:
+        """The submissions from ``since`` (aware) on, oldest first. Raises :class:`ListError`."""
+        number = 1
+        while True:
+            page = self._read(self.fetch(number, since), number)
+            yield page
+            if page.is_last:
+                return
+            number += 1
+
+    def fetch(self, number: int, since: datetime | None, size: int = PAGE_SIZE) -> dict[str, Any]:
+        """One page as it came; waits and asks again after "too many requests". Raises :class:`ListError`."""
+        for pause in PAUSES:
+            answer = self._ask(number, since, size)
+            if answer.status != 429:
+                return _object(answer)
+            self._wait(pause)
+        return _object(self._ask(number, since, size))
+
+    def _ask(self, number: int, since: datetime | None, size: int) -> https.Answer:
+        query = {"pageNumber": number, "pageSize": size, "order": "ASC", "data": "true", "expandData": "true",
+                 "dataFormat": "standardized"}  # fmt: skip
+        query |= {"minTime": since.astimezone(self._zone).strftime(_TIME)} if since is not None else {}
+        url = f"{self._settings.base_url}/forms/{self._form}/submissions?{urlencode(query)}"
+        headers = {"Authorization": f"Bearer {self._settings.token.get_secret_value()}", "Accept": "application/json"}
+        try:
+            return https.request("GET", url, headers=headers, seconds=SECONDS, ca_file=self._settings.ca_file)
+        except https.HTTP_ERRORS as error:
+            raise ListError(https.error_code(error)) from None
+
+    def _read(self, page: Mapping[str, Any], number: int) -> Page:
+        entries, about = page.get("submissions"), page.get("page")
+        total = about.get("totalPages") if isinstance(about, dict) else None
+        if not isinstance(entries, list) or not isinstance(total, int):
+            raise ListError("bad_answer")
+        listed = [one for entry in entries if (one := self._read_entry(entry)) is not None]
+        return Page(tuple(listed), number >= total or not entries, len(entries) - len(listed))
+
+    def _read_entry(self, entry: object) -> Listed | None:
+        if not isinstance(entry, dict):
+            return None
+        submission, data = str(entry.get("id") or ""), entry.get("data")
+        try:
+            naive = datetime.strptime(str(entry.get("timestamp")), _TIME)  # noqa: DTZ007 - the zone is the account's
+        except ValueError:
+            return None
+        if not _DIGITS.fullmatch(submission) or not isinstance(data, list):
+            return None
+        moments = [naive.replace(tzinfo=self._zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
+        answers = tuple(answer for answer in data if isinstance(answer, dict))
+        return Listed(submission, min(moments), max(moments), answers)
+
+
+def identity_of(form: str, submission: str) -> str:
+    """The ledger's identity of a submission, whichever way it came."""
+    return f"{form}/{submission}"
+
+
+def to_arrival(form: str, settings: Form, listed: Listed) -> Arrival:
+    """The submission as the webhook would have posted it, with field types; fields go by the names that ``labels`` knows."""
+    known = set(settings.labels)
+    members = [("FormID", form), ("UniqueID", listed.submission), *(_member(answer, known) for answer in listed.data)]
+    # A label may stand twice: written out one by one, both stay.
+    text = ",".join(f"{json.dumps(key)}:{json.dumps(value, ensure_ascii=False)}" for key, value in members)
+    return Arrival(
+        family=FORMSTACK, kind="form", source=f"form:{form}", place=listed.submission,
+        raw=f"{{{text}}}".encode("utf-8", "surrogatepass"), received_at=listed.earliest,
+        identity=identity_of(form, listed.submission), extra={"content_type": "application/json", "backfill": True},
+    )  # fmt: skip
+
+
+def _member(answer: Mapping[str, Any], known: set[str]) -> tuple[str, object]:
+    number, label = str(answer.get("field") or ""), str(answer.get("label") or "")
+    key = number if number in known or not label else label
+    parsed, shown = answer.get("parsedValue"), answer.get("displayValue")
+    value = parsed if isinstance(parsed, dict | list) and parsed else shown if shown is not None else parsed
+    return key if key not in ("FormID", "UniqueID") else f"field {number}", {"value": value, "field_type": answer.get("type")}
+
+
+def _object(answer: https.Answer) -> dict[str, Any]:
+    if answer.status != 200:
+        code = "too_many_requests" if answer.status == 429 else REFUSALS.get(answer.status, f"status_{answer.status}")
+        raise ListError(code, permanent=answer.status in REFUSALS)
+    try:
+        read = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        read = None
+    if not isinstance(read, dict):
+        raise ListError("bad_answer")
+    return read

@@ -1,0 +1,34 @@
+"""How far the own list of each form has been read
+
+Revision: 0007, after 0002
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+from core.db import UtcDateTime
+
+revision = "0007"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "form_cursor",
+        sa.Column("form", sa.String(), nullable=False),
+        sa.Column("started_at", UtcDateTime(), nullable=False),
+        sa.Column("read_until", UtcDateTime(), nullable=False),
+        sa.Column("due_at", UtcDateTime(), nullable=False),
+        sa.Column("checked_at", UtcDateTime(), nullable=True),
+        sa.Column("errors", sa.Integer(), nullable=False),
+        sa.Column("error", sa.String(), nullable=True),
+        sa.Column("missed", sa.Integer(), nullable=False),
+        sa.Column("missed_at", UtcDateTime(), nullable=True),
+        sa.PrimaryKeyConstraint("form", name=op.f("pk_form_cursor")),
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("form_cursor")

@@ -1,0 +1,81 @@
+"""Formstack's list of submissions, as its API v2025 answers: pages, oldest first, naive times in the account's zone."""
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from tests.servers.web import Asked, Told, WebServer
+
+TOKEN = "fs_pat_canary"
+ANSWERS: dict[str, tuple[str, str, Any]] = {
+    "172000001": ("Practice Name", "text", "Riverside Family Clinic"),
+    "172000002": ("Contact", "name", {"first": "Dana", "last": "Ortiz"}),
+    "172000003": ("Email", "email", "dana.ortiz@riverside.example"),
+    "172000005": ("Type of Request", "checkbox", ["Eligibility", "Denials"]),
+    "172000006": ("Details", "textarea", "Claim 88-2041 was denied twice.\nPlease call me."),
+}
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A submission with its naive time, `YYYY-MM-DD HH:MM:SS`."""
+
+    submission: int
+    timestamp: str
+    answers: dict[str, tuple[str, str, Any]]
+
+
+class FormstackServer:
+    """The list of the form 5512345. `troubles` are answered first, one a request; `asked` are the queries that came."""
+
+    form = "5512345"
+
+    def __init__(self) -> None:
+        self.kept: list[Kept] = []
+        self.troubles: list[Told] = []
+        self.asked: list[dict[str, str]] = []
+        self._server = WebServer(self._answer)
+
+    @property
+    def url(self) -> str:
+        return f"{self._server.url}/api/v2025"
+
+    def submit(self, submission: int, timestamp: str, answers: dict[str, tuple[str, str, Any]] | None = None) -> None:
+        """A submission is in the list from now on."""
+        self.kept.append(Kept(submission, timestamp, ANSWERS if answers is None else answers))
+
+    def __enter__(self) -> Self:
+        self._server.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._server.__exit__(kind, error, trace)
+
+    def _answer(self, asked: Asked) -> Told:
+        self.asked.append(asked.query)
+        if self.troubles:
+            return self.troubles.pop(0)
+        if asked.headers.get("authorization") != f"Bearer {TOKEN}":
+            return Told(401, {"error": f"the token {asked.headers.get('authorization')} is wrong"})
+        if asked.path != f"/api/v2025/forms/{self.form}/submissions":
+            return Told(404, {"error": "no such form"})
+        size, number = int(asked.query["pageSize"]), int(asked.query["pageNumber"])
+        wanted = [one for one in self.kept if one.timestamp >= asked.query.get("minTime", "")]
+        wanted.sort(key=lambda one: (one.timestamp, one.submission))
+        page = wanted[(number - 1) * size : number * size]
+        entries = [_spell(self.form, one) for one in page]
+        return Told(200, {"submissions": entries, "page": {"totalPages": -(-len(wanted) // size)}})
+
+
+def _spell(form: str, one: Kept) -> dict[str, Any]:
+    data = [
+        {"field": field, "label": label, "type": kind, "displayValue": _show(value), "parsedValue": value}
+        for field, (label, kind, value) in one.answers.items()
+    ]
+    return {"id": str(one.submission), "formId": form, "timestamp": one.timestamp, "data": data}
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, dict):
+        return "\n".join(f"{key} = {part}" for key, part in value.items())
+    return ", ".join(value) if isinstance(value, list) else str(value)
