@@ -139,6 +139,7 @@ def _open(loaded: Settings) -> tuple[Database | None, list[Finding]]:
 def _checks(loaded: Settings, database: Database | None) -> list[Check]:
     from cli import doctor_connections as connections
     from cli import doctor_records as records
+    from cli import doctor_sign_in as sign_in
 
     checks = [
         Check("data_dir", lambda: connections.check_data_dir(loaded)),
@@ -147,6 +148,8 @@ def _checks(loaded: Settings, database: Database | None) -> list[Check]:
         *(_mailbox_check(name, loaded, database) for name in loaded.mailboxes),
         *(_folder_check(name, loaded) for name in loaded.folders),
         Check("forms", lambda: connections.check_forms(loaded)),
+        *(_backfill_check(name, loaded) for name, form in loaded.forms.items() if form.backfill is not None),
+        Check("client secrets", lambda: sign_in.check_secrets(loaded)),
     ]
     if database is not None:
         known: dict[str, Callable[[Database, Settings], Iterator[Finding]]] = records.CHECKS
@@ -164,6 +167,12 @@ def _folder_check(name: str, loaded: Settings) -> Check:
     from cli import doctor_connections as connections
 
     return Check(f"folder {name}", lambda: connections.check_folder(name, loaded.folders[name]))
+
+
+def _backfill_check(name: str, loaded: Settings) -> Check:
+    from cli import doctor_sign_in as sign_in
+
+    return Check(f"form {name}", lambda: sign_in.check_backfill(name, loaded))
 
 
 def _record_check(

@@ -15,7 +15,7 @@ from core.judgements import Judgement
 from core.settings import Settings
 from core.sweeps import LEASE
 from ingest.sources.cursors import source_of
-from ops import tallies
+from ops import outside, tallies
 from ops.tallies import CAP, Quarantine, Tally
 
 #: Work that is due is taken within seconds.
@@ -62,6 +62,7 @@ def check(session: Session, settings: Settings, now: datetime, *, whole: bool = 
         judge_mailboxes(settings.mailboxes, _paces(settings), tallies.mailboxes(session), now),
         judge_leases(settings.mailboxes, tallies.held_leases(session), now),
         judge_quarantine(tallies.quarantine(session, now)),
+        *outside.check(session, settings, now),
         *_judge_records(session, whole=whole),
     ]
 

@@ -6,17 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
-
 from core import clock
 from core.db import Database
 from core.errors import RefusedError
 from core.settings import Settings
-from ingest import ledger
 from ingest.children import ParserPool
-from ingest.models import InboundItem
 from ops.balances import Balance
 from ops.folders import FolderCheck
+from ops.forms import FormCheck
 from ops.mailboxes import MailboxCheck
 from ops.workbooks import LATELY, WorkbookCheck
 
@@ -72,17 +69,8 @@ class Reconciler:
         if kind == "folder":
             return FolderCheck(name, self._settings.folders[name], self._database, limits, mend=self._mend).run()
         if kind == "form":
-            return self._count_form(name)
+            return FormCheck(name, self._settings.forms[name], self._database, mend=self._mend).run()
         if self._pool is None:
             raise ValueError("workbooks need parser children")
         check = WorkbookCheck(self._settings, self._database, self._pool, mend=self._mend)
         return check.run_one(int(name)) if kind == "workbook" else check.run_all(since, progress)
-
-    def _count_form(self, form: str) -> Balance:
-        """Formstack keeps its own list of submissions, which this version does not ask for."""
-        mine = InboundItem.identity.startswith(f"{form}/", autoescape=True)
-        statement = select(func.count()).select_from(InboundItem).where(InboundItem.family == ledger.FORMSTACK, mine)
-        with self._database.read() as session:
-            count = session.execute(statement).scalar_one()
-        note = "counted only: Formstack's own list of submissions is not asked for by this version"
-        return Balance(f"form:{form}", ledger=count, notes=[note])

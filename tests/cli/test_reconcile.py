@@ -18,7 +18,9 @@ from ingest.models import InboundItem, Sighting
 from tests.cli.support import run, write_mail, write_workbook
 from tests.ingest.sources.support import last_uid, mailbox, message, numbers, wait_until, watching
 from tests.servers.dovecot import DovecotServer
+from tests.servers.formstack import TOKEN, FormstackServer
 from tests.servers.ports import free_port
+from tests.servers.web import Told
 
 Write = Callable[[str], None]
 
@@ -155,7 +157,30 @@ def test_forms_are_counted_by_their_submissions_wherever_they_came_from(configur
     database.close()
     counts = {balance["source"]: (balance["server"], balance["ledger"]) for balance in run("reconcile", "--json").json}
     assert counts == {"form:5512345": (None, 3), "form:551": (None, 0), "workbooks": (0, 0)}
-    assert "not asked for by this version" in run("reconcile", "5512345").out
+    assert "list of submissions is not asked for" in run("reconcile", "5512345").out
+
+
+def test_a_forms_own_list_is_held_against_the_ledger_and_what_is_missing_taken_in(configure: Write) -> None:
+    with FormstackServer() as server:
+        for number in (101, 102, 103):
+            server.submit(number, "2026-11-02 09:00:00")
+        configure(
+            f'[forms.5512345]\nunsigned = true\n[forms.5512345.backfill]\ntoken = "{TOKEN}"\n'
+            f'base_url = "{server.url}"\nsince = 2026-11-01\n'
+        )
+        database = open_database()
+        arrival = Arrival(ledger.FORMSTACK, "form", "form:5512345", "102", b"{}", clock.now(), identity="5512345/102")
+        database.run(lambda session: ledger.accept(session, [arrival], clock.now()))
+        database.close()
+        ran = run("reconcile", "5512345")
+        assert (ran.code, ran.out.splitlines()[1].split()) == (1, ["form:5512345", "3", "1", "2", "0"])
+        assert "gap: form:5512345 101: submitted at 2026-11-02 14:00 UTC, and not in the ledger" in ran.out
+        assert run("reconcile", "5512345", "--mend").code == 0
+        assert run("reconcile", "5512345").out.splitlines()[1].split() == ["form:5512345", "3", "3", "0", "0"]
+        server.troubles = [Told(401)]
+        refused = run("reconcile", "5512345")
+    assert refused.code == 1
+    assert "refused token" in refused.out and "canary" not in refused.out + refused.err
 
 
 def test_a_file_in_done_that_nobody_took_is_taken_by_mending(configure: Write, either_place: Path) -> None:

@@ -1,0 +1,47 @@
+"""Doctor's checks of what others gave us: the API of forms, and client secrets that end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from zoneinfo import ZoneInfo
+
+from cli.doctor import Finding, ok, problem, warning
+from core import clock
+from core.settings import Settings
+
+
+def check_backfill(name: str, settings: Settings) -> Iterator[Finding]:
+    """Whether the form's own list of submissions can be read. Takes nothing in."""
+    from ingest.sources.formstack import MENDS, ListError, SubmissionList
+
+    check, backfill = f"form {name}", settings.forms[name].backfill
+    if backfill is None:
+        return
+    try:
+        SubmissionList(name, backfill, wait=lambda _: None).fetch(1, clock.now(), size=1)
+    except ListError as error:
+        mend = MENDS.get(error.code, "see that backfill.base_url is right and can be reached from here; it is asked again")
+        found = problem if error.permanent else warning
+        yield found(check, error.text, mend.format(form=name))
+        return
+    yield ok(check, "its list of submissions can be read")
+
+
+def check_secrets(settings: Settings) -> Iterator[Finding]:
+    """Client secrets by the days they end."""
+    from ops.outside import judge_secrets, list_ends
+
+    ends = list_ends(settings)
+    today = clock.now().astimezone(ZoneInfo(settings.calendar.zone)).date()
+    judged = judge_secrets(ends, today)
+    if judged.is_broken:
+        found = problem if min(one.day for one in ends) <= today else warning
+        yield found("client secrets", judged.text, judged.mend)
+        return
+    used = [name for name, mailbox in settings.mailboxes.items() if mailbox.oauth and mailbox.oauth.client_secret]
+    unknown = [name for name in used if not any(one.key.startswith(f"mailboxes.{name}.") for one in ends)]
+    for name in unknown:
+        mend = f"set mailboxes.{name}.oauth.client_secret_expires to its last day, and you are warned 30 days ahead"
+        yield warning("client secrets", f"nobody knows when the secret of mailbox {name} ends", mend)
+    if not unknown:
+        yield ok("client secrets", judged.text if ends else "none that ends")
