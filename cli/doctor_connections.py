@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from cli.doctor import Finding, ok, problem, warning
 from core.sections import Folder, Mailbox
 from core.settings import Settings
+from core.tokens import TokenError
 
 if TYPE_CHECKING:
     from core.db import Database
@@ -110,7 +111,8 @@ def check_mailbox(name: str, mailbox: Mailbox, database: Database | None) -> Ite
     except MAIL_ERRORS as error:
         code = error_code(error)
         mend = MAILBOX_MENDS.get(code, "see the server's own log")
-        yield problem(check, f"{mailbox.host}:{mailbox.port}: {code.replace('_', ' ')}", mend)
+        told = error.text if isinstance(error, TokenError) else code.replace("_", " ")
+        yield problem(check, f"{mailbox.host}:{mailbox.port}: {told}", mend)
 
 
 def check_folder(name: str, folder: Folder) -> Iterator[Finding]:

@@ -29,7 +29,7 @@ def check_backfill(name: str, settings: Settings) -> Iterator[Finding]:
 
 def check_secrets(settings: Settings) -> Iterator[Finding]:
     """Client secrets by the days they end."""
-    from ops.outside import judge_secrets, list_ends
+    from ops.outside import judge_secrets, list_ends, list_oauth
 
     ends = list_ends(settings)
     today = clock.now().astimezone(ZoneInfo(settings.calendar.zone)).date()
@@ -38,10 +38,11 @@ def check_secrets(settings: Settings) -> Iterator[Finding]:
         found = problem if min(one.day for one in ends) <= today else warning
         yield found("client secrets", judged.text, judged.mend)
         return
-    used = [name for name, mailbox in settings.mailboxes.items() if mailbox.oauth and mailbox.oauth.client_secret]
-    unknown = [name for name in used if not any(one.key.startswith(f"mailboxes.{name}.") for one in ends)]
-    for name in unknown:
-        mend = f"set mailboxes.{name}.oauth.client_secret_expires to its last day, and you are warned 30 days ahead"
-        yield warning("client secrets", f"nobody knows when the secret of mailbox {name} ends", mend)
-    if not unknown:
+    dateless = [
+        key for key, oauth in list_oauth(settings).items() if oauth.client_secret and oauth.client_secret_expires is None
+    ]
+    for key in dateless:
+        mend = f"set {key}.client_secret_expires to its last day, and you are warned 30 days ahead"
+        yield warning("client secrets", f"nobody knows when {key}.client_secret ends", mend)
+    if not dateless:
         yield ok("client secrets", judged.text if ends else "none that ends")

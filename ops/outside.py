@@ -92,14 +92,19 @@ def judge_missed(paces: Mapping[str, timedelta], found: Mapping[str, Cursor], no
     return Judgement(MISSED_POSTS, len(moments), text, mend, min(moments.values()))
 
 
+def list_oauth(settings: Settings) -> dict[str, OAuth]:
+    """The sections that say where tokens come from, by where they stand in the settings."""
+    known = {f"mailboxes.{name}.oauth": mailbox.oauth for name, mailbox in settings.mailboxes.items()}
+    known["smtp.oauth"] = settings.smtp.oauth
+    return {key: oauth for key, oauth in known.items() if oauth is not None}
+
+
 def list_ends(settings: Settings) -> list[SecretEnd]:
     """The client secrets whose last day is in the settings."""
-    known: dict[str, OAuth | None] = {f"mailboxes.{name}": mailbox.oauth for name, mailbox in settings.mailboxes.items()}
-    known["smtp"] = settings.smtp.oauth
     return [
-        SecretEnd(f"{where}.oauth.client_secret", oauth.client_secret_expires)
-        for where, oauth in known.items()
-        if oauth is not None and oauth.client_secret_expires is not None
+        SecretEnd(f"{key}.client_secret", oauth.client_secret_expires)
+        for key, oauth in list_oauth(settings).items()
+        if oauth.client_secret_expires is not None
     ]
 
 

@@ -76,4 +76,4 @@ def test_a_secret_whose_end_nobody_knows_is_asked_about(place: Path, monkeypatch
         '[mailboxes.desk.oauth]\nprovider = "microsoft"\ntenant = "t"\nclient_id = "c"\nclient_secret = "canary"\n'
     )  # fmt: skip
     ((state, text, mend),) = findings(run("doctor", "--json"), "client secrets")
-    assert (state, "mailbox desk" in text, "client_secret_expires" in mend) == ("warning", True, True)
+    assert (state, "mailboxes.desk.oauth" in text, "client_secret_expires" in mend) == ("warning", True, True)

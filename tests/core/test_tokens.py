@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +24,7 @@ from tests.servers.tokens import CLIENT, REFRESH, SECRET, TokenServer
 from tests.servers.web import Told
 
 USER = "desk@billing.example"
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -189,3 +192,10 @@ def test_the_words_of_both_mechanisms() -> None:
 def test_settings_that_cannot_give_a_token_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"needs|https://"):
         OAuth(**values)
+
+
+def test_the_providers_libraries_are_loaded_with_the_first_token_only() -> None:
+    program = "import sys, cli.main, core.tokens, core.token_providers, ingest.sources.imap, notify.relay; "
+    program += "print([name for name in ('msal', 'google.auth', 'requests') if name in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
