@@ -6,6 +6,7 @@ The standard library's client is enough for the few requests that casemill makes
 from __future__ import annotations
 
 import http.client
+import socket
 import ssl
 import urllib.error
 import urllib.request
@@ -71,6 +72,7 @@ def error_code(error: BaseException) -> str:
     kinds: list[tuple[type[BaseException], str]] = [
         (ssl.SSLCertVerificationError, "untrusted_certificate"),
         (ssl.SSLError, "tls_failure"),
+        (socket.gaierror, "unknown_host"),
         (TimeoutError, "timeout"),
         (ConnectionRefusedError, "connection_refusal"),
         (http.client.HTTPException, "bad_answer"),

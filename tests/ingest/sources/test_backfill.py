@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +20,7 @@ from ingest.models import FormCursor
 from ingest.normalise import form_values
 from ingest.parsers.form import parse_form
 from ingest.parsers.types import ParsedForm, ParseOptions
+from ingest.sources import formstack
 from ingest.sources.backfill import FormAsking
 from ingest.sources.formstack import ListError, SubmissionList, to_arrival
 from tests.ingest.support import Room
@@ -186,11 +188,13 @@ def test_trouble_that_passes_is_tried_soon_and_what_must_be_mended_within_the_ho
     assert (cursor(room).errors, cursor(room).error, cursor(room).checked_at) == (0, None, NOW)
 
 
-def test_a_server_that_is_away_or_silent_is_trouble_that_passes() -> None:
-    away = Backfill(token=TOKEN, base_url=f"http://localhost:{free_port()}")
-    with pytest.raises(ListError) as caught:
-        SubmissionList(FORM, away).fetch(1, None)
-    assert (caught.value.code, caught.value.permanent) == ("connection_refusal", False)
+def test_a_server_that_is_away_or_silent_is_trouble_that_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formstack, "SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for port, code in ((free_port(), "connection_refusal"), (silent.getsockname()[1], "timeout")):
+            with pytest.raises(ListError) as caught:
+                SubmissionList(FORM, Backfill(token=TOKEN, base_url=f"http://127.0.0.1:{port}")).fetch(1, None)
+            assert (caught.value.code, caught.value.permanent) == (code, False)
 
 
 def test_entries_that_cannot_be_read_are_counted_and_spoil_no_other(
