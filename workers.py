@@ -42,7 +42,7 @@ from ingest.children import ParserPool
 from ingest.pipeline import Pipeline
 from ingest.sources import backfill
 from notify import claims as notify_claims
-from notify import mailings
+from notify import digests, mailings
 from notify.delivery import Delivering
 from notify.render import Renderer
 from notify.senders import sender_for
@@ -325,7 +325,7 @@ def tickets_due() -> None:
     """Reminders and escalations whose moment has come."""
 
     def turn() -> int:
-        fired = due.sweep(FLOOR.mill.database)
+        fired = due.sweep(FLOOR.mill.database, FLOOR.mill.settings.calendar)
         if fired:
             _hints.put("outbox.drain")
         return fired
@@ -402,10 +402,17 @@ def sweeps(database: Database) -> dict[str, Sweep]:
     return {
         **drains,
         "clock.mend": Sweep(5.0, partial(bring_forward, database)),
+        "notify.digests": Sweep(60.0, partial(make_digests, database)),
         "outbox.forget": Sweep(3600.0, lambda: relay.forget(database, kept)),
         "forms.backfill": Sweep(backfill.EVERY, backfill.Backfilling(SETTINGS.forms, database).look),
         "ops.alarm": Sweep(alarm.EVERY, alarm.Alarm(database, SETTINGS).look),
     }
+
+
+def make_digests(database: Database) -> None:
+    """The digests whose time has come, sent at once."""
+    if digests.sweep(database, SETTINGS.calendar):
+        _hints.put("notify.drain")
 
 
 def bring_forward(database: Database) -> None:

@@ -96,6 +96,7 @@ def save_staff(
     weekdays: str | None = None,
     hours: str | None = None,
     stand_in: str | None = None,
+    digest: bool | str | None = None,
 ) -> Saved[Staff]:
     """One member of staff in a unit of many; the caller flushes the register. A new one needs a name.
 
@@ -110,6 +111,7 @@ def save_staff(
         "skills": _read("skills", skills, values.read_skills),
         "zone": _read("zone", zone, values.read_zone),
         "weekdays": _read("weekdays", weekdays, values.read_weekdays),
+        "digest": _read("digest", digest, values.read_flag),
     }
     changes["starts"], changes["ends"] = _read("hours", hours, values.read_hours) or (None, None)
     changes["stand_in_id"] = _read_stand_in(register, address, stand_in)

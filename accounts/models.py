@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, time
 
-from sqlalchemy import ForeignKey, Index
+from sqlalchemy import ForeignKey, Index, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.db import Base
@@ -27,6 +27,7 @@ class Staff(Base):
     starts: Mapped[time] = mapped_column(default=time(8))
     ends: Mapped[time] = mapped_column(default=time(18))
     stand_in_id: Mapped[int | None] = mapped_column(ForeignKey("staff.id"))
+    digest: Mapped[bool] = mapped_column(default=False, server_default=false())
     last_assigned_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
 

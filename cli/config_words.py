@@ -129,6 +129,9 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "holidays": "Days that are none.",
         "reminder_days": "Without a follow-up for so long, the owner is reminded.",
         "escalation_days": "Without a resolution for so long, the manager is told.",
+        "task_days": "How long whoever gets a task from a rule has for it.",
+        "reopen_days": "For so many elapsed days a reply opens a completed ticket again.",
+        "digest_at": "When the daily digest goes out, in everybody's own time zone, on their working days.",
     },
     "Notices": {
         "domain": "The domain mail is sent from; our Message-IDs carry it.",

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli import items, quarantine, reconcile, setup, ticket_life, tickets
+from cli import items, leaving, quarantine, reconcile, setup, tasks, ticket_life, tickets
 from cli.errors import Root
 from cli.people import company_app, contact_app, staff_app
 
@@ -93,7 +93,9 @@ def tick() -> None:
 
 items.register(app)
 tickets.register(app)
-ticket_life.register(app, tickets.ticket_app)
+ticket_life.register(tickets.ticket_app)
+tasks.register(app)
+leaving.register(staff_app)
 app.add_typer(quarantine.app, name="quarantine")
 reconcile.register(app)
 app.add_typer(staff_app, name="staff")

@@ -39,12 +39,13 @@ def add_staff(
     days: Annotated[str | None, typer.Option(help="Working days, such as Mon-Fri.")] = None,
     hours: Annotated[str | None, typer.Option(help="Working hours, such as 08:00-17:00.")] = None,
     stand_in: Annotated[str | None, typer.Option(help="Email address of who stands in.")] = None,
+    digest: Annotated[bool | None, typer.Option("--digest/--no-digest", help="Whether they want the daily digest.")] = None,
     active: Active = None,
 ) -> None:
     """Add a member of staff, or change what is given of an existing one."""
     given = {
         "email": email, "name": name, "role": role, "capacity": capacity, "skills": skills, "zone": zone, "weekdays": days,
-        "hours": hours, "stand_in": stand_in, "active": active,
+        "hours": hours, "stand_in": stand_in, "digest": digest, "active": active,
     }  # fmt: skip
     _add("add_staff", given)
 

@@ -40,7 +40,7 @@ def _fields(ticket: Mapping[str, Any]) -> dict[str, object]:
     issue = [ticket[name] for name in ("category", "issue", "issue_detail") if ticket[name]]
     return {
         "stage": ticket["stage"],
-        "owner": ticket["owner"] or "unassigned",
+        "owner": f"{ticket['owner']} (away)" if ticket["owner_away"] else ticket["owner"] or "unassigned",
         "company": ticket["company"],
         "requester": ticket["requester"],
         "prefers": ticket["preferred_contact"],

@@ -25,21 +25,31 @@ EVERYTHING = 2**31 - 1
 
 
 def list_tickets(
-    view: Annotated[str, typer.Option(help="unassigned, open, audit, overdue, completed or all.")] = "all",
+    view: Annotated[str, typer.Option(help="unassigned, open, mine, today, overdue, audit, completed or all.")] = "all",
     source: Annotated[str | None, typer.Option(help="Only from: email, formstack, secure_message, portal or phone.")] = None,
+    by: Annotated[str | None, typer.Option(help="Your address, for “mine” and “today”.", envvar="CASEMILL_USER")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="How many at most; 50 for people, all of them with --json.")] = None,
     json: Json = False,
 ) -> None:
     """List the tickets of a view, the newest first."""
+    from accounts.directory import find_person
     from cli import console
     from core import clock
     from tickets import queries
+    from tickets.deadlines import day_after
 
     name, kind = _read_view(view), _read_source(source)
     most = limit or (EVERYTHING if json else SHOWN)
-    rows: list[dict[str, Any]] = _read(
-        lambda session: queries.list_tickets(session, name, clock.now(), limit=most, source=kind)
-    )
+    if name == "mine" and not by:
+        raise typer.BadParameter("whose tickets? give --by, or set CASEMILL_USER", param_hint="--view")
+
+    def read(session: Session) -> list[dict[str, Any]]:
+        person, now = find_person(session, by) if by else None, clock.now()
+        ends = day_after(now, person.zone) if person else None
+        mine = person.id if person else None
+        return queries.list_tickets(session, name, now, limit=most, source=kind, day_ends=ends, person_id=mine)
+
+    rows: list[dict[str, Any]] = _read(read)
     if json:
         console.print_json(rows)
         return
@@ -49,7 +59,7 @@ def list_tickets(
         console.Column("created", whole=True, extra=3),
     ]  # fmt: skip
     cells = [
-        (row["number"], row["source"], row["stage"], row["owner"] or "unassigned", row["company"], row["requester"],
+        (row["number"], row["source"], row["stage"], _owner(row), row["company"], row["requester"],
          _minute(row["created_at"]))
         for row in rows
     ]  # fmt: skip
@@ -132,6 +142,10 @@ def _create(submission: Submission, json: bool) -> None:
     console.print_line(f"{ticket['number']} {ticket['name']}: owned by {ticket['owner']}")
     for missing in ticket["missing"]:
         console.print_line(f"missing: {missing}", style="yellow")
+
+
+def _owner(row: dict[str, Any]) -> str:
+    return f"{row['owner']} (away)" if row["owner_away"] else row["owner"] or "unassigned"
 
 
 def _read_view(text: str) -> str:

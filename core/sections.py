@@ -307,6 +307,9 @@ class Calendar(Section):
     holidays: list[date] = []
     reminder_days: int = Field(default=2, gt=0, le=366)
     escalation_days: int = Field(default=3, gt=0, le=366)
+    task_days: int = Field(default=1, gt=0, le=366)
+    reopen_days: int = Field(default=14, ge=0, le=3660)
+    digest_at: time = time(7, 30)
 
     @model_validator(mode="after")
     def _opens_first(self) -> Calendar:

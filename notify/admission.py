@@ -45,15 +45,15 @@ def _refusals(session: Session, ruled: Sequence[Claimed], settings: Settings) ->
     """In the order in which they were made, so that nobody overtakes."""
     now = clock.now()
     recipients, domains = [one.recipient for one in ruled], [one.domain for one in ruled]
-    counts = limits.count(session, recipients, domains, [one.ticket_id for one in ruled], now)
+    counts = limits.count(session, recipients, domains, [one.ticket_id or 0 for one in ruled], now)
     blocked = limits.suppressed(session, recipients, now)
     own = limits.own_addresses(settings)
     refused = {}
     for one in sorted(ruled, key=lambda one: one.id):
         address = limits.refuse_address(one.recipient, one.domain, own, blocked, settings.notices)
-        ruling = address or limits.rule(one.id, one.ticket_id, one.recipient, one.domain, counts, settings.notices, now)
+        ruling = address or limits.rule(one.id, one.ticket_id or 0, one.recipient, one.domain, counts, settings.notices, now)
         if ruling == limits.SEND:
-            counts.add(one.ticket_id, one.recipient, one.domain)
+            counts.add(one.ticket_id or 0, one.recipient, one.domain)
         else:
             refused[one.id] = ruling
     return refused

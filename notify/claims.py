@@ -37,7 +37,7 @@ class Claimed:
     id: int
     key: str
     mailing: str
-    ticket_id: int
+    ticket_id: int | None
     recipient: str
     domain: str
     outside: bool

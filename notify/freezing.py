@@ -28,7 +28,7 @@ class Freezer:
     def freeze(self, one: Claimed, now: datetime) -> Claimed:
         """``one`` with its bytes and Message-ID. Raises RenderError, MessageError, and whatever an odd context causes."""
         notices = self._settings.notices
-        message_id = self._signer.message_id(f"t{one.ticket_id}.d{one.id}")
+        message_id = self._signer.message_id(f"t{one.ticket_id or 0}.d{one.id}")
         rendered = self._renderer.render(one.mailing, self._context(one))
         outgoing = Outgoing(
             from_address=notices.from_address,
@@ -49,6 +49,9 @@ class Freezer:
         return self._signer.envelope_sender(f"d{one.id}")
 
     def _context(self, one: Claimed) -> dict[str, object]:
+        desk = {"link": f"{self._settings.web.base_url.rstrip('/')}/desk", "team_name": self._settings.notices.sender_name}
+        if one.ticket_id is None:  # about no ticket: the digest
+            return {**one.context, **desk}
         name = number(one.ticket_id)
         room = f"care/cases/{self._signer.link(f't{one.ticket_id}')}" if one.outside else f"desk/tickets/{name}"
         context: dict[str, object] = {

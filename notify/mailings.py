@@ -78,7 +78,7 @@ def on_notice_settled(session: Session, batch: Sequence[Fact], now: datetime) ->
     outcomes = [
         NoticeOutcome(fact.ticket_id, fact.outcome, Reason(fact.code, fact.text), fact.recipient)
         for fact in batch
-        if isinstance(fact, NoticeSettled) and fact.mailing == CREATED
+        if isinstance(fact, NoticeSettled) and fact.mailing == CREATED and fact.ticket_id is not None
     ]
     service.settle_creation_notices(session, outcomes, now)
 

@@ -43,10 +43,10 @@ class TicketAssigned(Fact):
 
 @dataclass(frozen=True, slots=True)
 class NoticeSettled(Fact):
-    """A delivery has its final ``outcome``: sent, skipped, failed or ambiguous, and why."""
+    """A delivery has its final ``outcome``: sent, skipped, failed or ambiguous, and why. ``ticket_id`` is None for a digest."""
 
     kind: ClassVar[str] = "notice.settled"
-    ticket_id: int
+    ticket_id: int | None
     delivery_id: int
     mailing: str
     outcome: str

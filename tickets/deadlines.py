@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from core.sections import Calendar
@@ -22,6 +22,12 @@ def due_after(opened_at: datetime, days: int, calendar: Calendar) -> datetime:
     for _ in range(days):
         local = _next_business_day(local, calendar)
     return local.replace(tzinfo=zone).astimezone(UTC)
+
+
+def day_after(now: datetime, zone: str) -> datetime:
+    """When the next day begins in ``zone``: whatever is due before then is due today, or overdue."""
+    local = now.astimezone(ZoneInfo(zone))
+    return datetime.combine(local.date() + timedelta(days=1), time(), ZoneInfo(zone)).astimezone(UTC)
 
 
 def _within_hours(local: datetime, calendar: Calendar) -> datetime:

@@ -17,11 +17,16 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from accounts.models import Company, Staff, Team
 from core import clock
 from core.db import Database, is_unavailable
+from core.reasons import Reason
+from core.sections import Calendar
 from outbox import facts
 from outbox.facts import TaskRaised
+from tickets.deadlines import due_after
+from tickets.intake_store import SYSTEM
 from tickets.life import ESCALATION, REMINDER
 from tickets.models import FollowUp, Ticket
 from tickets.stages import COMPLETED
+from tickets.timeline import write
 
 log = logging.getLogger("casemill.due")
 
@@ -58,17 +63,17 @@ TIMERS = (
 )
 
 
-def sweep(database: Database) -> int:
+def sweep(database: Database, calendar: Calendar) -> int:
     """Fire what is due, a batch of each timer; returns how many tickets were looked at."""
-    return sum(_fire_all(database, timer) for timer in TIMERS)
+    return sum(_fire_all(database, timer, calendar) for timer in TIMERS)
 
 
-def _fire_all(database: Database, timer: Timer) -> int:
+def _fire_all(database: Database, timer: Timer, calendar: Calendar) -> int:
     with database.read() as session:
         due = list(session.execute(_due(timer, clock.now())).scalars())
     for ticket_id in due:
         try:
-            database.run(lambda session, one=ticket_id: _fire(session, timer, one))  # type: ignore[misc]
+            database.run(lambda session, one=ticket_id: _fire(session, timer, one, calendar))  # type: ignore[misc]
         except Exception as error:
             if is_unavailable(error):
                 raise
@@ -81,7 +86,7 @@ def _due(timer: Timer, now: datetime) -> Select[int]:
     return select(Ticket.id).where(timer.column <= now).order_by(timer.column, Ticket.id).limit(BATCH)
 
 
-def _fire(session: Session, timer: Timer, ticket_id: int) -> None:
+def _fire(session: Session, timer: Timer, ticket_id: int, calendar: Calendar) -> None:
     now = clock.now()
     statement = select(Ticket).where(Ticket.id == ticket_id, timer.column <= now).with_for_update(key_share=True)
     ticket = session.execute(statement).scalar_one_or_none()
@@ -93,10 +98,19 @@ def _fire(session: Session, timer: Timer, ticket_id: int) -> None:
     key = f"{timer.kind}:{ticket.id}:{ticket.opening}"
     if session.execute(select(FollowUp.id).where(FollowUp.key == key)).first() is not None:
         return  # it has fired in this opening, and a forced move wound the timer up again
+    _raise_task(session, timer, ticket, key, now, calendar)
+
+
+def _raise_task(session: Session, timer: Timer, ticket: Ticket, key: str, now: datetime, calendar: Calendar) -> None:
     assignee_id = _assignee(session, timer, ticket)
     row = {"key": key, "ticket_id": ticket.id, "kind": timer.kind, "title": timer.title, "reason": timer.reason}
-    made = insert(FollowUp).values(**row, assignee_id=assignee_id, due_at=now, created_at=now).returning(FollowUp.id)
+    moments = {"due_at": due_after(now, calendar.task_days, calendar), "created_at": now}
+    made = insert(FollowUp).values(**row, assignee_id=assignee_id, **moments).returning(FollowUp.id)
     task_id = session.execute(made).scalar_one()
+    reasons = [Reason(f"{timer.kind}_due", timer.reason).as_dict()]
+    data = {"task_id": task_id, "code": "task_raised", "reasons": reasons}
+    name = session.execute(select(Staff.name).where(Staff.id == assignee_id)).scalar() or "nobody"
+    write(session, ticket, now, SYSTEM, "task", f"Task for {name}: {timer.title}", timer.reason, data)
     facts.append(session, [TaskRaised(ticket.id, task_id, timer.kind, assignee_id)], now)
 
 

@@ -26,6 +26,7 @@ from tickets.routing import Assignment, Staffing
 from tickets.submission import Source, Submission, SubmittedFile
 
 SYSTEM = "casemill"
+ASSIST = "Assist with telemedicine"
 NO_ADDRESS = Reason("no_address", "The requester has no email address")
 
 
@@ -128,10 +129,11 @@ def _insert_activities(
         rows.append(_message_row(draft.ticket_id, draft.submission, now, draft.company_reason))
         rows.append(_assignment_row(draft, staffing, now))
     rows += [_message_row(one.ticket_id, one.submission, now) for one in appends]
+    rows += [_assist_entry(draft.ticket_id, draft.telemedicine, now) for draft in drafts if draft.telemedicine]
     ids = insert_numbered(session, Activity, rows)
     for number, draft in enumerate(drafts):
         draft.activity_ids = ids[2 * number : 2 * number + 2]
-    for one, activity_id in zip(appends, ids[2 * len(drafts) :], strict=True):
+    for one, activity_id in zip(appends, ids[2 * len(drafts) :], strict=False):  # the assist entries come after them
         one.activity_id = activity_id
 
 
@@ -167,6 +169,19 @@ def _assignment_row(draft: Draft, staffing: Staffing, now: datetime) -> dict[str
         "title": f"Assigned to {owner.name}" if owner else "Unassigned",
         "body": draft.assignment.reason.text,
         "data": {"owner_id": draft.assignment.staff_id, "steps": [step.as_dict() for step in draft.assignment.steps]},
+        "item_id": None,
+    }
+
+
+def _assist_entry(ticket_id: int, reason: Reason, now: datetime) -> dict[str, Any]:
+    return {
+        "ticket_id": ticket_id,
+        "at": now,
+        "kind": "task",
+        "actor": SYSTEM,
+        "title": f"Task: {ASSIST}",
+        "body": reason.text,
+        "data": {"code": "task_raised", "reasons": [reason.as_dict()]},
         "item_id": None,
     }
 
@@ -221,11 +236,11 @@ def _assist_row(draft: Draft, staffing: Staffing, settings: Settings, now: datet
         "key": f"telemedicine:{draft.ticket_id}",
         "ticket_id": draft.ticket_id,
         "kind": "assist",
-        "title": "Assist with telemedicine",
+        "title": ASSIST,
         "reason": draft.telemedicine.text if draft.telemedicine else "",
         "assignee_id": assignee_id,
         "team_id": team_id,
-        "due_at": now,
+        "due_at": due_after(now, settings.calendar.task_days, settings.calendar),
         "created_at": now,
     }
 

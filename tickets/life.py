@@ -10,26 +10,30 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from accounts.models import Staff
-from core.errors import NotFoundError, RefusedError
+from core.errors import RefusedError
 from core.reasons import Reason
 from core.sections import Calendar
 from core.settings import Settings
 from outbox import facts
 from outbox.facts import TicketAssigned
+from tickets import permissions
 from tickets.deadlines import due_after
-from tickets.models import Activity, FollowUp, Ticket
+from tickets.models import FollowUp, Ticket
 from tickets.numbers import number
-from tickets.stages import COMPLETED, IN_PROGRESS, STAGE_NAMES, State, advance
+from tickets.permissions import Act
+from tickets.stages import COMPLETED, IN_PROGRESS, STAGE_NAMES, State, advance, may_reopen
+from tickets.timeline import locked as _locked
+from tickets.timeline import required as _required
+from tickets.timeline import write as _write
 
 #: Tasks of the rules, by kind, and the mark that makes them needless.
 REMINDER, ESCALATION = "reminder", "escalation"
 #: Tasks that are for whoever owns the ticket.
 OWNERS_TASKS = (REMINDER, "notice_problem")
-MANAGERS = ("manager", "administrator")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ def mark_recap_sent(session: Session, ticket_id: int, by: Staff, now: datetime) 
 
 
 def _mark(session: Session, ticket_id: int, mark: Mark, by: Staff, now: datetime) -> Ticket:
+    permissions.require(by, Act.MARK)
     ticket = _locked(session, ticket_id)
     _refuse_completed(ticket)
     if getattr(ticket, f"{mark.name}_at") is None:
@@ -78,16 +83,30 @@ def _mark(session: Session, ticket_id: int, mark: Mark, by: Staff, now: datetime
 
 def reopen(session: Session, ticket_id: int, by: Staff, reason: str, settings: Settings, now: datetime) -> Ticket:
     """6-Completed back to 4-In Progress: the marks are cleared, the timers run again, the history stays."""
-    why = Reason("reopened", _required(reason))
+    permissions.require(by, Act.REOPEN)
+    return _reopen(session, ticket_id, Reason("reopened", _required(reason)), by.email, settings, now)
+
+
+def reopen_for_customer(session: Session, ticket_id: int, sender: str, settings: Settings, now: datetime) -> Ticket:
+    """The customer wrote again in time (:func:`tickets.stages.may_reopen`): ``sender``, an address or a name, did it."""
+    why = Reason("reopened", "The customer wrote again")
+    return _reopen(session, ticket_id, why, sender, settings, now, customer=True)
+
+
+def _reopen(
+    session: Session, ticket_id: int, why: Reason, actor: str, settings: Settings, now: datetime, *, customer: bool = False
+) -> Ticket:
     ticket = _locked(session, ticket_id)
     if ticket.stage != COMPLETED:
         raise RefusedError("not_completed", f"{number(ticket.id)} is not completed, so it cannot be reopened")
+    if customer and not may_reopen(ticket.stage, ticket.completed_at, settings.calendar.reopen_days, now):
+        raise RefusedError("too_late", f"{number(ticket.id)} was completed too long ago", mend="open a new ticket")
     ticket.follow_up_sent_at = ticket.resolution_at = ticket.recap_sent_at = ticket.completed_at = None
     ticket.follow_up_sent_by = ticket.resolution_by = ticket.recap_sent_by = None
     ticket.opening += 1
     ticket.opened_at = now
     _wind_up(ticket, settings.calendar)
-    _move(session, ticket, IN_PROGRESS, why, now, by.email)
+    _move(session, ticket, IN_PROGRESS, why, now, actor)
     return ticket
 
 
@@ -98,8 +117,7 @@ def move_by_force(
 
     It is no new opening: out of 6-Completed the marks stay, and the timers run on from when the ticket was opened.
     """
-    if by.role not in MANAGERS:
-        raise RefusedError("not_a_manager", f"{by.name} is no manager, and only managers force a move")
+    permissions.require(by, Act.FORCE)
     if stage not in STAGE_NAMES:
         raise RefusedError("unknown_stage", f"there is no stage {stage}", mend=f"choose one of {', '.join(STAGE_NAMES.values())}")
     ticket = _locked(session, ticket_id)
@@ -113,6 +131,7 @@ def move_by_force(
 
 def assign(session: Session, ticket_id: int, to: Staff, by: Staff, reason: str, now: datetime) -> Ticket:
     """Hand a ticket over, or take it; the new owner is told, and open tasks of the rules go along."""
+    permissions.require(by, Act.ASSIGN)
     ticket = _locked(session, ticket_id)
     if not to.active:
         raise RefusedError("not_active", f"{to.name} is no longer active")
@@ -131,37 +150,15 @@ def assign(session: Session, ticket_id: int, to: Staff, by: Staff, reason: str, 
 
 def add_note(session: Session, ticket_id: int, by: Staff, text: str, now: datetime) -> Ticket:
     """A note on the timeline, for staff only."""
+    permissions.require(by, Act.NOTE)
     ticket = _locked(session, ticket_id)
     _record(session, ticket, now, by, "note", "Note", _required(text, "a note needs a text"))
-    return ticket
-
-
-def finish_task(session: Session, task_id: int, now: datetime) -> FollowUp:
-    """A follow-up task is done; again changes nothing."""
-    task = session.execute(select(FollowUp).where(FollowUp.id == task_id).with_for_update()).scalar_one_or_none()
-    if task is None:
-        raise NotFoundError(f"there is no task {task_id}", mend="`casemill tasks` lists them")
-    task.done_at = task.done_at or now
-    return task
-
-
-def _locked(session: Session, ticket_id: int) -> Ticket:
-    statement = select(Ticket).where(Ticket.id == ticket_id).with_for_update(key_share=True)
-    ticket = session.execute(statement).scalar_one_or_none()
-    if ticket is None:
-        raise NotFoundError(f"there is no ticket {number(ticket_id)}", mend="`casemill tickets` lists them")
     return ticket
 
 
 def _refuse_completed(ticket: Ticket) -> None:
     if ticket.stage == COMPLETED:
         raise RefusedError("completed", f"{number(ticket.id)} is completed", mend="reopen it first, with a reason")
-
-
-def _required(text: str, problem: str = "a reason is needed") -> str:
-    if not text.strip():
-        raise RefusedError("no_reason", problem)
-    return text.strip()
 
 
 def _advance(session: Session, ticket: Ticket, now: datetime) -> None:
@@ -213,12 +210,3 @@ def _record(
     data: dict[str, Any] | None = None,
 ) -> int:
     return _write(session, ticket, now, by.email, kind, title, body, data or {"by": by.email})
-
-
-def _write(
-    session: Session, ticket: Ticket, now: datetime, actor: str, kind: str, title: str, body: str, data: dict[str, Any]
-) -> int:
-    ticket.version += 1
-    ticket.updated_at = now
-    row = {"ticket_id": ticket.id, "at": now, "kind": kind, "actor": actor, "title": title, "body": body, "data": data}
-    return session.execute(insert(Activity).values(row).returning(Activity.id)).scalar_one()

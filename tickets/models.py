@@ -24,6 +24,7 @@ class Ticket(Base):
         Index("ix_ticket_stage_created", "stage", "created_at"),
         Index("ix_ticket_stage_source", "stage", "source"),
         Index("ix_ticket_created_at", "created_at"),
+        Index("ix_ticket_waiting", "id", **where("owner_id IS NULL OR stage < 6")),
         Index("ix_ticket_company_id", "company_id"),
         Index("ix_ticket_requester_id", "requester_id"),
         *(
@@ -91,7 +92,7 @@ class TicketThread(Base):
 class Activity(Base):
     """An entry on a ticket's timeline; never changed and never deleted on its own.
 
-    ``kind`` is message_in, message_out, note, stage, assignment or notice. ``data`` holds reasons and references.
+    ``kind`` is message_in, message_out, note, mark, stage, assignment, task or notice. ``data`` holds reasons and references.
     """
 
     __tablename__ = "activity"
@@ -132,6 +133,8 @@ class FollowUp(Base):
     __table_args__ = (
         Index("ix_follow_up_ticket_id", "ticket_id"),
         Index("ix_follow_up_assignee_id", "assignee_id", "done_at", "due_at"),
+        Index("ix_follow_up_open", "due_at", "id", **where("done_at IS NULL")),
+        Index("ix_follow_up_done_at", "done_at", **where("done_at IS NOT NULL")),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

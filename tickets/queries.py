@@ -3,38 +3,91 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, or_, select
+from sqlalchemy import Boolean, ColumnElement, Select, and_, exists, literal_column, or_, select, union_all
 from sqlalchemy.orm import Session
 
-from accounts.models import Company, Contact, Staff
+from accounts.models import Absence, Company, Contact, Staff
+from core import clock
+from tickets.follow_ups import RULES
 from tickets.models import Activity, Attachment, FollowUp, Ticket, TicketContact
 from tickets.numbers import number
 from tickets.stages import AUDIT, COMPLETED, STAGE_NAMES
+from tickets.tasks import OPEN
 
-View = Callable[[datetime], ColumnElement[bool]]
+#: Written out as in the index, for SQLite; every view of open tickets names it, and so goes by it.
+WAITING: ColumnElement[bool] = literal_column("(ticket.owner_id IS NULL OR ticket.stage < 6)", Boolean)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """When a view is asked for, when that day ends, and by whom (a staff id; None shows nobody's own)."""
+
+    now: datetime
+    day_ends: datetime
+    person_id: int | None
+
+
+View = Callable[[Asked], ColumnElement[bool]]
+
+
+def _with_tasks(due: ColumnElement[bool]) -> ColumnElement[bool]:
+    return Ticket.id.in_(select(FollowUp.ticket_id).where(OPEN, due))
+
+
+def _timers_until(moment: datetime) -> ColumnElement[bool]:
+    due = [select(Ticket.id).where(column < moment) for column in (Ticket.reminder_due_at, Ticket.escalation_due_at)]
+    return Ticket.id.in_(union_all(*due))
+
 
 #: Saved views everybody has (domain.md, Saved views), by the name given on the command line.
+#: A ticket is overdue while a timer has run out, or a task is past its time or was raised because a timer had.
 VIEWS: dict[str, tuple[str, View]] = {
-    "unassigned": (
-        "PMB Support Unassigned/Open Tickets",
-        lambda now: or_(Ticket.owner_id.is_(None), Ticket.stage < COMPLETED),
+    "unassigned": ("PMB Support Unassigned/Open Tickets", lambda asked: WAITING),
+    "open": ("Open tickets", lambda asked: and_(WAITING, Ticket.stage < COMPLETED)),
+    "mine": ("My open tickets", lambda asked: and_(Ticket.owner_id == asked.person_id, Ticket.stage < COMPLETED)),
+    "today": (
+        "Due today",
+        lambda asked: and_(
+            WAITING, Ticket.stage < COMPLETED,
+            or_(_with_tasks(FollowUp.due_at < asked.day_ends), _timers_until(asked.day_ends)),
+        ),
     ),
-    "open": ("Open tickets", lambda now: Ticket.stage < COMPLETED),
-    "audit": ("Awaiting audit", lambda now: Ticket.stage == AUDIT),
-    "overdue": ("Overdue", lambda now: (Ticket.stage < COMPLETED) & (Ticket.escalation_due_at <= now)),
-    "completed": ("Completed", lambda now: Ticket.stage == COMPLETED),
-    "all": ("All tickets", lambda now: Ticket.id > 0),
-}
+    "overdue": (
+        "Overdue",
+        lambda asked: and_(
+            WAITING, Ticket.stage < COMPLETED,
+            or_(
+                _with_tasks(or_(FollowUp.due_at < asked.now, FollowUp.kind.in_(RULES))),
+                _timers_until(asked.now + timedelta.resolution),
+            ),
+        ),
+    ),
+    "audit": ("Awaiting audit", lambda asked: and_(WAITING, Ticket.stage == AUDIT)),
+    "completed": ("Completed", lambda asked: Ticket.stage == COMPLETED),
+    "all": ("All tickets", lambda asked: Ticket.id > 0),
+}  # fmt: skip
 
 
 def list_tickets(
-    session: Session, view: str, now: datetime, *, limit: int = 50, source: str | None = None
+    session: Session,
+    view: str,
+    now: datetime,
+    *,
+    limit: int = 50,
+    source: str | None = None,
+    day_ends: datetime | None = None,
+    person_id: int | None = None,
 ) -> list[dict[str, Any]]:
-    """The newest tickets of a view; raises KeyError for an unknown one. Rows as in ``interfaces.md``."""
-    statement = _listed().where(VIEWS[view][1](now))
+    """The newest tickets of a view; raises KeyError for an unknown one. Rows as in ``interfaces.md``.
+
+    ``day_ends`` is when "today" does (a day from ``now``, when left out), ``person_id`` whose tickets are "mine".
+    """
+    asked = Asked(now, day_ends or now + timedelta(days=1), person_id)
+    statement = _listed(now).where(VIEWS[view][1](asked))
     if source is not None:
         statement = statement.where(Ticket.source == source)
     rows = session.execute(statement.order_by(Ticket.id.desc()).limit(limit))
@@ -43,7 +96,7 @@ def list_tickets(
 
 def show(session: Session, ticket_id: int) -> dict[str, Any] | None:
     """One ticket whole, or None: fields, people, timeline with reasons, files, tasks."""
-    found = session.execute(_listed().where(Ticket.id == ticket_id)).first()
+    found = session.execute(_listed(clock.now()).where(Ticket.id == ticket_id)).first()
     if found is None:
         return None
     ticket: Ticket = found[0]
@@ -73,16 +126,19 @@ def show(session: Session, ticket_id: int) -> dict[str, Any] | None:
     }
 
 
-def _listed() -> Select[*tuple[Any, ...]]:
+def _listed(now: datetime) -> Select[*tuple[Any, ...]]:
+    away = select(Absence.id).where(Absence.staff_id == Ticket.owner_id, Absence.starts_at <= now, Absence.ends_at > now)
     return (
-        select(Ticket, Staff.name, Company.name, Contact.email, Contact.name)
+        select(Ticket, Staff.name, Company.name, Contact.email, Contact.name, or_(exists(away), Staff.active.is_(False)))
         .outerjoin(Staff, Staff.id == Ticket.owner_id)
         .outerjoin(Company, Company.id == Ticket.company_id)
         .outerjoin(Contact, Contact.id == Ticket.requester_id)
     )
 
 
-def _row(ticket: Ticket, owner: str | None, company: str | None, email: str | None, name: str | None) -> dict[str, Any]:
+def _row(
+    ticket: Ticket, owner: str | None, company: str | None, email: str | None, name: str | None, away: bool | None
+) -> dict[str, Any]:
     return {
         "number": number(ticket.id),
         "source": ticket.source,
@@ -91,6 +147,7 @@ def _row(ticket: Ticket, owner: str | None, company: str | None, email: str | No
         "company": company,
         "requester": email or name or None,
         "created_at": _moment(ticket.created_at),
+        "owner_away": bool(owner and away),
     }
 
 

@@ -114,6 +114,20 @@ def assign(matter: Matter, staffing: Staffing, rules: Sequence[Rule], now: datet
     return Assignment(None, tuple(steps))
 
 
+def successor(staffing: Staffing, person_id: int, now: datetime) -> tuple[Person | None, Reason]:
+    """Who takes over the tickets of somebody who is away or leaves: the stand-in, the least loaded, or nobody; and why."""
+    steps: list[Reason] = []
+    person = _stand_in(staffing.people[person_id], staffing, now, steps)
+    if person is None and (team := staffing.default_team) is not None:
+        others = [one for one in _people(team, staffing) if one.id != person_id]
+        person = _least(others, now)
+        if person is not None:
+            steps.append(Reason("least_loaded", f"{person.name} has the fewest open tickets in {team.title}"))
+    if person is None:
+        steps.append(Reason("nobody", f"Nobody could take it: it waits in {UNASSIGNED_VIEW}"))
+    return person, steps[-1]
+
+
 def needs_telemedicine(matter: Matter, settings: Telemedicine) -> Reason | None:
     """Whether an "assist" task goes to the telemedicine person or team, and by what that was recognised."""
     if matter.telemedicine:

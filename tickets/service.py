@@ -22,6 +22,7 @@ from tickets.stages import COMPLETED, STAGE_NAMES, State, advance
 from tickets.submission import Submission
 
 TASK_DUE = timedelta(hours=4)
+NOTICE_TASK = "Tell the customer yourself: the creation notice did not get through"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ def settle_creation_notices(session: Session, outcomes: Sequence[NoticeOutcome],
         changes.append(_change(ticket, now, creation_notice=outcome.outcome, stage=stage, **completed))
         if outcome.outcome in ("failed", "ambiguous"):
             tasks.append(_notice_task(ticket, outcome, default_manager, now))
+            activities.append(_task_activity(outcome, now))
     for names in {tuple(change) for change in changes}:
         update_all(session, Ticket, [change for change in changes if tuple(change) == names])
     insert_all(session, Activity, activities)
@@ -125,12 +127,17 @@ def _notice_task(ticket: _Row, outcome: NoticeOutcome, default_manager: int | No
         "key": f"creation_notice:{ticket.id}",
         "ticket_id": ticket.id,
         "kind": "notice_problem",
-        "title": "Tell the customer yourself: the creation notice did not get through",
+        "title": NOTICE_TASK,
         "reason": outcome.reason.text,
         "assignee_id": ticket.owner_id or default_manager,
         "due_at": now + TASK_DUE,
         "created_at": now,
     }
+
+
+def _task_activity(outcome: NoticeOutcome, now: datetime) -> dict[str, Any]:
+    data = {"code": "task_raised", "reasons": [outcome.reason.as_dict()]}
+    return _activity(outcome.ticket_id, now, "task", f"Task: {NOTICE_TASK}", outcome.reason.text, data)
 
 
 def _default_manager(session: Session) -> int | None:

@@ -5,28 +5,56 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, or_, select, text
 from sqlalchemy.orm import Session
 
-from accounts.models import Staff, Team
+from accounts.models import Staff, Team, TeamMember
 from tickets.models import FollowUp
 from tickets.numbers import number
 
+#: Written out as in the indexes: SQLite takes a partial index only where it sees the same condition.
+OPEN, DONE = text("follow_up.done_at IS NULL"), text("follow_up.done_at IS NOT NULL")
 
-def list_tasks(session: Session, now: datetime, *, assignee: str | None = None, done: bool = False) -> list[dict[str, Any]]:
-    """Open tasks, the most overdue first; with ``done`` those that are done, the latest first."""
-    statement = (
+
+def list_tasks(
+    session: Session,
+    now: datetime,
+    *,
+    assignee: str | None = None,
+    done: bool = False,
+    until: datetime | None = None,
+    limit: int = 1000,
+) -> list[dict[str, Any]]:
+    """Open tasks, the most overdue first; with ``done`` those that are done, the latest first.
+
+    ``assignee`` (an address) keeps it to that person and to the teams they belong to, ``until`` to what is due before then.
+    """
+    statement = _listed()
+    if assignee is not None:
+        person = select(Staff.id).where(Staff.email == assignee)
+        teams = select(TeamMember.team_id).where(TeamMember.staff_id.in_(person))
+        statement = statement.where(or_(FollowUp.assignee_id.in_(person), FollowUp.team_id.in_(teams)))
+    if until is not None:
+        statement = statement.where(FollowUp.due_at < until)
+    if done:
+        statement = statement.where(DONE).order_by(FollowUp.done_at.desc(), FollowUp.id)
+    else:
+        statement = statement.where(OPEN).order_by(FollowUp.due_at, FollowUp.id)
+    return [_row(task, person, team, now) for task, person, team in session.execute(statement.limit(limit))]
+
+
+def show_task(session: Session, task_id: int, now: datetime) -> dict[str, Any] | None:
+    """One task as it is listed, or None."""
+    found = session.execute(_listed().where(FollowUp.id == task_id)).first()
+    return _row(found[0], found[1], found[2], now) if found else None
+
+
+def _listed() -> Select[*tuple[Any, ...]]:
+    return (
         select(FollowUp, Staff.name, Team.title)
         .outerjoin(Staff, Staff.id == FollowUp.assignee_id)
         .outerjoin(Team, Team.id == FollowUp.team_id)
     )
-    if assignee is not None:
-        statement = statement.where(Staff.email == assignee)
-    if done:
-        statement = statement.where(FollowUp.done_at.is_not(None)).order_by(FollowUp.done_at.desc(), FollowUp.id)
-    else:
-        statement = statement.where(FollowUp.done_at.is_(None)).order_by(FollowUp.due_at, FollowUp.id)
-    return [_row(task, person, team, now) for task, person, team in session.execute(statement)]
 
 
 def _row(task: FollowUp, person: str | None, team: str | None, now: datetime) -> dict[str, Any]:

@@ -123,9 +123,9 @@ def test_tasks_are_listed_finished_and_listed_as_finished(desk: World) -> None:
     ]  # fmt: skip
     listed = run("tasks", "--for", "MAX@billing.example").out.splitlines()
     assert len(listed) == 2
-    for cell in ("2", "BS-000001", "Escalate: not resolved in time", "Max", "2026-11-26 15:00"):
+    for cell in ("2", "BS-000001", "Escalate: not resolved in time", "Max", "2026-11-27 15:00"):
         assert cell in listed[1]
-    assert "Follow up" not in run("tasks", "--done", "1").out
+    assert "task 1 of BS-000001 for Ada: done" in run("tasks", "done", "1", "--by", ADA).out
     finished = run("tasks", "--finished", "--json").json
     assert [(row["id"], row["overdue"]) for row in finished] == [(1, False)]
     with desk.database.read() as session:
@@ -134,7 +134,7 @@ def test_tasks_are_listed_finished_and_listed_as_finished(desk: World) -> None:
 
 
 def test_tasks_of_nobody_and_a_task_that_is_not_there_are_told(desk: World) -> None:
-    for arguments in (("--for", "stranger@billing.example"), ("--done", "7")):
+    for arguments in (("--for", "stranger@billing.example"), ("done", "7", "--by", ADA)):
         ran = run("tasks", *arguments)
         assert (ran.code, ran.out) == (1, "")
         assert "mend:" in ran.err

@@ -33,7 +33,7 @@ def desk(post: Post) -> World:
 def opened(desk: World, days: int) -> None:
     """A ticket of Ada that was opened days ago, and whatever is due on it by now."""
     desk.receive(matter(subject=CANARY, text=CANARY, reasons=()), now=clock.now() - timedelta(days=days))
-    while due.sweep(desk.database):
+    while due.sweep(desk.database, desk.settings.calendar):
         pass
 
 
@@ -53,7 +53,7 @@ def test_the_owner_is_reminded_by_mail_once(desk: World, post: Post, worker: Del
     opened(desk, days=2)
     for _ in range(2):
         post.settle(worker)
-        due.sweep(desk.database)
+        due.sweep(desk.database, desk.settings.calendar)
     ((recipient, message),) = about(smtp_server, "Please follow up")
     assert recipient == ADA
     assert message["Subject"] == "Please follow up with the customer [BS-000001]"
@@ -79,7 +79,7 @@ def test_without_a_company_the_default_teams_manager_is_told(
 ) -> None:
     stranger = matter(email="lee@elsewhere.example")
     desk.receive(stranger, now=clock.now() - timedelta(days=3))
-    due.sweep(desk.database)
+    due.sweep(desk.database, desk.settings.calendar)
     post.settle(worker)
     told = [*about(smtp_server, "Escalation"), *about(smtp_server, "Please follow up")]
     assert [recipient for recipient, _ in told] == [OLGA, OLGA]
@@ -94,7 +94,7 @@ def test_what_was_done_in_time_is_mailed_about_to_nobody(
     desk.receive(matter(), now=clock.now() - timedelta(days=3))
     for verb in (life.mark_follow_up_sent, life.mark_resolved):
         mark(desk, verb, at=clock.now())
-    assert due.sweep(desk.database) == 0
+    assert due.sweep(desk.database, desk.settings.calendar) == 0
     post.settle(worker)
     assert sorted(one.recipients[0] for one in smtp_server.messages) == [ADA, "dana@lakeside.example"]
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from accounts.models import Staff
 from core.reasons import Reason
 from tests.tickets.world import NOW, World
-from tickets import due, life, service
+from tickets import due, follow_ups, life, service
 from tickets.service import NoticeOutcome
 
 Verb = Callable[[Session, int, Staff, datetime], Any]
@@ -52,6 +52,10 @@ def hand_over(world: World, to: str, *, by: str, reason: str = "", at: datetime 
     world.database.run(lambda session: life.assign(session, 1, person(session, to), person(session, by), reason, at) and None)
 
 
+def finish(world: World, task_id: int, at: datetime, by: str = "Ada") -> None:
+    world.database.run(lambda session: follow_ups.finish_task(session, task_id, person(session, by), at) and None)
+
+
 def settle_notice(world: World, outcome: str = "sent", *, at: datetime = NOW) -> None:
     """The creation notice of ticket 1 has its outcome."""
     settled = NoticeOutcome(1, outcome, Reason("some_code", "Some reason"), "dana@lakeside.example")
@@ -67,7 +71,7 @@ def clock_at(moment: datetime) -> Iterator[None]:
 def sweep(world: World, at: datetime) -> None:
     """What the clock does at a moment, until nothing is due."""
     with clock_at(at):
-        while due.sweep(world.database):
+        while due.sweep(world.database, world.settings.calendar):
             pass
 
 

@@ -1,7 +1,13 @@
-"""500 tickets grow 30 days older while staff do this and that: what must always hold, holds."""
+"""500 tickets grow 30 days older while staff do this and that: what must always hold, holds.
+
+The whole proof, 10,000 tickets over 60 days on SQLite, takes minutes; a run that failed is played again by its seed::
+
+    AGEING="10000 60 SEED" pytest -s tests/tickets/test_ageing.py -k sqlite
+"""
 
 from __future__ import annotations
 
+import os
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -18,13 +24,15 @@ from core.reasons import Reason
 from outbox.facts import TaskRaised
 from tests.tickets.acts import sweep
 from tests.tickets.world import NOW, World, matter
-from tickets import life, service
+from tickets import follow_ups, life, service
 from tickets.models import Activity, FollowUp, Ticket
 from tickets.service import NoticeOutcome
 from tickets.stages import AUDIT, COMPLETED, IN_PROGRESS, SUBMITTED
 
-TICKETS, DAYS, STEP = 500, 30, timedelta(hours=8)
-ACTS_A_STEP = 30
+TICKETS, DAYS, SEED = (int(word) for word in os.environ.get("AGEING", "500 30 20261123").split())
+STEP = timedelta(hours=8)
+ACTS_A_STEP = 30 * TICKETS // 500
+BORN_A_STEP = TICKETS // 20
 WAITS = {"reminder": timedelta(days=2), "escalation": timedelta(days=3)}
 BOXES = {"4-Support Follow Up Sent": "follow_up", "Resolution: Yes": "resolution", "5-Recap of Resolution Sent": "recap"}
 #: What each move of the table needs to have happened in its opening.
@@ -57,14 +65,16 @@ class Ages:
             "assign": (8, self._assign),
             "note": (4, lambda s, one, by, now: life.add_note(s, one, by, "Called", now)),
             "notice": (20, self._settle),
+            "task_added": (4, lambda s, one, by, now: follow_ups.add_task(s, one, "Call", now + STEP, by, now)),
+            "task_treated": (8, self._treat),
         }
 
     def live(self) -> None:
         for step in range(int(timedelta(days=DAYS) / STEP)):
             now = NOW + step * STEP
             if self.born < TICKETS:
-                self.world.receive(*(matter() for _ in range(25)), now=now)
-                self.born += 25
+                self.world.receive(*(matter() for _ in range(BORN_A_STEP)), now=now)
+                self.born += BORN_A_STEP
             self.world.database.run(lambda session, now=now: self._act_often(session, now))  # type: ignore[misc]
             self._look(now)
             sweep(self.world, now)
@@ -89,6 +99,26 @@ class Ages:
         to = session.execute(select(Staff).order_by(Staff.id).offset(self.chance.randrange(4)).limit(1)).scalar_one()
         life.assign(session, ticket_id, to, by, "", now)
 
+    def _treat(self, session: Session, ticket_id: int, by: Staff, now: datetime) -> None:
+        """Something is done about a task that was added by hand; those of the rules are watched."""
+        mine = FollowUp.ticket_id <= ticket_id, FollowUp.kind == follow_ups.BY_HAND
+        task_id = session.execute(select(FollowUp.id).where(*mine).order_by(FollowUp.id.desc()).limit(1)).scalar()
+        act = self.chance.choice([self._finish, self._postpone, self._open_again, self._give])
+        if task_id is not None:
+            act(session, task_id, by, now)
+
+    def _finish(self, session: Session, task_id: int, by: Staff, now: datetime) -> None:
+        follow_ups.finish_task(session, task_id, by, now)
+
+    def _postpone(self, session: Session, task_id: int, by: Staff, now: datetime) -> None:
+        follow_ups.postpone_task(session, task_id, now + STEP, by, "Later", now)
+
+    def _open_again(self, session: Session, task_id: int, by: Staff, now: datetime) -> None:
+        follow_ups.reopen_task(session, task_id, by, "Not done", now)
+
+    def _give(self, session: Session, task_id: int, by: Staff, now: datetime) -> None:
+        follow_ups.hand_over_task(session, task_id, by, by, "", now)
+
     def _settle(self, session: Session, ticket_id: int, by: Staff, now: datetime) -> None:
         outcome = NoticeOutcome(ticket_id, self.chance.choice(["sent", "skipped"]), Reason("x", "X"), "dana@lakeside.example")
         service.settle_creation_notices(session, [outcome], now)
@@ -109,7 +139,8 @@ class Ages:
 
 @pytest.fixture
 def aged(world: World) -> Ages:
-    ages = Ages(world, seed=20261123)
+    print(f"AGEING={TICKETS} {DAYS} {SEED}")  # shown when it fails
+    ages = Ages(world, seed=SEED)
     ages.live()
     return ages
 
@@ -118,24 +149,23 @@ def aged(world: World) -> Ages:
 def test_no_rule_fires_twice_and_no_stage_is_skipped_however_tickets_are_treated(aged: Ages) -> None:
     assert aged.born == TICKETS
     assert min(aged.done[name] for name in (*aged.acts, "completed", "not_a_manager", "not_completed")) > 10
-    check_rules(aged)
-    check_open_tasks(aged.world)
-    check_moves(aged.world)
+    for check in CHECKS:
+        check(aged)
 
 
 def check_rules(aged: Ages) -> None:
     """Each rule fired in exactly those openings in which it was due, and each task was told of once."""
-    fired = {task.key: task.id for task in aged.world.rows(FollowUp)}
+    fired = {task.key: task.id for task in aged.world.rows(FollowUp) if task.kind in WAITS}
     assert set(fired) == aged.expected
     assert len(fired) > 200
     told = [fact.task_id for fact in aged.world.facts() if isinstance(fact, TaskRaised)]
     assert sorted(told) == sorted(fired.values())
 
 
-def check_open_tasks(world: World) -> None:
+def check_open_tasks(aged: Ages) -> None:
     """Whoever has an open task still has something to do, in the opening the ticket is in."""
-    tickets = {ticket.id: ticket for ticket in world.rows(Ticket)}
-    waiting = [task for task in world.rows(FollowUp) if task.done_at is None]
+    tickets = {ticket.id: ticket for ticket in aged.world.rows(Ticket)}
+    waiting = [task for task in aged.world.rows(FollowUp) if task.done_at is None and task.kind in WAITS]
     assert waiting
     for task in waiting:
         ticket = tickets[task.ticket_id]
@@ -145,8 +175,9 @@ def check_open_tasks(world: World) -> None:
         assert task.kind == "escalation" or task.assignee_id == ticket.owner_id
 
 
-def check_moves(world: World) -> None:
+def check_moves(aged: Ages) -> None:
     """Every move goes on from where the last one ended, and is one of the table with what it needs, a reopening or forced."""
+    world = aged.world
     stage: dict[int, int] = defaultdict(lambda: SUBMITTED)
     happened: dict[int, set[str]] = defaultdict(set)
     codes: Counter[str] = Counter()
@@ -172,3 +203,7 @@ def check_moves(world: World) -> None:
         number: stage[number] for number in range(1, TICKETS + 1)
     }
     assert set(codes) == {"creation_notice_settled", "follow_up_sent", "recap_sent_and_resolved", "reopened", "forced"}
+
+
+#: What must hold after a run; a room that adds a rule of its own, such as one survey in 30 days, adds its check here.
+CHECKS: list[Callable[[Ages], None]] = [check_rules, check_open_tasks, check_moves]

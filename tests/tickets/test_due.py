@@ -32,7 +32,7 @@ def opened(world: World) -> Iterator[World]:
 
 def sweep(world: World, at: datetime) -> int:
     with time_machine.travel(at, tick=False):
-        return due.sweep(world.database)
+        return due.sweep(world.database, world.settings.calendar)
 
 
 def change(world: World, **values: Any) -> None:
@@ -55,7 +55,7 @@ def test_without_a_follow_up_the_owner_is_reminded_after_two_days(opened: World)
     sweep(opened, REMINDED)
     assert tasks(opened) == [("reminder", "Ada")]
     (task,) = opened.rows(FollowUp)
-    assert (task.due_at, task.created_at) == (REMINDED, REMINDED)
+    assert (task.due_at, task.created_at) == (REMINDED + timedelta(days=1), REMINDED)
     raised = opened.facts()[-1]
     assert isinstance(raised, TaskRaised) and (raised.ticket_id, raised.task_id) == (1, task.id)
 
@@ -77,7 +77,7 @@ def test_clocks_that_look_at_the_same_time_fire_once(opened: World) -> None:
 
     def run() -> None:
         gate.wait()
-        due.sweep(opened.database)
+        due.sweep(opened.database, opened.settings.calendar)
 
     with time_machine.travel(ESCALATED, tick=True):
         threads = [threading.Thread(target=run) for _ in range(4)]

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from accounts.models import Staff
 from core.db import Database
+from core.sections import Calendar
 from outbox.facts import TaskRaised
 from tests.tickets.acts import clock_at, complete, mark, reopen, sweep, tasks
 from tests.tickets.world import NOW, World, matter
@@ -74,7 +75,7 @@ def test_a_box_checked_in_time_leaves_nothing_to_look_at(staffed: World) -> None
     for verb in (life.mark_follow_up_sent, life.mark_resolved):
         mark(staffed, verb, at=NOW + 2 * DAY - timedelta(seconds=1))
     with clock_at(NOW + 30 * DAY):
-        assert due.sweep(staffed.database) == 0
+        assert due.sweep(staffed.database, staffed.settings.calendar) == 0
     assert tasks(staffed) == []
 
 
@@ -86,7 +87,7 @@ def test_two_processes_that_look_at_once_raise_every_task_once(staffed: World) -
     def run(database: Database) -> None:
         try:
             gate.wait()
-            while due.sweep(database):
+            while due.sweep(database, Calendar()):
                 pass
         except BaseException as error:
             failures.append(error)

@@ -16,8 +16,9 @@ from core.errors import NotFoundError, RefusedError
 from core.reasons import Reason
 from core.settings import Settings
 from outbox.facts import TicketAssigned
+from tests.tickets.acts import finish
 from tests.tickets.world import NOW, World, matter
-from tickets import life, service
+from tickets import follow_ups, life, service
 from tickets.models import FollowUp, Ticket
 from tickets.service import NoticeOutcome
 
@@ -196,7 +197,7 @@ def test_a_note_needs_a_text(started: World) -> None:
 def test_what_does_not_exist_is_said_to_be_unknown(started: World) -> None:
     for unit in (
         lambda session: life.mark_resolved(session, 99, person(session, "Ada"), LATER),
-        lambda session: life.finish_task(session, 99, LATER),
+        lambda session: follow_ups.finish_task(session, 99, person(session, "Ada"), LATER),
     ):
         with pytest.raises(NotFoundError):
             started.database.run(unit)
@@ -223,7 +224,7 @@ def test_a_task_is_finished_once(started: World) -> None:
     started.take(text="telemedicine")
     task_id = started.rows(FollowUp)[0].id
     for at in (LATER, LATER + timedelta(days=1)):
-        started.database.run(lambda session, at=at: life.finish_task(session, task_id, at) and None)  # type: ignore[misc]
+        finish(started, task_id, at)
     assert started.rows(FollowUp)[0].done_at == LATER
 
 

@@ -16,7 +16,7 @@ from tickets import queries
 from tickets.models import Ticket
 from tickets.submission import Source, SubmittedFile
 
-ROW = ["number", "source", "stage", "owner", "company", "requester", "created_at"]
+ROW = ["number", "source", "stage", "owner", "company", "requester", "created_at", "owner_away"]
 
 
 def change(world: World, ticket_id: int, **values: Any) -> None:
@@ -53,6 +53,7 @@ def filled(world: World) -> World:
         ("unassigned", [5, 3, 2, 1]),
         ("open", [3, 2, 1]),
         ("audit", [3]),
+        ("today", [2]),
         ("overdue", [2]),
         ("completed", [5, 4]),
         ("all", [5, 4, 3, 2, 1]),
@@ -91,7 +92,7 @@ def test_rows_have_the_keys_other_programs_rely_on(world: World) -> None:
     assert list(row) == ROW
     assert row == {
         "number": "BS-000001", "source": "email", "stage": "1-Submitted", "owner": "Ada", "company": "Lakeside",
-        "requester": "dana@lakeside.example", "created_at": "2026-11-23T15:00:00+00:00",
+        "requester": "dana@lakeside.example", "created_at": "2026-11-23T15:00:00+00:00", "owner_away": False,
     }  # fmt: skip
     assert json.loads(json.dumps(row)) == row
 

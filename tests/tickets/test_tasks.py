@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core import clock
-from tests.tickets.acts import clock_at, mark, sweep
+from tests.tickets.acts import clock_at, finish, mark, sweep
 from tests.tickets.world import NOW, World, matter
 from tickets import life
 from tickets.models import FollowUp
@@ -35,18 +35,18 @@ def listed(world: World, now: datetime = NOW + 3 * DAY, **choice: Any) -> list[d
 
 
 def test_open_tasks_are_listed_the_most_overdue_first(tasked: World) -> None:
-    rows = listed(tasked)
+    rows = listed(tasked, NOW + 3 * DAY + timedelta(microseconds=1))
     assert [(row["ticket"], row["kind"], row["assignee"], row["overdue"]) for row in rows] == [
         ("BS-000001", "reminder", "Ada", True),
         ("BS-000002", "reminder", "Ada", False),
         ("BS-000001", "escalation", "Max", False),
     ]
-    assert rows[0]["due_at"] == (NOW + 2 * DAY).isoformat()
+    assert rows[0]["due_at"] == (NOW + 3 * DAY).isoformat()
     assert all(row["title"] and row["reason"] and row["done_at"] is None for row in rows)
 
 
 def test_a_task_is_overdue_from_the_moment_after_it_was_due(tasked: World) -> None:
-    assert [row["overdue"] for row in listed(tasked, NOW + 3 * DAY + timedelta(microseconds=1))] == [True] * 3
+    assert [row["overdue"] for row in listed(tasked, NOW + 4 * DAY + timedelta(microseconds=1))] == [True] * 3
 
 
 def test_the_tasks_of_one_person_are_listed_alone(tasked: World) -> None:
@@ -66,13 +66,13 @@ def test_what_is_done_is_listed_apart_the_latest_first_and_is_never_overdue(task
     assert [row["kind"] for row in listed(tasked)] == ["escalation"]
 
 
-def test_a_task_finished_by_hand_stays_finished_and_leaves_its_ticket_alone(tasked: World) -> None:
+def test_a_task_finished_by_hand_stays_finished_is_told_on_its_ticket_and_sets_no_mark(tasked: World) -> None:
     before = tasked.ticket(1).version
     for day in (4, 5):
-        tasked.database.run(lambda session, day=day: life.finish_task(session, 1, NOW + day * DAY) and None)  # type: ignore[misc]
+        finish(tasked, 1, NOW + day * DAY)
     assert [row["id"] for row in listed(tasked, done=True)] == [1]
     assert tasked.rows(FollowUp, FollowUp.id)[0].done_at == NOW + 4 * DAY
-    assert (tasked.ticket(1).version, tasked.ticket(1).follow_up_sent_at) == (before, None)
+    assert (tasked.ticket(1).version, tasked.ticket(1).follow_up_sent_at) == (before + 1, None)
 
 
 def test_a_task_of_a_team_names_the_team(world: World) -> None:

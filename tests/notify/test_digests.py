@@ -1,0 +1,111 @@
+"""The daily digest: once a person and day, in their morning, with nothing in it that a customer wrote."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import select
+
+from accounts.models import Staff
+from core.sections import Calendar
+from notify import digests
+from notify.delivery import Delivering
+from notify.models import Delivery
+from tests.notify.post import Post, mail
+from tests.servers.smtp import SmtpServer
+from tests.tickets.acts import clock_at
+from tests.tickets.world import World, matter
+
+CANARY = "CANARY"
+MORNING = datetime(2026, 11, 23, 15, tzinfo=UTC)  # Monday, 10:00 in New York
+
+
+def made(post: Post) -> list[Delivery]:
+    with post.database.read() as session:
+        statement = select(Delivery).where(Delivery.mailing == "digest").order_by(Delivery.id)
+        return list(session.execute(statement).scalars())
+
+
+def sweep(post: Post, at: datetime = MORNING) -> int:
+    with clock_at(at):
+        return digests.sweep(post.database, post.settings.calendar)
+
+
+@pytest.fixture
+def desk(post: Post) -> World:
+    """Ada wants a digest and owns a ticket of Lakeside; the manager Max wants one, Ben wants none."""
+    world = World(post.database, post.settings)
+    ada = world.staff("Ada", digest=True)
+    world.staff("Ben")
+    world.staff("Max", role="manager", digest=True)
+    world.company("Lakeside", "lakeside.example", consultant_id=ada)
+    world.receive(matter(subject=CANARY, text=CANARY), now=MORNING - timedelta(days=1))
+    return world
+
+
+def test_it_is_made_once_a_day_for_those_who_want_it_and_an_empty_one_is_recorded(desk: World, post: Post) -> None:
+    assert [sweep(post), sweep(post)] == [2, 0]
+    assert [(row.recipient, row.state, row.reason_code) for row in made(post)] == [
+        ("ada@billing.example", "pending", None),
+        ("max@billing.example", "skipped", "nothing_to_say"),
+    ]
+    assert sweep(post, MORNING + timedelta(days=1)) == 2
+
+
+def test_it_arrives_with_number_company_stage_and_age_and_no_word_of_the_customer(
+    desk: World, post: Post, worker: Delivering, smtp_server: SmtpServer
+) -> None:
+    desk.receive(matter(email="x@elsewhere.example", subject=CANARY, text=CANARY), now=MORNING)
+    sweep(post)
+    post.settle(worker)
+    digest = {one.recipients[0]: one for one in smtp_server.messages if b"Your day" in one.content}
+    assert set(digest) == {"ada@billing.example", "max@billing.example"}
+    for address, words in (("ada", ("Lakeside", "1 day", "1-Submitted")), ("max", ("Waiting without an owner", "BS-000002"))):
+        content = digest[f"{address}@billing.example"].content
+        assert CANARY.encode() not in content
+        plain = mail(content).get_body(("plain",))
+        assert plain is not None
+        for word in words:
+            assert word in plain.get_content()
+
+
+def test_two_clocks_at_once_make_one_each(desk: World, post: Post) -> None:
+    gate = threading.Barrier(2)
+
+    def run() -> None:
+        gate.wait()
+        digests.sweep(post.database, post.settings.calendar)
+
+    with clock_at(MORNING):
+        threads = [threading.Thread(target=run) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(made(post)) == 2
+
+
+def test_whoever_is_away_gets_none(desk: World, post: Post) -> None:
+    desk.away(1, MORNING - timedelta(days=1), MORNING + timedelta(days=1))
+    assert sweep(post) == 1
+
+
+@pytest.mark.parametrize(
+    ("at", "due"),
+    [
+        ("2026-11-23T12:29:00", False),  # Monday 07:29 in New York
+        ("2026-11-23T12:30:00", True),
+        ("2026-11-23T22:59:00", True),  # found late, but still at work
+        ("2026-11-23T23:00:00", False),
+        ("2026-11-21T15:00:00", False),  # a Saturday
+        ("2026-11-26T15:00:00", False),  # a holiday
+    ],
+)
+def test_it_is_due_from_the_set_time_to_the_end_of_work_on_working_days(at: str, due: bool) -> None:
+    from datetime import date, time
+
+    person = Staff(active=True, digest=True, zone="America/New_York", weekdays="01234", starts=time(8), ends=time(18))
+    calendar = Calendar(holidays=[date(2026, 11, 26)])
+    assert digests.is_due(person, calendar, datetime.fromisoformat(at).replace(tzinfo=UTC)) is due

@@ -1,0 +1,50 @@
+"""Who may do what: the table of roles, with reasons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from tickets.permissions import Act, refusal
+
+FOR_MANAGERS = {Act.FORCE, Act.HAND_OVER_ALL, Act.DEACTIVATE}
+
+
+@dataclass
+class Person:
+    role: str
+    active: bool = True
+    name: str = "Ada"
+
+
+def code(role: str, act: Act, *, active: bool = True) -> str | None:
+    reason = refusal(Person(role, active), act)
+    return reason.code if reason else None
+
+
+@pytest.mark.parametrize("act", Act)
+@pytest.mark.parametrize("role", ["manager", "administrator"])
+def test_managers_and_administrators_may_do_everything(role: str, act: Act) -> None:
+    assert code(role, act) is None
+
+
+@pytest.mark.parametrize("act", Act)
+def test_a_representative_may_do_all_but_what_goes_past_rules_and_colleagues(act: Act) -> None:
+    assert code("representative", act) == ("not_a_manager" if act in FOR_MANAGERS else None)
+
+
+@pytest.mark.parametrize("act", Act)
+@pytest.mark.parametrize("role", ["representative", "manager", "administrator"])
+def test_whoever_has_left_may_do_nothing(role: str, act: Act) -> None:
+    assert code(role, act, active=False) == "not_active"
+
+
+def test_a_role_nobody_knows_may_do_nothing() -> None:
+    assert code("visitor", Act.NOTE) == "unknown_role"
+
+
+@pytest.mark.parametrize("act", sorted(FOR_MANAGERS))
+def test_a_refusal_says_who_and_why_in_a_sentence(act: Act) -> None:
+    reason = refusal(Person("representative"), act)
+    assert reason is not None and reason.text.startswith("Ada is no manager, and only managers ")

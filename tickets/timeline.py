@@ -1,0 +1,39 @@
+"""What every verb of a ticket needs: the ticket locked, a reason that says something, and an entry on the timeline."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
+
+from core.errors import NotFoundError, RefusedError
+from tickets.models import Activity, Ticket
+from tickets.numbers import number
+
+
+def locked(session: Session, ticket_id: int) -> Ticket:
+    """The ticket, held until the end of the unit. Raises :class:`NotFoundError`."""
+    statement = select(Ticket).where(Ticket.id == ticket_id).with_for_update(key_share=True)
+    ticket = session.execute(statement).scalar_one_or_none()
+    if ticket is None:
+        raise NotFoundError(f"there is no ticket {number(ticket_id)}", mend="`casemill tickets` lists them")
+    return ticket
+
+
+def required(text: str, problem: str = "a reason is needed") -> str:
+    """``text`` without blanks around it. Raises :class:`RefusedError` when nothing is left."""
+    if not text.strip():
+        raise RefusedError("no_reason", problem)
+    return text.strip()
+
+
+def write(
+    session: Session, ticket: Ticket, now: datetime, actor: str, kind: str, title: str, body: str, data: dict[str, Any]
+) -> int:
+    """An entry on the timeline of a locked ticket; returns its id."""
+    ticket.version += 1
+    ticket.updated_at = now
+    row = {"ticket_id": ticket.id, "at": now, "kind": kind, "actor": actor, "title": title, "body": body, "data": data}
+    return session.execute(insert(Activity).values(row).returning(Activity.id)).scalar_one()
