@@ -47,7 +47,26 @@ def add_staff(
         "email": email, "name": name, "role": role, "capacity": capacity, "skills": skills, "zone": zone, "weekdays": days,
         "hours": hours, "stand_in": stand_in, "digest": digest, "active": active,
     }  # fmt: skip
+    if active is False:
+        _refuse_open_tickets(email)
     _add("add_staff", given)
+
+
+def _refuse_open_tickets(email: str) -> None:
+    """Whoever leaves by this way must have nothing open: nobody would look at it."""
+    from accounts.models import Staff
+    from cli.console import reporting
+    from core.errors import RefusedError
+    from tickets import handing_over
+
+    def read(session: Session) -> int:
+        person = session.query(Staff).filter_by(email=email.strip().lower()).first()
+        return handing_over.count_open(session, person.id) if person else 0
+
+    with reporting():
+        if _read(read):
+            mend = "use `casemill staff deactivate`, which gives them to others"
+            raise RefusedError("open_tickets", f"{email} has open tickets or tasks", mend=mend)
 
 
 @staff_app.command("list", epilog="Example: casemill staff list --json")

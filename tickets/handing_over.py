@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from accounts.models import Staff
@@ -42,6 +42,13 @@ def let_go(session: Session, who: Staff, by: Staff, reason: str, now: datetime, 
     given = _hand_over_all(session, who, by, required(reason), now, to)
     who.active = False
     return given
+
+
+def count_open(session: Session, staff_id: int) -> int:
+    """How many open tickets and tasks somebody has."""
+    tickets = select(func.count()).where(Ticket.owner_id == staff_id, Ticket.stage < COMPLETED).scalar_subquery()
+    tasks = select(func.count()).where(FollowUp.assignee_id == staff_id, FollowUp.done_at.is_(None)).scalar_subquery()
+    return int(session.execute(select(tickets + tasks)).scalar_one())
 
 
 def _hand_over_all(
