@@ -1,6 +1,6 @@
 """How far the own list of each form has been read
 
-Revision: 0007, after 0002
+Revision: 0007, after 0005
 """
 
 import sqlalchemy as sa
