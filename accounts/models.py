@@ -77,6 +77,7 @@ class Company(Base):
     manager_id: Mapped[int | None] = mapped_column(ForeignKey("staff.id"))
     consultant_id: Mapped[int | None] = mapped_column(ForeignKey("staff.id"))
     telemedicine: Mapped[bool] = mapped_column(default=False)
+    last_surveyed_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
 
 
@@ -90,7 +91,10 @@ class CompanyDomain(Base):
 
 
 class Contact(Base):
-    """A person at a company; without an email address when only a telephone number is known."""
+    """A person at a company; without an email address when only a telephone number is known.
+
+    ``last_surveyed_at`` is the slot of the survey's throttle. ``surveys_off_at``: they asked for no more surveys.
+    """
 
     __tablename__ = "contact"
     __table_args__ = (Index("ix_contact_phone", "phone"),)
@@ -104,4 +108,5 @@ class Contact(Base):
     is_admin: Mapped[bool] = mapped_column(default=False)
     active: Mapped[bool] = mapped_column(default=True)
     last_surveyed_at: Mapped[datetime | None]
+    surveys_off_at: Mapped[datetime | None]
     created_at: Mapped[datetime]

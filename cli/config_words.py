@@ -150,8 +150,13 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "give_up_days": "How long a mail that does not get through is tried.",
     },
     "Surveys": {
+        "enabled": "Whether surveys are sent.",
         "throttle": 'One survey to each "contact", or to each "company",',
         "days": "in so many days.",
+        "delay_hours": "How long after completion it is sent, if the ticket is still completed then.",
+        "open_days": "How long it can be answered.",
+        "change_days": "How long after the first answer it can be changed.",
+        "low_score": "Scores up to this one are marked as low in the mail to the owner.",
     },
     "Limits": {
         "message_bytes": "Larger messages are not taken; a ticket says so.",

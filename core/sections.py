@@ -344,8 +344,19 @@ class Notices(Section):
 class Surveys(Section):
     """The survey after completion."""
 
+    enabled: bool = True
     throttle: Literal["contact", "company"] = "contact"
-    days: int = 30
+    days: int = Field(default=30, gt=0, le=3660)
+    delay_hours: float = Field(default=4.0, ge=0)
+    open_days: int = Field(default=60, gt=0, le=3660)
+    change_days: int = Field(default=7, ge=0, le=366)
+    low_score: int = Field(default=2, ge=0, le=5)
+
+    @model_validator(mode="after")
+    def _sent_within_the_span(self) -> Surveys:
+        if self.delay_hours > self.days * 24:
+            raise ValueError("the delay is longer than the span in which there is one survey: lower delay_hours")
+        return self
 
 
 class Limits(Section):

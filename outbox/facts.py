@@ -66,7 +66,47 @@ class TaskRaised(Fact):
     staff_id: int | None
 
 
-KINDS: dict[str, type[Fact]] = {fact.kind: fact for fact in (TicketCreated, TicketAssigned, NoticeSettled, TaskRaised)}
+@dataclass(frozen=True, slots=True)
+class TicketCompleted(Fact):
+    """A ticket reached 6-Completed, in its ``opening``: for whom, and who owned it then."""
+
+    kind: ClassVar[str] = "ticket.completed"
+    ticket_id: int
+    opening: int
+    contact_id: int | None
+    company_id: int | None
+    owner_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyDue(Fact):
+    """The moment of a survey has come, and it may go to its contact."""
+
+    kind: ClassVar[str] = "survey.due"
+    ticket_id: int
+    survey_id: int
+    contact_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyAnswered(Fact):
+    """A customer gave a score of 1 to 5, or changed it; ``before`` is the score until then. The comment stays on the ticket."""
+
+    kind: ClassVar[str] = "survey.answered"
+    ticket_id: int
+    survey_id: int
+    activity_id: int
+    staff_id: int
+    score: int
+    before: int | None
+    is_low: bool
+    has_comment: bool
+
+
+_ALL: tuple[type[Fact], ...] = (
+    TicketCreated, TicketAssigned, NoticeSettled, TaskRaised, TicketCompleted, SurveyDue, SurveyAnswered,
+)  # fmt: skip
+KINDS: dict[str, type[Fact]] = {fact.kind: fact for fact in _ALL}
 
 
 def append(session: Transaction, facts: Iterable[Fact], now: datetime) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("accounts", "cli", "core", "demo", "ingest", "migrations", "notify", "ops", "outbox", "tickets", "web")
+ROOMS = ("accounts", "cli", "core", "demo", "ingest", "migrations", "notify", "ops", "outbox", "surveys", "tickets", "web")
 FILES = sorted([ROOT / "workers.py", *(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))])
 #: What Alembic writes is one long function by nature.
 WRITTEN_BY_HAND = [path for path in FILES if "versions" not in path.parts]

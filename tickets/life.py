@@ -19,7 +19,7 @@ from core.reasons import Reason
 from core.sections import Calendar
 from core.settings import Settings
 from outbox import facts
-from outbox.facts import TicketAssigned
+from outbox.facts import TicketAssigned, TicketCompleted
 from tickets import permissions
 from tickets.deadlines import due_after
 from tickets.models import FollowUp, Ticket
@@ -183,6 +183,9 @@ def _move(session: Session, ticket: Ticket, stage: int, reason: Reason, now: dat
             _settle_tasks(session, ticket, kind, now)
     data = {"from": before, "to": stage, "reasons": [reason.as_dict()]}
     _write(session, ticket, now, actor, "stage", f"Moved to {STAGE_NAMES[stage]}", reason.text, data)
+    if stage == COMPLETED:
+        completed = TicketCompleted(ticket.id, ticket.opening, ticket.requester_id, ticket.company_id, ticket.owner_id)
+        facts.append(session, [completed], now)
 
 
 def _wind_up(ticket: Ticket, calendar: Calendar) -> None:

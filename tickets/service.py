@@ -15,6 +15,8 @@ from core.reasons import Reason
 from core.sets import among
 from core.settings import Settings
 from core.upserts import insert_all, insert_ignore, update_all
+from outbox import facts
+from outbox.facts import TicketCompleted
 from tickets.intake import receive
 from tickets.intake_store import SYSTEM
 from tickets.models import Activity, FollowUp, Ticket
@@ -50,6 +52,7 @@ def settle_creation_notices(session: Session, outcomes: Sequence[NoticeOutcome],
     activities: list[dict[str, Any]] = []
     changes: list[dict[str, Any]] = []
     tasks: list[dict[str, Any]] = []
+    done: list[TicketCompleted] = []
     default_manager = _default_manager(session) if any(o.outcome in ("failed", "ambiguous") for o in outcomes) else None
     for ticket in tickets:
         outcome = by_ticket[ticket.id]
@@ -57,6 +60,8 @@ def settle_creation_notices(session: Session, outcomes: Sequence[NoticeOutcome],
         stage, moves = _advance(ticket, creation_notice=outcome.outcome, now=now)
         activities += moves
         completed = {"completed_at": now} if stage == COMPLETED != ticket.stage else {}  # forced back to 1 with all marks set
+        if completed:
+            done.append(TicketCompleted(ticket.id, ticket.opening, ticket.requester_id, ticket.company_id, ticket.owner_id))
         changes.append(_change(ticket, now, creation_notice=outcome.outcome, stage=stage, **completed))
         if outcome.outcome in ("failed", "ambiguous"):
             tasks.append(_notice_task(ticket, outcome, default_manager, now))
@@ -65,6 +70,7 @@ def settle_creation_notices(session: Session, outcomes: Sequence[NoticeOutcome],
         update_all(session, Ticket, [change for change in changes if tuple(change) == names])
     insert_all(session, Activity, activities)
     insert_ignore(session, FollowUp, tasks)
+    facts.append(session, done, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,9 @@ class _Row:
     follow_up_sent: bool
     resolution: bool
     recap_sent: bool
+    opening: int
+    company_id: int | None
+    requester_id: int | None
 
 
 def _pending(session: Session, ticket_ids: Sequence[int]) -> list[_Row]:
@@ -89,6 +98,9 @@ def _pending(session: Session, ticket_ids: Sequence[int]) -> list[_Row]:
         Ticket.follow_up_sent_at.is_not(None),
         Ticket.resolution_at.is_not(None),
         Ticket.recap_sent_at.is_not(None),
+        Ticket.opening,
+        Ticket.company_id,
+        Ticket.requester_id,
     ).where(among(Ticket.id, ticket_ids), Ticket.creation_notice == "pending")
     return [_Row(*row) for row in session.execute(statement.order_by(Ticket.id).with_for_update(key_share=True))]
 

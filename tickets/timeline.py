@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from core.errors import NotFoundError, RefusedError
+from core.reasons import Reason
 from tickets.models import Activity, Ticket
 from tickets.numbers import number
 
@@ -37,3 +39,24 @@ def write(
     ticket.updated_at = now
     row = {"ticket_id": ticket.id, "at": now, "kind": kind, "actor": actor, "title": title, "body": body, "data": data}
     return session.execute(insert(Activity).values(row).returning(Activity.id)).scalar_one()
+
+
+def record(
+    session: Session,
+    ticket_id: int,
+    kind: str,
+    title: str,
+    now: datetime,
+    *,
+    actor: str = "casemill",
+    body: str = "",
+    reason: Reason | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> int:
+    """An entry by another room, which has not loaded the ticket; returns its id. ``reason`` says why and is shown with it."""
+    kept = {**(data or {}), **({"reasons": [reason.as_dict()]} if reason else {})}
+    row = {"ticket_id": ticket_id, "at": now, "kind": kind, "actor": actor, "title": title, "body": body, "data": kept}
+    changed = update(Ticket).where(Ticket.id == ticket_id).values(version=Ticket.version + 1, updated_at=now)
+    session.execute(changed.execution_options(synchronize_session=False))
+    made: int = session.execute(insert(Activity).values(row).returning(Activity.id)).scalar_one()
+    return made

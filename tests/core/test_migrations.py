@@ -20,6 +20,7 @@ import core.leases
 import ingest.models
 import notify.models
 import outbox.models
+import surveys.models
 import tickets.models
 from core import migrations
 from core.db import Base, Database
@@ -27,7 +28,7 @@ from core.errors import CasemillError
 
 ROOT = Path(__file__).parents[2]
 #: Whose tables are compared: a table of another module would be a difference.
-MODELS = (accounts.models, core.blobs, core.leases, ingest.models, notify.models, outbox.models, tickets.models)
+MODELS = (accounts.models, core.blobs, core.leases, ingest.models, notify.models, outbox.models, surveys.models, tickets.models)
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""The survey after completion: who gets one, when, and what they answered."""

@@ -1,0 +1,125 @@
+"""Completions, reopenings and what becomes of them, under a clock the test sets."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from functools import partial
+
+import time_machine
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from accounts.models import Contact, Staff
+from core.db import Base, Database
+from core.settings import Settings
+from outbox import facts, relay
+from outbox.facts import NoticeSettled, SurveyDue, TicketCompleted
+from outbox.models import OutboxFact
+from surveys import invitations
+from surveys.models import Survey
+from tests.tickets.world import NOW, World, matter
+from tickets import life
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+VERBS = (life.mark_follow_up_sent, life.mark_resolved, life.mark_recap_sent)
+
+
+class Desk(World):
+    """Ada's desk with tickets of several people, and the readers and the sweep of surveys."""
+
+    def __init__(self, database: Database, **surveys: object) -> None:
+        super().__init__(database, Settings.model_validate({"surveys": surveys}))
+        self.now = NOW
+
+    def furnish(self) -> None:
+        """Tickets 1 and 2 of Dana, 3 of Kim, both of Lakeside; 4 of Pat, who is of no company."""
+        self.company("Lakeside", "lakeside.example", consultant_id=self.staff("Ada"))
+        self.staff("Max", role="manager")
+        senders = ("dana@lakeside.example", "dana@lakeside.example", "kim@lakeside.example", "pat@elsewhere.example")
+        for sender in senders:
+            self.receive(matter(email=sender))
+
+    def complete(self, ticket_id: int = 1) -> None:
+        def unit(session: Session) -> None:
+            for verb in VERBS:
+                verb(session, ticket_id, self._person(session, "Ada"), self.now)
+
+        self.database.run(unit)
+
+    def reopen(self, ticket_id: int = 1) -> None:
+        def unit(session: Session) -> None:
+            life.reopen(session, ticket_id, self._person(session, "Ada"), "They wrote again", self.settings, self.now)
+
+        self.database.run(unit)
+
+    def force(self, stage: int, ticket_id: int = 1) -> None:
+        def unit(session: Session) -> None:
+            max_ = self._person(session, "Max")
+            life.move_by_force(session, ticket_id, stage, max_, "A mistake", self.settings, self.now)
+
+        self.database.run(unit)
+
+    def relay(self) -> None:
+        """All facts that are due."""
+        completed = partial(invitations.on_ticket_completed, self.settings.surveys)
+        readers = {TicketCompleted.kind: (completed,), NoticeSettled.kind: (invitations.on_notice_settled,)}
+        with time_machine.travel(self.now, tick=False):
+            while relay.run(self.database, readers):
+                pass
+
+    def sweep(self) -> list[SurveyDue]:
+        """What the clock does now; answers with the surveys it told of."""
+        self.relay()
+        before = self.count(OutboxFact)
+        with time_machine.travel(self.now, tick=False):
+            while invitations.sweep(self.database, self.settings.surveys):
+                pass
+        told = self.facts()[before:]
+        self.relay()
+        return [fact for fact in told if isinstance(fact, SurveyDue)]
+
+    def settle(self, ticket_id: int = 1, outcome: str = "sent", code: str = "accepted") -> None:
+        """The mail of this ticket's survey has its outcome."""
+        settled = NoticeSettled(ticket_id, 1, "survey_invitation", outcome, code, "A reason", "dana@lakeside.example")
+        self.database.run(lambda session: facts.append(session, [settled], self.now))
+        self.relay()
+
+    def survey(self, ticket_id: int = 1) -> Survey:
+        """The latest of a ticket."""
+        return [row for row in self.rows(Survey, Survey.opening) if row.ticket_id == ticket_id][-1]
+
+    def outcome(self, ticket_id: int = 1) -> tuple[str, str | None]:
+        survey = self.survey(ticket_id)
+        return survey.state, survey.reason_code
+
+    def slot(self, ticket_id: int = 1) -> datetime | None:
+        """When the requester of a ticket was last surveyed, as the throttle sees it."""
+        with self.database.read() as session:
+            requester = self.ticket(ticket_id).requester_id
+            return session.execute(select(Contact.last_surveyed_at).where(Contact.id == requester)).scalar_one()
+
+    def entries(self, ticket_id: int = 1) -> list[tuple[str, list[str]]]:
+        """Title and reason codes of what surveys left on the timeline."""
+        timeline = self.show(ticket_id)["timeline"]
+        return [(one["title"], [r["code"] for r in one["reasons"]]) for one in timeline if one["kind"] == "survey"]
+
+    def invite(self, ticket_id: int = 1, outcome: str = "sent") -> Survey:
+        """Completed, waited for, sent."""
+        self.complete(ticket_id)
+        self.relay()
+        self.now += timedelta(hours=self.settings.surveys.delay_hours)
+        self.sweep()
+        self.settle(ticket_id, outcome)
+        return self.survey(ticket_id)
+
+    def _person(self, session: Session, name: str) -> Staff:
+        return session.execute(select(Staff).where(Staff.name == name)).scalar_one()
+
+
+def make_desk(url: str, **surveys: object) -> Desk:
+    """A furnished desk on an empty database."""
+    database = Database(url)
+    Base.metadata.create_all(database.engine)
+    desk = Desk(database, **surveys)
+    desk.furnish()
+    return desk

@@ -1,0 +1,49 @@
+"""Whether a survey may go, and why not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from pydantic import ValidationError
+
+from core.sections import Surveys
+from surveys.rules import Customer, refuse
+from surveys.throttle import Slot, slot_of
+
+ON = Surveys()
+DANA = Customer(has_address=True, active=True, unsubscribed=False)
+
+
+@pytest.mark.parametrize(
+    ("customer", "settings", "code"),
+    [
+        (DANA, ON, None),
+        (DANA, Surveys(enabled=False), "disabled"),
+        (None, ON, "no_requester"),
+        (replace(DANA, has_address=False), ON, "no_address"),
+        (replace(DANA, active=False), ON, "inactive_contact"),
+        (replace(DANA, unsubscribed=True), ON, "unsubscribed"),
+        (replace(DANA, silence="must_not_autoreply"), ON, "automatic_requester"),
+        (replace(DANA, silence="address_limit"), ON, None),
+        (replace(DANA, silence="suppressed"), ON, None),
+    ],
+)
+def test_a_survey_is_refused_with_its_reason(customer: Customer | None, settings: Surveys, code: str | None) -> None:
+    reason = refuse(customer, settings)
+    assert (reason.code if reason else None) == code
+
+
+@pytest.mark.parametrize(
+    ("throttle", "company_id", "slot"),
+    [("contact", 7, Slot("contact", 1)), ("company", 7, Slot("company", 7)), ("company", None, Slot("contact", 1))],
+)
+def test_the_slot_is_the_companys_only_where_the_setting_says_so_and_there_is_one(
+    throttle: str, company_id: int | None, slot: Slot
+) -> None:
+    assert slot_of(1, company_id, Surveys.model_validate({"throttle": throttle})) == slot
+
+
+def test_a_delay_longer_than_the_span_is_refused() -> None:
+    with pytest.raises(ValidationError, match="lower delay_hours"):
+        Surveys(days=1, delay_hours=25)
