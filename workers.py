@@ -48,7 +48,16 @@ from notify.render import Renderer
 from notify.senders import sender_for
 from ops import alarm
 from outbox import relay
-from outbox.facts import NoticeSettled, TaskRaised, TicketAssigned, TicketCreated
+from outbox.facts import (
+    NoticeSettled,
+    SurveyAnswered,
+    SurveyDue,
+    TaskRaised,
+    TicketAssigned,
+    TicketCompleted,
+    TicketCreated,
+)
+from surveys import invitations
 from tickets import due
 
 log = logging.getLogger("casemill.workers")
@@ -69,9 +78,16 @@ PR_SET_PDEATHSIG = 1
 SUBSCRIPTIONS: relay.Subscriptions = {
     TicketCreated.kind: (mailings.on_ticket_created,),
     TicketAssigned.kind: (mailings.on_ticket_assigned,),
-    NoticeSettled.kind: (mailings.on_notice_settled,),
+    NoticeSettled.kind: (mailings.on_notice_settled, invitations.on_notice_settled),
     TaskRaised.kind: (mailings.on_task_raised,),
+    SurveyDue.kind: (mailings.on_survey_due,),
+    SurveyAnswered.kind: (mailings.on_survey_answered,),
 }
+
+
+def subscriptions(settings: Settings) -> relay.Subscriptions:
+    """All readers; some decide by the settings."""
+    return {**SUBSCRIPTIONS, TicketCompleted.kind: (partial(invitations.on_ticket_completed, settings.surveys),)}
 
 
 @dataclass
@@ -97,7 +113,7 @@ class Mill:
 
     def relay(self) -> int:
         """One batch of facts."""
-        return relay.run(self.database, SUBSCRIPTIONS)
+        return relay.run(self.database, subscriptions(self.settings))
 
     def notify(self) -> int:
         """One batch of deliveries, after finding out what dead workers held."""
@@ -333,7 +349,21 @@ def tickets_due() -> None:
     _work("tickets.due", turn)
 
 
-ACTORS: Mapping[str, Any] = {actor.actor_name: actor for actor in (ingest_drain, outbox_drain, notify_drain, tickets_due)}
+@dramatiq.actor(actor_name="surveys.due", queue_name="tickets")
+def surveys_due() -> None:
+    """Surveys whose moment has come."""
+
+    def turn() -> int:
+        fired = invitations.sweep(FLOOR.mill.database, FLOOR.mill.settings.surveys)
+        if fired:
+            _hints.put("outbox.drain")
+        return fired
+
+    _work("surveys.due", turn)
+
+
+_ALL = (ingest_drain, outbox_drain, notify_drain, tickets_due, surveys_due)
+ACTORS: Mapping[str, Any] = {actor.actor_name: actor for actor in _ALL}
 
 
 class Hints:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from typing import Final
 
 from core.reasons import Reason
 from core.settings import Settings
@@ -13,6 +14,8 @@ from notify.mime import MessageError, Outgoing, freeze
 from notify.render import Renderer
 from tickets.numbers import number
 
+#: The unsubscribe link of a mailing that has one.
+UNSUBSCRIBE_LINK: Final = "unsubscribe_link"
 NOT_RENDERABLE = Reason("not_renderable", "The notice could not be made from its template")
 BAD_ADDRESS = Reason("unusable_address", "The address is not one that mail can be sent to")
 
@@ -29,7 +32,8 @@ class Freezer:
         """``one`` with its bytes and Message-ID. Raises RenderError, MessageError, and whatever an odd context causes."""
         notices = self._settings.notices
         message_id = self._signer.message_id(f"t{one.ticket_id or 0}.d{one.id}")
-        rendered = self._renderer.render(one.mailing, self._context(one))
+        context = self._context(one)
+        rendered = self._renderer.render(one.mailing, context)
         outgoing = Outgoing(
             from_address=notices.from_address,
             from_name=notices.sender_name,
@@ -41,6 +45,7 @@ class Freezer:
             html=rendered.html,
             loop=notices.domain,
             reply_to=notices.reply_to,
+            unsubscribe=str(context.get(UNSUBSCRIBE_LINK, "")),
         )
         return replace(one, message_id=message_id, frozen=freeze(outgoing))
 
@@ -49,19 +54,28 @@ class Freezer:
         return self._signer.envelope_sender(f"d{one.id}")
 
     def _context(self, one: Claimed) -> dict[str, object]:
-        desk = {"link": f"{self._settings.web.base_url.rstrip('/')}/desk", "team_name": self._settings.notices.sender_name}
         if one.ticket_id is None:  # about no ticket: the digest
-            return {**one.context, **desk}
+            desk = f"{self._settings.web.base_url.rstrip('/')}/desk"
+            return {**one.context, "link": desk, "team_name": self._settings.notices.sender_name}
         name = number(one.ticket_id)
-        room = f"care/cases/{self._signer.link(f't{one.ticket_id}')}" if one.outside else f"desk/tickets/{name}"
         context: dict[str, object] = {
             **one.context,
+            **self._links(one, name),
             "number": name,
-            "link": f"{self._settings.web.base_url.rstrip('/')}/{room}",
             "team_name": self._settings.notices.sender_name,
         }
         moments = {key: datetime.fromisoformat(value) for key, value in one.context.items() if key.endswith("_at")}
         return context | moments
+
+    def _links(self, one: Claimed, name: str) -> dict[str, str]:
+        base = self._settings.web.base_url.rstrip("/")
+        if (survey_id := one.context.get("survey_id")) is not None:
+            answer, unsubscribe = self._signer.link(f"s{survey_id}"), self._signer.link(f"u{survey_id}")
+            surveys = f"{base}/care/surveys"
+            return {"link": f"{surveys}/{answer}", UNSUBSCRIBE_LINK: f"{surveys}/unsubscribe/{unsubscribe}"}
+        if one.outside:
+            return {"link": f"{base}/care/cases/{self._signer.link(f't{one.ticket_id}')}"}
+        return {"link": f"{base}/desk/tickets/{name}"}
 
 
 def reason_of(error: Exception) -> Reason:

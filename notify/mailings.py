@@ -15,12 +15,13 @@ from core.sets import among
 from core.upserts import insert_ignore
 from notify.models import Delivery
 from outbox import facts
-from outbox.facts import Fact, NoticeSettled, TaskRaised, TicketAssigned, TicketCreated
+from outbox.facts import Fact, NoticeSettled, SurveyAnswered, SurveyDue, TaskRaised, TicketAssigned, TicketCreated
 from tickets import service
 from tickets.models import Ticket
 from tickets.service import NoticeOutcome
 
 CREATED, ASSIGNED = "ticket_created", "ticket_assigned"
+INVITATION, ANSWERED = "survey_invitation", "survey_answered"
 #: The rule that raised a task → the mailing that tells of it.
 TASK_MAILINGS = {"reminder": "follow_up_reminder", "escalation": "escalation"}
 #: Mailings whose frozen bytes may be sent once more when nobody can tell whether they arrived (reliability.md, promise 3).
@@ -70,6 +71,32 @@ def on_task_raised(session: Session, batch: Sequence[Fact], now: datetime) -> No
         names = {"company_name": ticket.company or "", "owner_name": ticket.owner or ""}
         row["context"] = {**names, "opened_at": ticket.opened_at.isoformat()}
         rows.append(row)
+    insert_ignore(session, Delivery, rows)
+
+
+def on_survey_due(session: Session, batch: Sequence[Fact], now: datetime) -> None:
+    """The invitation to a survey. It is sent once: an ambiguous one is never repeated (reliability.md, promise 3)."""
+    due = sorted((fact for fact in batch if isinstance(fact, SurveyDue)), key=lambda fact: fact.survey_id)
+    found = select(Contact.id, Contact.email).where(Contact.id.in_([fact.contact_id for fact in due]))
+    emails = {row.id: row.email for row in session.execute(found)}
+    rows = []
+    for fact in due:
+        row = _row(f"{INVITATION}:{fact.survey_id}", INVITATION, fact.ticket_id, emails.get(fact.contact_id), True, now)
+        rows.append(row | {"context": {"survey_id": fact.survey_id}})
+    insert_ignore(session, Delivery, rows)
+
+
+def on_survey_answered(session: Session, batch: Sequence[Fact], now: datetime) -> None:
+    """The score to whoever owned the ticket at its completion. What the customer wrote stays on the ticket."""
+    answered = sorted((fact for fact in batch if isinstance(fact, SurveyAnswered)), key=lambda fact: fact.activity_id)
+    staff = {row.id: row for row in session.execute(_staff({fact.staff_id for fact in answered})).all()}
+    tickets = {row.id: row for row in session.execute(_tickets({fact.ticket_id for fact in answered})).all()}
+    rows = []
+    for fact in answered:
+        email, company = staff[fact.staff_id].email, tickets[fact.ticket_id].company
+        row = _row(f"{ANSWERED}:{fact.activity_id}", ANSWERED, fact.ticket_id, email, False, now)
+        given = {"score": fact.score, "before": fact.before or 0, "is_low": fact.is_low, "has_comment": fact.has_comment}
+        rows.append(row | {"context": {**given, "company_name": company or ""}})
     insert_ignore(session, Delivery, rows)
 
 

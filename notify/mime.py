@@ -1,7 +1,8 @@
 """The bytes of a notice, made once and kept: what is sent first and what is sent again are the same.
 
 Built by hand, since ``EmailMessage.as_bytes`` manages a few hundred a second; the tests read every message back with
-the standard library. Formats: RFC 5322 (message), 2045 and 2046 (MIME), 2047 (encoded words), 3834 (automatic mail).
+the standard library. Formats: RFC 5322 (message), 2045 and 2046 (MIME), 2047 (encoded words), 3834 (automatic mail),
+2369 and 8058 (unsubscribing).
 """
 
 from __future__ import annotations
@@ -48,7 +49,10 @@ class MessageError(CasemillError):
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One automatic message to one recipient. ``loop`` names the installation in X-Loop; ``html`` may be empty."""
+    """One automatic message to one recipient. ``loop`` names the installation in X-Loop; ``html`` may be empty.
+
+    ``unsubscribe`` is an address that takes the recipient off the list when it is posted to.
+    """
 
     from_address: str
     to_address: str
@@ -63,6 +67,7 @@ class Outgoing:
     in_reply_to: str = ""
     references: tuple[str, ...] = ()
     precedence: str = "bulk"
+    unsubscribe: str = ""
 
 
 def freeze(message: Outgoing) -> bytes:
@@ -97,6 +102,10 @@ def _headers(message: Outgoing) -> Iterator[str]:
     yield "X-Auto-Response-Suppress: All"
     yield f"Precedence: {_token('precedence', message.precedence)}"
     yield f"X-Loop: {_token('loop', message.loop)}"
+    if message.unsubscribe:
+        yield f"List-Unsubscribe: <{_token('unsubscribe', message.unsubscribe)}>"
+        if message.unsubscribe.startswith("https://"):  # the one-click way is for HTTPS only (RFC 8058 §3.1)
+            yield "List-Unsubscribe-Post: List-Unsubscribe=One-Click"
     yield "MIME-Version: 1.0"
 
 

@@ -149,7 +149,7 @@ def _push_on(session: Session, survey_id: int) -> None:
 def on_notice_settled(session: Session, batch: Sequence[Fact], now: datetime) -> None:
     """What became of the mail: one that may have arrived keeps the slot, any other gives it back."""
     settled = [fact for fact in batch if isinstance(fact, NoticeSettled) and fact.mailing == INVITATION]
-    for fact in sorted(settled, key=lambda fact: fact.ticket_id):
+    for fact in sorted(settled, key=lambda fact: fact.ticket_id or 0):
         invited = select(Survey).where(Survey.ticket_id == fact.ticket_id, Survey.state == "invited").order_by(Survey.id)
         survey = session.execute(invited.limit(1).with_for_update()).scalar_one_or_none()
         if survey is not None:

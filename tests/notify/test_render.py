@@ -37,6 +37,22 @@ CONTEXTS: dict[str, dict[str, object]] = {
         }
         for mailing in ("escalation", "follow_up_reminder")
     },
+    "survey_invitation": {
+        "number": "BS-000123",
+        "link": "https://care.example/care/surveys/s1.abc",
+        "unsubscribe_link": "https://care.example/care/surveys/unsubscribe/u1.def",
+        "team_name": "Billing Support",
+    },
+    "survey_answered": {
+        "number": "BS-000123",
+        "company_name": "Lakeside <b>Family</b> & Partners",
+        "score": 2,
+        "before": 4,
+        "is_low": True,
+        "has_comment": True,
+        "link": "https://desk.example/desk/tickets/123?a=1&b=2",
+        "team_name": "Billing Support",
+    },
 }
 RENDERER = Renderer(TEMPLATES, zone=ZoneInfo("America/New_York"))
 MAILINGS = sorted(CONTEXTS)
@@ -87,11 +103,13 @@ def test_text_and_page_both_hold_every_value(mailing: str) -> None:
     context = CONTEXTS[mailing]
     rendered = RENDERER.render(mailing, context)
     page = Page(rendered.html)
-    for name, value in context.items():
+    values = {name: value for name, value in context.items() if not isinstance(value, bool)}
+    for name, value in values.items():
         shown = spell_moment(value, ZoneInfo("America/New_York")) if isinstance(value, datetime) else str(value)
         assert shown in " ".join(rendered.text.split()), name
-        assert shown in page.text, name
-    assert set(page.links) == {context["link"]}
+        assert shown in page.text or shown in page.links, name
+    links = {str(link).partition("?score=")[0] for link in page.links}
+    assert links == {value for name, value in context.items() if name.endswith("link")}
 
 
 @pytest.mark.parametrize("mailing", MAILINGS)
@@ -142,6 +160,19 @@ def test_the_comment_of_each_mailing_names_its_variables(mailing: str) -> None:
     source = (TEMPLATES / mailing / "body.txt").read_text()
     comment = source[: source.index("#}")]
     assert set(re.findall(r"^  ([a-z_]+)  ", comment, re.MULTILINE)) == set(CONTEXTS[mailing])
+
+
+def test_the_links_of_an_invitation_prefill_each_score() -> None:
+    page = Page(RENDERER.render("survey_invitation", CONTEXTS["survey_invitation"]).html)
+    scored = [f"https://care.example/care/surveys/s1.abc?score={score}" for score in range(1, 6)]
+    assert page.links[:5] == scored
+
+
+@pytest.mark.parametrize(("is_low", "subject"), [(True, "Low score: 2 of 5"), (False, "2 of 5")])
+def test_a_low_score_is_marked_in_subject_text_and_page(is_low: bool, subject: str) -> None:
+    rendered = RENDERER.render("survey_answered", CONTEXTS["survey_answered"] | {"is_low": is_low})
+    assert rendered.subject == f"{subject} in the survey [BS-000123]"
+    assert ("what went wrong" in rendered.text) == ("what went wrong" in rendered.html) == is_low
 
 
 def test_a_ticket_without_a_company_says_so() -> None:
