@@ -1,4 +1,4 @@
-"""The web application: hooks, health, readiness, metrics, the front page, a ticket and a case."""
+"""The web application: hooks, health, readiness, metrics, the front page, a ticket, a case and its survey."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from starlette.routing import Route
 from core.db import Database
 from core.settings import Settings
 from web.care_center.case import CasePage
+from web.care_center.survey import SurveyPage
 from web.desk.ticket import TicketPage
 from web.edge import Edge, error_response
 from web.front import FrontPage
@@ -33,10 +34,13 @@ def create(
     ``status`` adds named checks to ``/readyz``: each value is True or ``"ok"``, anything else is the sentence that says
     what is wrong. ``judge`` gives the invariants for the front page and the metrics. Both are called in a thread.
     """
+    survey = SurveyPage(settings, database)
     routes = [
         Route("/hooks/formstack/{form}", FormstackHook(settings, database), methods=["POST"]),
         Route("/", FrontPage(settings, database, judge).show, methods=["GET"]),
         Route("/care/cases/{signed}", CasePage(settings, database).show, methods=["GET"]),
+        Route("/care/surveys/{signed}", survey.form, methods=["GET", "POST"]),
+        Route("/care/surveys/unsubscribe/{signed}", survey.unsubscribe, methods=["GET", "POST"]),
         Route("/desk/tickets/{number}", TicketPage(settings, database).show, methods=["GET"]),
         Route("/healthz", answer_alive, methods=["GET"]),
         Route("/readyz", Health(settings, database, status).answer, methods=["GET"]),

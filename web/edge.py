@@ -79,6 +79,8 @@ _TEXTS = {
     400: ("bad_request", "The request cannot be understood."),
     404: ("not_found", "There is nothing here."),
     405: ("method_not_allowed", "This address does not take that method."),
+    408: ("too_slow", "The request did not come in time."),
+    413: ("too_large", "That is too much at once."),
     500: ("internal_error", "Something went wrong on our side. It has been noted; please try again in a moment."),
     503: ("unavailable", "The service is busy. Please try again in a moment."),
 }

@@ -19,6 +19,7 @@ from core.db import Database
 from core.judgements import Judgement
 from core.metrics import REGISTRY
 from core.settings import Settings
+from surveys.queries import SurveyTotals
 from tickets.stages import STAGE_NAMES
 from web import access, queries
 from web.cached import Cached
@@ -71,6 +72,7 @@ class _Figures(Collector):
         if self._totals is not None:
             yield from _counts(self._totals)
             yield from _ages(self._totals)
+            yield from _surveys(self._totals.surveys)
         if self._judgements:
             yield from _invariants(self._judgements)
 
@@ -89,6 +91,13 @@ def _counts(totals: Totals) -> Iterator[Metric]:
         tickets.add_metric((STAGE_NAMES.get(stage, str(stage)), source), count)
     yield tickets
     yield _by_word("casemill_deliveries", "Notices by state.", "state", totals.deliveries)
+
+
+def _surveys(totals: SurveyTotals) -> Iterator[Metric]:
+    yield _by_word("casemill_surveys", "Surveys by state; those that were sent are the invitations.", "state", totals.states)
+    scores = {str(score): count for score, count in totals.scores.items()}
+    yield _by_word("casemill_survey_answers", "Answered surveys by score.", "score", scores)
+    yield _by_word("casemill_survey_skips", "Completions without a survey, by reason.", "reason", totals.skips)
 
 
 def _ages(totals: Totals) -> Iterator[Metric]:

@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, Response
 TEMPLATES = Path(__file__).resolve().parent.parent / "templates" / "web"
 _POLICY = (
     "default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; img-src data:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "base-uri 'none'; form-action {forms}; frame-ancestors 'none'"
 )
 
 
@@ -28,8 +28,9 @@ class Pages:
             auto_reload=False,
         )
 
-    def render(self, template: str, status: int = 200, **values: object) -> Response:
-        """The page with its content security policy."""
+    def render(self, template: str, status: int = 200, *, has_form: bool = False, **values: object) -> Response:
+        """The page with its content security policy; one that ``has_form`` may send it to ourselves."""
         nonce = secrets.token_urlsafe(18)
         text = self._templates.get_template(template).render(nonce=nonce, **values)
-        return HTMLResponse(text, status, {"content-security-policy": _POLICY.format(nonce=nonce)})
+        policy = _POLICY.format(nonce=nonce, forms="'self'" if has_form else "'none'")
+        return HTMLResponse(text, status, {"content-security-policy": policy})

@@ -15,6 +15,7 @@ from core.judgements import Judgement
 from ingest.models import InboundItem, MailboxCursor
 from notify.models import DUE_WHERE, HELD_WHERE, Delivery
 from outbox.models import OutboxFact
+from surveys.queries import SurveyTotals, read_survey_totals
 from tickets.models import Ticket
 from tickets.numbers import number
 from tickets.stages import STAGE_NAMES
@@ -47,6 +48,7 @@ class Totals:
     deliveries: dict[str, int]
     due_since: dict[str, datetime | None]
     mailboxes: list[MailboxHealth]
+    surveys: SurveyTotals
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ def read_totals(session: Session, now: datetime) -> Totals:
         deliveries=_count_by(session, select(Delivery.state, func.count()).group_by(Delivery.state)),
         due_since=_due_since(session, now),
         mailboxes=read_mailboxes(session),
+        surveys=read_survey_totals(session),
     )
 
 
