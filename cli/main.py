@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli import items, leaving, quarantine, reconcile, setup, tasks, ticket_life, tickets
+from cli import items, leaving, quarantine, reconcile, setup, surveys, tasks, ticket_life, tickets
 from cli.errors import Root
 from cli.people import company_app, contact_app, staff_app
 
@@ -97,6 +97,7 @@ ticket_life.register(tickets.ticket_app)
 tasks.register(app)
 leaving.register(staff_app)
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(surveys.app, name="survey")
 reconcile.register(app)
 app.add_typer(staff_app, name="staff")
 app.add_typer(company_app, name="company")
