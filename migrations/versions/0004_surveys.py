@@ -1,6 +1,6 @@
 """Surveys: what became of each, the slot of a company, and contacts who want none
 
-Revision: 0004, after 0002
+Revision: 0004, after 0007
 """
 
 import sqlalchemy as sa
@@ -9,7 +9,7 @@ from alembic import op
 import core.db
 
 revision = "0004"
-down_revision = "0002"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
