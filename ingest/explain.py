@@ -32,10 +32,8 @@ CHUNK_ITEMS, CHUNK_BYTES = 64, 16 * 1024 * 1024
 #: Kinds of which there is nothing to parse, as in the pipeline.
 UNPARSED = frozenset({"row", "unfetched"})
 FORM_ENDINGS, WORKBOOK_ENDINGS = frozenset({".json"}), frozenset({".xlsx", ".xlsm", ".xls", ".csv"})
-#: Keys of a mail without a value: filled by what is understood of threads, quotes, forwards and bounces.
-_NOT_READ: Mapping[str, Any] = {
-    "reply": None, "quoted": None, "signature": None, "bounce": None, "is_forward": False, "forward": None,
-}  # fmt: skip
+#: Keys of a mail without a value: filled by what is understood of forwards and bounces.
+_NOT_READ: Mapping[str, Any] = {"bounce": None, "is_forward": False, "forward": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +237,7 @@ def _mail_keys(mail: ParsedMail | None) -> dict[str, Any]:
         "references": list(mail.references if mail else ()),
         "body": mail.body if mail else None,
         "html_text": mail.html_text if mail else None,
+        **{name: (getattr(mail, name) or None) if mail else None for name in _PARTS},
         "attachments": [_file_keys(one) for one in mail.attachments] if mail else [],
         "automatic": list(mail.automatic if mail else ()),
         **{name: bool(mail and getattr(mail, name)) for name in _FLAGS},
@@ -246,6 +245,7 @@ def _mail_keys(mail: ParsedMail | None) -> dict[str, Any]:
     }
 
 
+_PARTS = ("reply", "quoted", "signature")
 _FLAGS = ("is_auto", "is_bounce", "is_dsn", "is_list", "is_feedback_report", "is_mdn", "must_not_autoreply")
 
 

@@ -20,7 +20,7 @@ from ingest.parsers.addresses import Sender, read_list, read_lists, read_loose_l
 from ingest.parsers.attachments import make_attachment, split_leaves
 from ingest.parsers.automatic import judge_headers
 from ingest.parsers.headers import Headers, clean_text, read_block, read_ids
-from ingest.parsers.mail_body import Body, build_body
+from ingest.parsers.mail_body import Body, build_body, split_body
 from ingest.parsers.mail_parts import collect_leaves
 from ingest.parsers.mime_outline import Outline, draw_outline, put_back
 from ingest.parsers.types import ParsedAttachment, ParsedMail, ParseOptions, Refusal
@@ -129,6 +129,7 @@ def _assemble(headers: Headers, date: datetime | None, body: Body, attachments: 
     to, cc, reply_to, *delivered = read_lists(headers, "to", "cc", "reply-to", "delivered-to", "x-original-to", "envelope-to")
     verdict = judge_headers(headers, read_loose_local(headers), subject)
     message_id = next(iter(_read_ids(headers, "message-id")), None)
+    parts = split_body(body, subject)
     return ParsedMail(
         from_addr=sender.address,
         from_name=sender.name,
@@ -144,6 +145,9 @@ def _assemble(headers: Headers, date: datetime | None, body: Body, attachments: 
         in_reply_to=next(iter(_read_ids(headers, "in-reply-to")), None),
         references=_read_ids(headers, "references"),
         body=body.text,
+        reply=parts.reply,
+        quoted=parts.quoted,
+        signature=parts.signature,
         html_text=body.html_text,
         has_html=body.has_html,
         attachments=attachments,

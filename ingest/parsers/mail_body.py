@@ -9,8 +9,10 @@ from itertools import groupby
 from msgspec import Struct
 
 from ingest.parsers.charsets import decode_text, find_meta_charset, name_note
+from ingest.parsers.html_quotes import NO_MARKS, Marks, has_quote, mark_quotes, read_marks
 from ingest.parsers.html_text import make_text
 from ingest.parsers.mail_parts import Leaf
+from ingest.parsers.reply_text import Split, split_reply
 
 MAX_BODY = 2_000_000
 """Characters; the original is kept elsewhere."""
@@ -21,11 +23,17 @@ _HTML = re.compile(rb"\s*<(?:!doctype\s+html|html)\b", re.I)
 
 
 class Body(Struct, frozen=True):
-    """``text`` is the body, ``html_text`` the text of all HTML parts (None unless it was made)."""
+    """``text`` is the body, ``html_text`` the text of all HTML parts (None unless it was made).
+
+    ``marks`` are what the HTML says of quotes in the lines of ``text``. ``beside`` is a page that has a quote and was not made
+    text, since there is a text beside it.
+    """
 
     text: str
     html_text: str | None
     has_html: bool
+    marks: Marks = NO_MARKS
+    beside: Leaf | None = None
 
 
 def build_body(leaves: Sequence[Leaf], notes: list[str], *, html_text: bool) -> Body:
@@ -48,12 +56,36 @@ def build_body(leaves: Sequence[Leaf], notes: list[str], *, html_text: bool) -> 
             texts += [_read_html(leaf, notes, made) if _is_html(leaf) else next(rest) for leaf in members]
     whole = None
     if pages and (html_text or len(made) == len(pages)):
-        whole = "\n\n".join(text for leaf in pages if (text := _read_html(leaf, notes, made)))
+        whole, _ = read_marks("\n\n".join(text for leaf in pages if (text := _read_html(leaf, notes, made))))
     body = "\n\n".join(text for text in (part.strip("\n") for part in texts) if text.strip())
     if len(body) > MAX_BODY:
         notes.append("body_cut")
         body = body[:MAX_BODY]
-    return Body(body, whole, bool(pages))
+    body, marks = read_marks(body) if made else (body, NO_MARKS)
+    beside = None if made else next((leaf for leaf in pages if has_quote(leaf.content)), None)
+    return Body(body, whole, bool(pages), marks, beside)
+
+
+def split_body(body: Body, subject: str) -> Split:
+    """Reply, quote and signature. Where the text shows no quote, the page beside it may know where one begins."""
+    split = split_reply(body.text, subject=subject, marks=body.marks)
+    if split.quoted or body.beside is None:
+        return split
+    page, marks = read_marks(_read_html(body.beside, [], {}))
+    quoted = split_reply(page, subject=subject, marks=marks).quoted
+    above = page.removesuffix(quoted) if quoted else ""
+    line = _find_same_begin(body.text, above.split())
+    return split if line is None else split_reply(body.text, subject=subject, marks=Marks(rest=line))
+
+
+def _find_same_begin(text: str, words: Sequence[str]) -> int | None:
+    """The line behind the given words, which the text must begin with; None when it does not, or has no more."""
+    seen: list[str] = []
+    for number, line in enumerate(text.split("\n")):
+        if len(seen) >= len(words):
+            return number if seen and seen == words else None
+        seen += line.split()
+    return None
 
 
 def _is_html(leaf: Leaf) -> bool:
@@ -77,9 +109,14 @@ def _decode(leaf: Leaf, notes: list[str]) -> str:
 
 
 def _read_html(leaf: Leaf, notes: list[str], made: dict[int, str]) -> str:
-    """The text of one page, made once."""
+    """The text of one page, made once, with the marks of its quotes."""
     if id(leaf) not in made:
-        made[id(leaf)], note = make_text(_decode(leaf, notes))
+        page = _decode(leaf, notes)
+        marked = mark_quotes(page)
+        text, note = make_text(marked)
+        if marked is not page and not read_marks(text)[0].strip():
+            text, note = make_text(page)  # the marks alone are no text
+        made[id(leaf)] = text
         if note is not None:
             notes.append(note)
     return made[id(leaf)]

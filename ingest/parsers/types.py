@@ -35,7 +35,8 @@ class ParsedMail(Struct, frozen=True, tag="mail"):
     """One message, decoded. Addresses are lower-cased plain ``local@domain``; missing values are None or empty.
 
     ``from_addr`` is set only when From holds exactly one plain mailbox (security.md, rule 3); otherwise
-    ``from_problem`` says why not. ``body`` is all a person reads, quotes included. ``automatic`` holds reason
+    ``from_problem`` says why not. ``body`` is all a person reads, quotes included; ``reply``, ``quoted`` and
+    ``signature`` are its parts (:mod:`ingest.parsers.reply_text`), "" for what is not there. ``automatic`` holds reason
     codes, see :mod:`ingest.parsers.automatic`. ``fingerprint`` is a SHA-256 over From, Date, Subject, body and
     attachments, without any trace header, and is the same for two deliveries of one mail.
     """
@@ -54,6 +55,9 @@ class ParsedMail(Struct, frozen=True, tag="mail"):
     in_reply_to: str | None
     references: tuple[str, ...]
     body: str
+    reply: str
+    quoted: str
+    signature: str
     html_text: str | None
     has_html: bool
     attachments: tuple[ParsedAttachment, ...]

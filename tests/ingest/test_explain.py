@@ -54,10 +54,18 @@ def test_a_mail_is_told_by_what_it_says_and_what_becomes_of_it(explain: Callable
         "cc": ["lee@oak.example"], "subject": "Claim 1", "date": "2026-11-20T09:15:00+00:00", "body": "Plain words",
         "html_text": "Html words", "message_id": "<1@riverside.example>", "automatic": [], "is_auto": False,
         "must_not_autoreply": False, "requester": "dana1@riverside.example", "disposition": "ticket", "attachments": [],
-        "reply": None, "quoted": None, "signature": None, "bounce": None, "is_forward": False, "forward": None,
+        "reply": "Plain words", "quoted": None, "signature": None, "bounce": None, "is_forward": False, "forward": None,
     }  # fmt: skip
     assert {name: told[name] for name in wanted} == wanted
     assert [reference.strip("<>") for reference in told["references"]] == ["z@oak.example", "a@oak.example"]
+
+
+def test_reply_quote_and_signature_are_told_apart(explain: Callable[..., list[Explanation]]) -> None:
+    body = "Yes.\r\n\r\n-- \r\nDana\r\n\r\nOn Mon, Nov 2, 2026 at 9:12 AM Support <s@acme.example> wrote:\r\n\r\n> Paid?"
+    told = explain("a.eml", make_mail(1, body=body))[0].as_dict()
+    assert (told["reply"], told["signature"]) == ("Yes.", "-- \nDana")
+    assert told["quoted"].startswith("On Mon") and told["quoted"].endswith("> Paid?")
+    assert told["body"].split() == " ".join([told["reply"], told["signature"], told["quoted"]]).split()
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,13 @@
 """Runs the mail corpus: each ``NAME.eml`` has its expected values in ``NAME.json``, only the keys that matter.
 
-Beside the fields of ParsedMail there are ``body_has``, ``body_lacks`` and ``notes_has`` (each a list) and
+Beside the fields of ParsedMail there are ``body_has``, ``body_lacks``, ``quoted_has`` and ``notes_has`` (each a list) and
 ``refusal`` (its code). Expected values were written by reading the message.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import msgspec
 import pytest
 
 from ingest.parsers.email_message import parse_mail
+from ingest.parsers.reply_text import split_reply
 from ingest.parsers.types import ParsedMail, ParseOptions, Refusal
 
 _FOLDER = Path(__file__).parent
@@ -39,6 +41,8 @@ def _check_mail(mail: ParsedMail, expected: dict[str, Any]) -> None:
         assert piece in mail.body
     for piece in expected.pop("body_lacks", []):
         assert piece not in mail.body
+    for piece in expected.pop("quoted_has", []):
+        assert piece in mail.quoted
     assert set(expected.pop("notes_has", [])) <= set(mail.notes)
     assert {key: _show(getattr(mail, key)) for key in expected} == expected
 
@@ -53,6 +57,16 @@ def test_a_message_of_the_corpus_parses_to_what_a_person_reads_in_it(path: Path)
         return
     assert isinstance(found, ParsedMail)
     _check_mail(found, expected)
+
+
+@pytest.mark.parametrize("path", _MESSAGES, ids=lambda path: path.stem)
+def test_reply_quote_and_signature_hold_every_word_of_the_body(path: Path) -> None:
+    found = parse_mail(path.read_bytes(), ParseOptions())
+    if isinstance(found, ParsedMail):
+        parts = [found.reply, found.quoted, found.signature]
+        assert Counter(" ".join(parts).split()) == Counter(found.body.split())
+        assert split_reply(found.reply, subject=found.subject).reply == found.reply
+        assert any(parts[1:]) or found.reply == found.body
 
 
 @pytest.mark.parametrize("path", _MESSAGES, ids=lambda path: path.stem)
