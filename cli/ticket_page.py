@@ -15,8 +15,8 @@ INDENT = "    "
 WIDEST = 100
 
 
-def print_ticket(ticket: Mapping[str, Any]) -> None:
-    """Print what :func:`tickets.queries.show` gives."""
+def print_ticket(ticket: Mapping[str, Any], *, full: bool = False) -> None:
+    """Print what :func:`tickets.queries.show` gives; ``full`` also what messages quote, and their signatures."""
     console = make_console()
     print_line(f"{ticket['number']}  {clean(ticket['name'])}", style="bold")
     print_fields(_fields(ticket))
@@ -25,14 +25,15 @@ def print_ticket(ticket: Mapping[str, Any]) -> None:
         for missing in ticket["missing"]:
             _wrap(console, f"- {clean(missing)}", INDENT, "yellow")
     _head("description")
-    for line in str(ticket["description"]).splitlines():
-        _wrap(console, clean(line), INDENT)
+    _print_lines(console, ticket["description"])
     _print_people(ticket["contacts"])
     _print_tasks(ticket["tasks"])
     _print_files(ticket["attachments"])
     _head("timeline")
     for entry in ticket["timeline"]:
         _print_entry(console, entry)
+        if entry["kind"] == "message_in":
+            _print_message(console, entry, ticket["description"], full)
 
 
 def _fields(ticket: Mapping[str, Any]) -> dict[str, object]:
@@ -88,6 +89,23 @@ def _print_entry(console: Console, entry: Mapping[str, Any]) -> None:
     body = clean(entry["body"])
     if entry["kind"] not in ("message_in", "message_out") and body and body not in reasons:
         _wrap(console, body, INDENT)
+
+
+def _print_message(console: Console, entry: Mapping[str, Any], description: str, full: bool) -> None:
+    """What a message says that the description does not; the rest of it, or how to see that."""
+    if entry["body"] != description:
+        _print_lines(console, entry["body"])
+    rest = [(name, entry[name]) for name in ("signature", "quoted") if entry[name]]
+    for name, text in rest if full else ():
+        _wrap(console, f"{name}:", INDENT, "dim")
+        _print_lines(console, text, "dim")
+    if rest and not full:
+        _wrap(console, f"({' and '.join(name for name, _ in rest)} not shown: --full)", INDENT, "dim")
+
+
+def _print_lines(console: Console, text: str, style: str = "") -> None:
+    for line in text.splitlines():
+        _wrap(console, clean(line), INDENT, style)
 
 
 def _head(title: str) -> None:

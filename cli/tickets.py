@@ -70,9 +70,14 @@ def list_tickets(
 
 @ticket_app.command("show", epilog="Example: casemill ticket show BS-000123", short_help="Show a ticket with its reasons.")
 def show_ticket(
-    number: Annotated[str, typer.Argument(help="The number: BS-000123, or just 123.")], json: Json = False
+    number: Annotated[str, typer.Argument(help="The number: BS-000123, or just 123.")],
+    full: Annotated[bool, typer.Option("--full", help="Also what messages quote, and their signatures.")] = False,
+    json: Json = False,
 ) -> None:
-    """Show a ticket: its fields, what is missing, its people, tasks and files, and its timeline with the reasons."""
+    """Show a ticket: its fields, what is missing, its people, tasks and files, and its timeline with the reasons.
+
+    Of a message it shows what is new in it; --full shows the rest as well.
+    """
     from cli import console
     from cli.ticket_page import print_ticket
     from core.errors import NotFoundError
@@ -86,7 +91,7 @@ def show_ticket(
     if json:
         console.print_json(ticket)
     else:
-        print_ticket(ticket)
+        print_ticket(ticket, full=full)
 
 
 @ticket_app.command("new", epilog=EXAMPLE, short_help="Enter a ticket by hand.")

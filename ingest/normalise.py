@@ -9,6 +9,7 @@ from core.reasons import Reason
 from core.sections import Form
 from ingest.classify import MailRules, Verdict, answered_ticket
 from ingest.parsers.addresses import read_mailbox
+from ingest.parsers.thanks import find_thanks
 from ingest.parsers.types import FormField, ParsedAttachment, ParsedForm, ParsedMail
 from tickets.submission import Source, Submission, SubmittedFile
 
@@ -46,7 +47,8 @@ MEANINGS = frozenset(COMMON_LABELS.values())
 
 
 def from_mail(mail: ParsedMail, verdict: Verdict, rules: MailRules, item_id: int, received_at: datetime) -> Submission:
-    """A mail as a submission, placeholders for what is empty."""
+    """A mail as a submission: what is new and the rest beside it, all of it where nothing is new, placeholders for nothing."""
+    text = mail.reply if mail.reply.strip() else mail.body if mail.body.strip() else NO_TEXT
     missing = []
     if not mail.subject:
         missing.append("the mail has no subject")
@@ -58,7 +60,9 @@ def from_mail(mail: ParsedMail, verdict: Verdict, rules: MailRules, item_id: int
         source=Source.EMAIL,
         received_at=received_at,
         subject=mail.subject or NO_SUBJECT,
-        text=mail.body if mail.body.strip() else NO_TEXT,
+        text=text,
+        quoted=mail.quoted if text is mail.reply else "",
+        signature=mail.signature if text is mail.reply else "",
         item_id=item_id,
         email=mail.from_addr,
         name=mail.from_name or "",
@@ -68,6 +72,7 @@ def from_mail(mail: ParsedMail, verdict: Verdict, rules: MailRules, item_id: int
         reasons=(verdict.reason,),
         silence=verdict.silence,
         replies_to=answered_ticket(mail, rules),
+        thanks=None if any(not file.inline for file in mail.attachments) else find_thanks(text, mail.from_name or ""),
         details=tuple(("note", note) for note in mail.notes),
     )
 

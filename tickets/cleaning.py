@@ -38,6 +38,8 @@ def cleaned(submission: Submission) -> Submission:
         preferred_contact=_line(submission.preferred_contact),
         subject=_text(submission.subject)[:LONGEST_SUBJECT],
         text=_text(submission.text),
+        quoted=_text(submission.quoted),
+        signature=_text(submission.signature),
         email=email,
         link=_text(submission.link) if submission.link else None,
         files=tuple(_file(file) for file in submission.files),

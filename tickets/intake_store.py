@@ -146,6 +146,8 @@ def _message_row(ticket_id: int, submission: Submission, now: datetime, company:
         "reasons": [reason.as_dict() for reason in reasons],
         "details": [list(pair) for pair in submission.details],
         "verified": submission.verified,
+        "quoted": submission.quoted,
+        "signature": submission.signature,
     }
     return {
         "ticket_id": ticket_id,

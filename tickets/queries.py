@@ -179,6 +179,8 @@ def _timeline(session: Session, ticket_id: int) -> list[dict[str, Any]]:
             "actor": row.actor,
             "title": row.title,
             "body": row.body,
+            "quoted": row.data.get("quoted", ""),
+            "signature": row.data.get("signature", ""),
             "reasons": _reasons(row.data),
             "item": row.item_id,
         }

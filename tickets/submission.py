@@ -36,17 +36,21 @@ class SubmittedFile:
 class Submission:
     """One normalised inbound item.
 
-    ``item_id`` is its ledger row, None for what staff enter by hand. ``email`` is lower-cased; without it nobody can be
-    answered. ``missing`` lists in plain words what was left out. ``reasons`` say why this became a ticket. ``silence``, when
-    set, is why the requester gets no automatic mail. ``thread_key`` appends later items to the same ticket. ``verified`` is
-    whether the sender was authenticated, None when nobody checked. ``replies_to`` is the ticket whose signed Message-ID it
-    answers. ``owner_email`` is set for manual tickets only.
+    ``text`` is what is new in it; ``quoted`` and ``signature`` are the rest of what a person reads, kept a click away.
+    ``thanks``, when set, is why it is known to say thanks and nothing else, and so to ask for nothing. ``item_id`` is its ledger
+    row, None for what staff enter by hand. ``email`` is lower-cased; without it nobody can be answered. ``missing`` lists in
+    plain words what was left out. ``reasons`` say why this became a ticket. ``silence``, when set, is why the requester gets no
+    automatic mail. ``thread_key`` appends later items to the same ticket. ``verified`` is whether the sender was authenticated,
+    None when nobody checked. ``replies_to`` is the ticket whose signed Message-ID it answers. ``owner_email`` is set for manual
+    tickets only.
     """
 
     source: Source
     received_at: datetime
     subject: str
     text: str
+    quoted: str = ""
+    signature: str = ""
     item_id: int | None = None
     email: str | None = None
     name: str = ""
@@ -65,6 +69,7 @@ class Submission:
     verified: bool | None = None
     thread_key: str | None = None
     replies_to: int | None = None
+    thanks: Reason | None = None
     owner_email: str | None = None
     contacts: tuple[str, ...] = ()
     on_company_timeline: bool = True

@@ -96,7 +96,7 @@ def is_forwarded(line: str) -> bool:
 
 
 def is_own_marker(line: str) -> bool:
-    """Whether this is the line of our own notices above which people are asked to write."""
+    """Whether this is the line above which a notice asks people to write."""
     return len(line) < 200 and OWN_MARKER in fold(line)
 
 

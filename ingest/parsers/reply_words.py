@@ -164,5 +164,5 @@ RECIPIENT = _texts(
     "|adresát|příjemc|címzett|alıcı|получател|адресат|נמען|收件人|接收|收件者|受信者|宛先|수신"
 )  # fmt: skip
 
-#: How our own notices ask for the answer to stand above; the same line is in ``templates/email/_base``.
+#: The line, folded, above which a notice can ask people to write.
 OWN_MARKER = "please write your reply above this line"

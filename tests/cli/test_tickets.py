@@ -113,6 +113,18 @@ def test_a_ticket_is_shown_with_its_timeline_and_the_reasons(staffed: Path) -> N
     assert all(entry["reasons"] for entry in told["timeline"])
 
 
+def test_of_a_message_what_is_new_is_shown_and_the_rest_when_asked_for(staffed: Path) -> None:
+    wrote = "On Mon, Nov 2, 2026 at 9:12 AM A <a@oak.example> wrote:"
+    write_mail(staffed / "a.eml", 1, f"It is paid.\n\n-- \nDana\n\n{wrote}\n> Paid?")
+    run("ingest", "a.eml")
+    shown, full = run("ticket", "show", "1").out, run("ticket", "show", "1", "--full").out
+    assert "It is paid." in shown and "signature and quoted not shown: --full" in shown
+    assert "Paid?" not in shown and "Dana\n" not in shown.partition("timeline")[2]
+    assert "> Paid?" in full and "signature:" in full and "not shown" not in full
+    (message, *_) = run("ticket", "show", "1", "--json").json["timeline"]
+    assert (message["body"], message["signature"], "> Paid?" in message["quoted"]) == ("It is paid.", "-- \nDana", True)
+
+
 @pytest.mark.parametrize("number", ["BS-000099", "nonsense", "0"])
 def test_a_ticket_that_is_not_there_is_told(place: Path, number: str) -> None:
     run("migrate")

@@ -19,6 +19,7 @@ from tickets.submission import Source, Submission
 FORMS = Path(__file__).parents[1] / "corpus" / "forms"
 PERSON = Verdict("ticket", Reason("new_matter", "A person wrote"))
 RULES = MailRules(frozenset(), "casemill.example", frozenset(), category="Claims")
+WROTE = "On Mon, Nov 2, 2026 at 9:12 AM Support <support@casemill.example> wrote:"
 ROW = {
     "message_id": "17",
     "sent_at": "2026-11-19",
@@ -81,6 +82,25 @@ def test_what_a_mail_leaves_out_has_a_placeholder_and_is_listed() -> None:
     assert submission.missing == (
         "the mail has no subject", "the mail has no text", "the sender's address could not be read with certainty",
     )  # fmt: skip
+
+
+def test_what_is_new_is_the_text_and_the_rest_is_kept_beside_it() -> None:
+    submission = from_mail(make_mail(body=f"It is paid.\r\n\r\n-- \r\nDana\r\n\r\n{WROTE}\r\n> Paid?"))
+    assert (submission.text, submission.signature) == ("It is paid.", "-- \nDana")
+    assert submission.quoted == f"{WROTE}\n> Paid?"
+
+
+def test_where_nothing_is_new_everything_is_the_text() -> None:
+    submission = from_mail(make_mail(body=f"{WROTE}\r\n> Paid?"))
+    assert (submission.text, submission.quoted, submission.missing) == (f"{WROTE}\n> Paid?", "", ())
+
+
+def test_a_mail_that_only_says_thanks_is_known_unless_a_file_came_along() -> None:
+    submission = from_mail(make_mail(body=f"Thank you!\r\nDana\r\n\r\n{WROTE}\r\n> It is paid."))
+    assert submission.thanks is not None and submission.thanks.code == "only_thanks"
+    assert from_mail(make_mail(body="Thank you! Is it paid?")).thanks is None
+    thanks_with_file = mail_with_file("scan.pdf", b"%PDF-1.7 content").replace(b"The export of today.", b"Thanks.")
+    assert b"Thanks." in thanks_with_file and from_mail(thanks_with_file).thanks is None
 
 
 def test_the_verdicts_silence_goes_with_the_submission() -> None:

@@ -485,6 +485,13 @@ def test_a_message_without_a_thread_is_a_ticket_of_its_own(world: World) -> None
 # Replies to our own mail
 
 
+def test_the_timeline_holds_what_is_new_and_the_rest_beside_it(world: World) -> None:
+    shown = world.take(text="It is paid.", quoted="> Is it\x00 paid?", signature="-- \nDana")
+    (message, _) = shown["timeline"]
+    assert (shown["description"], message["body"]) == ("It is paid.", "It is paid.")
+    assert (message["quoted"], message["signature"]) == ("> Is it\N{REPLACEMENT CHARACTER} paid?", "-- \nDana")
+
+
 def test_a_reply_from_one_of_its_people_is_added_to_the_ticket_it_answers(world: World) -> None:
     world.take()
     (result,) = world.receive(matter(subject="Re: [BS-000001] received", text="One more thing", replies_to=1))
