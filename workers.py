@@ -33,19 +33,19 @@ from core.errors import ConfigurationError
 from core.failpoints import failpoint
 from core.precedence import Precedence
 from core.settings import Settings
-from core.signing import Signer
+from core.signing import Signer, signer_for
 from core.sweeps import Sweep
 from ingest import claims as ingest_claims
 from ingest.children import ParserPool
 from ingest.pipeline import Pipeline
+from notify import bounces, mailings
 from notify import claims as notify_claims
-from notify import mailings
 from notify.delivery import Delivering
 from notify.render import Renderer
 from notify.senders import sender_for
 from ops import alarm
 from outbox import relay
-from outbox.facts import NoticeSettled, TaskRaised, TicketAssigned, TicketCreated
+from outbox.facts import BounceReceived, NoticeSettled, ReportReceived, TaskRaised, TicketAssigned, TicketCreated
 from tickets import due
 
 log = logging.getLogger("casemill.workers")
@@ -64,6 +64,8 @@ SUBSCRIPTIONS: relay.Subscriptions = {
     TicketAssigned.kind: (mailings.on_ticket_assigned,),
     NoticeSettled.kind: (mailings.on_notice_settled,),
     TaskRaised.kind: (mailings.on_task_raised,),
+    BounceReceived.kind: (bounces.on_bounce_received,),
+    ReportReceived.kind: (bounces.on_report_received,),
 }
 
 
@@ -136,7 +138,7 @@ def build(settings: Settings) -> Mill:
     """Everything put together. The parser children start before anything else."""
     pool = ParserPool(settings.limits)
     database = Database(settings.database)
-    signer = Signer(settings.keys(), settings.notices.domain)
+    signer = signer_for(settings)
     renderer = Renderer(TEMPLATES / "email", zone=ZoneInfo(settings.calendar.zone))
     sender_for(settings.mail_out).close()
     pipeline = Pipeline(database, settings, pool, signer)

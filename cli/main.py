@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli import items, quarantine, reconcile, setup, ticket_life, tickets
+from cli import blocks, items, quarantine, reconcile, setup, ticket_life, tickets
 from cli.errors import Root
 from cli.people import company_app, contact_app, staff_app
 
@@ -98,6 +98,7 @@ app.add_typer(quarantine.app, name="quarantine")
 reconcile.register(app)
 app.add_typer(staff_app, name="staff")
 app.add_typer(company_app, name="company")
+blocks.register(contact_app)
 app.add_typer(contact_app, name="contact")
 
 

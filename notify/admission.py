@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from accounts import suppressions
 from core import clock
 from core.reasons import Reason
 from core.settings import Settings
@@ -45,7 +46,7 @@ def _refusals(session: Session, ruled: Sequence[Claimed], settings: Settings) ->
     now = clock.now()
     recipients, domains = [one.recipient for one in ruled], [one.domain for one in ruled]
     counts = limits.count(session, recipients, domains, [one.ticket_id for one in ruled], now)
-    blocked = limits.suppressed(session, recipients, now)
+    blocked = suppressions.blocked(session, recipients, now)
     own = limits.own_addresses(settings)
     refused = {}
     for one in sorted(ruled, key=lambda one: one.id):

@@ -15,7 +15,7 @@ from accounts.public_domains import PUBLIC_DOMAINS
 from core.reasons import Reason
 from core.sections import Notices
 from core.settings import Settings
-from notify.models import DELAYED_WHERE, Delivery, Suppression
+from notify.models import DELAYED_WHERE, Delivery
 
 HOUR, DAY, TEN_MINUTES = timedelta(hours=1), timedelta(days=1), timedelta(minutes=10)
 #: The shortest time a delayed mail waits before it asks again.
@@ -166,11 +166,3 @@ def _find_queues(session: Session, counts: Counts, domains: set[str]) -> None:
     first_id, due_at = session.execute(everything).one()
     if first_id is not None:
         counts.total_queue = Queue(first_id, due_at)
-
-
-def suppressed(session: Session, recipients: Iterable[str], now: datetime) -> set[str]:
-    """Which of the addresses are blocked now."""
-    statement = select(Suppression.address).where(
-        Suppression.address.in_(set(recipients)), (Suppression.until.is_(None)) | (Suppression.until > now)
-    )
-    return set(session.execute(statement).scalars())

@@ -69,7 +69,38 @@ class TaskRaised(Fact):
     staff_id: int | None
 
 
-KINDS: dict[str, type[Fact]] = {fact.kind: fact for fact in (TicketCreated, TicketAssigned, NoticeSettled, TaskRaised)}
+@dataclass(frozen=True, slots=True)
+class BounceReceived(Fact):
+    """A delivery of ours did not arrive, or (``delayed``) not yet. ``status`` and ``action`` as its report has them.
+
+    ``block_days`` is how long the recipient gets no automatic mail when that is for good.
+    """
+
+    kind: ClassVar[str] = "bounce.received"
+    item_id: int
+    delivery_id: int
+    delayed: bool
+    status: str
+    action: str
+    permanent: bool
+    block_days: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReportReceived(Fact):
+    """Somebody reported on a delivery of ours: ``report`` is complaint, feedback, receipt or delivery, ``action`` its word."""
+
+    kind: ClassVar[str] = "report.received"
+    item_id: int
+    delivery_id: int
+    report: str
+    action: str
+
+
+KINDS: dict[str, type[Fact]] = {
+    fact.kind: fact
+    for fact in (TicketCreated, TicketAssigned, NoticeSettled, TaskRaised, BounceReceived, ReportReceived)
+}
 
 
 def append(session: Session, facts: Iterable[Fact], now: datetime) -> None:

@@ -20,13 +20,21 @@ from core import clock
 from core.db import Database
 from core.settings import Settings
 from core.signing import Signer
-from notify import claims, mailings
+from notify import bounces, claims, mailings
 from notify.delivery import Delivering
 from notify.models import Delivery
 from notify.render import Renderer
 from notify.senders import Sender, sender_for
 from outbox import facts, relay
-from outbox.facts import Fact, NoticeSettled, TaskRaised, TicketAssigned, TicketCreated
+from outbox.facts import (
+    BounceReceived,
+    Fact,
+    NoticeSettled,
+    ReportReceived,
+    TaskRaised,
+    TicketAssigned,
+    TicketCreated,
+)
 from outbox.models import OutboxFact
 from tickets.models import Activity, FollowUp, Ticket
 
@@ -36,6 +44,8 @@ SUBSCRIPTIONS: relay.Subscriptions = {
     TicketAssigned.kind: (mailings.on_ticket_assigned,),
     NoticeSettled.kind: (mailings.on_notice_settled,),
     TaskRaised.kind: (mailings.on_task_raised,),
+    BounceReceived.kind: (bounces.on_bounce_received,),
+    ReportReceived.kind: (bounces.on_report_received,),
 }
 KEY = "a-signing-key-of-the-tests"
 
