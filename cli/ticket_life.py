@@ -81,6 +81,40 @@ def note(number: Number, text: Annotated[str, typer.Argument(help="What to note;
     _act(number, by, lambda session, ticket, staff, _, now: life.add_note(session, ticket, staff, text, now))
 
 
+def merge(number: Number, by: By, reason: Reason, into: Annotated[str, typer.Option(help="The ticket that goes on.")]) -> None:
+    """Make a ticket part of another: that one goes on with the people, tasks and answers of both."""
+    from tickets import merging
+
+    other = _read_number(into)
+    _act(number, by, lambda session, ticket, staff, _, now: merging.merge(session, ticket, other, staff, reason, now))
+
+
+def split(number: Number, by: By, reason: Reason, entry: Annotated[int, typer.Option(help="The message's number.")]) -> None:
+    """Let a message of a ticket begin a ticket of its own; `ticket show --json` numbers the messages."""
+    from tickets import merging
+    from tickets.models import Ticket
+
+    def verb(session: Session, ticket: int, staff: Staff, settings: Settings, now: datetime) -> Ticket:
+        new_id = merging.split(session, ticket, entry, staff, reason, settings, now)
+        return session.get_one(Ticket, new_id)
+
+    _act(number, by, verb)
+
+
+def dismiss(number: Number, other: Annotated[str, typer.Argument(help="The ticket it does not belong to.")], by: By) -> None:
+    """Say that a possible match is none."""
+    from tickets import merging
+    from tickets.models import Ticket
+
+    wrong = _read_number(other)
+
+    def verb(session: Session, ticket: int, staff: Staff, _: Settings, now: datetime) -> Ticket:
+        merging.dismiss(session, ticket, wrong, staff, now)
+        return session.get_one(Ticket, ticket)
+
+    _act(number, by, verb)
+
+
 def tasks(
     mine: Annotated[str | None, typer.Option("--for", help="Only tasks of this member of staff, by email address.")] = None,
     finish: Annotated[int | None, typer.Option("--done", help="Mark this task as done, by its number.")] = None,
@@ -127,22 +161,30 @@ def _act(text: str, by: str, verb: Verb) -> None:
     from cli.context import open_database
     from core import clock
     from core.errors import RefusedError
-    from tickets.numbers import number, parse_number
+    from tickets.numbers import number
     from tickets.stages import STAGE_NAMES
+
+    ticket_id = _read_number(text)
+    with console.reporting(), open_database() as (settings, database):
+
+        def unit(session: Session) -> tuple[int, int]:
+            person = find_person(session, by)
+            if not person.active:
+                raise RefusedError("not_active", f"{person.name} is no longer active")
+            ticket = verb(session, ticket_id, person, settings, clock.now())
+            return ticket.id, ticket.stage
+
+        shown, stage = database.run(unit)
+    console.print_line(f"{number(shown)}: {STAGE_NAMES[stage]}")
+
+
+def _read_number(text: str) -> int:
+    from tickets.numbers import parse_number
 
     ticket_id = parse_number(text)
     if ticket_id is None:
         raise typer.BadParameter(f"{text!r} is no ticket number; they look like BS-000123")
-    with console.reporting(), open_database() as (settings, database):
-
-        def unit(session: Session) -> int:
-            person = find_person(session, by)
-            if not person.active:
-                raise RefusedError("not_active", f"{person.name} is no longer active")
-            return verb(session, ticket_id, person, settings, clock.now()).stage
-
-        stage = database.run(unit)
-    console.print_line(f"{number(ticket_id)}: {STAGE_NAMES[stage]}")
+    return ticket_id
 
 
 def register(app: typer.Typer, ticket_app: typer.Typer) -> None:
@@ -154,6 +196,9 @@ def register(app: typer.Typer, ticket_app: typer.Typer) -> None:
         ("reopen", reopen, "BS-000123 --by you@billing.example --reason 'The payer denied it again'"),
         ("move", move, "BS-000123 --by you@billing.example --to 5 --reason 'Moved by mistake'"),
         ("assign", assign, "BS-000123 --by you@billing.example --to omar@billing.example"),
+        ("merge", merge, "BS-000124 --into BS-000123 --by you@billing.example --reason 'The same denial'"),
+        ("split", split, "BS-000123 --entry 512 --by you@billing.example --reason 'A second matter'"),
+        ("dismiss", dismiss, "BS-000124 BS-000123 --by you@billing.example"),
         ("note", note, "BS-000123 'Called, no answer' --by you@billing.example"),
     ]
     for name, command, example in examples:

@@ -25,7 +25,7 @@ EVERYTHING = 2**31 - 1
 
 
 def list_tickets(
-    view: Annotated[str, typer.Option(help="unassigned, open, audit, overdue, completed or all.")] = "all",
+    view: Annotated[str, typer.Option(help="unassigned, open, audit, overdue, matches, completed or all.")] = "all",
     source: Annotated[str | None, typer.Option(help="Only from: email, formstack, secure_message, portal or phone.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="How many at most; 50 for people, all of them with --json.")] = None,
     json: Json = False,

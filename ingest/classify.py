@@ -10,12 +10,12 @@ from core.reasons import Reason
 from core.sections import Mailbox
 from core.settings import Settings
 from core.signing import Signer
+from ingest.marks import answered_ticket
 from ingest.parsers.types import ParsedMail
 from outbox.facts import BounceReceived, Fact, ReportReceived
 from tickets.numbers import number
 
-#: The token of a notice's Message-ID: ticket and delivery.
-_TICKET_TOKEN = re.compile(r"t([1-9][0-9]{0,17})\.d[0-9]+\Z")
+#: The token of a notice's Message-ID (ticket and delivery) or of its bounce address (delivery).
 _DELIVERY_TOKEN = re.compile(r"(?:\A|\.)d([1-9][0-9]{0,17})\Z")
 
 #: Reason code of the parser → what a person reads.
@@ -180,15 +180,6 @@ def _reply(mail: ParsedMail, rules: MailRules) -> Verdict | None:
     return Verdict("ticket", reason, _silence(mail, rules))
 
 
-def answered_ticket(mail: ParsedMail, rules: MailRules) -> int | None:
-    """The ticket whose signed Message-ID is in In-Reply-To, else in References from last to first."""
-    for value in (mail.in_reply_to, *reversed(mail.references)):
-        match = _TICKET_TOKEN.match(rules.own_token(value) or "") if value else None
-        if match:
-            return int(match[1])
-    return None
-
-
 def _secure_messages(mail: ParsedMail, rules: MailRules) -> Verdict | None:
     if mail.from_addr in rules.secure_senders and any(is_workbook(a.name, a.sniffed) for a in mail.attachments):
         return _unanswered("expanded", "secure_message_workbook", "A secure-message sender sent workbooks: each row is an item")
@@ -218,6 +209,9 @@ def _silence(mail: ParsedMail, rules: MailRules) -> Reason | None:
     domain = mail.from_addr.rpartition("@")[2]
     if mail.from_addr in rules.never_answer or domain in rules.never_answer:
         return Reason("never_answer", "The sender is on the list of those never answered")
+    if rules.authserv_id and (mail.authentication is None or not mail.authentication.passed):
+        why = mail.authentication.text if mail.authentication else "the mail server was not asked"
+        return Reason("sender_not_verified", f"The sender is not verified: {why}")
     return None
 
 

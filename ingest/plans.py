@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,7 +14,7 @@ from core.reasons import Reason
 from core.sections import Form
 from core.settings import Settings
 from core.signing import Signer
-from ingest import fingerprints, ledger, normalise
+from ingest import fingerprints, ledger, marks, normalise
 from ingest.claims import LOSS_LIMIT, Claimed
 from ingest.classify import MailRules, classify, is_workbook, report_fact, rules_for
 from ingest.ledger import Arrival
@@ -22,6 +23,8 @@ from ingest.parsers.types import ParsedForm, ParsedMail, ParsedWorkbook, ParseOp
 from ingest.parsers.workbook import read_sent_at, row_problem
 from outbox.facts import Fact
 from tickets.submission import Submission
+
+log = logging.getLogger("casemill.ingest")
 
 #: Dispositions that come with a ticket when there is a submission.
 TICKET = "ticket"
@@ -96,6 +99,8 @@ class Planner:
         submission = None
         if verdict.disposition == TICKET:
             submission = normalise.from_mail(mail, verdict, rules, item.id, item.received_at)
+        if marks.is_forged(mail, rules):
+            log.warning("an answer to a notice carries a wrong signature, which is ignored", extra={"item": item.id})
         fact = report_fact(mail, rules, item.id) if mail.report else None
         return Plan(item, verdict.disposition, verdict.reason, submission, key, fact=fact)
 

@@ -29,7 +29,7 @@ class Ticket(Base):
         Index("ix_ticket_requester_id", "requester_id"),
         *(
             Index(f"ix_ticket_{name}", name, **where(f"{name} IS NOT NULL"))
-            for name in ("reminder_due_at", "escalation_due_at")
+            for name in ("reminder_due_at", "escalation_due_at", "merged_into")
         ),
         {"sqlite_autoincrement": True},
     )

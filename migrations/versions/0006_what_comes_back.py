@@ -17,6 +17,8 @@ depends_on = None
 def upgrade() -> None:
     op.add_column("ticket", sa.Column("human_at", core.db.UtcDateTime(), nullable=True))
     op.add_column("ticket", sa.Column("merged_into", sa.Integer(), nullable=True))
+    taken = sa.text("merged_into IS NOT NULL")
+    op.create_index("ix_ticket_merged_into", "ticket", ["merged_into"], sqlite_where=taken, postgresql_where=taken)
     op.add_column("delivery", sa.Column("released_by", sa.String(), nullable=True))
     op.create_table(
         "ticket_link",
@@ -69,5 +71,6 @@ def downgrade() -> None:
     op.drop_index("ix_ticket_link_other_id", table_name="ticket_link")
     op.drop_table("ticket_link")
     op.drop_column("delivery", "released_by")
+    op.drop_index("ix_ticket_merged_into", table_name="ticket")
     op.drop_column("ticket", "merged_into")
     op.drop_column("ticket", "human_at")
