@@ -40,9 +40,15 @@ class Freezer:
             text=rendered.text,
             html=rendered.html,
             loop=notices.domain,
-            reply_to=notices.reply_to,
+            reply_to=self._reply_to(one),
         )
         return replace(one, message_id=message_id, frozen=freeze(outgoing))
+
+    def _reply_to(self, one: Claimed) -> str:
+        """Where the mailbox takes such addresses, an answer names its ticket even when the program loses every header."""
+        notices = self._settings.notices
+        signed = notices.plus_addressing and one.outside
+        return self._signer.reply_address(f"t{one.ticket_id}") if signed else notices.reply_to
 
     def envelope_sender(self, one: Claimed) -> str:
         """Where a bounce of this delivery comes back to."""
