@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli import blocks, items, quarantine, reconcile, setup, ticket_life, tickets
+from cli import blocks, items, quarantine, reconcile, replay, setup, ticket_life, tickets
 from cli.errors import Root
 from cli.notices import notice_app
 from cli.people import company_app, contact_app, staff_app
@@ -97,6 +97,7 @@ tickets.register(app)
 ticket_life.register(app, tickets.ticket_app)
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(notice_app, name="notice")
+replay.register(app)
 reconcile.register(app)
 app.add_typer(staff_app, name="staff")
 app.add_typer(company_app, name="company")

@@ -246,7 +246,7 @@ class Notices(Section):
     rows_in_silence: int = 6
     give_up_days: float = 5.0
     plus_addressing: bool = False
-    bounce_mailbox: LowerStr = Field(default="bounce", pattern=r"^[a-zA-Z0-9._-]{1,24}$")
+    bounce_mailbox: LowerStr = Field(default="bounce", pattern=r"^[a-zA-Z0-9._-]{1,12}$")
     bounce_days: int = Field(default=60, gt=0)
 
     @property

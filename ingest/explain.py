@@ -96,12 +96,21 @@ class Explainer:
         row = session.get(InboundItem, item_id)
         if row is None:
             raise NotFoundError(f"there is no item {item_id}", mend="a ticket's timeline names the items it came from")
-        values = {name: getattr(row, name) for name in Claimed.__slots__}
-        item = Claimed(**{**values, "attempts": self._settings.limits.attempts, "losses": 0})
+        item = self.claimed(row)
         raw = blobs.get(session, row.sha256)
         if item.kind == "row":
             return [self._explain_row(f"item:{item_id}", item, _stored_row(session, item_id, raw))]
         return list(self._explain(f"item:{item_id}", item, raw, self._parse([item], [raw])[0]))
+
+    def claimed(self, row: InboundItem) -> Claimed:
+        """A row of the ledger as an item at its last attempt."""
+        values = {name: getattr(row, name) for name in Claimed.__slots__}
+        return Claimed(**{**values, "attempts": self._settings.limits.attempts, "losses": 0})
+
+    def decide_all(self, items: Sequence[Claimed], raws: Sequence[bytes]) -> list[Plan]:
+        """What the rules in force say of items, in the order given."""
+        answers = self._parse(items, raws)
+        return [self._decide(item, raw, answer) for item, raw, answer in zip(items, raws, answers, strict=True)]
 
     def _read(self, files: Iterable[UploadFile]) -> Iterator[tuple[UploadFile, Arrival | Reason]]:
         for file in files:

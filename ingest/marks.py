@@ -34,7 +34,10 @@ def answered_ticket(mail: ParsedMail, rules: MailRules) -> int | None:
         if match:
             return int(match[1])
     for address in (*mail.to, *mail.cc, *mail.delivered_to):
-        match = _TICKET.match(rules.own_reply(address) or "") if "+" in address else None
+        if "+" not in address:
+            continue
+        # Machines answer to the envelope's sender, and many of them name no mail (RFC 3834 §4).
+        match = _TICKET.match(rules.own_reply(address) or "") or _NOTICE.match(rules.own_envelope(address) or "")
         if match:
             return int(match[1])
     return None

@@ -51,8 +51,8 @@ class Freezer:
         return self._signer.reply_address(f"t{one.ticket_id}") if signed else notices.reply_to
 
     def envelope_sender(self, one: Claimed) -> str:
-        """Where a bounce of this delivery comes back to."""
-        return self._signer.envelope_sender(f"d{one.id}")
+        """Where a bounce of this delivery comes back to, and what machines answer to (RFC 3834 §4)."""
+        return self._signer.envelope_sender(f"t{one.ticket_id}.d{one.id}")
 
     def _context(self, one: Claimed) -> dict[str, object]:
         name = number(one.ticket_id)

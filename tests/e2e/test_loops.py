@@ -134,6 +134,17 @@ def test_a_machine_that_answers_everything_gets_two_mails_at_most(open_site: Cal
     assert site.sent() == []
 
 
+def test_an_out_of_office_to_the_envelope_sender_is_added_to_its_ticket_and_opens_nothing(
+    open_site: Callable[[str], Site],
+) -> None:
+    site = open_site("one")
+    site.take(letter(PAT, site.address, "Claim 4711"))
+    ((envelope, _),) = site.sent()
+    site.take(b"Auto-Submitted: auto-replied\r\n" + letter(PAT, envelope, "Away", 2))
+    assert site.rows("SELECT disposition FROM inbound_item ORDER BY id") == [("ticket",), ("appended",)]
+    assert site.sent() == []
+
+
 def test_a_notice_that_comes_back_is_the_owners_task_and_nobody_is_answered(open_site: Callable[[str], Site]) -> None:
     site = open_site("one")
     site.take(letter(PAT, site.address, "Claim 4711"))

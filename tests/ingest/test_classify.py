@@ -306,7 +306,7 @@ def test_a_report_finds_its_delivery_by_the_signed_message_id(kind: str, status:
 
 @pytest.mark.parametrize("header", ["Delivered-To", "X-Original-To", "Envelope-To", "Cc"])
 def test_a_bounce_that_names_nothing_finds_it_by_the_address_it_came_to(header: str) -> None:
-    found = fact_of(report(), f"{header}: <{SIGNER.envelope_sender('d34')}>")
+    found = fact_of(report(), f"{header}: <{SIGNER.envelope_sender('t12.d34')}>")
     assert found == BounceReceived(7, 34, False, "5.1.1", "failed", True, 60)
 
 

@@ -16,7 +16,7 @@ SIGNER = Signer([KEY.encode()], "casemill.example", reply="help")
 STRANGER = Signer([b"another key, long enough"], "casemill.example", reply="help")
 RULES = MailRules(
     frozenset(), "casemill.example", frozenset(), own_token=SIGNER.verify_message_id, own_reply=SIGNER.verify_reply_address,
-    own_link=SIGNER.verify_link,
+    own_link=SIGNER.verify_link, own_envelope=SIGNER.verify_envelope_sender,
 )  # fmt: skip
 NOTICE = SIGNER.message_id("t12.d34")
 ADDRESS = SIGNER.reply_address("t12")
@@ -40,6 +40,7 @@ def read(*headers: str, body: str = "Hello", subject: str = "") -> ParsedMail:
         [f"Delivered-To: {ADDRESS.upper()}"],
         [f"X-Original-To: {ADDRESS}"],
         [f"Envelope-To: <{ADDRESS}>"],
+        [f"Delivered-To: {SIGNER.envelope_sender('t12.d34')}"],
     ],
 )
 def test_a_signed_message_id_then_a_signed_address_leads_to_the_ticket(headers: list[str]) -> None:

@@ -25,7 +25,7 @@ def test_the_mail_says_what_it_is_and_where_it_comes_from(post: Post, worker: De
     assert parsed["From"] == "Billing Support <support@casemill.example>"
     assert parsed["To"] == "pat@clinic.example"
     assert post.signer.verify_message_id(str(parsed["Message-ID"])) == f"t{ticket_id}.d{one.id}"
-    assert post.signer.verify_envelope_sender(message.mail_from) == f"d{one.id}"
+    assert post.signer.verify_envelope_sender(message.mail_from) == f"t{ticket_id}.d{one.id}"
     stranger = Signer([b"a key that somebody else has"], "casemill.example")
     assert stranger.verify_message_id(str(parsed["Message-ID"])) is None
     text = parsed.get_body(("plain",))
@@ -70,4 +70,4 @@ def test_where_the_mailbox_takes_such_addresses_an_answer_goes_to_one_that_names
     assert to_customer["Reply-To"] == post.signer.reply_address(f"t{ticket_id}")
     assert str(to_customer["Reply-To"]).startswith("help+t")
     assert mail(by_recipient["ana@casemill.example"].content)["Reply-To"] == "help@casemill.example"
-    assert by_recipient["pat@clinic.example"].mail_from.startswith("returns+d")
+    assert by_recipient["pat@clinic.example"].mail_from.startswith("returns+t")
