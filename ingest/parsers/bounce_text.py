@@ -17,7 +17,7 @@ from ingest.parsers.headers import Headers
 MAX_TEXT = 50_000
 MAX_RECIPIENTS = 50
 _COPY = re.compile(
-    r"^(?:-{2,}\s*)?(?:below this line is a copy of the message|this is a copy of (?:the|your) message"
+    r"^(?:-{2,}[ \t]*)?(?:below this line is a copy of the message|this is a copy of (?:the|your) message"
     r"|original message|(?:the )?(?:header|text) of (?:the|your) (?:original )?message|message header follows)",
     re.I | re.M,
 )
@@ -48,7 +48,7 @@ _SUBJECT = re.compile(
     r"|недоставлен|не доставлен|無法傳遞|无法送达|配信不能|配信できません",
     re.I,
 )
-_MESSAGE_ID = re.compile(r"^[>\s]*message-id:\s*(<[^<>\s]{1,900}>)", re.I | re.M)
+_MESSAGE_ID = re.compile(r"^[> \t]*message-id:\s*(<[^<>\s]{1,900}>)", re.I | re.M)
 
 
 @dataclass(frozen=True, slots=True)
