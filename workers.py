@@ -35,21 +35,23 @@ from core.errors import ConfigurationError
 from core.failpoints import failpoint
 from core.precedence import Precedence
 from core.settings import Settings
-from core.signing import Signer
+from core.signing import Signer, signer_for
 from core.sweeps import Sweep
 from ingest import claims as ingest_claims
 from ingest.children import ParserPool
 from ingest.pipeline import Pipeline
 from ingest.sources import backfill
+from notify import bounces, digests, mailings
 from notify import claims as notify_claims
-from notify import digests, mailings
 from notify.delivery import Delivering
 from notify.render import Renderer
 from notify.senders import sender_for
 from ops import alarm
 from outbox import relay
 from outbox.facts import (
+    BounceReceived,
     NoticeSettled,
+    ReportReceived,
     SurveyAnswered,
     SurveyDue,
     TaskRaised,
@@ -82,6 +84,8 @@ SUBSCRIPTIONS: relay.Subscriptions = {
     TaskRaised.kind: (mailings.on_task_raised,),
     SurveyDue.kind: (mailings.on_survey_due,),
     SurveyAnswered.kind: (mailings.on_survey_answered,),
+    BounceReceived.kind: (bounces.on_bounce_received,),
+    ReportReceived.kind: (bounces.on_report_received,),
 }
 
 
@@ -170,7 +174,7 @@ def build(settings: Settings) -> Mill:
     """Everything put together. The parser children start before anything else."""
     pool = ParserPool(settings.limits)
     database = Database(settings.database)
-    signer = Signer(settings.keys(), settings.notices.domain)
+    signer = signer_for(settings)
     renderer = Renderer(TEMPLATES / "email", zone=ZoneInfo(settings.calendar.zone))
     sender_for(settings.mail_out, settings.smtp).close()
     pipeline = Pipeline(database, settings, pool, signer)

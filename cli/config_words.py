@@ -51,7 +51,10 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "move_to": "Where taken mail is moved to; empty: it stays where it is.",
         "since": 'From which day old mail counts: a date, or "all"; by default only what arrives from now on.',
         "poll_seconds": "How often to look, besides being told by the server.",
-        "authserv_id": "The name your own server gives in Authentication-Results; only then senders count as verified.",
+        "authserv_id": (
+            "The name your own server gives in Authentication-Results (for Microsoft 365: microsoft365); then only senders it"
+            " vouches for are answered."
+        ),
         "automatic": 'What becomes of automatic mail: a "ticket", or "set-aside".',
         "lists": 'What becomes of list and bulk mail: a "ticket", or "list" (recorded only).',
         "secure_senders": "Addresses whose Excel attachments are secure messages, a row each.",
@@ -98,6 +101,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "type": "The type of new tickets.",
     },
     "Routing": {
+        "colleagues_may_reply": "Whether a verified contact of the same company may add to a ticket of a colleague.",
         "public_domains": "Mail domains anybody can have, besides the well-known ones: they never name a company.",
     },
     "Rule": {
@@ -130,7 +134,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "reminder_days": "Without a follow-up for so long, the owner is reminded.",
         "escalation_days": "Without a resolution for so long, the manager is told.",
         "task_days": "How long whoever gets a task from a rule has for it.",
-        "reopen_days": "For so many elapsed days a reply opens a completed ticket again.",
+        "reopen_days": "So long after completion a reply opens a ticket again; later it becomes a new one, linked to it.",
         "digest_at": "When the daily digest goes out, in everybody's own time zone, on their working days.",
     },
     "Notices": {
@@ -148,6 +152,9 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "total_hour": "The same in all.",
         "rows_in_silence": "After so many automatic mails in a row without a human a ticket falls silent.",
         "give_up_days": "How long a mail that does not get through is tried.",
+        "plus_addressing": "Whether the mailbox takes name+anything: replies then go to a signed address of the ticket.",
+        "bounce_mailbox": "The mailbox that takes bounces, without its domain; it must take name+anything and be watched.",
+        "bounce_days": "How long an address whose mail came back for good gets no automatic mail.",
     },
     "Surveys": {
         "enabled": "Whether surveys are sent.",

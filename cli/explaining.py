@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ingest.explain import Explanation
-    from ingest.parsers.types import ParsedForm, ParsedMail, WorkbookRow
+    from ingest.parsers.types import ParsedForm, ParsedMail, ParsedReport, WorkbookRow
 
 FATES = {
     "ticket": "a ticket is opened",
@@ -67,8 +67,20 @@ def _describe_mail(mail: ParsedMail) -> dict[str, object]:
         "text": _excerpt(mail.body),
         "files": files,
         "automatic": [code.replace("_", " ") for code in mail.automatic],
+        "report": _describe_report(mail.report),
+        "sender": mail.authentication.text if mail.authentication else None,
         "notes": "; ".join(mail.notes),
     }
+
+
+def _describe_report(report: ParsedReport | None) -> str | None:
+    """What a mail system reports of which mail."""
+    if report is None:
+        return None
+    kind = f"{report.kind} for good" if report.permanent else report.kind
+    said = " ".join([*report.action, *report.status])
+    who = ", ".join(report.recipients) or "nobody is named"
+    return f"{kind}: {who} ({said or 'no code'}), of {report.message_id or 'no mail'}"
 
 
 def _describe_form(form: ParsedForm) -> dict[str, object]:

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from cli import items, leaving, quarantine, reconcile, setup, surveys, tasks, ticket_life, tickets
+from cli import blocks, items, leaving, quarantine, reconcile, replay, setup, surveys, tasks, ticket_life, tickets
 from cli.errors import Root
+from cli.notices import notice_app
 from cli.people import company_app, contact_app, staff_app
 
 app = typer.Typer(
@@ -98,9 +99,12 @@ tasks.register(app)
 leaving.register(staff_app)
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(surveys.app, name="survey")
+app.add_typer(notice_app, name="notice")
+replay.register(app)
 reconcile.register(app)
 app.add_typer(staff_app, name="staff")
 app.add_typer(company_app, name="company")
+blocks.register(contact_app)
 app.add_typer(contact_app, name="contact")
 
 

@@ -81,25 +81,67 @@ def note(number: Number, text: Annotated[str, typer.Argument(help="What to note;
     _act(number, by, lambda session, ticket, staff, _, now: life.add_note(session, ticket, staff, text, now))
 
 
+def merge(number: Number, by: By, reason: Reason, into: Annotated[str, typer.Option(help="The ticket that goes on.")]) -> None:
+    """Make a ticket part of another: that one goes on with the people, tasks and answers of both."""
+    from tickets import merging
+
+    other = _read_number(into)
+    _act(number, by, lambda session, ticket, staff, _, now: merging.merge(session, ticket, other, staff, reason, now))
+
+
+def split(number: Number, by: By, reason: Reason, entry: Annotated[int, typer.Option(help="The message's number.")]) -> None:
+    """Let a message of a ticket begin a ticket of its own; `ticket show --json` numbers the messages."""
+    from tickets import merging
+    from tickets.models import Ticket
+
+    def verb(session: Session, ticket: int, staff: Staff, settings: Settings, now: datetime) -> Ticket:
+        new_id = merging.split(session, ticket, entry, staff, reason, settings, now)
+        return session.get_one(Ticket, new_id)
+
+    _act(number, by, verb)
+
+
+def dismiss(number: Number, other: Annotated[str, typer.Argument(help="The ticket it does not belong to.")], by: By) -> None:
+    """Say that a possible match is none."""
+    from tickets import merging
+    from tickets.models import Ticket
+
+    wrong = _read_number(other)
+
+    def verb(session: Session, ticket: int, staff: Staff, _: Settings, now: datetime) -> Ticket:
+        merging.dismiss(session, ticket, wrong, staff, now)
+        return session.get_one(Ticket, ticket)
+
+    _act(number, by, verb)
+
+
 def _act(text: str, by: str, verb: Verb) -> None:
     """Do it as the member of staff ``by``, let it take effect, and say where the ticket stands."""
     from accounts.directory import find_person
     from cli import console
     from cli.context import open_database
     from core import clock
-    from tickets.numbers import number, parse_number
+    from tickets.numbers import number
     from tickets.stages import STAGE_NAMES
+
+    ticket_id = _read_number(text)
+    with console.reporting(), open_database() as (settings, database):
+
+        def unit(session: Session) -> tuple[int, int]:
+            ticket = verb(session, ticket_id, find_person(session, by), settings, clock.now())
+            return ticket.id, ticket.stage
+
+        shown, stage = database.run(unit)
+    console.print_line(f"{number(shown)}: {STAGE_NAMES[stage]}")
+
+
+def _read_number(text: str) -> int:
+    from tickets.numbers import parse_number
 
     ticket_id = parse_number(text)
     if ticket_id is None:
         raise typer.BadParameter(f"{text!r} is no ticket number; they look like BS-000123")
-    with console.reporting(), open_database() as (settings, database):
-
-        def unit(session: Session) -> int:
-            return verb(session, ticket_id, find_person(session, by), settings, clock.now()).stage
-
-        stage = database.run(unit)
-    console.print_line(f"{number(ticket_id)}: {STAGE_NAMES[stage]}")
+    return ticket_id
 
 
 def register(ticket_app: typer.Typer) -> None:
@@ -111,6 +153,9 @@ def register(ticket_app: typer.Typer) -> None:
         ("reopen", reopen, "BS-000123 --by you@billing.example --reason 'The payer denied it again'"),
         ("move", move, "BS-000123 --by you@billing.example --to 5 --reason 'Moved by mistake'"),
         ("assign", assign, "BS-000123 --by you@billing.example --to omar@billing.example"),
+        ("merge", merge, "BS-000124 --into BS-000123 --by you@billing.example --reason 'The same denial'"),
+        ("split", split, "BS-000123 --entry 512 --by you@billing.example --reason 'A second matter'"),
+        ("dismiss", dismiss, "BS-000124 BS-000123 --by you@billing.example"),
         ("note", note, "BS-000123 'Called, no answer' --by you@billing.example"),
     ]
     for name, command, example in examples:

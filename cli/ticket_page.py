@@ -26,6 +26,7 @@ def print_ticket(ticket: Mapping[str, Any], *, full: bool = False) -> None:
             _wrap(console, f"- {clean(missing)}", INDENT, "yellow")
     _head("description")
     _print_lines(console, ticket["description"])
+    _print_links(console, ticket["links"])
     _print_people(ticket["contacts"])
     _print_tasks(ticket["tasks"])
     _print_files(ticket["attachments"])
@@ -55,8 +56,17 @@ def _fields(ticket: Mapping[str, Any]) -> dict[str, object]:
         "follow-up": _mark(ticket["follow_up_sent"]),
         "resolution": _mark(ticket["resolution"]),
         "recap": _mark(ticket["recap_sent"]),
+        "merged": ticket["merged_into"],
         "form": ticket["link"],
     }
+
+
+def _print_links(console: Console, links: Sequence[Mapping[str, Any]]) -> None:
+    open_links = [link for link in links if link["kind"] != "possible_match" or not link["settled_at"]]
+    if open_links:
+        _head("other tickets")
+        for link in open_links:
+            _wrap(console, f"{str(link['kind']).replace('_', ' ')} {link['number']}: {clean(link['reason'])}", INDENT, "yellow")
 
 
 def _print_people(people: Sequence[Mapping[str, Any]]) -> None:

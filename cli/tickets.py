@@ -25,7 +25,9 @@ EVERYTHING = 2**31 - 1
 
 
 def list_tickets(
-    view: Annotated[str, typer.Option(help="unassigned, open, mine, today, overdue, audit, completed or all.")] = "all",
+    view: Annotated[
+        str, typer.Option(help="unassigned, open, mine, today, overdue, audit, matches, completed or all.")
+    ] = "all",
     source: Annotated[str | None, typer.Option(help="Only from: email, formstack, secure_message, portal or phone.")] = None,
     by: Annotated[str | None, typer.Option(help="Your address, for “mine” and “today”.", envvar="CASEMILL_USER")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="How many at most; 50 for people, all of them with --json.")] = None,

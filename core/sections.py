@@ -284,6 +284,7 @@ class Routing(Section):
 
     rules: list[Rule] = []
     telemedicine: Telemedicine = Telemedicine()
+    colleagues_may_reply: bool = False
     public_domains: list[LowerStr] = []
 
 
@@ -335,10 +336,26 @@ class Notices(Section):
     total_hour: int = 2000
     rows_in_silence: int = 6
     give_up_days: float = 5.0
+    plus_addressing: bool = False
+    bounce_mailbox: LowerStr = Field(default="bounce", pattern=r"^[a-zA-Z0-9._-]{1,12}$")
+    bounce_days: int = Field(default=60, gt=0)
 
     @property
     def from_address(self) -> str:
         return self.sender or f"support@{self.domain}"
+
+    @property
+    def reply_mailbox(self) -> str:
+        """The name of the mailbox that answers come to, without its domain."""
+        return (self.reply_to or self.from_address).rpartition("@")[0].partition("+")[0]
+
+    @model_validator(mode="after")
+    def _replies_come_home(self) -> Notices:
+        if self.plus_addressing and not (self.reply_to or self.from_address).endswith(f"@{self.domain}"):
+            raise ValueError("plus_addressing needs reply_to (or sender) to be an address in the domain of the notices")
+        if self.plus_addressing and len(self.reply_mailbox) > 24:
+            raise ValueError("plus_addressing needs a mailbox with a name of at most 24 characters in reply_to (or sender)")
+        return self
 
 
 class Surveys(Section):

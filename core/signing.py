@@ -11,10 +11,13 @@ import hmac
 import re
 from base64 import b32encode
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from core.settings import Settings
 
 # Some relays lower-case local parts, so everything signed is lower case already (RFC 5321 §2.4 says they must
-# not; they do). A local part may have 64 octets (RFC 5321 §4.5.3.1.1): "support+", token, ".", MAC fit.
+# not; they do). A local part may have 64 octets (RFC 5321 §4.5.3.1.1), so a long mailbox name leaves less for the token.
 _TOKEN: Final = re.compile(r"[a-z0-9]+(?:[.-][a-z0-9]+)*")
 _TOKEN_MAX: Final = 28
 _MAC_BYTES: Final = 16
@@ -22,7 +25,8 @@ _MAC_CHARS: Final = 26
 _KEY_MIN_BYTES: Final = 16
 _SIGNED: Final = re.compile(rf"([a-z0-9.-]{{1,{_TOKEN_MAX}}})\.([a-z2-7]{{{_MAC_CHARS}}})")
 _LONGEST: Final = 400
-_MAILBOX_MAX: Final = 8
+_MAILBOX_MAX: Final = 24
+_LOCAL_MAX: Final = 64
 
 
 class Signer:
@@ -53,7 +57,7 @@ class Signer:
 
     def envelope_sender(self, token: str) -> str:
         """The envelope sender that a bounce of this delivery comes back to (VERP). Raises ValueError on a bad token."""
-        return f"{self._bounce}+{self._signed('envelope', token)}@{self._domain}"
+        return self._address(self._bounce, self._signed("envelope", token))
 
     def verify_envelope_sender(self, value: str) -> str | None:
         """The token in one of our own bounce addresses, else None; never raises."""
@@ -61,7 +65,7 @@ class Signer:
 
     def reply_address(self, token: str) -> str:
         """The address whose mail belongs to the ticket in ``token``. Raises ValueError on a bad token."""
-        return f"{self._reply}+{self._signed('reply', token)}@{self._domain}"
+        return self._address(self._reply, self._signed("reply", token))
 
     def verify_reply_address(self, value: str) -> str | None:
         """The token in one of our own reply addresses, else None; never raises."""
@@ -74,6 +78,11 @@ class Signer:
     def verify_link(self, value: str) -> str | None:
         """The token in one of our own path segments, else None; never raises."""
         return self._verified("link", _tidy(value))
+
+    def _address(self, mailbox: str, signed: str) -> str:
+        if len(mailbox) + 1 + len(signed) > _LOCAL_MAX:
+            raise ValueError("a signed token is too long for the name of its mailbox")
+        return f"{mailbox}+{signed}@{self._domain}"
 
     def _verified_address(self, purpose: str, mailbox: str, value: str) -> str | None:
         local, _, domain = _tidy(value).removeprefix("<").removesuffix(">").rpartition("@")
@@ -99,6 +108,13 @@ class Signer:
         text = f"casemill signed name 1\0{purpose}\0{self._domain}\0{token}"
         digest = hmac.digest(key, text.encode(), "sha256")[:_MAC_BYTES]
         return b32encode(digest).decode().rstrip("=").lower()
+
+
+def signer_for(settings: Settings, keys: Sequence[bytes] | None = None) -> Signer:
+    """The signer of the settings in force, by ``keys`` in place of theirs when given."""
+    notices = settings.notices
+    reply = notices.reply_mailbox if notices.plus_addressing else "support"
+    return Signer(keys or settings.keys(), notices.domain, bounce=notices.bounce_mailbox, reply=reply)
 
 
 def _tidy(value: str) -> str:

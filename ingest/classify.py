@@ -10,11 +10,13 @@ from core.reasons import Reason
 from core.sections import Mailbox
 from core.settings import Settings
 from core.signing import Signer
+from ingest.marks import answered_ticket
 from ingest.parsers.types import ParsedMail
+from outbox.facts import BounceReceived, Fact, ReportReceived
 from tickets.numbers import number
 
-#: The token of a notice's Message-ID: ticket and delivery.
-_TICKET_TOKEN = re.compile(r"t([1-9][0-9]{0,17})\.d[0-9]+\Z")
+#: The token of a notice's Message-ID (ticket and delivery) or of its bounce address (delivery).
+_DELIVERY_TOKEN = re.compile(r"(?:\A|\.)d([1-9][0-9]{0,17})\Z")
 
 #: Reason code of the parser → what a person reads.
 SIGNALS: Mapping[str, str] = {
@@ -38,9 +40,20 @@ SIGNALS: Mapping[str, str] = {
 }
 
 
+Reader = Callable[[str], str | None]
+
+
+def _nothing(_value: str) -> str | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class MailRules:
-    """What the configuration says of mail from one source. ``own_token`` reads our own signed Message-IDs."""
+    """What the configuration says of mail from one source.
+
+    ``own_token`` reads our own signed Message-IDs, ``own_envelope`` our bounce addresses, ``own_reply`` our reply addresses
+    and ``own_link`` the signed part of our links; each answers None for what is not ours.
+    """
 
     own_addresses: frozenset[str]
     own_domain: str
@@ -51,7 +64,12 @@ class MailRules:
     secure_senders: frozenset[str] = frozenset()
     workbook_columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     workbook_passwords: tuple[str, ...] = ()
-    own_token: Callable[[str], str | None] = lambda _value: None
+    authserv_id: str = ""
+    bounce_days: int = 60
+    own_token: Reader = _nothing
+    own_envelope: Reader = _nothing
+    own_reply: Reader = _nothing
+    own_link: Reader = _nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +98,12 @@ def rules_for(settings: Settings, source: str, signer: Signer | None = None) -> 
         secure_senders=frozenset(mailbox.secure_senders) if mailbox else frozenset(),
         workbook_columns={k: tuple(v) for k, v in mailbox.workbooks.columns.items()} if mailbox else {},
         workbook_passwords=tuple(p.get_secret_value() for p in mailbox.workbooks.passwords) if mailbox else (),
-        own_token=signer.verify_message_id if signer else (lambda _value: None),
+        authserv_id=mailbox.authserv_id if mailbox else "",
+        bounce_days=notices.bounce_days,
+        own_token=signer.verify_message_id if signer else _nothing,
+        own_envelope=signer.verify_envelope_sender if signer else _nothing,
+        own_reply=signer.verify_reply_address if signer else _nothing,
+        own_link=signer.verify_link if signer else _nothing,
     )
 
 
@@ -108,6 +131,10 @@ def _report(mail: ParsedMail, rules: MailRules) -> Verdict | None:
         return _unanswered("automatic", "complaint_report", "It is a complaint report (RFC 5965), recorded and not answered")
     if mail.is_mdn:
         return _unanswered("automatic", "read_receipt", "It is a read receipt (RFC 8098), recorded and not answered")
+    if mail.report is not None and mail.report.kind == "delay":
+        return _unanswered("automatic", "delay_warning", "It warns that a mail is late, which is no bounce (RFC 3464)")
+    if mail.report is not None and mail.report.kind == "delivery":
+        return _unanswered("automatic", "delivery_report", "It reports that a mail arrived (RFC 3464)")
     return None
 
 
@@ -115,6 +142,31 @@ def _bounce(mail: ParsedMail, rules: MailRules) -> Verdict | None:
     if mail.is_bounce:
         return _unanswered("bounce", "bounce", f"It reports that a mail did not arrive: {_signals(mail)}")
     return None
+
+
+def report_fact(mail: ParsedMail, rules: MailRules, item_id: int) -> Fact | None:
+    """What a report says of a delivery of ours; None for what is no report, or of nothing that we sent.
+
+    The embedded Message-ID or the bounce address it came to must carry our signature, so nobody can bounce a stranger's mail.
+    """
+    report = mail.report
+    delivery_id = _reported_delivery(mail, rules) if report is not None else None
+    if report is None or delivery_id is None:
+        return None
+    action, status = (next(iter(words), "")[:80] for words in (report.action, report.status))
+    if report.kind in ("bounce", "delay"):
+        return BounceReceived(
+            item_id, delivery_id, report.kind == "delay", status, action, report.permanent, rules.bounce_days
+        )
+    return ReportReceived(item_id, delivery_id, report.kind, action)
+
+
+def _reported_delivery(mail: ParsedMail, rules: MailRules) -> int | None:
+    named = mail.report.message_id if mail.report else None
+    tokens = [rules.own_token(named)] if named else []
+    tokens += [rules.own_envelope(address) for address in (*mail.delivered_to, *mail.to, *mail.cc)]
+    matches = (_DELIVERY_TOKEN.search(token) for token in tokens if token)
+    return next((int(match[1]) for match in matches if match), None)
 
 
 def _reply(mail: ParsedMail, rules: MailRules) -> Verdict | None:
@@ -126,15 +178,6 @@ def _reply(mail: ParsedMail, rules: MailRules) -> Verdict | None:
     if mail.is_auto:
         return Verdict("ticket", reason, Reason("automatic_mail", f"A machine sent it: {_signals(mail)}"))
     return Verdict("ticket", reason, _silence(mail, rules))
-
-
-def answered_ticket(mail: ParsedMail, rules: MailRules) -> int | None:
-    """The ticket whose signed Message-ID is in In-Reply-To, else in References from last to first."""
-    for value in (mail.in_reply_to, *reversed(mail.references)):
-        match = _TICKET_TOKEN.match(rules.own_token(value) or "") if value else None
-        if match:
-            return int(match[1])
-    return None
 
 
 def _secure_messages(mail: ParsedMail, rules: MailRules) -> Verdict | None:
@@ -166,6 +209,9 @@ def _silence(mail: ParsedMail, rules: MailRules) -> Reason | None:
     domain = mail.from_addr.rpartition("@")[2]
     if mail.from_addr in rules.never_answer or domain in rules.never_answer:
         return Reason("never_answer", "The sender is on the list of those never answered")
+    if rules.authserv_id and (mail.authentication is None or not mail.authentication.passed):
+        why = mail.authentication.text if mail.authentication else "the mail server was not asked"
+        return Reason("sender_not_verified", f"The sender is not verified: {why}")
     return None
 
 

@@ -17,7 +17,7 @@ from core import blobs
 from core.errors import NotFoundError
 from core.reasons import Reason
 from core.settings import Settings
-from core.signing import Signer
+from core.signing import Signer, signer_for
 from ingest import workbooks
 from ingest.children import ParserPool
 from ingest.claims import Claimed
@@ -32,8 +32,8 @@ CHUNK_ITEMS, CHUNK_BYTES = 64, 16 * 1024 * 1024
 #: Kinds of which there is nothing to parse, as in the pipeline.
 UNPARSED = frozenset({"row", "unfetched"})
 FORM_ENDINGS, WORKBOOK_ENDINGS = frozenset({".json"}), frozenset({".xlsx", ".xlsm", ".xls", ".csv"})
-#: Keys of a mail without a value: filled by what is understood of forwards and bounces.
-_NOT_READ: Mapping[str, Any] = {"bounce": None, "is_forward": False, "forward": None}
+#: Keys of a mail without a value: filled by what is understood of forwards.
+_NOT_READ: Mapping[str, Any] = {"is_forward": False, "forward": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Explanation:
         if self.kind in ("row", "workbook"):
             return {"path": self.path, **_row_keys(self.parsed), "requester": self.requester, **fate}
         mail = self.parsed if isinstance(self.parsed, ParsedMail) else None
-        notes = list(mail.notes if mail else ())
+        notes = [*(mail.notes if mail else ()), *_sender_notes(mail)]
         return {"path": self.path, **_mail_keys(mail), "requester": self.requester, **fate, "notes": notes}
 
 
@@ -94,12 +94,21 @@ class Explainer:
         row = session.get(InboundItem, item_id)
         if row is None:
             raise NotFoundError(f"there is no item {item_id}", mend="a ticket's timeline names the items it came from")
-        values = {name: getattr(row, name) for name in Claimed.__slots__}
-        item = Claimed(**{**values, "attempts": self._settings.limits.attempts, "losses": 0})
+        item = self.claimed(row)
         raw = blobs.get(session, row.sha256)
         if item.kind == "row":
             return [self._explain_row(f"item:{item_id}", item, _stored_row(session, item_id, raw))]
         return list(self._explain(f"item:{item_id}", item, raw, self._parse([item], [raw])[0]))
+
+    def claimed(self, row: InboundItem) -> Claimed:
+        """A row of the ledger as an item at its last attempt."""
+        values = {name: getattr(row, name) for name in Claimed.__slots__}
+        return Claimed(**{**values, "attempts": self._settings.limits.attempts, "losses": 0})
+
+    def decide_all(self, items: Sequence[Claimed], raws: Sequence[bytes]) -> list[Plan]:
+        """What the rules in force say of items, in the order given."""
+        answers = self._parse(items, raws)
+        return [self._decide(item, raw, answer) for item, raw, answer in zip(items, raws, answers, strict=True)]
 
     def _read(self, files: Iterable[UploadFile]) -> Iterator[tuple[UploadFile, Arrival | Reason]]:
         for file in files:
@@ -109,12 +118,19 @@ class Explainer:
     def _parse(self, items: Sequence[Claimed], raws: Sequence[bytes]) -> list[Answer | None]:
         """Answers in order, None for what needs no parser; what fails among others is tried again alone."""
         numbers = [number for number, item in enumerate(items) if item.kind not in UNPARSED]
-        tasks = [_task(self._settings, items[number], raws[number]) for number in numbers]
+        tasks = [self._task(items[number], raws[number]) for number in numbers]
         answers: list[Answer | None] = [None] * len(items)
         for number, task, answer in zip(numbers, tasks, self._pool.parse(tasks), strict=True):
             failed = isinstance(answer, ParseFailure) and not answer.alone
             answers[number] = self._pool.parse([task], alone=True)[0] if failed else answer
         return answers
+
+    def _task(self, item: Claimed, raw: bytes) -> ParseTask:
+        if item.kind == "form":
+            return ParseTask("form", raw, ParseOptions(content_type=item.extra.get("content_type")))
+        if item.kind == "workbook":
+            return ParseTask("workbook", raw, workbooks.options_for(self._settings, item.source, item.extra))
+        return ParseTask("mail", raw, self._planner.mail_options(item.source, html_text=True))
 
     def _explain(self, path: str, item: Claimed, raw: bytes, answer: Answer | None) -> Iterator[Explanation]:
         if not isinstance(answer, ParsedWorkbook):
@@ -174,7 +190,7 @@ def _signer(settings: Settings) -> Signer:
     """Our own signature is known by the keys in force; where none has been made yet nothing can carry it."""
     has_keys = settings.secret_key.get_secret_value() or (settings.data_dir / "secret.key").exists()
     keys = settings.keys() if has_keys else [secrets.token_bytes(32)]
-    return Signer(keys, settings.notices.domain)
+    return signer_for(settings, keys)
 
 
 def _claimed(settings: Settings, arrival: Arrival) -> Claimed:
@@ -199,14 +215,6 @@ def _claimed(settings: Settings, arrival: Arrival) -> Claimed:
 def _child(item: Claimed, category: str) -> Claimed:
     values = {name: getattr(item, name) for name in Claimed.__slots__}
     return Claimed(**{**values, "kind": "row", "source": f"workbook:{item.id}", "extra": {"category": category}})
-
-
-def _task(settings: Settings, item: Claimed, raw: bytes) -> ParseTask:
-    if item.kind == "form":
-        return ParseTask("form", raw, ParseOptions(content_type=item.extra.get("content_type")))
-    if item.kind == "workbook":
-        return ParseTask("workbook", raw, workbooks.options_for(settings, item.source, item.extra))
-    return ParseTask("mail", raw, ParseOptions(html_text=True))
 
 
 def _chunks(
@@ -242,7 +250,28 @@ def _mail_keys(mail: ParsedMail | None) -> dict[str, Any]:
         "automatic": list(mail.automatic if mail else ()),
         **{name: bool(mail and getattr(mail, name)) for name in _FLAGS},
         **_NOT_READ,
+        "bounce": _bounce_keys(mail),
     }
+
+
+def _bounce_keys(mail: ParsedMail | None) -> dict[str, Any] | None:
+    """Of a delivery report, or of a bounce by text; of a delay warning too, which is none."""
+    report = mail.report if mail else None
+    if report is None or report.kind not in ("bounce", "delay", "delivery"):
+        return None
+    return {
+        "recipients": list(report.recipients),
+        "status": list(report.status),
+        "action": list(report.action),
+        "permanent": report.permanent,
+        "message_id": report.message_id,
+    }
+
+
+def _sender_notes(mail: ParsedMail | None) -> list[str]:
+    """Whether the sender is vouched for, where the mailbox names who vouches."""
+    found = mail.authentication if mail else None
+    return [] if found is None else [f"sender_{'verified' if found.passed else 'not_verified'}: {found.text}"]
 
 
 _PARTS = ("reply", "quoted", "signature")

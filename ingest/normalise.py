@@ -7,7 +7,8 @@ from datetime import datetime
 
 from core.reasons import Reason
 from core.sections import Form
-from ingest.classify import MailRules, Verdict, answered_ticket
+from ingest import marks
+from ingest.classify import MailRules, Verdict
 from ingest.parsers.addresses import read_mailbox
 from ingest.parsers.thanks import find_thanks
 from ingest.parsers.types import FormField, ParsedAttachment, ParsedForm, ParsedMail
@@ -56,6 +57,7 @@ def from_mail(mail: ParsedMail, verdict: Verdict, rules: MailRules, item_id: int
         missing.append("the mail has no text")
     if mail.from_addr is None:
         missing.append("the sender's address could not be read with certainty")
+    notes = [*mail.notes, *(["reply_signature_wrong"] if marks.is_forged(mail, rules) else [])]
     return Submission(
         source=Source.EMAIL,
         received_at=received_at,
@@ -71,9 +73,15 @@ def from_mail(mail: ParsedMail, verdict: Verdict, rules: MailRules, item_id: int
         missing=tuple(missing),
         reasons=(verdict.reason,),
         silence=verdict.silence,
-        replies_to=answered_ticket(mail, rules),
+        verified=mail.authentication.passed if mail.authentication else None,
+        automatic=mail.is_auto,
+        message_key=marks.mail_key(mail.message_id) if mail.message_id else None,
+        replies_to=marks.answered_ticket(mail, rules),
+        answers=marks.answered_keys(mail),
+        marker=marks.marked_ticket(mail, rules),
+        hint=marks.tagged_ticket(mail),
         thanks=None if any(not file.inline for file in mail.attachments) else find_thanks(text, mail.from_name or ""),
-        details=tuple(("note", note) for note in mail.notes),
+        details=tuple(("note", note) for note in notes),
     )
 
 
@@ -187,6 +195,8 @@ def oversize(mail: ParsedMail, size: int, verdict: Verdict, item_id: int, receiv
         missing=("the text and the attachments: the message is too large",),
         reasons=(Reason("oversize", "The message is larger than the limit; its headers were taken"),),
         silence=verdict.silence,
+        verified=mail.authentication.passed if mail.authentication else None,
+        automatic=mail.is_auto,
     )
 
 

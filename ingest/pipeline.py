@@ -30,6 +30,7 @@ from ingest.models import InboundItem
 from ingest.parsers.child import Answer, ParseFailure, ParseTask
 from ingest.parsers.types import ParsedWorkbook, ParseOptions
 from ingest.plans import Plan, Planner
+from outbox import facts
 from tickets import intake
 
 log = logging.getLogger("casemill.ingest")
@@ -106,7 +107,7 @@ class Pipeline:
             return ParseTask("form", data, ParseOptions(content_type=item.extra.get("content_type")))
         if item.kind == "workbook":
             return ParseTask("workbook", data, workbooks.options_for(self._settings, item.source, item.extra))
-        return ParseTask("mail", data)
+        return ParseTask("mail", data, self.planner.mail_options(item.source))
 
     def _store_all(self, token: str, plans: Sequence[Plan]) -> None:
         if not plans:
@@ -172,6 +173,7 @@ class Pipeline:
         failpoint("ingest.storing")
         outcomes += _duplicates(session, originals, outcomes)
         known = _accept_children(session, fresh, now)
+        facts.append(session, [plan.fact for plan in fresh if plan.fact is not None], now)
         claims.settle(session, [_with_known(outcome, known) for outcome in outcomes], now)
 
     def _receive(self, session: Session, plans: Sequence[Plan]) -> list[Outcome]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,14 +14,17 @@ from core.reasons import Reason
 from core.sections import Form
 from core.settings import Settings
 from core.signing import Signer
-from ingest import fingerprints, ledger, normalise
+from ingest import fingerprints, ledger, marks, normalise
 from ingest.claims import LOSS_LIMIT, Claimed
-from ingest.classify import MailRules, classify, is_workbook, rules_for
+from ingest.classify import MailRules, classify, is_workbook, report_fact, rules_for
 from ingest.ledger import Arrival
 from ingest.parsers.child import Answer, ParseFailure
-from ingest.parsers.types import ParsedForm, ParsedMail, ParsedWorkbook, Refusal
+from ingest.parsers.types import ParsedForm, ParsedMail, ParsedWorkbook, ParseOptions, Refusal
 from ingest.parsers.workbook import read_sent_at, row_problem
+from outbox.facts import Fact
 from tickets.submission import Submission
+
+log = logging.getLogger("casemill.ingest")
 
 #: Dispositions that come with a ticket when there is a submission.
 TICKET = "ticket"
@@ -31,6 +35,7 @@ class Plan:
     """The outcome to be written: a disposition, why, the ticket to make, items that came inside, or another try.
 
     ``retry`` is ``alone`` (not its fault yet) or ``failed`` (its own failure). ``workbook`` is still to be expanded.
+    ``fact`` is for those who are to hear of it.
     """
 
     item: Claimed
@@ -41,6 +46,7 @@ class Plan:
     children: tuple[Arrival, ...] = ()
     workbook: ParsedWorkbook | None = None
     retry: str | None = None
+    fact: Fact | None = None
 
 
 @dataclass(slots=True)
@@ -75,6 +81,10 @@ class Planner:
             self._rules[source] = rules_for(self.settings, source, self.signer)
         return self._rules[source]
 
+    def mail_options(self, source: str, *, html_text: bool = False) -> ParseOptions:
+        """What the parser has to know of mail from a source."""
+        return ParseOptions(html_text=html_text, authserv_id=self.rules(source).authserv_id)
+
     def quarantined(self, item: Claimed, reason: Reason) -> Plan:
         """An item given up on, with the ticket that says so."""
         return self._set_aside(item, reason)
@@ -89,7 +99,10 @@ class Planner:
         submission = None
         if verdict.disposition == TICKET:
             submission = normalise.from_mail(mail, verdict, rules, item.id, item.received_at)
-        return Plan(item, verdict.disposition, verdict.reason, submission, key)
+        if marks.is_forged(mail, rules):
+            log.warning("an answer to a notice carries a wrong signature, which is ignored", extra={"item": item.id})
+        fact = report_fact(mail, rules, item.id) if mail.report else None
+        return Plan(item, verdict.disposition, verdict.reason, submission, key, fact=fact)
 
     def _oversize(self, item: Claimed, mail: ParsedMail) -> Plan:
         verdict = classify(mail, self.rules(item.source))

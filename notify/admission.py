@@ -7,20 +7,24 @@ same moment cannot both find room for the last mail of an hour.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from accounts import suppressions
 from core import clock
 from core.reasons import Reason
 from core.sets import among
 from core.settings import Settings
 from notify import claims, limits
 from notify.claims import Claimed
-from notify.limits import Ruling
-from notify.mailings import settled
+from notify.limits import Counts, Ruling
+from notify.mailings import CREATED, INVITATION, settled
 from notify.models import Delivery
 from outbox import facts
+from tickets import alerts
+from tickets.alerts import Alert
 
 #: A number of our own for PostgreSQL's advisory lock. On SQLite the one writer's turn does the same.
 LOCK = 7_251_946_302
@@ -28,35 +32,63 @@ LOCK = 7_251_946_302
 
 def admit(session: Session, token: str, batch: Sequence[Claimed], settings: Settings) -> list[Claimed]:
     """Those of ``batch`` that may go now; the others are skipped or delayed, with their reason."""
-    # The one repeat of an ambiguous mail was counted when it was tried first.
-    ruled = [one for one in batch if one.outside and not one.ambiguities]
+    # The one repeat of an ambiguous mail was counted when it was tried first; for what staff let go no limit holds.
+    ruled = [one for one in batch if one.outside and not one.ambiguities and one.released_by is None]
     if not ruled:
         return list(batch)
     if session.get_bind().dialect.name == "postgresql":
         session.execute(select(func.pg_advisory_xact_lock(LOCK)))
-    refused = _refusals(session, ruled, settings)
+    now = clock.now()
+    counts = _count(session, ruled, now)
+    refused = _refusals(session, ruled, counts, settings, now)
     _write(session, token, [(one, refused[one.id]) for one in ruled if one.id in refused])
+    silenced = [_alert(one, refused[one.id], counts, now) for one in ruled if one.id in refused]
+    alerts.raise_alerts(session, [alert for alert in silenced if alert is not None], now)
     let_go = [one.id for one in ruled if one.id not in refused]
     session.execute(update(Delivery).where(among(Delivery.id, let_go)).values(tried_at=clock.now()))
     return [one for one in batch if one.id not in refused]
 
 
-def _refusals(session: Session, ruled: Sequence[Claimed], settings: Settings) -> dict[int, Ruling]:
-    """In the order in which they were made, so that nobody overtakes."""
-    now = clock.now()
+def _count(session: Session, ruled: Sequence[Claimed], now: datetime) -> Counts:
     recipients, domains = [one.recipient for one in ruled], [one.domain for one in ruled]
     counts = limits.count(session, recipients, domains, [one.ticket_id or 0 for one in ruled], now)
-    blocked = limits.suppressed(session, recipients, now)
+    created = [(one.ticket_id or 0, one.recipient) for one in ruled if one.mailing == CREATED]
+    limits.load_subjects(session, counts, created, now)
+    return counts
+
+
+def _refusals(
+    session: Session, ruled: Sequence[Claimed], counts: Counts, settings: Settings, now: datetime
+) -> dict[int, Ruling]:
+    """In the order in which they were made, so that nobody overtakes."""
+    blocked = suppressions.blocked(session, [one.recipient for one in ruled], now)
+    surveyed = [one.recipient for one in ruled if one.mailing == INVITATION]
+    unwilling = suppressions.blocked(session, surveyed, now, suppressions.SURVEYS) if surveyed else set()
     own = limits.own_addresses(settings)
     refused = {}
     for one in sorted(ruled, key=lambda one: one.id):
-        address = limits.refuse_address(one.recipient, one.domain, own, blocked, settings.notices)
-        ruling = address or limits.rule(one.id, one.ticket_id or 0, one.recipient, one.domain, counts, settings.notices, now)
+        shut = blocked | unwilling if one.mailing == INVITATION else blocked
+        address = limits.refuse_address(one.recipient, one.domain, own, shut, settings.notices)
+        place, by_people = (one.ticket_id or 0, one.recipient, one.domain), one.mailing in limits.BY_PEOPLE
+        ruling = address or limits.rule(one.id, *place, counts, settings.notices, now, by_people=by_people)
         if ruling == limits.SEND:
-            counts.add(one.ticket_id or 0, one.recipient, one.domain)
+            counts.add(*place, by_people=by_people)
         else:
             refused[one.id] = ruling
     return refused
+
+
+def _alert(one: Claimed, ruling: Ruling, counts: Counts, now: datetime) -> Alert | None:
+    """The owner hears once that a ticket fell silent, and again when that happens after a human wrote; of a loop once a day."""
+    if one.ticket_id is None or ruling.reason is None or ruling.reason.code not in (limits.SILENT, limits.LOOP):
+        return None
+    if ruling.reason.code == limits.SILENT:
+        since = counts.human_at.get(one.ticket_id)
+        key = f"silence:{one.ticket_id}:{since.isoformat() if since else ''}"
+        task = "Look into it: no more automatic mail goes out for this ticket"
+        return Alert(one.ticket_id, "The ticket fell silent", ruling.reason, key=key, kind="silence", task=task)
+    key, task = f"loop:{one.recipient}:{now:%Y-%m-%d}", "Look into it: a machine seems to answer our mail"
+    return Alert(one.ticket_id, "A machine seems to answer", ruling.reason, key=key, kind="silence", task=task)
 
 
 def _write(session: Session, token: str, refused: Sequence[tuple[Claimed, Ruling]]) -> None:

@@ -47,6 +47,7 @@ class Claimed:
     message_id: str | None
     created_at: datetime
     frozen: bytes | None
+    released_by: str | None = None
 
 
 #: Says which of the claimed may go now, in the transaction that claims them, and writes what becomes of the others.

@@ -44,14 +44,20 @@ class Freezer:
             text=rendered.text,
             html=rendered.html,
             loop=notices.domain,
-            reply_to=notices.reply_to,
+            reply_to=self._reply_to(one),
             unsubscribe=str(context.get(UNSUBSCRIBE_LINK, "")),
         )
         return replace(one, message_id=message_id, frozen=freeze(outgoing))
 
+    def _reply_to(self, one: Claimed) -> str:
+        """Where the mailbox takes such addresses, an answer names its ticket even when the program loses every header."""
+        notices = self._settings.notices
+        signed = notices.plus_addressing and one.outside
+        return self._signer.reply_address(f"t{one.ticket_id}") if signed else notices.reply_to
+
     def envelope_sender(self, one: Claimed) -> str:
-        """Where a bounce of this delivery comes back to."""
-        return self._signer.envelope_sender(f"d{one.id}")
+        """Where a bounce of this delivery comes back to, and what machines answer to (RFC 3834 §4)."""
+        return self._signer.envelope_sender(f"t{one.ticket_id}.d{one.id}")
 
     def _context(self, one: Claimed) -> dict[str, object]:
         if one.ticket_id is None:  # about no ticket: the digest

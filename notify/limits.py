@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import case, func, select, text
 from sqlalchemy.orm import Session
 
 from accounts.public_domains import PUBLIC_DOMAINS
@@ -16,11 +17,19 @@ from core.reasons import Reason
 from core.sections import Notices
 from core.sets import among
 from core.settings import Settings
-from notify.models import DELAYED_WHERE, Delivery, Suppression
+from notify.mailings import CREATED
+from notify.models import DELAYED_WHERE, Delivery
+from tickets.models import Ticket
 
 HOUR, DAY, TEN_MINUTES = timedelta(hours=1), timedelta(days=1), timedelta(minutes=10)
 #: The shortest time a delayed mail waits before it asks again.
 DELAY = timedelta(minutes=1)
+#: A machine that answers back gets so many mails in an hour, and a person may write the same as often.
+ANSWERS_IN_A_LOOP = 2
+SILENT, LOOP = "ticket_silent", "loop_suspected"
+#: Mailings whose text a person wrote; they are no automatic messages (mail-rules.md, Never start a loop).
+BY_PEOPLE = ("recap_of_resolution",)
+_CHANGING = re.compile(r"\bBS-\d+|\[[^\]]{0,60}\]|#\s?\d+|^(?:\s*[^\W\d_]{2,10}\s?:)+", re.I)
 DOMAIN_FULL = Reason("domain_limit", "The domain has had its share for this hour")
 ALL_FULL = Reason("total_limit", "All automatic mail has had its share for this hour")
 
@@ -35,24 +44,35 @@ class Queue:
 
 @dataclass(slots=True)
 class Counts:
-    """Automatic mails to people outside that were tried lately, and who waits for their turn."""
+    """Automatic mails to people outside that were tried lately, and who waits for their turn.
+
+    ``in_a_row`` are those of a ticket since a human wrote, at ``human_at``. ``subjects`` are those of the mails that are to be
+    answered, ``answered`` of those that were, where an address has had enough answers to be a machine that answers back.
+    """
 
     address_hour: Counter[str] = field(default_factory=Counter)
     address_day: Counter[str] = field(default_factory=Counter)
     ticket_ten_minutes: Counter[tuple[int, str]] = field(default_factory=Counter)
     domain_hour: Counter[str] = field(default_factory=Counter)
+    in_a_row: Counter[int] = field(default_factory=Counter)
+    human_at: dict[int, datetime | None] = field(default_factory=dict)
+    subjects: dict[int, str] = field(default_factory=dict)
+    answered: dict[str, list[str]] = field(default_factory=dict)
     total_hour: int = 0
     domain_since: dict[str, datetime] = field(default_factory=dict)
     total_since: datetime | None = None
     domain_queues: dict[str, Queue] = field(default_factory=dict)
     total_queue: Queue | None = None
 
-    def add(self, ticket_id: int, recipient: str, domain: str) -> None:
+    def add(self, ticket_id: int, recipient: str, domain: str, *, by_people: bool = False) -> None:
         self.address_hour[recipient] += 1
         self.address_day[recipient] += 1
         self.ticket_ten_minutes[ticket_id, recipient] += 1
         self.domain_hour[domain] += 1
         self.total_hour += 1
+        self.in_a_row[ticket_id] += not by_people
+        if ticket_id in self.subjects:
+            self.answered.setdefault(recipient, []).append(self.subjects[ticket_id])
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +110,21 @@ def refuse_address(
 
 
 def rule(
-    delivery_id: int, ticket_id: int, recipient: str, domain: str, counts: Counts, settings: Notices, now: datetime
+    delivery_id: int,
+    ticket_id: int,
+    recipient: str,
+    domain: str,
+    counts: Counts,
+    settings: Notices,
+    now: datetime,
+    *,
+    by_people: bool = False,
 ) -> Ruling:
-    """What the limits say of one more automatic mail to somebody outside. Pure."""
+    """What the limits say of one more mail to somebody outside; what a person wrote is not silenced. Pure."""
+    if not by_people and counts.in_a_row[ticket_id] >= settings.rows_in_silence:
+        return Ruling("skip", Reason(SILENT, f"{settings.rows_in_silence} automatic mails in a row and no human between them"))
+    if answers_back(counts.subjects.get(ticket_id), counts.answered.get(recipient, ())):
+        return Ruling("skip", Reason(LOOP, "A machine seems to answer: the same mail comes back whenever one is answered"))
     if counts.ticket_ten_minutes[ticket_id, recipient] >= settings.per_ticket_ten_minutes:
         return Ruling("skip", Reason("ticket_limit", "Too many automatic mails for this ticket in ten minutes"))
     if counts.address_hour[recipient] >= settings.per_address_hour:
@@ -111,6 +143,16 @@ def rule(
     if queue is not None and queue.first_id < delivery_id:
         return _wait(ALL_FULL, queue.due_at, now)
     return SEND
+
+
+def answers_back(subject: str | None, answered: Sequence[str]) -> bool:
+    """Whether a mail is one more of those that came back each time one was answered. Pure."""
+    return subject is not None and len(answered) >= ANSWERS_IN_A_LOOP and answered[-1] == subject
+
+
+def fold_subject(subject: str) -> str:
+    """A subject without what machines change in it: numbers of cases, prefixes, space and case."""
+    return " ".join(_CHANGING.sub(" ", subject).casefold().split())
 
 
 def _an_hour_after(since: datetime | None) -> datetime | None:
@@ -150,11 +192,37 @@ def _count_addresses(session: Session, counts: Counts, recipients: set[str], tic
         statement = _tally(Delivery.recipient).where(Delivery.outside, among(Delivery.recipient, recipients))
         for name, total, _ in session.execute(statement.where(Delivery.tried_at > now - span).group_by(Delivery.recipient)):
             counter[name] = total
-    per_ticket = _tally(Delivery.ticket_id, Delivery.recipient).where(
-        Delivery.outside, among(Delivery.ticket_id, tickets), Delivery.tried_at > now - TEN_MINUTES
-    )
-    for ticket_id, recipient, total, _ in session.execute(per_ticket.group_by(Delivery.ticket_id, Delivery.recipient)):
-        counts.ticket_ten_minutes[ticket_id, recipient] = total
+    lately = Delivery.tried_at > now - TEN_MINUTES
+    in_a_row = (Delivery.tried_at > func.coalesce(Ticket.human_at, Ticket.created_at)) & Delivery.mailing.not_in(BY_PEOPLE)
+    key = Delivery.ticket_id, Delivery.recipient, Ticket.human_at
+    per_ticket = select(*key, _count_where(lately), _count_where(in_a_row)).join(Ticket, Ticket.id == Delivery.ticket_id)
+    tried = Delivery.outside, among(Delivery.ticket_id, tickets), Delivery.tried_at.is_not(None)
+    for ticket_id, recipient, human_at, recent, row in session.execute(per_ticket.where(*tried).group_by(*key)):
+        counts.ticket_ten_minutes[ticket_id, recipient] = recent
+        counts.in_a_row[ticket_id] += row
+        counts.human_at[ticket_id] = human_at
+
+
+def _count_where(condition: Any) -> Any:
+    return func.sum(case((condition, 1), else_=0))
+
+
+def load_subjects(session: Session, counts: Counts, waiting: Sequence[tuple[int, str]], now: datetime) -> None:
+    """What is to be answered and what was, for addresses that get many answers in this hour; most batches have none.
+
+    ``waiting`` are ticket and recipient of the creation notices in hand. Only mail can come back by itself.
+    """
+    expected = Counter(recipient for _, recipient in waiting)
+    suspects = {one for one, more in expected.items() if counts.address_hour[one] + more > ANSWERS_IN_A_LOOP}
+    if not suspects:
+        return
+    tickets = [ticket_id for ticket_id, recipient in waiting if recipient in suspects]
+    names = select(Ticket.id, Ticket.name).where(among(Ticket.id, tickets), Ticket.source == "email")
+    counts.subjects = {ticket_id: fold_subject(name) for ticket_id, name in session.execute(names)}
+    earlier = select(Delivery.recipient, Ticket.name).join(Ticket, Ticket.id == Delivery.ticket_id)
+    tried = among(Delivery.recipient, suspects), Delivery.mailing == CREATED, Delivery.tried_at > now - HOUR
+    for recipient, name in session.execute(earlier.where(*tried).order_by(Delivery.tried_at, Delivery.id)):
+        counts.answered.setdefault(recipient, []).append(fold_subject(name))
 
 
 def _find_queues(session: Session, counts: Counts, domains: set[str]) -> None:
@@ -167,11 +235,3 @@ def _find_queues(session: Session, counts: Counts, domains: set[str]) -> None:
     first_id, due_at = session.execute(everything).one()
     if first_id is not None:
         counts.total_queue = Queue(first_id, due_at)
-
-
-def suppressed(session: Session, recipients: Iterable[str], now: datetime) -> set[str]:
-    """Which of the addresses are blocked now."""
-    statement = select(Suppression.address).where(
-        among(Suppression.address, set(recipients)), (Suppression.until.is_(None)) | (Suppression.until > now)
-    )
-    return set(session.execute(statement).scalars())

@@ -23,7 +23,7 @@ class Delivery(Base):
     whose mailing may be repeated waits for its one repeat; ``finished_at`` is set once nothing more will happen.
     ``outside`` is mail to people who are not staff, which the counters count: by ``tried_at``, set when it is let go and
     taken back when it turns out that it was not sent. ``ambiguities`` counts how often nobody could tell whether it had
-    arrived.
+    arrived. ``released_by`` is who let a skipped one go all the same: no limit holds for it any more.
     """
 
     __tablename__ = "delivery"
@@ -59,16 +59,21 @@ class Delivery(Base):
     smtp_reply: Mapped[str | None]
     tried_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    released_by: Mapped[str | None]
     created_at: Mapped[datetime]
 
 
-class Suppression(Base):
-    """An address that gets no automatic mail until ``until`` (None: for ever), and why."""
+class DeliveryReport(Base):
+    """What came back about a delivery: ``kind`` as in ``ingest.parsers.types.ParsedReport``; once for each inbound item."""
 
-    __tablename__ = "suppression"
+    __tablename__ = "delivery_report"
+    __table_args__ = (Index("ix_delivery_report_delivery_id", "delivery_id"),)
 
-    address: Mapped[str] = mapped_column(primary_key=True)
-    code: Mapped[str]
-    reason: Mapped[str]
-    until: Mapped[datetime | None]
-    created_at: Mapped[datetime]
+    id: Mapped[int] = mapped_column(primary_key=True)
+    item_id: Mapped[int] = mapped_column(unique=True)
+    delivery_id: Mapped[int] = mapped_column(ForeignKey("delivery.id"))
+    kind: Mapped[str]
+    status: Mapped[str]
+    action: Mapped[str]
+    permanent: Mapped[bool]
+    at: Mapped[datetime]

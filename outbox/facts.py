@@ -67,6 +67,34 @@ class TaskRaised(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class BounceReceived(Fact):
+    """A delivery of ours did not arrive, or (``delayed``) not yet. ``status`` and ``action`` as its report has them.
+
+    ``block_days`` is how long the recipient gets no automatic mail when that is for good.
+    """
+
+    kind: ClassVar[str] = "bounce.received"
+    item_id: int
+    delivery_id: int
+    delayed: bool
+    status: str
+    action: str
+    permanent: bool
+    block_days: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReportReceived(Fact):
+    """Somebody reported on a delivery of ours: ``report`` is complaint, feedback, receipt or delivery, ``action`` its word."""
+
+    kind: ClassVar[str] = "report.received"
+    item_id: int
+    delivery_id: int
+    report: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
 class TicketCompleted(Fact):
     """A ticket reached 6-Completed, in its ``opening``: for whom, and who owned it then."""
 
@@ -104,7 +132,8 @@ class SurveyAnswered(Fact):
 
 
 _ALL: tuple[type[Fact], ...] = (
-    TicketCreated, TicketAssigned, NoticeSettled, TaskRaised, TicketCompleted, SurveyDue, SurveyAnswered,
+    TicketCreated, TicketAssigned, NoticeSettled, TaskRaised, BounceReceived, ReportReceived, TicketCompleted, SurveyDue,
+    SurveyAnswered,
 )  # fmt: skip
 KINDS: dict[str, type[Fact]] = {fact.kind: fact for fact in _ALL}
 

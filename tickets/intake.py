@@ -56,7 +56,7 @@ def receive(session: Session, submissions: Sequence[Submission], settings: Setti
     others = [_claim_of_address(email) for submission in submissions for email in submission.contacts]
     directory = matching.load(session, [*claims, *others])
     nameless = contacts.ensure(session, directory, [*claims, *others], _public(settings), now)
-    known = threads.load(session, submissions)
+    known = threads.load(session, submissions, settings, now)
     batch = _Batch(settings, now, directory, staffing.load(session, now), nameless, known)
     results = [_take(batch, number, submission, claims[number]) for number, submission in enumerate(submissions)]
     store(session, batch.drafts, batch.appends, batch.staffing, settings, now)
@@ -83,11 +83,13 @@ def _take(batch: _Batch, number: int, submission: Submission, claim: Claim) -> t
     contact = batch.directory.contacts.get(submission.email or "") or batch.nameless.get(number)
     company, company_reason = batch.directory.company_of(claim, _public(batch.settings))
     found = batch.threads.find(submission, contact, company)
-    if found is not None:
-        appended = Appended(submission, contact, found[0])
+    if found.target is not None and found.reason is not None:
+        appended = Appended(submission, contact, found.target, found.reason, found.reopens)
         batch.appends.append(appended)
-        return appended, True, found[1]
+        batch.threads.remember(submission, found.target)
+        return appended, True, found.reason
     draft = _draft(batch, submission, contact, company, company_reason)
+    draft.links = found.links
     batch.drafts.append(draft)
     batch.threads.remember(submission, draft)
     reason = submission.reasons[-1] if submission.reasons else Reason("new_matter", "A new matter")

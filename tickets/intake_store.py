@@ -21,13 +21,24 @@ from outbox import facts
 from outbox.facts import Fact, TicketAssigned, TicketCreated
 from tickets import routing
 from tickets.deadlines import due_after
-from tickets.models import Activity, Attachment, FollowUp, Ticket, TicketContact, TicketThread
+from tickets.life import reopen_by_reply
+from tickets.models import Activity, Attachment, FollowUp, Ticket, TicketContact, TicketLink, TicketThread
+from tickets.numbers import number
 from tickets.routing import Assignment, Staffing
 from tickets.submission import Source, Submission, SubmittedFile
 
 SYSTEM = "casemill"
 ASSIST = "Assist with telemedicine"
 NO_ADDRESS = Reason("no_address", "The requester has no email address")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Another ticket that a new one has to do with: ``kind`` as in :class:`tickets.models.TicketLink`."""
+
+    target: Draft | int
+    kind: str
+    reason: Reason
 
 
 @dataclass(slots=True)
@@ -41,7 +52,7 @@ class Draft:
     assignment: Assignment
     telemedicine: Reason | None
     others: list[ContactView]
-    thread_key: str | None = None
+    links: tuple[Link, ...] = ()
     ticket_id: int = 0
     activity_ids: list[int] = field(default_factory=list)
 
@@ -53,11 +64,17 @@ class Appended:
     submission: Submission
     contact: ContactView | None
     target: Draft | int
+    reason: Reason
+    reopens: bool = False
     activity_id: int = 0
 
     @property
     def ticket_id(self) -> int:
-        return self.target if isinstance(self.target, int) else self.target.ticket_id
+        return _id_of(self.target)
+
+
+def _id_of(target: Draft | int) -> int:
+    return target if isinstance(target, int) else target.ticket_id
 
 
 def store(
@@ -74,6 +91,8 @@ def store(
     _insert_files(session, drafts, appends, now)
     _insert_people(session, drafts, appends)
     insert_ignore(session, FollowUp, [_assist_row(d, staffing, settings, now) for d in drafts if d.telemedicine])
+    insert_ignore(session, TicketLink, [_link_row(draft, link, now) for draft in drafts for link in draft.links])
+    reopen_by_reply(session, {one.ticket_id for one in appends if one.reopens}, settings, now)
     _touch(session, drafts, appends, staffing, now)
     facts.append(session, (fact for draft in drafts for fact in _facts(draft)), now)
 
@@ -103,6 +122,7 @@ def _ticket_row(draft: Draft, settings: Settings, now: datetime) -> dict[str, An
         "preferred_contact": submission.preferred_contact,
         "missing": missing,
         "sender_verified": submission.verified,
+        "human_at": None if submission.automatic else now,
         "on_company_timeline": submission.on_company_timeline,
         "opened_at": now,
         "reminder_due_at": due_after(now, settings.calendar.reminder_days, settings.calendar),
@@ -126,19 +146,27 @@ def _insert_activities(
 ) -> None:
     rows: list[dict[str, Any]] = []
     for draft in drafts:
-        rows.append(_message_row(draft.ticket_id, draft.submission, now, draft.company_reason))
+        reasons = [draft.company_reason, *map(_told, draft.links)]
+        rows.append(_message_row(draft.ticket_id, draft.submission, now, reasons))
         rows.append(_assignment_row(draft, staffing, now))
-    rows += [_message_row(one.ticket_id, one.submission, now) for one in appends]
+    rows += [_message_row(one.ticket_id, one.submission, now, [one.reason]) for one in appends]
     rows += [_assist_entry(draft.ticket_id, draft.telemedicine, now) for draft in drafts if draft.telemedicine]
     ids = insert_numbered(session, Activity, rows)
-    for number, draft in enumerate(drafts):
-        draft.activity_ids = ids[2 * number : 2 * number + 2]
+    for position, draft in enumerate(drafts):
+        draft.activity_ids = ids[2 * position : 2 * position + 2]
     for one, activity_id in zip(appends, ids[2 * len(drafts) :], strict=False):  # the assist entries come after them
         one.activity_id = activity_id
 
 
-def _message_row(ticket_id: int, submission: Submission, now: datetime, company: Reason | None = None) -> dict[str, Any]:
-    reasons = [*submission.reasons, *([company] if company else [])]
+def _told(link: Link) -> Reason:
+    """A link as the timeline tells it."""
+    word = "Possible match" if link.kind == "possible_match" else "Goes on from"
+    return Reason(link.kind, f"{word} {number(_id_of(link.target))}: {link.reason.text}")
+
+
+def _message_row(ticket_id: int, submission: Submission, now: datetime, further: Sequence[Reason]) -> dict[str, Any]:
+    codes = {reason.code for reason in submission.reasons}
+    reasons = [*submission.reasons, *(reason for reason in further if reason.code not in codes)]
     data = {
         "from": submission.email,
         "name": submission.name,
@@ -148,6 +176,7 @@ def _message_row(ticket_id: int, submission: Submission, now: datetime, company:
         "verified": submission.verified,
         "quoted": submission.quoted,
         "signature": submission.signature,
+        "key": submission.message_key,
     }
     return {
         "ticket_id": ticket_id,
@@ -224,12 +253,28 @@ def _insert_people(session: Session, drafts: Sequence[Draft], appends: Sequence[
     rows += [_contact_row(draft.ticket_id, other.id, "participant", True) for draft in drafts for other in draft.others]
     rows += [_contact_row(one.ticket_id, one.contact.id, "participant", True) for one in appends if one.contact]
     insert_ignore(session, TicketContact, sorted(rows, key=lambda row: (row["ticket_id"], row["contact_id"])))
-    threads = [{"key": draft.thread_key, "ticket_id": draft.ticket_id} for draft in drafts if draft.thread_key]
-    insert_ignore(session, TicketThread, sorted(threads, key=lambda row: str(row["key"])))
+    keys: dict[str, int] = {}
+    stored = [(one.submission, one.ticket_id) for one in drafts]
+    for submission, ticket_id in stored + [(one.submission, one.ticket_id) for one in appends]:
+        for key in (submission.thread_key, submission.message_key):
+            if key:
+                keys.setdefault(key, ticket_id)
+    insert_ignore(session, TicketThread, [{"key": key, "ticket_id": keys[key]} for key in sorted(keys)])
 
 
 def _contact_row(ticket_id: int, contact_id: int, role: str, on_timeline: bool) -> dict[str, Any]:
     return {"ticket_id": ticket_id, "contact_id": contact_id, "role": role, "on_timeline": on_timeline}
+
+
+def _link_row(draft: Draft, link: Link, now: datetime) -> dict[str, Any]:
+    return {
+        "ticket_id": draft.ticket_id,
+        "other_id": _id_of(link.target),
+        "kind": link.kind,
+        "code": link.reason.code,
+        "reason": link.reason.text,
+        "created_at": now,
+    }
 
 
 def _assist_row(draft: Draft, staffing: Staffing, settings: Settings, now: datetime) -> dict[str, Any]:
@@ -255,10 +300,13 @@ def _touch(
     if not appends:
         return
     added_to = {one.ticket_id for one in appends}
+    by_people = {one.ticket_id for one in appends if not one.submission.automatic}
     # Locked in one order by every worker; an UPDATE takes them in any.
     session.execute(select(Ticket.id).where(among(Ticket.id, added_to)).order_by(Ticket.id).with_for_update(key_share=True)).all()
-    changed = update(Ticket).where(among(Ticket.id, added_to)).values(version=Ticket.version + 1, updated_at=now)
-    session.execute(changed, execution_options={"synchronize_session": False})
+    for ids, human in ((by_people, {"human_at": now}), (added_to - by_people, {})):
+        changed = update(Ticket).where(among(Ticket.id, ids)).values(version=Ticket.version + 1, updated_at=now, **human)
+        if ids:
+            session.execute(changed, execution_options={"synchronize_session": False})
 
 
 def _last_assigned(staffing: Staffing, owner_id: int) -> datetime | None:

@@ -6,17 +6,19 @@ changes a stage.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from accounts.models import Staff
 from core.errors import RefusedError
 from core.reasons import Reason
 from core.sections import Calendar
+from core.sets import among
 from core.settings import Settings
 from outbox import facts
 from outbox.facts import TicketAssigned, TicketCompleted
@@ -25,7 +27,7 @@ from tickets.deadlines import due_after
 from tickets.models import FollowUp, Ticket
 from tickets.numbers import number
 from tickets.permissions import Act
-from tickets.stages import COMPLETED, IN_PROGRESS, STAGE_NAMES, State, advance, may_reopen
+from tickets.stages import COMPLETED, IN_PROGRESS, STAGE_NAMES, State, advance
 from tickets.timeline import locked as _locked
 from tickets.timeline import required as _required
 from tickets.timeline import write as _write
@@ -84,30 +86,45 @@ def _mark(session: Session, ticket_id: int, mark: Mark, by: Staff, now: datetime
 def reopen(session: Session, ticket_id: int, by: Staff, reason: str, settings: Settings, now: datetime) -> Ticket:
     """6-Completed back to 4-In Progress: the marks are cleared, the timers run again, the history stays."""
     permissions.require(by, Act.REOPEN)
-    return _reopen(session, ticket_id, Reason("reopened", _required(reason)), by.email, settings, now)
-
-
-def reopen_for_customer(session: Session, ticket_id: int, sender: str, settings: Settings, now: datetime) -> Ticket:
-    """The customer wrote again in time (:func:`tickets.stages.may_reopen`): ``sender``, an address or a name, did it."""
-    why = Reason("reopened", "The customer wrote again")
-    return _reopen(session, ticket_id, why, sender, settings, now, customer=True)
-
-
-def _reopen(
-    session: Session, ticket_id: int, why: Reason, actor: str, settings: Settings, now: datetime, *, customer: bool = False
-) -> Ticket:
+    why = Reason("reopened", _required(reason))
     ticket = _locked(session, ticket_id)
+    if ticket.merged_into is not None:
+        text = f"{number(ticket.id)} was merged into {number(ticket.merged_into)}"
+        raise RefusedError("merged", text, mend="reopen that one")
     if ticket.stage != COMPLETED:
         raise RefusedError("not_completed", f"{number(ticket.id)} is not completed, so it cannot be reopened")
-    if customer and not may_reopen(ticket.stage, ticket.completed_at, settings.calendar.reopen_days, now):
-        raise RefusedError("too_late", f"{number(ticket.id)} was completed too long ago", mend="open a new ticket")
+    _open_again(session, ticket, why, settings, now, by.email)
+    return ticket
+
+
+def reopen_by_reply(session: Session, ticket_ids: Collection[int], settings: Settings, now: datetime) -> None:
+    """Open those of the tickets that are completed again, because the customer wrote; in the order of their numbers."""
+    if not ticket_ids:
+        return
+    statement = select(Ticket).where(among(Ticket.id, ticket_ids), Ticket.stage == COMPLETED).order_by(Ticket.id)
+    why = Reason("reopened_by_reply", "The customer wrote again")
+    for ticket in session.execute(statement.with_for_update(key_share=True)).scalars().all():
+        _open_again(session, ticket, why, settings, now, "casemill")
+
+
+def _open_again(session: Session, ticket: Ticket, why: Reason, settings: Settings, now: datetime, actor: str) -> None:
     ticket.follow_up_sent_at = ticket.resolution_at = ticket.recap_sent_at = ticket.completed_at = None
     ticket.follow_up_sent_by = ticket.resolution_by = ticket.recap_sent_by = None
     ticket.opening += 1
     ticket.opened_at = now
     _wind_up(ticket, settings.calendar)
     _move(session, ticket, IN_PROGRESS, why, now, actor)
-    return ticket
+    session.flush()
+
+
+def end_merged(session: Session, ticket: Ticket, target_id: int, by: Staff, reason: str, now: datetime) -> None:
+    """A ticket whose place another takes is over: no recap, no survey, no timers."""
+    before, ticket.stage = ticket.stage, COMPLETED
+    ticket.merged_into, ticket.completed_at = target_id, ticket.completed_at or now
+    ticket.reminder_due_at = ticket.escalation_due_at = None
+    why = Reason("merged", f"Merged into {number(target_id)}: {reason}")
+    data = {"from": before, "to": COMPLETED, "reasons": [why.as_dict()]}
+    _record(session, ticket, now, by, "stage", f"Merged into {number(target_id)}", why.text, data)
 
 
 def move_by_force(

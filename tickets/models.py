@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index
+from sqlalchemy import ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.db import Base, where
@@ -16,6 +16,7 @@ class Ticket(Base):
 
     ``creation_notice`` is ``pending`` until the notice to the requester has a final outcome. The three marks are moments
     with who set them. ``reminder_due_at`` and ``escalation_due_at`` are the timers, cleared by what they wait for.
+    ``human_at`` is when a person last wrote, on either side. ``merged_into`` is the ticket that took this one's place.
     """
 
     __tablename__ = "ticket"
@@ -29,7 +30,7 @@ class Ticket(Base):
         Index("ix_ticket_requester_id", "requester_id"),
         *(
             Index(f"ix_ticket_{name}", name, **where(f"{name} IS NOT NULL"))
-            for name in ("reminder_due_at", "escalation_due_at")
+            for name in ("reminder_due_at", "escalation_due_at", "merged_into")
         ),
         {"sqlite_autoincrement": True},
     )
@@ -65,6 +66,8 @@ class Ticket(Base):
     reminder_due_at: Mapped[datetime | None]
     escalation_due_at: Mapped[datetime | None]
     completed_at: Mapped[datetime | None]
+    human_at: Mapped[datetime | None]
+    merged_into: Mapped[int | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
@@ -80,8 +83,29 @@ class TicketContact(Base):
     on_timeline: Mapped[bool] = mapped_column(default=True)
 
 
+class TicketLink(Base):
+    """Two tickets that have to do with each other, seen from the later one; ``settled_at`` ends the question.
+
+    ``kind`` is ``possible_match`` (what arrived may belong to the other), ``follows`` (the other was completed long ago),
+    ``merged`` or ``split`` (out of the other).
+    """
+
+    __tablename__ = "ticket_link"
+    __table_args__ = (UniqueConstraint("ticket_id", "other_id", "kind"), Index("ix_ticket_link_other_id", "other_id"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    ticket_id: Mapped[int] = mapped_column(ForeignKey("ticket.id"))
+    other_id: Mapped[int] = mapped_column(ForeignKey("ticket.id"))
+    kind: Mapped[str]
+    code: Mapped[str]
+    reason: Mapped[str]
+    created_at: Mapped[datetime]
+    settled_at: Mapped[datetime | None]
+    settled_by: Mapped[str | None]
+
+
 class TicketThread(Base):
-    """A key by which later items find their ticket, such as a secure-message thread."""
+    """A key by which later items find their ticket, such as a secure-message thread or a Message-ID."""
 
     __tablename__ = "ticket_thread"
 

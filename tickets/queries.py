@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from accounts.models import Absence, Company, Contact, Staff
 from core import clock
 from tickets.follow_ups import RULES
-from tickets.models import Activity, Attachment, FollowUp, Ticket, TicketContact
+from tickets.models import Activity, Attachment, FollowUp, Ticket, TicketContact, TicketLink
 from tickets.numbers import number
 from tickets.stages import AUDIT, COMPLETED, STAGE_NAMES
 from tickets.tasks import OPEN
@@ -67,6 +67,15 @@ VIEWS: dict[str, tuple[str, View]] = {
         ),
     ),
     "audit": ("Awaiting audit", lambda asked: and_(WAITING, Ticket.stage == AUDIT)),
+    "matches": (
+        "Possible matches",
+        lambda asked: and_(
+            WAITING, Ticket.stage < COMPLETED,
+            exists().where(
+                TicketLink.ticket_id == Ticket.id, TicketLink.kind == "possible_match", TicketLink.settled_at.is_(None)
+            ),
+        ),
+    ),
     "completed": ("Completed", lambda asked: Ticket.stage == COMPLETED),
     "all": ("All tickets", lambda asked: Ticket.id > 0),
 }  # fmt: skip
@@ -119,6 +128,8 @@ def show(session: Session, ticket_id: int) -> dict[str, Any] | None:
         "recap_sent": _mark(ticket.recap_sent_at, ticket.recap_sent_by),
         "reminder_due_at": _moment(ticket.reminder_due_at),
         "escalation_due_at": _moment(ticket.escalation_due_at),
+        "merged_into": number(ticket.merged_into) if ticket.merged_into else None,
+        "links": _links(session, ticket_id),
         "contacts": _contacts(session, ticket_id),
         "timeline": _timeline(session, ticket_id),
         "attachments": _attachments(session, ticket_id),
@@ -170,10 +181,33 @@ def _contacts(session: Session, ticket_id: int) -> list[dict[str, Any]]:
     ]
 
 
-def _timeline(session: Session, ticket_id: int) -> list[dict[str, Any]]:
-    rows = session.execute(select(Activity).where(Activity.ticket_id == ticket_id).order_by(Activity.id)).scalars()
+def _links(session: Session, ticket_id: int) -> list[dict[str, Any]]:
+    """Tickets that have to do with it, from both sides."""
+    mine = select(TicketLink).where(or_(TicketLink.ticket_id == ticket_id, TicketLink.other_id == ticket_id))
     return [
         {
+            "number": number(row.other_id if row.ticket_id == ticket_id else row.ticket_id),
+            "kind": row.kind,
+            "from_here": row.ticket_id == ticket_id,
+            "reason": row.reason,
+            "settled_at": _moment(row.settled_at),
+        }
+        for row in session.execute(mine.order_by(TicketLink.id)).scalars()
+    ]
+
+
+def _whole(ticket_id: int) -> Select[int]:
+    """The ticket, and those that were merged into it."""
+    return select(Ticket.id).where(or_(Ticket.id == ticket_id, Ticket.merged_into == ticket_id))
+
+
+def _timeline(session: Session, ticket_id: int) -> list[dict[str, Any]]:
+    """With what those have that were merged into it."""
+    mine = select(Activity).where(Activity.ticket_id.in_(_whole(ticket_id)))
+    rows = session.execute(mine.order_by(Activity.id)).scalars()
+    return [
+        {
+            "id": row.id,
             "at": _moment(row.at),
             "kind": row.kind,
             "actor": row.actor,
@@ -194,7 +228,8 @@ def _reasons(data: dict[str, Any]) -> Sequence[dict[str, str]]:
 
 
 def _attachments(session: Session, ticket_id: int) -> list[dict[str, Any]]:
-    rows = session.execute(select(Attachment).where(Attachment.ticket_id == ticket_id).order_by(Attachment.id)).scalars()
+    mine = select(Attachment).where(Attachment.ticket_id.in_(_whole(ticket_id)))
+    rows = session.execute(mine.order_by(Attachment.id)).scalars()
     return [
         {"name": row.name, "type": row.sniffed or row.type, "size": row.size, "sha256": row.sha256, "inline": row.inline}
         for row in rows

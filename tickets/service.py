@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from accounts.models import Team
@@ -71,6 +71,17 @@ def settle_creation_notices(session: Session, outcomes: Sequence[NoticeOutcome],
     insert_all(session, Activity, activities)
     insert_ignore(session, FollowUp, tasks)
     facts.append(session, done, now)
+
+
+def release_notice(session: Session, ticket_id: int, title: str, who: str, reason: str, now: datetime, *, created: bool) -> None:
+    """Record that staff let a skipped notice go; with ``created`` it is the creation notice, which has no outcome again."""
+    told = Reason("released", f"Let go by {who}: {reason}")
+    changes: dict[Any, Any] = {"version": Ticket.version + 1, "updated_at": now}
+    if created:
+        changes["creation_notice"] = "pending"
+    session.execute(update(Ticket).where(Ticket.id == ticket_id).values(changes))
+    row = _activity(ticket_id, now, "notice", title, told.text, {"by": who, "reasons": [told.as_dict()]})
+    session.execute(insert(Activity), [{**row, "actor": who}])
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 
 from core.reasons import Reason
 
@@ -65,8 +64,3 @@ def advance(state: State) -> list[tuple[int, Reason]]:
         moves.append((move.target, move.reason))
         state = replace(state, stage=move.target)
     return moves
-
-
-def may_reopen(stage: int, completed_at: datetime | None, days: int, now: datetime) -> bool:
-    """Whether a customer who writes again opens the ticket again: completed, and ``days`` are not yet over (mail-rules.md)."""
-    return stage == COMPLETED and completed_at is not None and now - completed_at <= timedelta(days=days)

@@ -37,12 +37,14 @@ class Submission:
     """One normalised inbound item.
 
     ``text`` is what is new in it; ``quoted`` and ``signature`` are the rest of what a person reads, kept a click away.
-    ``thanks``, when set, is why it is known to say thanks and nothing else, and so to ask for nothing. ``item_id`` is its ledger
-    row, None for what staff enter by hand. ``email`` is lower-cased; without it nobody can be answered. ``missing`` lists in
-    plain words what was left out. ``reasons`` say why this became a ticket. ``silence``, when set, is why the requester gets no
-    automatic mail. ``thread_key`` appends later items to the same ticket. ``verified`` is whether the sender was authenticated,
-    None when nobody checked. ``replies_to`` is the ticket whose signed Message-ID it answers. ``owner_email`` is set for manual
-    tickets only.
+    ``item_id`` is its ledger row, None for what staff enter by hand. ``email`` is lower-cased; without it nobody can be
+    answered. ``missing`` lists in plain words what was left out. ``reasons`` say why this became a ticket. ``silence``, when
+    set, is why the requester gets no automatic mail. ``thread_key`` appends later items to the same ticket. ``verified`` is
+    whether the sender was authenticated, None when nobody checked. ``automatic`` is what a machine sent; ``thanks``, when set,
+    is why a reply is known to say thanks and nothing else: neither opens a completed ticket again. What says which ticket it
+    belongs to, the strongest first: ``replies_to`` (our signed Message-ID or reply address), ``answers`` (keys of mails it
+    answers), ``marker`` (our signed link in its text), ``hint`` (the number in its subject). ``message_key`` is its own key, for
+    those that answer it. ``owner_email`` is set for manual tickets only.
     """
 
     source: Source
@@ -68,8 +70,13 @@ class Submission:
     silence: Reason | None = None
     verified: bool | None = None
     thread_key: str | None = None
+    message_key: str | None = None
     replies_to: int | None = None
     thanks: Reason | None = None
+    answers: tuple[str, ...] = ()
+    marker: int | None = None
+    hint: int | None = None
+    automatic: bool = False
     owner_email: str | None = None
     contacts: tuple[str, ...] = ()
     on_company_timeline: bool = True

@@ -21,7 +21,11 @@ _SUBJECT_PREFIX = re.compile(
     r"|absent\(?e?\)? du bureau|respuesta automática|fuera de (?:la )?oficina|risposta automatica|fuori sede"
     r"|fuori ufficio|resposta automática|ausência|automatisch antwoord|afwezig|autosvar|automatiskt svar"
     r"|automaattinen vastaus|poissa|automatyczna odpowiedź|odpowiedź automatyczna|automatická odpov"
-    r"|автоматический ответ|автоответ|自動応答|自動返信|自动回复|自動回覆|자동 회신)",
+    r"|автоматический ответ|автоответ|自動応答|自動返信|自动回复|自動回覆|자동 회신"
+    r"|automatisk svar|ikke på kontoret|fravær|frånvaro|poissaolo|ausente|fora do escritório|absencia|nieobecno|nepřítom"
+    r"|automatikus válasz|házon kívül|otomatik yanıt|ofis dışında|תשובה אוטומטית|מענה אוטומטי|自动答复|自動答覆|不在通知"
+    r"|부재중|автоматична відповідь|автоматичен отговор|răspuns automat|αυτόματη απάντηση|automatski odgovor"
+    r"|samodejni odgovor|resposta automàtica|رد تلقائي|balasan otomatis)",
     re.I,
 )
 _PRECEDENCES = frozenset({"bulk", "list", "junk", "auto_reply"})

@@ -9,19 +9,22 @@ from __future__ import annotations
 import email
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from email.message import Message
 from email.utils import parsedate_to_datetime
 
+import msgspec
 from mailparser import MailParser
 
 from ingest.parsers.addresses import Sender, read_list, read_lists, read_loose_local, read_sender
 from ingest.parsers.attachments import make_attachment, split_leaves
+from ingest.parsers.authentication import read_authentication
 from ingest.parsers.automatic import judge_headers
+from ingest.parsers.bounce import has_status, read_report
 from ingest.parsers.headers import Headers, clean_text, read_block, read_ids
 from ingest.parsers.mail_body import Body, build_body, split_body
-from ingest.parsers.mail_parts import collect_leaves
+from ingest.parsers.mail_parts import Leaf, collect_leaves
 from ingest.parsers.mime_outline import Outline, draw_outline, put_back
 from ingest.parsers.types import ParsedAttachment, ParsedMail, ParseOptions, Refusal
 
@@ -67,10 +70,15 @@ def _parse(data: bytes, options: ParseOptions) -> ParsedMail | Refusal:
     outline = draw_outline(data, headers, body_start)
     headers.notes += outline.notes
     message, date = _read_structure(outline, headers)
-    body_leaves, file_leaves = split_leaves(collect_leaves(message, outline))
+    leaves = collect_leaves(message, outline)
+    body_leaves, file_leaves = split_leaves(leaves)
     body = build_body(body_leaves, headers.notes, html_text=options.html_text)
     attachments = tuple(make_attachment(leaf) for leaf in file_leaves)
-    return _assemble(headers, date, body, attachments)
+    mail = _assemble(headers, date, body, attachments, leaves)
+    if not options.authserv_id:
+        return mail
+    found = read_authentication(mail.authentication_results, options.authserv_id, mail.from_addr)
+    return msgspec.structs.replace(mail, authentication=found)
 
 
 def _skip_lead(data: bytes) -> int:
@@ -123,11 +131,14 @@ def _read_date(headers: Headers) -> datetime | None:
     return None
 
 
-def _assemble(headers: Headers, date: datetime | None, body: Body, attachments: tuple[ParsedAttachment, ...]) -> ParsedMail:
+def _assemble(
+    headers: Headers, date: datetime | None, body: Body, attachments: tuple[ParsedAttachment, ...], leaves: Sequence[Leaf]
+) -> ParsedMail:
     sender = read_sender(headers)
     subject = headers.read_text("subject")
     to, cc, reply_to, *delivered = read_lists(headers, "to", "cc", "reply-to", "delivered-to", "x-original-to", "envelope-to")
     verdict = judge_headers(headers, read_loose_local(headers), subject)
+    report = read_report(headers, leaves, body.text, subject, verdict)
     message_id = next(iter(_read_ids(headers, "message-id")), None)
     parts = split_body(body, subject)
     return ParsedMail(
@@ -153,8 +164,8 @@ def _assemble(headers: Headers, date: datetime | None, body: Body, attachments: 
         attachments=attachments,
         automatic=verdict.reasons,
         is_auto=verdict.is_auto,
-        is_bounce=verdict.is_bounce,
-        is_dsn=verdict.is_dsn,
+        is_bounce=report.kind == "bounce" if report else verdict.is_bounce,
+        is_dsn=verdict.is_dsn or (verdict.is_auto and has_status(leaves)),
         is_list=verdict.is_list,
         is_feedback_report=verdict.is_feedback_report,
         is_mdn=verdict.is_mdn,
@@ -163,6 +174,7 @@ def _assemble(headers: Headers, date: datetime | None, body: Body, attachments: 
         authentication_results=_read_lines(headers, "authentication-results"),
         fingerprint=_take_fingerprint(headers, sender, subject, body, attachments),
         notes=tuple(dict.fromkeys(headers.notes)),
+        report=report,
     )
 
 

@@ -31,6 +31,30 @@ class ParsedAttachment(Struct, frozen=True):
     content: bytes
 
 
+class ParsedReport(Struct, frozen=True):
+    """What a report says of a mail that was sent.
+
+    ``kind`` is ``bounce`` (it did not arrive), ``delay``, ``delivery`` (it arrived), ``complaint``, ``feedback`` (any other)
+    or ``receipt``. ``status`` holds enhanced codes (RFC 3463), ``action`` the words of RFC 3464, the feedback's type or the
+    receipt's disposition. ``message_id`` is the one of the mail it is about.
+    """
+
+    kind: str
+    recipients: tuple[str, ...]
+    status: tuple[str, ...]
+    action: tuple[str, ...]
+    permanent: bool
+    message_id: str | None
+
+
+class Authentication(Struct, frozen=True):
+    """Whether our own mail server vouches for the sender, by which method (``dmarc``, ``dkim``, ``spf``), and in words."""
+
+    passed: bool
+    method: str
+    text: str
+
+
 class ParsedMail(Struct, frozen=True, tag="mail"):
     """One message, decoded. Addresses are lower-cased plain ``local@domain``; missing values are None or empty.
 
@@ -38,7 +62,8 @@ class ParsedMail(Struct, frozen=True, tag="mail"):
     ``from_problem`` says why not. ``body`` is all a person reads, quotes included; ``reply``, ``quoted`` and
     ``signature`` are its parts (:mod:`ingest.parsers.reply_text`), "" for what is not there. ``automatic`` holds reason
     codes, see :mod:`ingest.parsers.automatic`. ``fingerprint`` is a SHA-256 over From, Date, Subject, body and
-    attachments, without any trace header, and is the same for two deliveries of one mail.
+    attachments, without any trace header, and is the same for two deliveries of one mail. ``report`` is set for what mail
+    systems report; ``authentication`` when the options name an ``authserv_id``.
     """
 
     from_addr: str | None
@@ -73,6 +98,8 @@ class ParsedMail(Struct, frozen=True, tag="mail"):
     authentication_results: tuple[str, ...]
     fingerprint: str
     notes: tuple[str, ...]
+    report: ParsedReport | None = None
+    authentication: Authentication | None = None
 
 
 class FormField(Struct, frozen=True):
@@ -132,10 +159,12 @@ class ParseOptions(Struct, frozen=True):
     """What a parser may need to know; everything has a safe default.
 
     ``html_text``: also make the text of the HTML part when there is a text part (slow, ``explain`` wants it).
+    ``authserv_id``: the name under which the mailbox's own server writes Authentication-Results.
     ``column_aliases``: canonical column → further header names. ``passwords`` open encrypted workbooks.
     """
 
     html_text: bool = False
+    authserv_id: str = ""
     column_aliases: dict[str, tuple[str, ...]] = {}
     passwords: tuple[str, ...] = ()
     content_type: str | None = None

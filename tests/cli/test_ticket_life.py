@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.db import Database
-from tests.cli.support import run, run_process
+from tests.cli.support import run, run_process, write_mail
 from tests.tickets.acts import settle_notice, sweep
 from tests.tickets.world import NOW, World, matter
 from tickets.tasks import list_tasks
@@ -145,3 +145,24 @@ def test_the_commands_work_as_a_program_too(desk: World) -> None:
     ran = run_process("ticket", "follow-up-sent", "BS-000001", cwd=Path.cwd(), CASEMILL_USER=ADA, **settings)
     assert (ran.code, ran.out, ran.err) == (0, "BS-000001: 5-Audit\n", "")
     assert desk.show(1)["follow_up_sent"]["by"] == ADA
+
+
+def test_tickets_are_merged_split_and_told_apart(place: Path) -> None:
+    run("staff", "add", "ada@billing.example", "--name", "Ada")
+    for number in (1, 2, 3):
+        mail = write_mail(place / f"{number}.eml", number)
+        if number > 1:
+            mail.write_text(mail.read_text().replace("Subject: ", "Subject: Re: [BS-000001] "))
+    run("ingest", "1.eml")
+    run("ingest", "2.eml", "3.eml")
+    assert [row["number"] for row in run("tickets", "--view", "matches", "--json").json] == ["BS-000003", "BS-000002"]
+    assert "Its subject names that ticket" in run("ticket", "show", "2").out
+    who = ("--by", "ada@billing.example")
+    merged = run("ticket", "merge", "BS-000002", "--into", "BS-000001", *who, "--reason", "The same denial")
+    assert (merged.code, merged.out) == (0, "BS-000001: 4-In Progress\n")
+    assert run("ticket", "dismiss", "3", "1", *who).code == 0
+    assert run("tickets", "--view", "matches", "--json").json == []
+    entry = next(one["id"] for one in run("ticket", "show", "2", "--json").json["timeline"] if one["kind"] == "message_in")
+    split = run("ticket", "split", "2", "--entry", entry, *who, "--reason", "Not the same after all")
+    assert (split.code, split.out) == (0, "BS-000004: 1-Submitted\n")
+    assert run("ticket", "merge", "9", "--into", "1", *who, "--reason", "x").code != 0

@@ -15,6 +15,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect, text
 
 import accounts.models
+import accounts.suppressions
 import core.blobs
 import core.leases
 import ingest.models
@@ -28,7 +29,10 @@ from core.errors import CasemillError
 
 ROOT = Path(__file__).parents[2]
 #: Whose tables are compared: a table of another module would be a difference.
-MODELS = (accounts.models, core.blobs, core.leases, ingest.models, notify.models, outbox.models, surveys.models, tickets.models)
+MODELS = (
+    accounts.models, accounts.suppressions, core.blobs, core.leases, ingest.models, notify.models, outbox.models, surveys.models,
+    tickets.models,
+)  # fmt: skip
 
 
 @pytest.fixture

@@ -113,4 +113,4 @@ def test_the_mailboxes_for_signed_addresses_can_be_named() -> None:
     assert signer.reply_address("t1").startswith("help+t1.")
     assert SIGNER.verify_reply_address(signer.reply_address("t1")) is None
     with pytest.raises(ValueError, match="mailbox"):
-        Signer([KEY], "care.example", reply="a-very-long-mailbox")
+        Signer([KEY], "care.example", reply="a-mailbox-with-a-very-long-name")

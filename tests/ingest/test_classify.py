@@ -7,9 +7,10 @@ import msgspec
 import pytest
 
 from core.signing import Signer
-from ingest.classify import MailRules, Verdict, classify, is_workbook, rules_for
+from ingest.classify import MailRules, Verdict, classify, is_workbook, report_fact, rules_for
 from ingest.parsers.email_message import parse_mail
-from ingest.parsers.types import ParsedAttachment, ParsedMail, ParseOptions
+from ingest.parsers.types import ParsedAttachment, ParsedMail, ParsedReport, ParseOptions
+from outbox.facts import BounceReceived, Fact, ReportReceived
 from tests.ingest.support import KEY, SECURE, mailbox, make_mail, settings_for
 
 SIGNER = Signer([KEY.encode()], "casemill.example")
@@ -21,6 +22,9 @@ RULES = MailRules(
     never_answer=frozenset({"quiet@customer.example", "silent.example"}),
     secure_senders=frozenset({SECURE}),
     own_token=SIGNER.verify_message_id,
+    own_envelope=SIGNER.verify_envelope_sender,
+    own_reply=SIGNER.verify_reply_address,
+    own_link=SIGNER.verify_link,
 )
 
 
@@ -269,3 +273,54 @@ def test_the_rules_come_from_the_mailbox(tmp_path: Path) -> None:
     assert a.own_addresses == b.own_addresses == {f"{name}@casemill.example" for name in names}
     assert a.never_answer == {"q@x.example"}
     assert a.own_token(SIGNER.message_id("t1.d1")) == "t1.d1"
+
+
+# What is reported about our mail
+
+
+def report(kind: str = "bounce", message_id: str | None = None, status: str = "5.1.1") -> ParsedReport:
+    action = {"bounce": "failed", "delay": "delayed", "complaint": "abuse"}.get(kind, "displayed")
+    return ParsedReport(kind, ("gone@customer.example",), (status,), (action,), status.startswith("5"), message_id)
+
+
+def fact_of(mail_report: ParsedReport | None, *headers: str) -> Fact | None:
+    return report_fact(msgspec.structs.replace(read(*headers), report=mail_report), RULES, 7)
+
+
+OURS = SIGNER.message_id("t12.d34")
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "expected"),
+    [
+        ("bounce", "5.1.1", BounceReceived(7, 34, False, "5.1.1", "failed", True, 60)),
+        ("bounce", "4.4.7", BounceReceived(7, 34, False, "4.4.7", "failed", False, 60)),
+        ("delay", "4.4.1", BounceReceived(7, 34, True, "4.4.1", "delayed", False, 60)),
+        ("complaint", "", ReportReceived(7, 34, "complaint", "abuse")),
+        ("receipt", "", ReportReceived(7, 34, "receipt", "displayed")),
+    ],
+)
+def test_a_report_finds_its_delivery_by_the_signed_message_id(kind: str, status: str, expected: Fact) -> None:
+    assert fact_of(report(kind, OURS, status)) == expected
+
+
+@pytest.mark.parametrize("header", ["Delivered-To", "X-Original-To", "Envelope-To", "Cc"])
+def test_a_bounce_that_names_nothing_finds_it_by_the_address_it_came_to(header: str) -> None:
+    found = fact_of(report(), f"{header}: <{SIGNER.envelope_sender('t12.d34')}>")
+    assert found == BounceReceived(7, 34, False, "5.1.1", "failed", True, 60)
+
+
+@pytest.mark.parametrize(
+    "headers", [[], [f"Delivered-To: {STRANGER.envelope_sender('d34')}"], [f"Delivered-To: {SIGNER.reply_address('t34')}"]]
+)
+def test_nobody_without_our_signature_can_bounce_a_mail(headers: list[str]) -> None:
+    assert fact_of(report(message_id=STRANGER.message_id("t12.d34")), *headers) is None
+    assert fact_of(report(message_id="<m1@customer.example>"), *headers) is None
+    assert fact_of(None, *headers) is None
+
+
+@pytest.mark.parametrize(("kind", "code"), [("delay", "delay_warning"), ("delivery", "delivery_report")])
+def test_a_delay_warning_is_no_bounce_and_never_answered(kind: str, code: str) -> None:
+    mail = msgspec.structs.replace(read(), report=report(kind), is_auto=True)
+    verdict = classify(mail, RULES)
+    assert (verdict.disposition, verdict.reason.code, verdict.silence) == ("automatic", code, verdict.reason)

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 
 import pytest
 
+from core.signing import signer_for
+from outbox.facts import BounceReceived
 from tests.ingest.support import (
     Room,
     arrival,
@@ -211,3 +214,25 @@ def test_an_index_that_cannot_take_a_value_is_the_items_fault_and_not_the_databa
     items = {item.id: item for item in room.items()}
     assert items.pop(bad.item_id).disposition == "quarantined"
     assert_all_tickets(list(items.values()))
+
+
+def test_a_bounce_of_ours_leaves_a_fact_with_its_delivery_and_a_strangers_leaves_none(room: Room) -> None:
+    signer = signer_for(room.settings)
+    report = [
+        "MIME-Version: 1.0", "Return-Path: <>",
+        'Content-Type: multipart/report; report-type=delivery-status; boundary="b"',
+    ]  # fmt: skip
+    status = "Final-Recipient: rfc822; dana@riverside.example\r\nAction: failed\r\nStatus: 5.2.2\r\n"
+
+    def bounce(number: int, message_id: str) -> bytes:
+        part = f"--b\r\nContent-Type: message/delivery-status\r\n\r\n{status}"
+        body = f"{part}--b\r\nContent-Type: text/rfc822-headers\r\n\r\nMessage-ID: {message_id}\r\n\r\n--b--"
+        return make_mail(number, headers=report, body=body)
+
+    ids = [signer.message_id("t3.d5"), "<m1@riverside.example>"]
+    items = room.take(*(arrival(bounce(number, one), f"{number}") for number, one in enumerate(ids)))
+    assert [item.disposition for item in items] == ["bounce", "bounce"]
+    ((kind, payload),) = room.rows("SELECT kind, payload FROM outbox_fact")
+    assert kind == BounceReceived.kind
+    told = json.loads(payload) if isinstance(payload, str) else payload
+    assert BounceReceived(**told) == BounceReceived(items[0].id, 5, False, "5.2.2", "failed", True, 60)

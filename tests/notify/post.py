@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from datetime import timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from itertools import count
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -19,14 +20,22 @@ from accounts.models import Contact, Staff, Team
 from core import clock
 from core.db import Database
 from core.settings import Settings
-from core.signing import Signer
-from notify import claims, mailings
+from core.signing import signer_for
+from notify import bounces, claims, mailings
 from notify.delivery import Delivering
 from notify.models import Delivery
 from notify.render import Renderer
 from notify.senders import Sender, sender_for
 from outbox import facts, relay
-from outbox.facts import Fact, NoticeSettled, TaskRaised, TicketAssigned, TicketCreated
+from outbox.facts import (
+    BounceReceived,
+    Fact,
+    NoticeSettled,
+    ReportReceived,
+    TaskRaised,
+    TicketAssigned,
+    TicketCreated,
+)
 from outbox.models import OutboxFact
 from tickets.models import Activity, FollowUp, Ticket
 
@@ -36,6 +45,8 @@ SUBSCRIPTIONS: relay.Subscriptions = {
     TicketAssigned.kind: (mailings.on_ticket_assigned,),
     NoticeSettled.kind: (mailings.on_notice_settled,),
     TaskRaised.kind: (mailings.on_task_raised,),
+    BounceReceived.kind: (bounces.on_bounce_received,),
+    ReportReceived.kind: (bounces.on_report_received,),
 }
 KEY = "a-signing-key-of-the-tests"
 
@@ -45,12 +56,13 @@ class Post:
 
     def __init__(self, database_url: str, folder: Path, **settings: Any) -> None:
         self.folder = folder
+        self._numbers = count(1)
         self.settings = Settings.model_validate(
             {"data_dir": folder, "database_url": database_url, "secret_key": KEY, **settings}
         )
         self.database = Database(self.settings.database)
         self.renderer = Renderer(TEMPLATES, zone=ZoneInfo(self.settings.calendar.zone))
-        self.signer = Signer(self.settings.keys(), self.settings.notices.domain)
+        self.signer = signer_for(self.settings)
         self._stack = ExitStack()
         self._stack.callback(self.database.close)
 
@@ -75,14 +87,15 @@ class Post:
             return staff.id
 
     def ticket(self, email: str | None = "pat@clinic.example", *, answer: bool = True, owner_id: int | None = None,
-               refusal: tuple[str, str] = ("", "")) -> int:  # fmt: skip
+               refusal: tuple[str, str] = ("", ""), name: str = "", source: str = "email") -> int:  # fmt: skip
         """A ticket with its fact; returns the id."""
         now = clock.now()
         with self.database.write() as session:
             requester_id = _contact(session, email)
+            subject = name or f"Claim {next(self._numbers)}"
             ticket = Ticket(
-                requester_id=requester_id, owner_id=owner_id, name="Support", pipeline="service", type="Billing Issue",
-                source="email", description="", missing=[], opened_at=now, created_at=now, updated_at=now,
+                requester_id=requester_id, owner_id=owner_id, name=subject, pipeline="service", type="Billing Issue",
+                source=source, description="", missing=[], opened_at=now, created_at=now, updated_at=now,
             )  # fmt: skip
             session.add(ticket)
             session.flush()

@@ -10,12 +10,13 @@ import time_machine
 from hypothesis import given
 from hypothesis import strategies as st
 
+from accounts import suppressions
+from accounts.suppressions import Suppression
 from core import clock
 from core.sections import Notices
 from core.settings import Settings
 from notify import limits
 from notify.limits import Counts, Queue
-from notify.models import Suppression
 from tests.notify.conftest import MakePost
 from tests.notify.post import Post
 from tests.servers.smtp import Behaviour, SmtpServer
@@ -149,7 +150,7 @@ def test_a_block_ends_when_its_time_is_over(post: Post) -> None:
         session.add(Suppression(address="ever@x.example", code="bounce", reason="It bounced", until=None, created_at=now))
     with post.database.read() as session:
         names = ["past@x.example", "soon@x.example", "ever@x.example", "other@x.example"]
-        assert limits.suppressed(session, names, now) == {"soon@x.example", "ever@x.example"}
+        assert suppressions.blocked(session, names, now) == {"soon@x.example", "ever@x.example"}
 
 
 # With a database and a mail server

@@ -5,6 +5,7 @@ from __future__ import annotations
 from core import clock
 from core.signing import Signer
 from notify.delivery import Delivering
+from tests.notify.conftest import MakePost
 from tests.notify.post import Post, mail
 from tests.notify.scripted import ScriptedServer
 from tests.servers.smtp import SmtpServer
@@ -24,7 +25,7 @@ def test_the_mail_says_what_it_is_and_where_it_comes_from(post: Post, worker: De
     assert parsed["From"] == "Billing Support <support@casemill.example>"
     assert parsed["To"] == "pat@clinic.example"
     assert post.signer.verify_message_id(str(parsed["Message-ID"])) == f"t{ticket_id}.d{one.id}"
-    assert post.signer.verify_envelope_sender(message.mail_from) == f"d{one.id}"
+    assert post.signer.verify_envelope_sender(message.mail_from) == f"t{ticket_id}.d{one.id}"
     stranger = Signer([b"a key that somebody else has"], "casemill.example")
     assert stranger.verify_message_id(str(parsed["Message-ID"])) is None
     text = parsed.get_body(("plain",))
@@ -54,3 +55,19 @@ def test_the_envelope_goes_to_nobody_but_the_recipient(post: Post, scripted: Scr
     post.ticket()
     post.settle(post.delivering(scripted.url))
     assert [line for line in scripted.commands if line.startswith("RCPT")] == ["RCPT TO:<pat@clinic.example>"]
+
+
+def test_where_the_mailbox_takes_such_addresses_an_answer_goes_to_one_that_names_its_ticket(
+    make_post: MakePost, smtp_url: str, smtp_server: SmtpServer
+) -> None:
+    post = make_post(notices={"plus_addressing": True, "reply_to": "help@casemill.example", "bounce_mailbox": "returns"})
+    owner = post.person("ana@casemill.example")
+    ticket_id = post.ticket()
+    post.assign(ticket_id, owner)
+    post.settle(post.delivering(smtp_url))
+    by_recipient = {one.recipients[0]: one for one in smtp_server.messages}
+    to_customer = mail(by_recipient["pat@clinic.example"].content)
+    assert to_customer["Reply-To"] == post.signer.reply_address(f"t{ticket_id}")
+    assert str(to_customer["Reply-To"]).startswith("help+t")
+    assert mail(by_recipient["ana@casemill.example"].content)["Reply-To"] == "help@casemill.example"
+    assert by_recipient["pat@clinic.example"].mail_from.startswith("returns+t")

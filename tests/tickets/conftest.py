@@ -4,15 +4,14 @@ from collections.abc import Iterator
 
 import pytest
 
-import ingest.models  # noqa: F401 - all tables are to be known
-import notify.models  # noqa: F401
-from core.db import Base, Database
+import notify.models  # noqa: F401 - all tables are to be known
+from core.db import Database
+from tests.notify.conftest import database_url, kept_postgres_url, sqlite_template  # noqa: F401 - made once, emptied each time
 from tests.tickets.world import World
 
 
 @pytest.fixture
-def world(database_url: str) -> Iterator[World]:
+def world(database_url: str) -> Iterator[World]:  # noqa: F811
     database = Database(database_url)
-    Base.metadata.create_all(database.engine)  # as the migrations make them (tests/core/test_migrations.py), but quicker
     yield World(database)
     database.close()

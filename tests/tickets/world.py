@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import event, func, insert, select
 from sqlalchemy.orm import Session
 
 from accounts.models import Absence, Company, CompanyDomain, Contact, Staff, Team, TeamMember
@@ -98,6 +98,22 @@ class World:
             shown = queries.show(session, ticket_id)
         assert shown is not None
         return shown
+
+    def listed(self, view: str) -> list[dict[str, Any]]:
+        with self.database.read() as session:
+            return queries.list_tickets(session, view, NOW)
+
+    def statements(self, act: Callable[[], object]) -> int:
+        """How many statements an act sends to the database."""
+        sent: list[str] = []
+
+        def listen(*arguments: Any) -> None:
+            sent.append(str(arguments[2]))
+
+        event.listen(self.database.engine, "before_cursor_execute", listen)
+        act()
+        event.remove(self.database.engine, "before_cursor_execute", listen)
+        return len(sent)
 
     def ticket(self, ticket_id: int) -> Ticket:
         with self.database.read() as session:

@@ -1,0 +1,111 @@
+"""Addresses that get no mail of one kind: which, why, until when; and how they are lifted again.
+
+A row is about one address, or about a whole domain written as ``@domain``. ``scope`` says what it gets no longer:
+``automatic`` is everything that no person wrote, ``surveys`` are surveys only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, or_, select, update
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from accounts import values
+from core.db import Base
+from core.errors import NotFoundError
+from core.reasons import Reason
+from core.sets import among
+from core.upserts import insert_ignore
+
+AUTOMATIC, SURVEYS = "automatic", "surveys"
+SCOPES = (AUTOMATIC, SURVEYS)
+
+
+class Suppression(Base):
+    """An address (or ``@domain``) that gets no mail of ``scope`` until ``until`` (None: until it is lifted), and why."""
+
+    __tablename__ = "suppression"
+
+    address: Mapped[str] = mapped_column(primary_key=True)
+    scope: Mapped[str] = mapped_column(primary_key=True, default=AUTOMATIC)
+    code: Mapped[str]
+    reason: Mapped[str]
+    until: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One address to be blocked."""
+
+    address: str
+    scope: str
+    reason: Reason
+    until: datetime | None
+
+
+def block(session: Session, blocks: Iterable[Block], now: datetime) -> None:
+    """Block addresses; one that is blocked already stays so at least as long as before."""
+    wanted = {(one.address, one.scope): one for one in blocks}
+    rows = [
+        {"address": one.address, "scope": one.scope, "code": one.reason.code, "reason": one.reason.text,
+         "until": one.until, "created_at": now}
+        for _, one in sorted(wanted.items())
+    ]  # fmt: skip
+    insert_ignore(session, Suppression, rows)
+    for row in rows:
+        known = Suppression.address == row["address"], Suppression.scope == row["scope"], Suppression.until.is_not(None)
+        later = [] if row["until"] is None else [Suppression.until < row["until"]]
+        news = {"code": row["code"], "reason": row["reason"], "until": row["until"]}
+        session.execute(update(Suppression).where(*known, *later).values(news))
+
+
+def blocked(session: Session, addresses: Iterable[str], now: datetime, scope: str = AUTOMATIC) -> set[str]:
+    """Which of the addresses are blocked now, themselves or by their domain. One query."""
+    names = set(addresses)
+    by_domain = {f"@{name.rpartition('@')[2]}" for name in names if "@" in name}
+    statement = select(Suppression.address).where(
+        among(Suppression.address, names | by_domain), Suppression.scope == scope, _in_force(now)
+    )
+    found = set(session.execute(statement).scalars())
+    return {name for name in names if name in found or f"@{name.rpartition('@')[2]}" in found}
+
+
+def list_blocks(session: Session, now: datetime) -> Sequence[dict[str, Any]]:
+    """Every block in force: address, scope, code, reason, until, since."""
+    statement = select(Suppression).where(_in_force(now)).order_by(Suppression.address, Suppression.scope)
+    return [
+        {"address": row.address, "scope": row.scope, "code": row.code, "reason": row.reason,
+         "until": row.until.isoformat(timespec="seconds") if row.until else None,
+         "since": row.created_at.isoformat(timespec="seconds")}
+        for row in session.execute(statement).scalars()
+    ]  # fmt: skip
+
+
+def lift(session: Session, address: str, scope: str | None = None) -> int:
+    """Let an address (or ``@domain``) get mail again; how many blocks that ended. Raises :class:`NotFoundError`."""
+    name = read_target(address)
+    statement = delete(Suppression).where(Suppression.address == name)
+    if scope is not None:
+        statement = statement.where(Suppression.scope == scope)
+    lifted = len(session.execute(statement.returning(Suppression.address)).all())
+    if not lifted:
+        raise NotFoundError(f"{name} is not blocked", mend="`casemill contact blocks` lists who is")
+    return lifted
+
+
+def read_target(text: str) -> str:
+    """An address, or a domain as ``@domain``, in the form in which it is kept. Raises :class:`RefusedError`."""
+    name = text.strip()
+    if name.startswith("@"):
+        (domain,) = values.read_domains("address", [name.removeprefix("@")])
+        return f"@{domain}"
+    return values.read_email("address", name)
+
+
+def _in_force(now: datetime) -> Any:
+    return or_(Suppression.until.is_(None), Suppression.until > now)

@@ -1,0 +1,68 @@
+"""`casemill replay`: what the rules in force would make of items that arrived earlier."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ingest.replay import Difference, Tally
+
+#: How many differences are shown to people.
+SHOWN = 50
+
+
+def replay(
+    since: Annotated[datetime, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M"], help="From when on; in UTC.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only look; it must be given, since nothing else is done.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="JSON for programs in place of text for people.")] = False,
+) -> None:
+    """Read the kept originals again by the rules in force, and tell of which items something else would become."""
+    if not dry_run:
+        raise typer.BadParameter("items keep what became of them: give --dry-run to look", param_hint="--dry-run")
+    from cli import console
+    from cli.mills import open_existing
+    from core import settings
+    from ingest import replay as replaying
+    from ingest.children import ParserPool
+    from ingest.explain import Explainer
+
+    loaded, tally = settings.load(), replaying.Tally()
+    differences: list[Difference] = []
+    with console.reporting(), open_existing(loaded) as database:
+        pool = ParserPool(loaded.limits)
+        try:
+            for difference in replaying.replay(database, Explainer(loaded, pool), since.replace(tzinfo=UTC), tally):
+                if json:
+                    console.print_json_line(difference.as_dict())
+                differences.append(difference)
+        finally:
+            pool.close()
+    if not json:
+        _print(differences, tally)
+
+
+def _print(differences: list[Difference], tally: Tally) -> None:
+    from cli import console
+
+    columns = [
+        console.Column("item", whole=True, right=True), console.Column("received", whole=True), console.Column("source", extra=1),
+        console.Column("was", whole=True), console.Column("would be", whole=True), console.Column("because"),
+    ]  # fmt: skip
+    cells = [
+        (one.item, f"{one.received_at:%Y-%m-%d %H:%M}", one.source, one.was, one.would_be, one.because)
+        for one in differences[:SHOWN]
+    ]
+    console.print_table(columns, cells, empty="nothing would differ")
+    if len(differences) > SHOWN:
+        console.print_line(f"… and {len(differences) - SHOWN} more; --json lists all")
+    gone = f"; originals no longer kept: {tally.gone}" if tally.gone else ""
+    console.print_line(f"items looked at: {tally.looked_at}{gone}", style="dim")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this module."""
+    example = "Example: casemill replay --since 2026-11-01 --dry-run"
+    app.command(epilog=example, short_help="What changed rules would make of earlier items.")(replay)

@@ -1,0 +1,167 @@
+"""Loops end by themselves: two installations that write to each other, machines that answer, and mail that comes back.
+
+The mills are whole ones in this process; their mail goes through a real SMTP server and is carried over by hand.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+import workers
+from accounts.teams import sync_teams
+from cli.context import prepare
+from core import clock
+from core.settings import Settings
+from ingest import ledger
+from tests.servers.smtp import SmtpServer
+from workers import Mill
+
+PAT = "pat@clinic.example"
+#: What a relay that spoils everything leaves of a mail.
+KEPT = re.compile(r"(?:from|to|subject|mime-version|content-\S+):", re.I)
+
+
+@dataclass
+class Site:
+    """One installation: its mill, and the mail it has sent."""
+
+    mill: Mill
+    address: str
+    server: SmtpServer
+    _numbers: Iterator[int] = field(default_factory=lambda: count(1))
+    _seen: int = 0
+
+    def take(self, raw: bytes) -> None:
+        """A mail arrives and is worked on until nothing is left to be done."""
+        arrival = ledger.Arrival("mail", "mail", "mailbox:support", f"INBOX/1/{next(self._numbers)}", raw, clock.now())
+        self.mill.database.run(lambda session: ledger.accept(session, [arrival], clock.now()))
+        self.mill.drain()
+
+    def sent(self) -> list[tuple[str, bytes]]:
+        """Envelope sender and bytes of what went out since the last look."""
+        new = self.server.messages[self._seen :]
+        self._seen += len(new)
+        return [(one.mail_from, one.content) for one in new]
+
+    def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        with self.mill.database.read() as session:
+            return [tuple(row) for row in session.execute(text(statement))]
+
+
+@pytest.fixture
+def open_site(tmp_path: Path) -> Iterator[Callable[[str], Site]]:
+    with ExitStack() as stack:
+
+        def make(name: str) -> Site:
+            server = stack.enter_context(SmtpServer())
+            address = f"support@{name}.example"
+            settings = Settings.model_validate(
+                {
+                    "data_dir": tmp_path / name,
+                    "secret_key": f"the secret key of {name}, long enough",
+                    "smtp_url": f"smtp://127.0.0.1:{server.port}",
+                    "notices": {"domain": f"{name}.example"},
+                    "mailboxes": {"support": {"host": "localhost", "user": "u", "password": "p", "address": address}},
+                    "limits": {"parser_processes": 1},
+                }
+            )
+            mill = workers.build(settings)
+            stack.callback(mill.close)
+            prepare(mill.database)
+            mill.database.run(lambda session: sync_teams(session, settings.teams))
+            return Site(mill, address, server)
+
+        yield make
+
+
+def letter(sender: str, to: str, subject: str, number: int = 1) -> bytes:
+    lines = [f"From: {sender}", f"To: {to}", f"Subject: {subject}", f"Message-ID: <{number}@{sender.partition('@')[2]}>"]
+    return ("\r\n".join(lines) + "\r\n\r\nA claim was denied.\r\n").encode()
+
+
+def spoilt(raw: bytes, number: int) -> bytes:
+    """The mail after a relay that takes every sign of a machine away and makes a new Message-ID."""
+    head, _, body = raw.decode().partition("\r\n\r\n")
+    fields = [one for one in re.split(r"\r\n(?![ \t])", head) if KEPT.match(one)]
+    text = re.sub(r"/care/cases/\S+", "", body)
+    return ("\r\n".join([*fields, f"Message-ID: <{number}@relay.example>"]) + f"\r\n\r\n{text}").encode()
+
+
+def alerts(site: Site) -> int:
+    return int(site.rows("SELECT count(*) FROM follow_up WHERE kind = 'silence'")[0][0])
+
+
+@pytest.mark.parametrize("is_spoilt", [False, True])
+def test_two_installations_that_write_to_each_other_fall_silent(open_site: Callable[[str], Site], is_spoilt: bool) -> None:
+    one, other = open_site("one"), open_site("other")
+    one.take(letter(other.address, one.address, "Hello"))
+    numbers = count(1)
+    sent = {one.address: 0, other.address: 0}
+    for _ in range(8):
+        for site, target in ((one, other), (other, one)):
+            for _, raw in site.sent():
+                sent[site.address] += 1
+                target.take(spoilt(raw, next(numbers)) if is_spoilt else raw)
+    assert one.sent() == other.sent() == []
+    assert max(sent.values()) <= 2, sent
+    assert alerts(one) + alerts(other) == (1 if is_spoilt else 0)
+
+
+@pytest.mark.parametrize("answers", ["to the mail", "by itself"])
+def test_a_machine_that_answers_everything_gets_two_mails_at_most(open_site: Callable[[str], Site], answers: str) -> None:
+    site = open_site("one")
+    site.take(letter(PAT, site.address, "Claim 4711"))
+    sent = 0
+    for number in range(2, 10):
+        for _, raw in site.sent():
+            sent += 1
+            found = re.search(rb"(?im)^Message-ID: (\S+)", raw)
+            reply = letter(PAT, site.address, "I am away", number)
+            assert found is not None
+            threaded = b"In-Reply-To: " + found[1] + b"\r\n" if answers == "to the mail" else b""
+            site.take(threaded + reply)
+    assert sent == (1 if threaded else 2)
+    assert alerts(site) == (0 if threaded else 1)
+    assert site.sent() == []
+
+
+def test_an_out_of_office_to_the_envelope_sender_is_added_to_its_ticket_and_opens_nothing(
+    open_site: Callable[[str], Site],
+) -> None:
+    site = open_site("one")
+    site.take(letter(PAT, site.address, "Claim 4711"))
+    ((envelope, _),) = site.sent()
+    site.take(b"Auto-Submitted: auto-replied\r\n" + letter(PAT, envelope, "Away", 2))
+    assert site.rows("SELECT disposition FROM inbound_item ORDER BY id") == [("ticket",), ("appended",)]
+    assert site.sent() == []
+
+
+def test_a_notice_that_comes_back_is_the_owners_task_and_nobody_is_answered(open_site: Callable[[str], Site]) -> None:
+    site = open_site("one")
+    site.take(letter(PAT, site.address, "Claim 4711"))
+    ((envelope, raw),) = site.sent()
+    copy = raw.partition(b"\r\n\r\n")[0]
+    site.take(
+        b"Return-Path: <>\r\nFrom: MAILER-DAEMON@mx.clinic.example\r\nTo: <" + envelope.encode() + b">\r\n"
+        b"Subject: Undelivered Mail\r\nMIME-Version: 1.0\r\nMessage-ID: <b@mx.clinic.example>\r\n"
+        b'Content-Type: multipart/report; report-type=delivery-status; boundary="b"\r\n\r\n'
+        b"--b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx\r\n\r\n"
+        b"Final-Recipient: rfc822; pat@clinic.example\r\nAction: failed\r\nStatus: 5.1.1\r\n\r\n"
+        b"--b\r\nContent-Type: text/rfc822-headers\r\n\r\n" + copy + b"\r\n\r\n--b--\r\n"
+    )
+    assert site.rows("SELECT kind, status FROM delivery_report") == [("bounce", "5.1.1")]
+    assert site.rows("SELECT address, scope, code FROM suppression") == [(PAT, "automatic", "bounce")]
+    assert site.rows("SELECT title FROM follow_up") == [("Reach them another way: our mail came back",)]
+    assert site.rows("SELECT disposition FROM inbound_item ORDER BY id") == [("ticket",), ("bounce",)]
+    site.take(letter(PAT, site.address, "Another claim", 2))
+    assert site.sent() == []
+    assert site.rows("SELECT reason_code FROM delivery ORDER BY id")[-1] == ("suppressed",)
