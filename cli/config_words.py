@@ -73,6 +73,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "type": "The type of new tickets.",
     },
     "Routing": {
+        "forwarders": "Addresses or domains that forward mail of others, as staff do: the ticket is the original sender's.",
         "public_domains": "Mail domains anybody can have, besides the well-known ones: they never name a company.",
     },
     "Rule": {

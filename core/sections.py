@@ -191,11 +191,12 @@ class Telemedicine(Section):
 
 
 class Routing(Section):
-    """Who gets tickets made by automation."""
+    """Who gets tickets made by automation. ``forwarders`` (addresses or domains) forward mail of others, as staff do."""
 
     rules: list[Rule] = []
     telemedicine: Telemedicine = Telemedicine()
     public_domains: list[LowerStr] = []
+    forwarders: list[LowerStr] = []
 
 
 class Team(Section):

@@ -24,7 +24,7 @@ from ingest.claims import Claimed
 from ingest.ledger import Arrival
 from ingest.models import InboundItem, Sighting
 from ingest.parsers.child import Answer, ParseFailure, ParseTask
-from ingest.parsers.types import ParsedAttachment, ParsedForm, ParsedMail, ParsedWorkbook, ParseOptions, WorkbookRow
+from ingest.parsers.types import Forward, ParsedAttachment, ParsedForm, ParsedMail, ParsedWorkbook, ParseOptions, WorkbookRow
 from ingest.plans import Plan, Planner
 from ingest.sources.upload import UPLOAD, UploadFile, read_file
 
@@ -32,9 +32,9 @@ CHUNK_ITEMS, CHUNK_BYTES = 64, 16 * 1024 * 1024
 #: Kinds of which there is nothing to parse, as in the pipeline.
 UNPARSED = frozenset({"row", "unfetched"})
 FORM_ENDINGS, WORKBOOK_ENDINGS = frozenset({".json"}), frozenset({".xlsx", ".xlsm", ".xls", ".csv"})
-#: Keys of a mail without a value: filled by what is understood of threads, quotes, forwards and bounces.
+#: Keys of a mail without a value: filled by what is understood of threads, quotes and bounces.
 _NOT_READ: Mapping[str, Any] = {
-    "reply": None, "quoted": None, "signature": None, "bounce": None, "is_forward": False, "forward": None,
+    "reply": None, "quoted": None, "signature": None, "bounce": None,
 }  # fmt: skip
 
 
@@ -242,11 +242,28 @@ def _mail_keys(mail: ParsedMail | None) -> dict[str, Any]:
         "attachments": [_file_keys(one) for one in mail.attachments] if mail else [],
         "automatic": list(mail.automatic if mail else ()),
         **{name: bool(mail and getattr(mail, name)) for name in _FLAGS},
+        "is_forward": bool(mail and mail.forward),
+        "forward": _forward_keys(mail.forward) if mail and mail.forward else None,
         **_NOT_READ,
     }
 
 
 _FLAGS = ("is_auto", "is_bounce", "is_dsn", "is_list", "is_feedback_report", "is_mdn", "must_not_autoreply")
+
+
+def _forward_keys(forward: Forward) -> dict[str, Any]:
+    return {
+        "kind": forward.kind,
+        "from": forward.from_addr,
+        "from_name": forward.from_name,
+        "subject": forward.subject,
+        "date": forward.date,
+        "to": list(forward.to),
+        "cc": list(forward.cc),
+        "body": forward.body,
+        "message": forward.message,
+        "attachments": [_file_keys(one) for one in forward.files],
+    }
 
 
 def _file_keys(file: ParsedAttachment) -> dict[str, Any]:

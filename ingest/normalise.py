@@ -8,6 +8,7 @@ from datetime import datetime
 from core.reasons import Reason
 from core.sections import Form
 from ingest.classify import MailRules, Verdict, answered_ticket
+from ingest.forwards import with_original
 from ingest.parsers.addresses import read_mailbox
 from ingest.parsers.types import FormField, ParsedAttachment, ParsedForm, ParsedMail
 from tickets.submission import Source, Submission, SubmittedFile
@@ -54,7 +55,7 @@ def from_mail(mail: ParsedMail, verdict: Verdict, rules: MailRules, item_id: int
         missing.append("the mail has no text")
     if mail.from_addr is None:
         missing.append("the sender's address could not be read with certainty")
-    return Submission(
+    submission = Submission(
         source=Source.EMAIL,
         received_at=received_at,
         subject=mail.subject or NO_SUBJECT,
@@ -70,6 +71,9 @@ def from_mail(mail: ParsedMail, verdict: Verdict, rules: MailRules, item_id: int
         replies_to=answered_ticket(mail, rules),
         details=tuple(("note", note) for note in mail.notes),
     )
+    if mail.forward is None:
+        return submission
+    return with_original(submission, mail, tuple(_file(one) for one in mail.forward.files), rules)
 
 
 def from_form(form: ParsedForm, settings: Form, item_id: int, received_at: datetime) -> Submission:

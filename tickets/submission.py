@@ -40,7 +40,7 @@ class Submission:
     answered. ``missing`` lists in plain words what was left out. ``reasons`` say why this became a ticket. ``silence``, when
     set, is why the requester gets no automatic mail. ``thread_key`` appends later items to the same ticket. ``verified`` is
     whether the sender was authenticated, None when nobody checked. ``replies_to`` is the ticket whose signed Message-ID it
-    answers. ``owner_email`` is set for manual tickets only.
+    answers. ``owner_email`` is set for manual tickets only. ``original`` is what it is if a member of staff forwarded it.
     """
 
     source: Source
@@ -66,6 +66,7 @@ class Submission:
     thread_key: str | None = None
     replies_to: int | None = None
     owner_email: str | None = None
+    original: Submission | None = None
     contacts: tuple[str, ...] = ()
     on_company_timeline: bool = True
     on_contact_timeline: bool = True

@@ -72,6 +72,13 @@ def make_attachment(leaf: Leaf) -> ParsedAttachment:
     )
 
 
+def is_message(attachment: ParsedAttachment) -> bool:
+    """Whether it is a whole message: a mail program's attached one, or a file named so that begins like one."""
+    if attachment.type in ("message/rfc822", "message/global"):
+        return True
+    return attachment.name.lower().endswith(".eml") and read_block(attachment.content[:20_000]).headers.looks_like_mail
+
+
 def sniff_type(leaf: Leaf) -> str | None:
     """The media type the first bytes say, None when they say nothing (texts)."""
     if leaf.type.startswith(_TEXTUAL) and leaf.content[:64].isascii():

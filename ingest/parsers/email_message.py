@@ -15,15 +15,17 @@ from email.message import Message
 from email.utils import parsedate_to_datetime
 
 from mailparser import MailParser
+from msgspec.structs import replace
 
 from ingest.parsers.addresses import Sender, read_list, read_lists, read_loose_local, read_sender
-from ingest.parsers.attachments import make_attachment, split_leaves
+from ingest.parsers.attachments import is_message, make_attachment, split_leaves
 from ingest.parsers.automatic import judge_headers
+from ingest.parsers.forward import find_inline, from_attached, is_attached
 from ingest.parsers.headers import Headers, clean_text, read_block, read_ids
 from ingest.parsers.mail_body import Body, build_body
 from ingest.parsers.mail_parts import collect_leaves
 from ingest.parsers.mime_outline import Outline, draw_outline, put_back
-from ingest.parsers.types import ParsedAttachment, ParsedMail, ParseOptions, Refusal
+from ingest.parsers.types import Forward, ParsedAttachment, ParsedMail, ParseOptions, Refusal
 
 MAX_MESSAGE = 25_000_000
 
@@ -70,7 +72,21 @@ def _parse(data: bytes, options: ParseOptions) -> ParsedMail | Refusal:
     body_leaves, file_leaves = split_leaves(collect_leaves(message, outline))
     body = build_body(body_leaves, headers.notes, html_text=options.html_text)
     attachments = tuple(make_attachment(leaf) for leaf in file_leaves)
-    return _assemble(headers, date, body, attachments)
+    mail = _assemble(headers, date, body, attachments)
+    forward = _find_forward(mail, options)
+    return mail if forward is None else replace(mail, forward=forward)
+
+
+def _find_forward(mail: ParsedMail, options: ParseOptions) -> Forward | None:
+    """The original of a forward; what a machine reports is none. An attached original is parsed, those within it are not."""
+    if mail.is_bounce or mail.is_mdn or mail.is_feedback_report:
+        return None
+    found = find_inline(mail.subject, mail.body)
+    messages = [] if found is not None else [one for one in mail.attachments if is_message(one)]
+    if found is not None or not is_attached(mail.subject, mail.body, len(messages)) or options.attached:
+        return found
+    original = parse_mail(messages[0].content, replace(options, attached=True, html_text=False))
+    return from_attached(original, mail.body) if isinstance(original, ParsedMail) else None
 
 
 def _skip_lead(data: bytes) -> int:

@@ -31,6 +31,24 @@ class ParsedAttachment(Struct, frozen=True):
     content: bytes
 
 
+class Forward(Struct, frozen=True):
+    """The original of a forwarded mail. ``kind`` is ``inline`` or ``attached``; ``date`` as it stands in a text, else ISO 8601.
+
+    ``message`` is what the forwarder wrote, ``body`` what was forwarded; ``files`` are those of an attached original.
+    """
+
+    kind: str
+    from_addr: str | None
+    from_name: str | None
+    subject: str
+    date: str | None
+    to: tuple[str, ...]
+    cc: tuple[str, ...]
+    body: str
+    message: str
+    files: tuple[ParsedAttachment, ...] = ()
+
+
 class ParsedMail(Struct, frozen=True, tag="mail"):
     """One message, decoded. Addresses are lower-cased plain ``local@domain``; missing values are None or empty.
 
@@ -69,6 +87,7 @@ class ParsedMail(Struct, frozen=True, tag="mail"):
     authentication_results: tuple[str, ...]
     fingerprint: str
     notes: tuple[str, ...]
+    forward: Forward | None = None
 
 
 class FormField(Struct, frozen=True):
@@ -128,10 +147,12 @@ class ParseOptions(Struct, frozen=True):
     """What a parser may need to know; everything has a safe default.
 
     ``html_text``: also make the text of the HTML part when there is a text part (slow, ``explain`` wants it).
+    ``attached``: the mail came within another one, so that no original is looked for in its own attachments.
     ``column_aliases``: canonical column → further header names. ``passwords`` open encrypted workbooks.
     """
 
     html_text: bool = False
+    attached: bool = False
     column_aliases: dict[str, tuple[str, ...]] = {}
     passwords: tuple[str, ...] = ()
     content_type: str | None = None
