@@ -33,6 +33,7 @@ _NAMES = {
     "application/pkcs7-mime": "smime.p7m",
     "application/ms-tnef": "winmail.dat",
 }
+_FILE_TEXTS = frozenset({"text/csv", "text/vcard", "text/x-vcard", "text/directory", "text/xml", "text/css", "text/javascript"})
 _TEXTUAL = ("text/", "message/")
 # Other forms of the body for programs that show them; a person reads the text or the HTML.
 _OTHER_BODIES = frozenset({"text/x-amp-html", "text/watch-html"})
@@ -47,7 +48,7 @@ def split_leaves(leaves: Sequence[Leaf]) -> tuple[list[Leaf], list[Leaf]]:
             continue
         (body if _may_be_body(leaf) and not leaf.name else files).append(leaf)
     if not body:
-        body = [leaf for leaf in files if _may_be_body(leaf)][:1]
+        body = [leaf for leaf in files if _may_be_body(leaf)][:1] or [leaf for leaf in files if _is_other_text(leaf)][:1]
     return body, [leaf for leaf in files if all(leaf is not other for other in body) and (leaf.content or leaf.name)]
 
 
@@ -55,6 +56,12 @@ def _may_be_body(leaf: Leaf) -> bool:
     # a container without parts: its text is all there is
     readable = leaf.type in ("text/plain", "text/html") or leaf.type.startswith("multipart/")
     return readable and not leaf.attached and leaf.disposition != "attachment"
+
+
+def _is_other_text(leaf: Leaf) -> bool:
+    """A text of a kind nobody knows is read as it stands when the mail has no other."""
+    named = leaf.name or leaf.disposition == "attachment" or leaf.attached
+    return leaf.type.startswith("text/") and leaf.type not in _NAMES and leaf.type not in _FILE_TEXTS and not named
 
 
 def make_attachment(leaf: Leaf) -> ParsedAttachment:

@@ -23,9 +23,11 @@ from ingest.parsers.automatic import judge_headers
 from ingest.parsers.forward import find_inline, from_attached, is_attached
 from ingest.parsers.headers import Headers, clean_text, read_block, read_ids
 from ingest.parsers.mail_body import Body, build_body
-from ingest.parsers.mail_parts import collect_leaves
+from ingest.parsers.mail_parts import Leaf, collect_leaves
+from ingest.parsers.message_file import mend_file, skip_lead
 from ingest.parsers.mime_outline import Outline, draw_outline, put_back
 from ingest.parsers.types import Forward, ParsedAttachment, ParsedMail, ParseOptions, Refusal
+from ingest.parsers.wrapped_parts import unwrap
 
 MAX_MESSAGE = 25_000_000
 
@@ -50,8 +52,9 @@ def parse_mail(data: bytes, options: ParseOptions) -> ParsedMail | Refusal:
     """Parse one message. A :class:`Refusal` (``empty``, ``not_a_mail``) when nothing in it is a mail."""
     if not data.strip():
         return _EMPTY
+    data, oddities = mend_file(data)
     try:
-        return _parse(data, options)
+        return _parse(data, options, oddities)
     except MemoryError:
         raise  # the limit of the child: another try may do
     except Exception:
@@ -59,8 +62,9 @@ def parse_mail(data: bytes, options: ParseOptions) -> ParsedMail | Refusal:
         return _FAILED
 
 
-def _parse(data: bytes, options: ParseOptions) -> ParsedMail | Refusal:
-    headers, body_start = read_block(data[:MAX_MESSAGE] if len(data) > MAX_MESSAGE else data, _skip_lead(data))
+def _parse(data: bytes, options: ParseOptions, oddities: list[str]) -> ParsedMail | Refusal:
+    headers, body_start = read_block(data[:MAX_MESSAGE] if len(data) > MAX_MESSAGE else data, skip_lead(data))
+    headers.notes += oddities
     if not headers.looks_like_mail:
         return _NOT_A_MAIL
     if len(data) > MAX_MESSAGE:
@@ -69,7 +73,8 @@ def _parse(data: bytes, options: ParseOptions) -> ParsedMail | Refusal:
     outline = draw_outline(data, headers, body_start)
     headers.notes += outline.notes
     message, date = _read_structure(outline, headers)
-    body_leaves, file_leaves = split_leaves(collect_leaves(message, outline))
+    leaves = unwrap(collect_leaves(message, outline), headers.notes, _read_entity)
+    body_leaves, file_leaves = split_leaves(leaves)
     body = build_body(body_leaves, headers.notes, html_text=options.html_text)
     attachments = tuple(make_attachment(leaf) for leaf in file_leaves)
     mail = _assemble(headers, date, body, attachments)
@@ -89,16 +94,11 @@ def _find_forward(mail: ParsedMail, options: ParseOptions) -> Forward | None:
     return from_attached(original, mail.body) if isinstance(original, ParsedMail) else None
 
 
-def _skip_lead(data: bytes) -> int:
-    """The offset of the first header line: past a byte order mark, blank lines and an mbox ``From `` line."""
-    start = 3 if data.startswith(b"\xef\xbb\xbf") else 0
-    while data[start : start + 1] in (b"\r", b"\n"):
-        start += 1
-    if data.startswith((b"From ", b">From "), start):
-        ends = [end for end in (data.find(b"\n", start), data.find(b"\r", start)) if end >= 0]
-        start = min(ends, default=len(data)) + 1
-        start += data[start - 1 : start + 1] == b"\r\n"
-    return start
+def _read_entity(data: bytes) -> list[Leaf]:
+    """The leaves of a MIME entity that was wrapped in a part."""
+    headers, body_start = read_block(data)
+    outline = draw_outline(data, headers, body_start)
+    return collect_leaves(_read_structure(outline, headers)[0], outline)
 
 
 def _read_structure(outline: Outline, headers: Headers) -> tuple[Message, datetime | None]:
@@ -118,7 +118,10 @@ def _read_structure(outline: Outline, headers: Headers) -> tuple[Message, dateti
     else:
         date = parser.date
         headers.notes += [_DEFECTS[name] for name in sorted(parser.defects_categories) if name in _DEFECTS]
-    return message, date.replace(tzinfo=UTC) if date and date.tzinfo is None else date or _read_date(headers)
+    date = date.replace(tzinfo=UTC) if date and date.tzinfo is None else date or _read_date(headers)
+    if date is not None and not 1980 <= date.year < 2100:
+        headers.notes.append("date_absurd")
+    return message, date
 
 
 def _make_plain(outline: Outline) -> Message:
@@ -142,6 +145,8 @@ def _read_date(headers: Headers) -> datetime | None:
 def _assemble(headers: Headers, date: datetime | None, body: Body, attachments: tuple[ParsedAttachment, ...]) -> ParsedMail:
     sender = read_sender(headers)
     subject = headers.read_text("subject")
+    if len(headers.read_all("subject")) > 1:
+        headers.notes.append("subject_repeated")
     to, cc, reply_to, *delivered = read_lists(headers, "to", "cc", "reply-to", "delivered-to", "x-original-to", "envelope-to")
     verdict = judge_headers(headers, read_loose_local(headers), subject)
     message_id = next(iter(_read_ids(headers, "message-id")), None)
