@@ -243,12 +243,13 @@ def _open_ends(data: bytes, start: int, delimiter: bytes, notes: list[str]) -> b
         if text == delimiter + b"--":
             ends.append(offset)
         elif text == delimiter:
-            early, ends = early + ends, []
+            early += ends
+            ends.clear()
     if not early:
         return data
     notes.append("parts_after_end")
     pieces, position = [], 0
-    for offset in early:
+    for offset in early[:MAX_PARTS]:
         pieces += [data[position:offset], delimiter]
         position = offset + len(delimiter) + 2
     return b"".join([*pieces, data[position:]])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ingest.parsers.charsets import decode_text
 
-MAX_TEXT = 1_000_000
+MAX_TEXT = 300_000
 """Characters that are read of one such text."""
 
 _PARAM = re.compile(r"<param>[^<]{0,10000}</param>", re.I)

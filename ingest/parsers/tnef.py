@@ -11,7 +11,7 @@ from ingest.parsers.other_texts import read_rtf
 
 SIGNATURE = 0x223E9F78
 MAX_FILES = 500
-MAX_UNPACKED = 2_000_000
+MAX_UNPACKED = 300_000
 """Bytes of a compressed RTF body."""
 
 _BODY, _MESSAGE_PROPS, _CODEPAGE = 0x0002800C, 0x00069003, 0x00069007
@@ -163,8 +163,9 @@ def unpack_rtf(data: bytes) -> bytes:
     _, size, magic = struct.unpack_from("<III", data)
     if magic == 0x414C454D:
         return data[16 : 16 + size]
-    if magic != 0x75465A4C or size > MAX_UNPACKED:
+    if magic != 0x75465A4C:
         raise ValueError
+    size = min(size, MAX_UNPACKED)
     out, begin = bytearray(_RTF_START), len(_RTF_START)
     position = 16
     while position < len(data) and len(out) - begin < size:

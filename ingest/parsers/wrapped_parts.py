@@ -18,8 +18,8 @@ from ingest.parsers.other_texts import read_calendar, read_enriched, read_rtf
 from ingest.parsers.smime import is_encrypted, read_signed
 from ingest.parsers.tnef import read_tnef
 
-MAX_UNWRAPPED = 8
-"""Containers of one message that are opened; each may hold as many parts as a message."""
+MAX_UNWRAPPED = 5
+"""Containers and texts of one message that are opened; a container may hold as many parts as a message."""
 
 _ENRICHED = frozenset({"text/enriched", "text/richtext"})
 _RTF = frozenset({"text/rtf", "application/rtf"})
@@ -32,7 +32,7 @@ _SIGNATURES = {
     "application/pgp-encrypted": "pgp_encrypted",
 }
 _TNEF = frozenset({"application/ms-tnef", "application/vnd.ms-tnef"})
-_PLAIN_TYPES = frozenset({"text/plain", "text/html", "application/pdf", "image/png", "image/jpeg", "application/octet-stream"})
+_SPECIAL = _ENRICHED | _RTF | _SMIME | _TNEF | _SIGNATURES.keys() | {"text/calendar", "message/partial", "message/external-body"}
 _BEGIN = re.compile(rb"^begin [0-7]{3,4} ([^\r\n]{1,200}?)[ \t]*(?:\r\n|\r|\n)", re.M)
 _LINE = re.compile(rb"([^\r\n]*)(\r\n|\r|\n|\Z)")
 
@@ -50,9 +50,12 @@ def unwrap(leaves: Sequence[Leaf], notes: list[str], read_entity: ReadEntity) ->
     todo = list(reversed(leaves))
     while todo:
         leaf = todo.pop()
-        inner = _open_signed(leaf, notes, read_entity) if leaf.type in _SMIME and left else None
+        if _is_ordinary(leaf) or not left:
+            out.append(leaf)
+            continue
+        left -= leaf.type not in _SIGNATURES
+        inner = _open_signed(leaf, notes, read_entity) if leaf.type in _SMIME else None
         if inner is not None:
-            left -= 1
             todo += reversed(inner)
         elif leaf.type in _TNEF or leaf.name.lower() == "winmail.dat":
             out += _open_tnef(leaf, notes)
@@ -71,7 +74,7 @@ def _drop_copies(leaves: list[Leaf]) -> list[Leaf]:
 def _is_ordinary(leaf: Leaf) -> bool:
     if leaf.type == "text/plain":
         return b"begin " not in leaf.content
-    return leaf.type in _PLAIN_TYPES and leaf.name.lower() != "winmail.dat"
+    return leaf.type not in _SPECIAL and leaf.name.lower() != "winmail.dat"
 
 
 def _read_one(leaf: Leaf, notes: list[str], readable: set[int | None], shown: dict[str, Leaf]) -> list[Leaf]:

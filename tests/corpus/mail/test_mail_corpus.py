@@ -71,6 +71,6 @@ def test_a_parsed_message_crosses_the_process_boundary_unchanged(path: Path) -> 
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(found), type=ParsedMail | Refusal) == found
 
 
-def test_every_message_has_its_expected_values_and_there_are_at_least_sixty() -> None:
+def test_every_message_has_its_expected_values_and_there_are_at_least_250() -> None:
     assert {path.stem for path in _MESSAGES} == {path.stem for path in _FOLDER.glob("*.json")}
-    assert len(_MESSAGES) >= 60
+    assert len(_MESSAGES) >= 250
