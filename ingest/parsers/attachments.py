@@ -34,6 +34,13 @@ _NAMES = {
     "application/ms-tnef": "winmail.dat",
 }
 _FILE_TEXTS = frozenset({"text/csv", "text/vcard", "text/x-vcard", "text/directory", "text/xml", "text/css", "text/javascript"})
+#: What most files are, known without asking every matcher of filetype.
+_COMMON = (
+    (b"%PDF", "application/pdf"),
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+)
 _TEXTUAL = ("text/", "message/")
 # Other forms of the body for programs that show them; a person reads the text or the HTML.
 _OTHER_BODIES = frozenset({"text/x-amp-html", "text/watch-html"})
@@ -90,6 +97,9 @@ def sniff_type(leaf: Leaf) -> str | None:
     """The media type the first bytes say, None when they say nothing (texts)."""
     if leaf.type.startswith(_TEXTUAL) and leaf.content[:64].isascii():
         return None
+    for start, known in _COMMON:
+        if leaf.content.startswith(start):
+            return known
     kind = filetype.guess(leaf.content[:_SNIFFED_BYTES])
     return str(kind.mime) if kind is not None else None
 

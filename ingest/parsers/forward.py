@@ -30,6 +30,8 @@ _ADDRESS = re.compile(r"[^\s<>()\[\]\"',;:*]{1,64}@[^\s<>()\[\]\"',;:*]{1,253}")
 _NAME = re.compile(r"\A(.{0,300}?)[\s]*[<\[(]\s*\Z", re.S)
 #: Yandex writes no labels: ``06.10.2025, 09:15, "Ana Bell" <ana@customer.example>:``
 _ONE_LINE = re.compile(r"(\d[^\"<>@]{4,60}),\s+(\"?[^\"<>@]{0,200}\"?\s*<[^\s<>]{3,320}>)\s*:?\s*\Z")
+#: Without a word in the subject a marker has its dashes or its colon.
+_RULES, _COLONS = ("--", "==", "__"), (":", ": ", "：")
 _SIGNS = ("--", "==", "__", ":\n", ": \n", "：\n")
 
 
@@ -52,7 +54,9 @@ def find_inline(subject: str, body: str) -> Forward | None:
     while number < len(lines):
         line = lines[number][:MAX_LINE]
         start = number + 1
-        if is_marker(line) and (said is not None or not _QUOTE.match(line)):
+        if said is None and not line.startswith(_RULES) and not line.endswith(_COLONS):
+            pass
+        elif is_marker(line) and (said is not None or not _QUOTE.match(line)):
             block = _read_marked(lines, start)
             if block.fields.get("from"):
                 return _build(subject, body, lines, number, block)

@@ -64,6 +64,8 @@ class Headers:
         return clean_text(decode_words(self._to_text(value))) if value else ""
 
     def _to_text(self, value: bytes) -> str:
+        if value.isascii() and b"\x1b" not in value:
+            return value.decode("ascii")
         text, used = decode_text(value, None)
         if used is None:
             return text
