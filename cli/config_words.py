@@ -102,6 +102,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
     },
     "Routing": {
         "colleagues_may_reply": "Whether a verified contact of the same company may add to a ticket of a colleague.",
+        "forwarders": "Addresses or domains that forward mail of others, as staff do: the ticket is the original sender's.",
         "public_domains": "Mail domains anybody can have, besides the well-known ones: they never name a company.",
     },
     "Rule": {

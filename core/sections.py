@@ -280,12 +280,13 @@ class Telemedicine(Section):
 
 
 class Routing(Section):
-    """Who gets tickets made by automation."""
+    """Who gets tickets made by automation. ``forwarders`` (addresses or domains) forward mail of others, as staff do."""
 
     rules: list[Rule] = []
     telemedicine: Telemedicine = Telemedicine()
     colleagues_may_reply: bool = False
     public_domains: list[LowerStr] = []
+    forwarders: list[LowerStr] = []
 
 
 class Team(Section):

@@ -62,6 +62,7 @@ class MailRules:
     automatic: str = "ticket"
     category: str = ""
     secure_senders: frozenset[str] = frozenset()
+    forwarders: frozenset[str] = frozenset()
     workbook_columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     workbook_passwords: tuple[str, ...] = ()
     authserv_id: str = ""
@@ -96,6 +97,7 @@ def rules_for(settings: Settings, source: str, signer: Signer | None = None) -> 
         automatic=mailbox.automatic if mailbox else "ticket",
         category=mailbox.category if mailbox else "",
         secure_senders=frozenset(mailbox.secure_senders) if mailbox else frozenset(),
+        forwarders=frozenset(settings.routing.forwarders),
         workbook_columns={k: tuple(v) for k, v in mailbox.workbooks.columns.items()} if mailbox else {},
         workbook_passwords=tuple(p.get_secret_value() for p in mailbox.workbooks.passwords) if mailbox else (),
         authserv_id=mailbox.authserv_id if mailbox else "",

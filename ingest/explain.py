@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from ingest.claims import Claimed
 from ingest.ledger import Arrival
 from ingest.models import InboundItem, Sighting
 from ingest.parsers.child import Answer, ParseFailure, ParseTask
-from ingest.parsers.types import ParsedAttachment, ParsedForm, ParsedMail, ParsedWorkbook, ParseOptions, WorkbookRow
+from ingest.parsers.types import Forward, ParsedAttachment, ParsedForm, ParsedMail, ParsedWorkbook, ParseOptions, WorkbookRow
 from ingest.plans import Plan, Planner
 from ingest.sources.upload import UPLOAD, UploadFile, read_file
 
@@ -32,8 +32,6 @@ CHUNK_ITEMS, CHUNK_BYTES = 64, 16 * 1024 * 1024
 #: Kinds of which there is nothing to parse, as in the pipeline.
 UNPARSED = frozenset({"row", "unfetched"})
 FORM_ENDINGS, WORKBOOK_ENDINGS = frozenset({".json"}), frozenset({".xlsx", ".xlsm", ".xls", ".csv"})
-#: Keys of a mail without a value: filled by what is understood of forwards.
-_NOT_READ: Mapping[str, Any] = {"is_forward": False, "forward": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +247,8 @@ def _mail_keys(mail: ParsedMail | None) -> dict[str, Any]:
         "attachments": [_file_keys(one) for one in mail.attachments] if mail else [],
         "automatic": list(mail.automatic if mail else ()),
         **{name: bool(mail and getattr(mail, name)) for name in _FLAGS},
-        **_NOT_READ,
+        "is_forward": bool(mail and mail.forward),
+        "forward": _forward_keys(mail.forward) if mail and mail.forward else None,
         "bounce": _bounce_keys(mail),
     }
 
@@ -276,6 +275,21 @@ def _sender_notes(mail: ParsedMail | None) -> list[str]:
 
 _PARTS = ("reply", "quoted", "signature")
 _FLAGS = ("is_auto", "is_bounce", "is_dsn", "is_list", "is_feedback_report", "is_mdn", "must_not_autoreply")
+
+
+def _forward_keys(forward: Forward) -> dict[str, Any]:
+    return {
+        "kind": forward.kind,
+        "from": forward.from_addr,
+        "from_name": forward.from_name,
+        "subject": forward.subject,
+        "date": forward.date,
+        "to": list(forward.to),
+        "cc": list(forward.cc),
+        "body": forward.body,
+        "message": forward.message,
+        "attachments": [_file_keys(one) for one in forward.files],
+    }
 
 
 def _file_keys(file: ParsedAttachment) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from core.reasons import Reason
 from core.sections import Form
 from ingest import marks
 from ingest.classify import MailRules, Verdict
+from ingest.forwards import with_original
 from ingest.parsers.addresses import read_mailbox
 from ingest.parsers.thanks import find_thanks
 from ingest.parsers.types import FormField, ParsedAttachment, ParsedForm, ParsedMail
@@ -58,7 +59,7 @@ def from_mail(mail: ParsedMail, verdict: Verdict, rules: MailRules, item_id: int
     if mail.from_addr is None:
         missing.append("the sender's address could not be read with certainty")
     notes = [*mail.notes, *(["reply_signature_wrong"] if marks.is_forged(mail, rules) else [])]
-    return Submission(
+    submission = Submission(
         source=Source.EMAIL,
         received_at=received_at,
         subject=mail.subject or NO_SUBJECT,
@@ -83,6 +84,9 @@ def from_mail(mail: ParsedMail, verdict: Verdict, rules: MailRules, item_id: int
         thanks=None if any(not file.inline for file in mail.attachments) else find_thanks(text, mail.from_name or ""),
         details=tuple(("note", note) for note in notes),
     )
+    if mail.forward is None:
+        return submission
+    return with_original(submission, mail, tuple(_file(one) for one in mail.forward.files), rules)
 
 
 def from_form(form: ParsedForm, settings: Form, item_id: int, received_at: datetime) -> Submission:

@@ -16,7 +16,7 @@ from accounts.matching import Claim, CompanyView, ContactView, Directory
 from accounts.public_domains import PUBLIC_DOMAINS
 from core.reasons import Reason
 from core.settings import Settings
-from tickets import contacts, routing, staffing, threads
+from tickets import contacts, forwards, routing, staffing, threads
 from tickets.cleaning import cleaned
 from tickets.intake_store import Appended, Draft, store
 from tickets.routing import Assignment, Matter, Staffing
@@ -51,7 +51,7 @@ def receive(session: Session, submissions: Sequence[Submission], settings: Setti
     """Turn submissions into tickets, or add them to theirs; answers in the order given."""
     if not submissions:
         return []
-    submissions = [cleaned(submission) for submission in submissions]
+    submissions = [cleaned(submission) for submission in forwards.settle(session, submissions)]
     claims = [claim_of(submission) for submission in submissions]
     others = [_claim_of_address(email) for submission in submissions for email in submission.contacts]
     directory = matching.load(session, [*claims, *others])

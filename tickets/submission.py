@@ -45,6 +45,7 @@ class Submission:
     belongs to, the strongest first: ``replies_to`` (our signed Message-ID or reply address), ``answers`` (keys of mails it
     answers), ``marker`` (our signed link in its text), ``hint`` (the number in its subject). ``message_key`` is its own key, for
     those that answer it. ``owner_email`` is set for manual tickets only.
+    ``original`` is what it is if a member of staff forwarded it.
     """
 
     source: Source
@@ -78,6 +79,7 @@ class Submission:
     hint: int | None = None
     automatic: bool = False
     owner_email: str | None = None
+    original: Submission | None = None
     contacts: tuple[str, ...] = ()
     on_company_timeline: bool = True
     on_contact_timeline: bool = True

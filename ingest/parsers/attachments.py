@@ -33,6 +33,14 @@ _NAMES = {
     "application/pkcs7-mime": "smime.p7m",
     "application/ms-tnef": "winmail.dat",
 }
+_FILE_TEXTS = frozenset({"text/csv", "text/vcard", "text/x-vcard", "text/directory", "text/xml", "text/css", "text/javascript"})
+#: What most files are, known without asking every matcher of filetype.
+_COMMON = (
+    (b"%PDF", "application/pdf"),
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+)
 _TEXTUAL = ("text/", "message/")
 # Other forms of the body for programs that show them; a person reads the text or the HTML.
 _OTHER_BODIES = frozenset({"text/x-amp-html", "text/watch-html"})
@@ -47,7 +55,7 @@ def split_leaves(leaves: Sequence[Leaf]) -> tuple[list[Leaf], list[Leaf]]:
             continue
         (body if _may_be_body(leaf) and not leaf.name else files).append(leaf)
     if not body:
-        body = [leaf for leaf in files if _may_be_body(leaf)][:1]
+        body = [leaf for leaf in files if _may_be_body(leaf)][:1] or [leaf for leaf in files if _is_other_text(leaf)][:1]
     return body, [leaf for leaf in files if all(leaf is not other for other in body) and (leaf.content or leaf.name)]
 
 
@@ -55,6 +63,12 @@ def _may_be_body(leaf: Leaf) -> bool:
     # a container without parts: its text is all there is
     readable = leaf.type in ("text/plain", "text/html") or leaf.type.startswith("multipart/")
     return readable and not leaf.attached and leaf.disposition != "attachment"
+
+
+def _is_other_text(leaf: Leaf) -> bool:
+    """A text of a kind nobody knows is read as it stands when the mail has no other."""
+    named = leaf.name or leaf.disposition == "attachment" or leaf.attached
+    return leaf.type.startswith("text/") and leaf.type not in _NAMES and leaf.type not in _FILE_TEXTS and not named
 
 
 def make_attachment(leaf: Leaf) -> ParsedAttachment:
@@ -72,10 +86,20 @@ def make_attachment(leaf: Leaf) -> ParsedAttachment:
     )
 
 
+def is_message(attachment: ParsedAttachment) -> bool:
+    """Whether it is a whole message: a mail program's attached one, or a file named so that begins like one."""
+    if attachment.type in ("message/rfc822", "message/global"):
+        return True
+    return attachment.name.lower().endswith(".eml") and read_block(attachment.content[:20_000]).headers.looks_like_mail
+
+
 def sniff_type(leaf: Leaf) -> str | None:
     """The media type the first bytes say, None when they say nothing (texts)."""
     if leaf.type.startswith(_TEXTUAL) and leaf.content[:64].isascii():
         return None
+    for start, known in _COMMON:
+        if leaf.content.startswith(start):
+            return known
     kind = filetype.guess(leaf.content[:_SNIFFED_BYTES])
     return str(kind.mime) if kind is not None else None
 

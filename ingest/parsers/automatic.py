@@ -126,10 +126,15 @@ def _judge_report(headers: Headers) -> list[str]:
     return []
 
 
+def is_no_reply(local: str) -> bool:
+    """Whether a lower-case local part says that nobody reads answers."""
+    return _NO_REPLY.search(local) is not None
+
+
 def _judge_local(local: str) -> list[str]:
     if local in ("mailer-daemon", "postmaster"):
         return ["mailer_daemon"]
-    return ["no_reply"] if _NO_REPLY.search(local) else []
+    return ["no_reply"] if is_no_reply(local) else []
 
 
 def _judge_precedence(headers: Headers) -> list[str]:

@@ -79,8 +79,8 @@ def _try(data: bytes, codec: str) -> str | None:
 
 def _decode_declared(data: bytes, declared: str) -> str | None:
     codec = find_codec(declared)
-    if codec is None:
-        return None
+    if codec is None or (codec.startswith("utf-16") and b"\0" not in data):
+        return None  # a label of UTF-16 on bytes that have no zero among them is wrong
     text = _try(data, codec)
     if text is None and declared.strip().lower() in _LATIN_1:
         text = data.decode("latin-1")  # bytes windows-1252 leaves open; latin-1 has a place for all
@@ -102,7 +102,26 @@ def decode_text(data: bytes, declared: str | None) -> tuple[str, str | None]:
         # 7-bit Japanese under an ASCII or UTF-8 label decodes "well" and is unreadable
         if text is not None and not ("\x1b$" in text and text.isascii()):
             return text, None
-    return _recover(data, declared)
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff") and (text := _try(data, "utf-16")) is not None:
+        return text, "utf-16"
+    return _mend(data, declared) or _recover(data, declared)
+
+
+_MULTIBYTE = frozenset({"utf-8-sig", "gb18030", "big5", "big5hkscs", "cp932", "cp949", "euc_jp", "iso2022_jp_ext"})
+
+
+def _mend(data: bytes, declared: str | None) -> tuple[str, str] | None:
+    """A text of a multibyte charset with a few bad bytes in it: no reason to read all of it in another."""
+    codec = find_codec(declared) if declared else "utf-8-sig"
+    if codec not in _MULTIBYTE or data.isascii():
+        return None
+    text = data.decode(codec, "replace")
+    bad = text.count("\ufffd")
+    good = len(text) - bad - sum(map(text.count, map(chr, range(128))))
+    if not bad or bad * 8 > good:
+        return None
+    name = (declared or "utf-8").strip(" \t\"'").lower().partition("*")[0]
+    return text, f"{name}-replaced"
 
 
 def _recover(data: bytes, declared: str | None) -> tuple[str, str | None]:
@@ -126,7 +145,8 @@ def _recover(data: bytes, declared: str | None) -> tuple[str, str | None]:
 def find_meta_charset(html: bytes) -> str | None:
     """The charset an HTML document names in a meta element within its first 2,048 bytes (HTML, §13.2.3.2)."""
     match = _META.search(html, 0, 2048)
-    return match.group(1).decode("ascii") if match else None
+    name = match.group(1).decode("ascii") if match else None
+    return "utf-8" if name and name.lower().startswith("utf-16") else name  # HTML, §13.2.3.2: it was read as ASCII to get here
 
 
 def name_note(charset: str, where: str = "charset") -> str:

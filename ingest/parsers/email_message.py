@@ -14,19 +14,22 @@ from datetime import UTC, datetime
 from email.message import Message
 from email.utils import parsedate_to_datetime
 
-import msgspec
 from mailparser import MailParser
+from msgspec.structs import replace
 
 from ingest.parsers.addresses import Sender, read_list, read_lists, read_loose_local, read_sender
-from ingest.parsers.attachments import make_attachment, split_leaves
+from ingest.parsers.attachments import is_message, make_attachment, split_leaves
 from ingest.parsers.authentication import read_authentication
 from ingest.parsers.automatic import judge_headers
 from ingest.parsers.bounce import has_status, read_report
+from ingest.parsers.forward import find_inline, from_attached, is_attached
 from ingest.parsers.headers import Headers, clean_text, read_block, read_ids
 from ingest.parsers.mail_body import Body, build_body, split_body
 from ingest.parsers.mail_parts import Leaf, collect_leaves
+from ingest.parsers.message_file import mend_file, skip_lead
 from ingest.parsers.mime_outline import Outline, draw_outline, put_back
-from ingest.parsers.types import ParsedAttachment, ParsedMail, ParseOptions, Refusal
+from ingest.parsers.types import Forward, ParsedAttachment, ParsedMail, ParseOptions, Refusal
+from ingest.parsers.wrapped_parts import unwrap
 
 MAX_MESSAGE = 25_000_000
 
@@ -51,8 +54,9 @@ def parse_mail(data: bytes, options: ParseOptions) -> ParsedMail | Refusal:
     """Parse one message. A :class:`Refusal` (``empty``, ``not_a_mail``) when nothing in it is a mail."""
     if not data.strip():
         return _EMPTY
+    data, oddities = mend_file(data)
     try:
-        return _parse(data, options)
+        return _parse(data, options, oddities)
     except MemoryError:
         raise  # the limit of the child: another try may do
     except Exception:
@@ -60,8 +64,9 @@ def parse_mail(data: bytes, options: ParseOptions) -> ParsedMail | Refusal:
         return _FAILED
 
 
-def _parse(data: bytes, options: ParseOptions) -> ParsedMail | Refusal:
-    headers, body_start = read_block(data[:MAX_MESSAGE] if len(data) > MAX_MESSAGE else data, _skip_lead(data))
+def _parse(data: bytes, options: ParseOptions, oddities: list[str]) -> ParsedMail | Refusal:
+    headers, body_start = read_block(data[:MAX_MESSAGE] if len(data) > MAX_MESSAGE else data, skip_lead(data))
+    headers.notes += oddities
     if not headers.looks_like_mail:
         return _NOT_A_MAIL
     if len(data) > MAX_MESSAGE:
@@ -70,27 +75,36 @@ def _parse(data: bytes, options: ParseOptions) -> ParsedMail | Refusal:
     outline = draw_outline(data, headers, body_start)
     headers.notes += outline.notes
     message, date = _read_structure(outline, headers)
-    leaves = collect_leaves(message, outline)
+    leaves = unwrap(collect_leaves(message, outline), headers.notes, _read_entity)
     body_leaves, file_leaves = split_leaves(leaves)
     body = build_body(body_leaves, headers.notes, html_text=options.html_text)
     attachments = tuple(make_attachment(leaf) for leaf in file_leaves)
     mail = _assemble(headers, date, body, attachments, leaves)
+    forward = _find_forward(mail, options)
+    if forward is not None:
+        mail = replace(mail, forward=forward)
     if not options.authserv_id:
         return mail
-    found = read_authentication(mail.authentication_results, options.authserv_id, mail.from_addr)
-    return msgspec.structs.replace(mail, authentication=found)
+    return replace(mail, authentication=read_authentication(mail.authentication_results, options.authserv_id, mail.from_addr))
 
 
-def _skip_lead(data: bytes) -> int:
-    """The offset of the first header line: past a byte order mark, blank lines and an mbox ``From `` line."""
-    start = 3 if data.startswith(b"\xef\xbb\xbf") else 0
-    while data[start : start + 1] in (b"\r", b"\n"):
-        start += 1
-    if data.startswith((b"From ", b">From "), start):
-        ends = [end for end in (data.find(b"\n", start), data.find(b"\r", start)) if end >= 0]
-        start = min(ends, default=len(data)) + 1
-        start += data[start - 1 : start + 1] == b"\r\n"
-    return start
+def _find_forward(mail: ParsedMail, options: ParseOptions) -> Forward | None:
+    """The original of a forward; what a machine reports is none. An attached original is parsed, those within it are not."""
+    if mail.is_bounce or mail.is_mdn or mail.is_feedback_report:
+        return None
+    found = find_inline(mail.subject, mail.body)
+    messages = [] if found is not None else [one for one in mail.attachments if is_message(one)]
+    if found is not None or not is_attached(mail.subject, mail.body, len(messages)) or options.attached:
+        return found
+    original = parse_mail(messages[0].content, replace(options, attached=True, html_text=False))
+    return from_attached(original, mail.body) if isinstance(original, ParsedMail) else None
+
+
+def _read_entity(data: bytes) -> list[Leaf]:
+    """The leaves of a MIME entity that was wrapped in a part."""
+    headers, body_start = read_block(data)
+    outline = draw_outline(data, headers, body_start)
+    return collect_leaves(_read_structure(outline, headers)[0], outline)
 
 
 def _read_structure(outline: Outline, headers: Headers) -> tuple[Message, datetime | None]:
@@ -110,7 +124,10 @@ def _read_structure(outline: Outline, headers: Headers) -> tuple[Message, dateti
     else:
         date = parser.date
         headers.notes += [_DEFECTS[name] for name in sorted(parser.defects_categories) if name in _DEFECTS]
-    return message, date.replace(tzinfo=UTC) if date and date.tzinfo is None else date or _read_date(headers)
+    date = date.replace(tzinfo=UTC) if date and date.tzinfo is None else date or _read_date(headers)
+    if date is not None and not 1980 <= date.year < 2100:
+        headers.notes.append("date_absurd")
+    return message, date
 
 
 def _make_plain(outline: Outline) -> Message:
@@ -136,6 +153,8 @@ def _assemble(
 ) -> ParsedMail:
     sender = read_sender(headers)
     subject = headers.read_text("subject")
+    if len(headers.read_all("subject")) > 1:
+        headers.notes.append("subject_repeated")
     to, cc, reply_to, *delivered = read_lists(headers, "to", "cc", "reply-to", "delivered-to", "x-original-to", "envelope-to")
     verdict = judge_headers(headers, read_loose_local(headers), subject)
     report = read_report(headers, leaves, body.text, subject, verdict)

@@ -18,8 +18,10 @@ MAX_LINES = 1_000
 NEWLINE = re.compile(rb"\r\n|\r|\n")
 BLANK = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
 _FIELD = re.compile(rb"([!-9;-~]{1,200})[ \t]*:")
-_WORD = re.compile(r"=\?([^?\s]{1,60})\?([bBqQ])\?([^?]*)\?=")
+# Programs leave question marks in the text as they are, which RFC 2047 §4.2 forbids: the last one before ``=`` ends the word.
+_WORD = re.compile(r"=\?([^?\s]{1,60})\?([bBqQ])\?([^?]*+(?:\?(?!=)[^?]{0,200}+|\?(?=\?=)){0,8}+)\?=")
 _BETWEEN = re.compile(r"(\?=)\s+(?==\?[^?\s]{1,60}\?[bBqQ]\?)")
+_CHARSET = re.compile(rb"charset\s{0,9}=\s{0,9}[\"']?([A-Za-z0-9._:-]{2,40})", re.I)
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 # Bidi controls, zero-width and other invisible characters (security.md, rule 3).
 _INVISIBLE = re.compile("[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
@@ -62,10 +64,23 @@ class Headers:
         return clean_text(decode_words(self._to_text(value))) if value else ""
 
     def _to_text(self, value: bytes) -> str:
+        if value.isascii() and b"\x1b" not in value:
+            return value.decode("ascii")
         text, used = decode_text(value, None)
-        if used is not None:
-            self.notes.append(name_note(used, "header_charset"))
+        if used is None:
+            return text
+        if used != "utf-8":
+            text, used = self._by_body(value) or (text, used)
+        self.notes.append(name_note(used, "header_charset"))
         return text
+
+    def _by_body(self, value: bytes) -> tuple[str, str] | None:
+        """Raw bytes that are no UTF-8 are mostly in the charset of the body."""
+        match = _CHARSET.search(b";".join(self.read_all("content-type")[:1])[:2_000])
+        if match is None or not (codec := find_codec(match.group(1).decode("ascii"))):
+            return None
+        text, used = decode_text(value, codec)
+        return (text, codec) if used is None else None
 
     @property
     def looks_like_mail(self) -> bool:
@@ -95,7 +110,10 @@ def read_block(data: bytes, start: int = 0) -> HeaderBlock:
             continue
         match = _FIELD.match(line)
         if match is None:
-            if not line or _goes_on(lines, number + 1):
+            if not line:
+                continue
+            if _goes_on(lines, number + 1):
+                headers.notes.append("header_line_broken")
                 continue
             headers.notes.append("header_body_separator_missing")
             body_start = _find_line(data, start, number)
@@ -122,9 +140,13 @@ def _find_end(data: bytes, start: int, headers: Headers) -> tuple[int, int]:
 
 
 def _goes_on(lines: list[bytes], number: int) -> bool:
-    """Whether the line after a broken one is a known field: then one line was bad and the block goes on."""
-    match = _FIELD.match(lines[number]) if number < len(lines) else None
-    return match is not None and match.group(1).lower() in _KNOWN
+    """Whether a known field follows within three lines of a broken one: then lines were bad and the block goes on."""
+    for line in lines[number : number + 3]:
+        match = _FIELD.match(line)
+        if match is not None:
+            name = match.group(1).lower()
+            return name in _KNOWN or name.startswith(b"x-")
+    return False
 
 
 def _find_line(data: bytes, start: int, number: int) -> int:
@@ -185,12 +207,31 @@ _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
 
 def decode_base64(raw: bytes) -> bytes:
     """Decode base64 as mail programs do: foreign characters and wrong padding are no reason to lose a file."""
+    padding = raw.find(b"=")
+    if 0 <= padding < len(raw) - 80 or (padding >= 0 and raw[padding:].strip(b"=\r\n \t")):
+        return _decode_pieces(raw)
     try:
         return binascii.a2b_base64(raw)
     except binascii.Error:
         letters = _NOT_BASE64.sub(b"", raw.split(b"=", 1)[0])
         usable = letters[:-1] if len(letters) % 4 == 1 else letters
         return binascii.a2b_base64(usable + b"=" * (-len(usable) % 4))
+
+
+_PIECE = re.compile(rb"([^=]+)=*")
+_LETTERS = re.compile(rb"[A-Za-z0-9+/\r\n]*\Z")
+
+
+def _decode_pieces(raw: bytes) -> bytes:
+    """Base64 put together from pieces with padding of their own; what follows the padding and is no base64 is a footer."""
+    out: list[bytes] = []
+    for match in _PIECE.finditer(raw):
+        if out and not _LETTERS.match(match.group(1)):
+            break
+        letters = _NOT_BASE64.sub(b"", match.group(1))
+        usable = letters[:-1] if len(letters) % 4 == 1 else letters
+        out.append(binascii.a2b_base64(usable + b"=" * (-len(usable) % 4)))
+    return b"".join(out)
 
 
 def clean_text(text: str) -> str:
@@ -201,13 +242,13 @@ def clean_text(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8").strip()
 
 
-_ID = re.compile(r"<([^<>\s]{1,900})>")
+_ID = re.compile(r"<([^<>]{1,900})>")
 
 
 def read_ids(headers: Headers, name: str, most: int = 200) -> tuple[str, ...]:
     """The message ids of a field with their angle brackets, in order, each once (RFC 5322 §3.6.4)."""
     text = " ".join(headers.read_raw_text(name))
-    found = [f"<{clean_text(match)}>" for match in _ID.findall(text)]
+    found = [f"<{clean_text(''.join(match.split()))}>" for match in _ID.findall(text) if match.strip()]
     if not found and text.strip() and not re.search(r"[<>\s]", text.strip()):
         found = [f"<{clean_text(text)[:900]}>"]
     return tuple(dict.fromkeys(found[-most:]))

@@ -19,6 +19,10 @@ MAX_BODY = 2_000_000
 MAX_CONTENT = 4_000_000
 """Bytes of one part that are decoded for it."""
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
+_ARMOURS = {
+    "-----BEGIN PGP SIGNED MESSAGE-----": "pgp_signed",
+    "-----BEGIN PGP MESSAGE-----": "pgp_encrypted",
+}
 _HTML = re.compile(rb"\s*<(?:!doctype\s+html|html)\b", re.I)
 
 
@@ -94,9 +98,9 @@ def _is_html(leaf: Leaf) -> bool:
 
 def _decode(leaf: Leaf, notes: list[str]) -> str:
     declared = leaf.charset
-    if declared is None and leaf.type == "text/html":
-        declared = find_meta_charset(leaf.content)
     content = leaf.content
+    if leaf.type == "text/html" and (declared is None or (declared.lower() == "us-ascii" and not content.isascii())):
+        declared = find_meta_charset(content) or declared
     if len(content) > MAX_CONTENT:
         notes.append("body_cut")
         content = content[: content.rfind(b"\n", 0, MAX_CONTENT) + 1] or content[:MAX_CONTENT]
@@ -124,9 +128,24 @@ def _read_html(leaf: Leaf, notes: list[str], made: dict[int, str]) -> str:
 
 def _read_plain(leaf: Leaf, notes: list[str]) -> str:
     text = _decode(leaf, notes)
+    if ">From " in text:
+        text = _unescape_from(text, notes)
+    if "-----BEGIN PGP " in text:
+        notes += [note for words, note in _ARMOURS.items() if words in text]
     if leaf.params.get("format", "").lower() == "flowed":
         return unwrap_flowed(text, del_space=leaf.params.get("delsp", "").lower() == "yes")
     return text
+
+
+def _unescape_from(text: str, notes: list[str]) -> str:
+    """Undo the escape of mbox (a line that began with ``From``); beside quoted lines it may be a quote, and stays."""
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        beside = lines[max(number - 1, 0) : number] + lines[number + 1 : number + 2]
+        if line.startswith(">From ") and not any(other.startswith(">") for other in beside):
+            lines[number] = line[1:]
+            notes.append("mbox_escape")
+    return "\n".join(lines)
 
 
 def unwrap_flowed(text: str, *, del_space: bool) -> str:

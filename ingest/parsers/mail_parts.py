@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import re
 from dataclasses import dataclass, field
 from email.message import Message
 
@@ -11,6 +12,9 @@ from ingest.parsers.headers import decode_base64, decode_words
 from ingest.parsers.mime_outline import Outline, find_leaf, put_back
 
 Params = dict[str, str]
+_ENCODINGS = frozenset({"", "7bit", "8bit", "binary", "base64", "quoted-printable"})
+_ENCODING_WORD = re.compile(r"[\s\"']*(?:\([^()]{0,100}\)\s*)?([a-z0-9-]+)")
+_SOFT_BREAK = re.compile(rb"=[ \t]+(?=\r?\n)")
 
 
 @dataclass(slots=True)
@@ -68,7 +72,7 @@ def _read_leaf(part: Message, kind: str, place: _Place, outline: Outline) -> Lea
     fields = _read_fields(part)
     params = _read_params(part, fields, "content-type")
     disposition = _read_params(part, fields, "content-disposition") if "content-disposition" in fields else {}
-    encoding = fields.get("content-transfer-encoding", "").strip().lower()
+    encoding = read_encoding(fields.get("content-transfer-encoding", ""))
     content_id = fields.get("content-id", "").strip().strip("<>").strip()
     return Leaf(
         type=kind,
@@ -81,6 +85,15 @@ def _read_leaf(part: Message, kind: str, place: _Place, outline: Outline) -> Lea
         related=place.related,
         alternative=place.alternative,
     )
+
+
+def read_encoding(value: str) -> str:
+    """The encoding a field names, without quotes, comments and what else is no part of it."""
+    value = value.strip().lower()
+    if value in _ENCODINGS:
+        return value
+    match = _ENCODING_WORD.match(value)
+    return match.group(1) if match else value
 
 
 def _read_fields(part: Message) -> dict[str, str]:
@@ -108,14 +121,15 @@ def _read_params(part: Message, fields: dict[str, str], name: str) -> Params:
         return {"": fields[name].partition(";")[0].strip()}
     params: Params = {"": pairs[0][0].strip()} if pairs else {}
     for key, value in pairs[1:]:
-        params.setdefault(key.lower(), _collapse(value))
+        if isinstance(value, str):
+            params.setdefault(key.lower(), value)
+        else:
+            params[key.lower()] = _collapse(value)  # RFC 6266 §4.3: the form with a charset is the better one
     return params
 
 
-def _collapse(value: str | tuple[str | None, str | None, str]) -> str:
-    """A parameter value as text; RFC 2231 values carry their charset."""
-    if isinstance(value, str):
-        return value
+def _collapse(value: tuple[str | None, str | None, str]) -> str:
+    """An RFC 2231 value as text; it carries its charset."""
     charset = value[0] if value[0] and find_codec(value[0]) else None
     try:
         return decode_text(value[2].encode("latin-1"), charset)[0]
@@ -162,6 +176,8 @@ def decode_transfer(raw: bytes, encoding: str) -> bytes:
     if encoding == "base64":
         return decode_base64(raw)
     if encoding == "quoted-printable":
+        if b"= " in raw or b"=\t" in raw:
+            raw = _SOFT_BREAK.sub(b"=", raw)  # white space a relay put after a soft line break
         return binascii.a2b_qp(raw)
     if encoding in ("x-uuencode", "uuencode", "uue", "x-uue"):
         message = Message()

@@ -185,6 +185,8 @@ def draw_outline(data: bytes, headers: Headers, body_start: int) -> Outline:
     part = _read_part(block, in_digest=False)
     if part.type.startswith("multipart/"):
         part = _mend_boundary(data, body_start, part, lines, notes)
+    if part.boundary is not None:
+        data = _open_ends(data, body_start, b"--" + part.boundary, notes)
     walk = _Walk(data)
     end = walk.walk(part, body_start)
     skeleton = b"\n".join(lines) + b"\n\n" + _replace_aside(data, body_start, end, walk.aside)
@@ -227,6 +229,30 @@ def _mend_boundary(data: bytes, start: int, part: _Part, lines: list[bytes], not
     )
     lines[:] = [line for line in lines if not line.lower().startswith(b"content-type:")] + [field]
     return part._replace(boundary=found.group(1))
+
+
+def _open_ends(data: bytes, start: int, delimiter: bytes, notes: list[str]) -> bytes:
+    """The data with end delimiters made plain ones where parts follow them: some programs close a multipart too early."""
+    first = data.find(delimiter + b"--", start)
+    if first < 0 or data.rfind(delimiter) <= first:
+        return data
+    ends: list[int] = []
+    early: list[int] = []
+    for offset, line in find_dashed_lines(data, first):
+        text = line.rstrip(b" \t")
+        if text == delimiter + b"--":
+            ends.append(offset)
+        elif text == delimiter:
+            early += ends
+            ends.clear()
+    if not early:
+        return data
+    notes.append("parts_after_end")
+    pieces, position = [], 0
+    for offset in early[:MAX_PARTS]:
+        pieces += [data[position:offset], delimiter]
+        position = offset + len(delimiter) + 2
+    return b"".join([*pieces, data[position:]])
 
 
 def find_leaf(outline: Outline, payload: bytes) -> bytes | None:

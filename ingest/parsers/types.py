@@ -55,6 +55,24 @@ class Authentication(Struct, frozen=True):
     text: str
 
 
+class Forward(Struct, frozen=True):
+    """The original of a forwarded mail. ``kind`` is ``inline`` or ``attached``; ``date`` as it stands in a text, else ISO 8601.
+
+    ``message`` is what the forwarder wrote, ``body`` what was forwarded; ``files`` are those of an attached original.
+    """
+
+    kind: str
+    from_addr: str | None
+    from_name: str | None
+    subject: str
+    date: str | None
+    to: tuple[str, ...]
+    cc: tuple[str, ...]
+    body: str
+    message: str
+    files: tuple[ParsedAttachment, ...] = ()
+
+
 class ParsedMail(Struct, frozen=True, tag="mail"):
     """One message, decoded. Addresses are lower-cased plain ``local@domain``; missing values are None or empty.
 
@@ -100,6 +118,7 @@ class ParsedMail(Struct, frozen=True, tag="mail"):
     notes: tuple[str, ...]
     report: ParsedReport | None = None
     authentication: Authentication | None = None
+    forward: Forward | None = None
 
 
 class FormField(Struct, frozen=True):
@@ -160,11 +179,13 @@ class ParseOptions(Struct, frozen=True):
 
     ``html_text``: also make the text of the HTML part when there is a text part (slow, ``explain`` wants it).
     ``authserv_id``: the name under which the mailbox's own server writes Authentication-Results.
+    ``attached``: the mail came within another one, so that no original is looked for in its own attachments.
     ``column_aliases``: canonical column → further header names. ``passwords`` open encrypted workbooks.
     """
 
     html_text: bool = False
     authserv_id: str = ""
+    attached: bool = False
     column_aliases: dict[str, tuple[str, ...]] = {}
     passwords: tuple[str, ...] = ()
     content_type: str | None = None

@@ -1,7 +1,8 @@
 """Runs the mail corpus: each ``NAME.eml`` has its expected values in ``NAME.json``, only the keys that matter.
 
 Beside the fields of ParsedMail there are ``body_has``, ``body_lacks``, ``quoted_has`` and ``notes_has`` (each a list),
-``refusal`` (its code), and ``options`` for the parser. Expected values were written by reading the message.
+``refusal`` (its code), and ``options`` for the parser; ``forward`` has the keys that matter, and the names of its files.
+Expected values were written by reading the message.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import pytest
 
 from ingest.parsers.email_message import parse_mail
 from ingest.parsers.reply_text import split_reply
-from ingest.parsers.types import ParsedMail, ParseOptions, Refusal
+from ingest.parsers.types import Forward, ParsedMail, ParseOptions, Refusal
 
 _FOLDER = Path(__file__).parent
 _MESSAGES = sorted(_FOLDER.glob("*.eml"))
@@ -40,7 +41,16 @@ def _check_attachments(mail: ParsedMail, expected: list[dict[str, Any]]) -> None
         assert {key: getattr(attachment, key) for key in values} == values
 
 
+def _check_forward(found: Forward | None, expected: dict[str, Any] | None) -> None:
+    if expected is None or found is None:
+        assert (found, expected) == (None, None)
+        return
+    assert [one.name for one in found.files] == expected.pop("files", [])
+    assert {key: _show(getattr(found, key)) for key in expected} == expected
+
+
 def _check_mail(mail: ParsedMail, expected: dict[str, Any]) -> None:
+    _check_forward(mail.forward, expected.pop("forward", None))
     _check_attachments(mail, expected.pop("attachments", [{}] * len(mail.attachments)))
     for piece in expected.pop("body_has", []):
         assert piece in mail.body
@@ -80,6 +90,6 @@ def test_a_parsed_message_crosses_the_process_boundary_unchanged(path: Path) -> 
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(found), type=ParsedMail | Refusal) == found
 
 
-def test_every_message_has_its_expected_values_and_there_are_at_least_sixty() -> None:
+def test_every_message_has_its_expected_values_and_there_are_at_least_300() -> None:
     assert {path.stem for path in _MESSAGES} == {path.stem for path in _FOLDER.glob("*.json")}
-    assert len(_MESSAGES) >= 60
+    assert len(_MESSAGES) >= 300

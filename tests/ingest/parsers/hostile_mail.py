@@ -56,6 +56,20 @@ def build_hostile() -> dict[str, bytes]:
         "100,000 unclosed scripts": HTML + b"<script>" * 100_000 + b"x",
         "200,000 unclosed comments": HTML + b"<!--" * 200_000 + b"x",
         "formatting to reopen": HTML + b"".join(b"<b a=%d>" % n for n in range(49)) + b"<p>x" * 100_000,
+        "500 parts of RTF": MIXED.replace(b"mixed", b"alternative")
+        + (b"--b\nContent-Type: text/rtf\n\n" + b"{\\b" * 12_000 + b"\n") * 500,
+        "400 winmail.dat of nothing but beginnings": MIXED
+        + (b"--b\nContent-Type: application/ms-tnef\n\n\x78\x9f\x3e\x22\1\0" + b"\2\2\x90\6\0\0\0\0\0\0\0" * 4_000 + b"\n") * 400,
+        "500 invites": MIXED + (b"--b\nContent-Type: text/calendar\n\nBEGIN:VEVENT\n" + b'A;B="' * 9_000 + b"\n") * 500,
+        "8 MB of uuencoded beginnings": HEAD + b"\n" + b"begin 644 a\nM\n" * 570_000,
+        "a forward of 1 MB of markers": b"From: a@x.example\nSubject: Fwd: s\n\n"
+        + b"From: a\nTo: b\n----- Forwarded message -----\n" * 22_000,
+        "40 kB lines of who wrote when": b"From: a@x.example\nSubject: Fw: s\n\n"
+        + (b"On Mon, Oct 6 Ana wrote: " * 1_600 + b"\n") * 50,
+        "500 ends with parts after them": MIXED + b"--b--\n--b\n\nx\n" * 250_000,
+        "question marks in an encoded word": b"Subject: " + b"=?a?q?" + b"?x" * 40_000 + b"\n" + HEAD + b"\nhi",
+        "an encoded CRLF in Subject": b"Subject: =?utf-8?Q?s=0D=0ABcc:_x@x.example?=\nFrom: a@x.example\n\nhi",
+        "5 angles in Message-ID": HEAD + b"Message-ID: <<<<<\n\nhi",
         "100,000 header lines": HEAD + b"X-A: b\n" * 100_000 + b"\nhi",
         "a header of 5 MB": HEAD + b"X-A: " + b"b" * 5_000_000,
         "90,000 angles in Message-ID": HEAD + b"Message-ID: " + b"<" * 90_000 + b"\n\nhi",

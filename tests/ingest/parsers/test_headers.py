@@ -114,7 +114,7 @@ def test_truncated_base64_gives_what_is_there() -> None:
         (b"Your message of Monday <a@x>", ("<a@x>",)),
         (b"<<<<<", ()),
         (b"<>", ()),
-        (b"<a b@x>", ()),
+        (b"<a b@x>", ("<ab@x>",)),  # programs fold long ids in the middle
     ],
 )
 def test_message_ids_are_read_with_their_brackets(value: bytes, ids: tuple[str, ...]) -> None:

@@ -1,0 +1,45 @@
+"""Runs one target under atheris: python -m fuzz.run TARGET FOLDER SECONDS. Exit 1 on an exception, a time-out or memory.
+
+FOLDER keeps the inputs that reached new code; a later run goes on from them. A finding is written beside it and named.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+import atheris
+
+#: Seconds one input may take, megabytes the process may use above what the libraries need, bytes of an input.
+SLOWEST, MEMORY, LONGEST = 10, 256, 65_536
+
+with atheris.instrument_imports(include=["ingest", "mailparser", "inscriptis", "openpyxl", "email"]):
+    from fuzz.targets import CORPUS, TARGETS
+    from ingest.parsers import email_message, form, forward, html_text, workbook  # noqa: F401 - loaded to be instrumented
+
+
+def _used() -> int:
+    """Megabytes this process has in memory now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 // 1_048_576
+
+
+def main() -> None:
+    name, folder, seconds = sys.argv[1:4]
+    target, pattern = TARGETS[name]
+    kept = Path(folder) / name
+    kept.mkdir(parents=True, exist_ok=True)
+    for path in CORPUS.glob(pattern):
+        if path.stat().st_size <= LONGEST and path.suffix != ".py" and not path.name.endswith(".expected.json"):
+            (kept / f"seed-{path.name}").write_bytes(path.read_bytes())
+    logging.disable(logging.CRITICAL)
+    options = [
+        f"-max_total_time={seconds}", f"-timeout={SLOWEST}", f"-rss_limit_mb={_used() + MEMORY}", f"-max_len={LONGEST}",
+        f"-artifact_prefix={folder}/{name}-", "-print_final_stats=1", "-verbosity=0",
+    ]  # fmt: skip
+    atheris.Setup([sys.argv[0], *options, str(kept)], target)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
