@@ -1,7 +1,6 @@
 """The embedded process is killed again and again while mail and forms come in: nothing is lost, nothing is doubled."""
 
 import itertools
-import os
 import random
 import threading
 import time
@@ -13,6 +12,7 @@ import pytest
 
 from tests.e2e.system import System
 from tests.faults import oracle
+from tests.faults.report import Row
 from tests.servers.dovecot import DovecotServer
 from tests.servers.smtp import SmtpServer
 
@@ -55,13 +55,13 @@ class Poster(threading.Thread):
             time.sleep(0.3)
 
 
+@pytest.mark.fault("twenty seeded SIGKILLs of the embedded process under load")
 @pytest.mark.timeout(420)
 def test_twenty_kills_lose_nothing_and_double_nothing(
-    system: System, dovecot: DovecotServer, smtp_server: SmtpServer
+    system: System, dovecot: DovecotServer, smtp_server: SmtpServer, row: Row, seed: int
 ) -> None:
-    seed = int(os.environ.get("KILL_SEED", "20261122"))
     chance = random.Random(seed)
-    print(f"seed {seed}")
+    row.runs = KILLS
     ending = threading.Event()
     poster = Poster(system, ending)
     mails = itertools.count()

@@ -39,7 +39,7 @@ def test_random_kills_of_every_kind_of_process_lose_and_double_nothing(trial: Tr
             thread.start()
         for thread in threads:
             thread.join()
-        trial.wait(lambda: trial.system.get("/healthz") == 200, "the web server to answer", 30)
+        trial.wait(lambda: trial.system.get("/healthz") == 200, "the web server to answer", 60)
     assert not errors, errors
     trial.settle(120, hasten=True)
     assert set(trial.stop().values()) == {0}
@@ -56,7 +56,7 @@ def send_batch(trial: Trial, chance: random.Random) -> None:
 @pytest.mark.timeout(900)
 def test_a_frozen_holder_that_wakes_does_no_harm(trial: Trial, row: Row, seed: int) -> None:
     chance = random.Random(seed)
-    rounds = 10 if FULL else 1
+    rounds = 5 if FULL else 1
     row.runs = 2 * rounds
     trial.start()
     trial.start("watch2", "workers2", ready=False)
@@ -65,6 +65,28 @@ def test_a_frozen_holder_that_wakes_does_no_harm(trial: Trial, row: Row, seed: i
             sleeper = chance.choice([kind, f"{kind}2"])
             send_batch(trial, chance)
             freeze(trial, sleeper, lambda: trial.send_mails(3))
+    trial.settle(90, hasten=True)
+    assert set(trial.stop().values()) == {0}
+    trial.check()
+
+
+@pytest.mark.fault("two watchers on one mailbox beside the embedded process, which is frozen in the middle of its work and wakes")
+@pytest.mark.parametrize("mode", ["embedded"])
+@pytest.mark.timeout(900)
+def test_an_embedded_process_that_wakes_beside_a_second_watcher_does_no_harm(trial: Trial, row: Row, seed: int) -> None:
+    chance = random.Random(seed)
+    row.runs = 6 if FULL else 2
+    trial.start()
+    trial.start("watch2", ready=False)
+    for _ in range(row.runs):
+        send_batch(trial, chance)
+        trial.signal("run", signal.SIGSTOP)
+        trial.send_mails(3)
+        time.sleep(25 if FULL else 1)
+        trial.signal("run", signal.SIGCONT)
+        if chance.random() < 0.5:
+            trial.kill("watch2")
+            trial.start("watch2", ready=False)
     trial.settle(90, hasten=True)
     assert set(trial.stop().values()) == {0}
     trial.check()

@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults.report import Row
 from tests.faults.scene import Scene
-from tests.faults.trial import FULL
+from tests.faults.trial import FULL, KEPT
 
 CUTS = 40 if FULL else 3
 ROUNDS = 5 if FULL else 1
@@ -30,12 +30,20 @@ def test_imap_cut_at_any_byte_loses_and_doubles_nothing(scene: Scene, row: Row, 
 
 @pytest.mark.fault("dovecot-uidlist deleted: a new UIDVALIDITY, every mail seen again")
 def test_a_new_uidvalidity_brings_nothing_twice(scene: Scene, row: Row) -> None:
+    trial, count = scene.trial, scene.trial.system.count
     row.runs = ROUNDS
     for _ in range(ROUNDS):
-        scene.trial.send_mails(2)
-        scene.dovecot.reset_uidvalidity(scene.trial.mailbox)
+        trial.send_mails(2)
+        trial.send_mails(3, mailbox=KEPT)
+        trial.settle()
+        seen = count(f"sighting WHERE source = 'mailbox:{KEPT}'")
+        for mailbox in (trial.mailbox, KEPT):
+            scene.dovecot.reset_uidvalidity(mailbox)
         scene.dovecot.cut_connections()
-        scene.trial.send_mail()
+        trial.send_mail()
+        trial.send_mail(mailbox=KEPT)
+        again = scene.dovecot.count(KEPT)
+        trial.wait(lambda: count(f"sighting WHERE source = 'mailbox:{KEPT}'") == seen + again, "all to be seen again", 60)  # noqa: B023
         scene.calm(60)
 
 
