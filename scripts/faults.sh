@@ -10,7 +10,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scripts/servers.sh
 scripts/venv.sh test
 export FAULTS="${FAULTS:-full}" FAULT_SEED="${FAULT_SEED:-$RANDOM}" FAULTS_REPORT="${FAULTS_REPORT:-docs/faults.md}"
-[ "$#" -gt 0 ] || export FAULTS_WHOLE=yes
 [ "$(id -u)" = 0 ] || say "not run as root: what needs a tmpfs or attaching to a process is named as not run"
 say "the seed is $FAULT_SEED"
 exec .venv/bin/python -m pytest tests/faults --durations=10 "$@"

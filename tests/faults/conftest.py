@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import NOT_RUN
 from tests.faults.report import Report, Row
 from tests.faults.scene import Scene
 from tests.faults.trial import FULL, MODES, SEED, Servers, Trial
@@ -22,13 +23,14 @@ from tests.servers.tls import Certificates
 
 _REPORT = pytest.StashKey[Report]()
 _ROW = pytest.StashKey[Row]()
-_LEFT_OUT = pytest.StashKey[list[tuple[pytest.Item, str]]]()
+_LEFT_OUT = pytest.StashKey[dict[str, pytest.Item]]()
 _FAILED = pytest.StashKey[bool]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "fault(*names): the faults a test is about, as lines of the fault report")
     config.stash[_REPORT] = Report()
+    config.stash[_LEFT_OUT] = {}
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -48,23 +50,23 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     report = session.config.stash.get(_REPORT, None)
     if path and report and report.rows:
         report.rows += _not_run(session.config)
-        report.write(Path(path), whole=os.environ.get("FAULTS_WHOLE") == "yes")
+        items = [*session.items, *session.config.stash[_LEFT_OUT].values()]
+        report.write(Path(path), kept={item.originalname for item in items if isinstance(item, pytest.Function)})
 
 
 def _not_run(config: pytest.Config) -> list[Row]:
     """A line for each test that this platform cannot run."""
     rows = []
-    for item, reason in config.stash.get(_LEFT_OUT, []):
-        rows.append(row_of(item))
-        rows[-1].outcome = f"NOT RUN: {reason}"
+    for server, nodeid in config.stash[NOT_RUN]:
+        if nodeid in config.stash[_LEFT_OUT]:
+            rows.append(row_of(config.stash[_LEFT_OUT][nodeid]))
+            rows[-1].outcome = f"NOT RUN: {needs.sentence(server)}"
     return rows
 
 
-@pytest.hookimpl(tryfirst=True)  # before those that cannot run here are left out
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    here = [item for item in items if Path(__file__).parent in item.path.parents]
-    missing = [(item, needs.missing_for(item)) for item in here]
-    config.stash[_LEFT_OUT] = [(item, needs.sentence(name)) for item, name in missing if name and not needs.in_ci()]
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.config.stash[_LEFT_OUT][item.nodeid] = item
 
 
 def row_of(item: Any) -> Row:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +22,8 @@ leaves the others as they were; the last two columns say when and on which commi
 inside the processes, as `tests/faults/test_clock.py` explains.
 """
 COLUMNS = "| fault | mode | runs | outcome | seed | seconds | test | at | commit |\n|---|---|---|---|---|---|---|---|---|\n"
-_KEY = (0, 1, 6)
+_TEST = 6
+_KEY = (0, 1, _TEST)
 
 
 @dataclass
@@ -49,10 +51,10 @@ class Report:
     rows: list[Row] = field(default_factory=list)
     commit: str = field(default_factory=lambda: _commit())
 
-    def write(self, path: Path, *, whole: bool) -> None:
-        """The whole document; a run that is not ``whole`` keeps the lines of an earlier one for what it did not run."""
+    def write(self, path: Path, *, kept: Collection[str] = ()) -> None:
+        """The whole document. ``kept`` are the tests that were not run and whose lines of an earlier run still hold."""
         stamp = f"{datetime.now(UTC):%Y-%m-%d %H:%M} | {self.commit}"
-        lines = {_key(line): line for line in ([] if whole else _lines(path))}
+        lines = {_key(line): line for line in _lines(path) if _cells(line)[_TEST].strip("`") in kept}
         lines |= {_key(line): line for row in self.rows for line in row.lines(stamp)}
         told = [_cells(line) for line in lines.values()]
         held = sum(cells[3].startswith("held") for cells in told)

@@ -62,7 +62,7 @@ def weak_root(tmp_path: Path) -> Path:
 
 
 @pytest.mark.fault("poison: exception, endless loop, hang, memory, recursion, killed parser")
-@pytest.mark.parametrize("mode", modes("embedded", "scaled"))
+@pytest.mark.parametrize("mode", modes("embedded"))
 @pytest.mark.timeout(900)
 def test_poison_is_quarantined_after_three_attempts_and_the_rest_goes_on(
     make_trial: Callable[..., Trial], weak_root: Path, row: Row

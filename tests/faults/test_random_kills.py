@@ -16,7 +16,7 @@ KILLS = 50 if FULL else 3
 
 
 @pytest.mark.fault("seeded SIGKILLs, as many for each kind of process")
-@pytest.mark.parametrize("mode", modes("scaled"))  # twenty of the embedded process are in test_kills.py
+@pytest.mark.parametrize("mode", modes("scaled"))  # those of the embedded process are in test_kills.py
 @pytest.mark.timeout(1800)
 def test_random_kills_of_every_kind_of_process_lose_and_double_nothing(trial: Trial, row: Row, seed: int) -> None:
     row.runs = KILLS * len(MODES[trial.mode])
