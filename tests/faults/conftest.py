@@ -60,7 +60,7 @@ def _not_run(config: pytest.Config) -> list[Row]:
     for server, nodeid in config.stash[NOT_RUN]:
         if nodeid in config.stash[_LEFT_OUT]:
             rows.append(row_of(config.stash[_LEFT_OUT][nodeid]))
-            rows[-1].outcome = f"NOT RUN: {needs.sentence(server)}"
+            rows[-1].runs, rows[-1].outcome = 0, f"NOT RUN: {needs.sentence(server)}"
     return rows
 
 

@@ -86,10 +86,10 @@ def test_a_disk_that_fails_ends_the_process_and_a_new_start_goes_on(
     trial.check()
 
 
-@pytest.mark.fault("EIO and SIGKILL at an fsync of PostgreSQL's, of all the fsyncs of a case's life")
+@pytest.mark.fault("EIO and SIGKILL at the k-th fsync of a process of PostgreSQL, k from 1 to 12")
 @pytest.mark.parametrize("mode", ["scaled"])
 @pytest.mark.timeout(1800)
-def test_postgresql_dies_at_any_fsync_and_nothing_is_lost_or_doubled(
+def test_postgresql_dies_at_an_fsync_and_nothing_is_lost_or_doubled(
     tracing: None, trial: Trial, tmp_path: Path, row: Row, seed: int
 ) -> None:
     faults = SYNC_FAULTS if FULL else random.Random(seed).sample(SYNC_FAULTS[:8], 2)

@@ -32,7 +32,7 @@ def test_a_connection_dropped_after_the_final_dot_is_ambiguous_and_repeated_once
         stored = len(scene.smtp.messages)
         scene.smtp.behave(Behaviour(drop=drop), times=1)  # type: ignore[arg-type]
         scene.trial.send_mail()
-        scene.trial.wait(lambda before=before: count("delivery WHERE ambiguities > 0") == before + 1, "doubt", 30)
+        scene.trial.wait(lambda before=before: count("delivery WHERE ambiguities > 0") == before + 1, "doubt", 60)
         scene.calm(hasten=True)
         assert len(scene.smtp.messages) == stored + (2 if drop == "dot_stored" else 1)
         assert count("delivery WHERE state = 'ambiguous'") == 0
@@ -114,6 +114,6 @@ def test_a_closed_way_out_makes_mail_wait_and_is_used_at_once_when_it_opens(scen
         scene.smtp.stop()
         scene.trial.send_mails(3)
         tickets = len(scene.trial.nonces)
-        scene.trial.wait(lambda tickets=tickets: scene.trial.system.count("ticket") == tickets, "the tickets", 30)
+        scene.trial.wait(lambda tickets=tickets: scene.trial.system.count("ticket") == tickets, "the tickets", 60)
         scene.smtp.start()
-        scene.calm(30)
+        scene.calm(30 if FULL else 60)

@@ -195,7 +195,7 @@ class Trial:
         process.wait()
         self.lapse(name)
 
-    def await_death(self, name: str, seconds: float = 30) -> int:
+    def await_death(self, name: str, seconds: float = 60) -> int:
         """Wait until the process ends by itself; answers with its exit code."""
         process = self._running.pop(name)
         try:
@@ -297,7 +297,7 @@ class Trial:
         draft.rename(self.system.drop / draft.name)
         return nonce
 
-    def send_form(self, seconds: float = 30) -> str:
+    def send_form(self, seconds: float = 60) -> str:
         """Post a form until it is accepted, as an honest sender does."""
         nonce = self.new_form()
         self.insist(nonce, seconds)
@@ -307,7 +307,7 @@ class Trial:
         """A form that is still to be posted."""
         return self._nonce("form")
 
-    def insist(self, nonce: str, seconds: float = 30) -> None:
+    def insist(self, nonce: str, seconds: float = 60) -> None:
         """Post it until it is accepted."""
         deadline = time.monotonic() + seconds
         while self.post(nonce) != 200:
