@@ -16,8 +16,9 @@ log = logging.getLogger("casemill.disk")
 #: EX_IOERR of sysexits.h: a supervisor can tell it from a crash and from a configuration that was refused.
 EXIT_CODE = 74
 #: Of SQLite's I/O errors those that come from reading and writing (https://www.sqlite.org/rescode.html). The others are about
-#: memory, locks and the room for shared memory.
+#: memory, locks and the room for shared memory. A read that failed with EIO is told of as a damaged file inside a statement.
 FAILURES = {
+    sqlite3.SQLITE_CORRUPT,
     sqlite3.SQLITE_IOERR_READ,
     sqlite3.SQLITE_IOERR_WRITE,
     sqlite3.SQLITE_IOERR_FSYNC,
