@@ -71,7 +71,7 @@ class Traffic(threading.Thread):
         try:
             while not self._over.wait(0.1):
                 self._trial.send_mail()
-                self._trial.send_form(60)
+                self._trial.send_form(120)
         except BaseException as error:
             self._error = error
 
@@ -81,5 +81,5 @@ class Traffic(threading.Thread):
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self.join(90)
+        self.join(150)
         assert self._error is None, self._error

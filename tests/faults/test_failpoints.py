@@ -54,7 +54,7 @@ def crash_each(trial: Trial, process: str, where: Sequence[str], work: Callable[
     "kill between ledger and ticket, in the middle of the ticket transaction, after its commit",
     "kill after fact before enqueue, after enqueue, after claim, before the final dot, after 250 before sent",
 )
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2400)
 def test_a_kill_between_any_two_steps_loses_and_doubles_nothing(trial: Trial, row: Row) -> None:
     def work() -> None:
         trial.send_mails(2)

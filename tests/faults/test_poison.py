@@ -43,7 +43,7 @@ def parse_mail(data, options=ParseOptions()):
     return _parse_honestly(data, options)
 '''
 HARMS = ("exception", "loop", "wait", "memory", "recursion", "endless recursion", "killed")
-LIMITS = "[limits]\nparser_wall_seconds = 2.0\nparser_cpu_seconds = 1\n"
+LIMITS = "[limits]\nparser_wall_seconds = 6.0\nparser_cpu_seconds = 1\n"
 #: What is larger than the limit for a message is not fetched, and so has no source to look for.
 FETCHED = 24_000_000
 MAILS = Path(__file__).parents[1] / "corpus" / "mail"

@@ -218,6 +218,12 @@ class Trial:
         self._running.clear()
         return codes
 
+    def await_listening(self, name: str, seconds: float = 60) -> None:
+        """Wait until the process has come so far that it can be asked to end."""
+        deadline = time.monotonic() + seconds
+        while not _listens(self.pid(name)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+
     def _end_of(self, name: str, process: subprocess.Popen[bytes]) -> int:
         try:
             return process.wait(60)
