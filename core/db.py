@@ -7,8 +7,6 @@ by side and the server decides.
 
 from __future__ import annotations
 
-import json
-import math
 import queue
 import random
 import sqlite3
@@ -20,33 +18,31 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
-import msgspec
-from sqlalchemy import JSON, Connection, DateTime, Dialect, Engine, MetaData, create_engine, event, select, text
+from sqlalchemy import JSON, Connection, DateTime, Dialect, Engine, MetaData, select, text
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.sql import func
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from core import clock
-from core.errors import BusyError, ConfigurationError
+from core import clock, engines
+from core.errors import BusyError
 
 T = TypeVar("T")
 
-#: Deadlock and serialization failure on PostgreSQL (Appendix A of its manual); both are safe to run again.
-RETRIED_SQLSTATES = {"40P01", "40001"}
+#: Deadlock, serialization failure and a session ended for its silence on PostgreSQL (Appendix A of its manual): nothing was
+#: kept, so all are safe to run again.
+RETRIED_SQLSTATES = {"40P01", "40001", "25P03"}
 #: Classes of PostgreSQL's error codes that say something about the server: connection, resources, locks held by others,
 #: operator, system.
 UNAVAILABLE_CLASSES = {"08", "53", "55", "57", "58"}
 #: The same of SQLite (https://www.sqlite.org/rescode.html): busy, locked, no memory, read-only, I/O, full, cannot open, locking.
 UNAVAILABLE_SQLITE = {5, 6, 7, 8, 10, 13, 14, 15}
 GROUP_LIMIT = 64
-REST_SECONDS = 1.0
 
 
 class _Text(sqlite_dialect.DATETIME):
@@ -86,14 +82,6 @@ class UtcDateTime(TypeDecorator[datetime]):
             return None
         moment: datetime = datetime.fromisoformat(value) if isinstance(value, str) else value
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def _pack(value: Any) -> str:
-    """A JSON value as text. What is no UTF-8, such as a lone surrogate in a file's name, is escaped."""
-    try:
-        return msgspec.json.encode(value).decode()
-    except UnicodeEncodeError:
-        return json.dumps(value)
 
 
 class Base(DeclarativeBase):
@@ -182,16 +170,9 @@ class Database:
         self._turn = Turnstile() if self.is_sqlite else None
         self._turn_timeout = turn_timeout
         if self.is_sqlite:
-            self._writer, self._reader = _sqlite_engines(self.url.database or "", pool_size)
+            self._writer, self._reader = engines.sqlite_engines(self.url.database or "", pool_size)
         else:
-            self._writer = create_engine(
-                self.url,
-                pool_size=pool_size,
-                max_overflow=pool_size,
-                connect_args={"connect_timeout": 5},
-                json_serializer=_pack,
-            )
-            _ping_what_has_rested(self._writer)
+            self._writer = engines.postgresql_engine(self.url, pool_size)
             self._reader = self._writer.execution_options(postgresql_readonly=True)
         self._group: _GroupWriter | None = None
         self._group_guard = threading.Lock()
@@ -379,70 +360,6 @@ def is_unavailable(error: BaseException) -> bool:
     if sqlstate is None:
         return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
     return sqlstate in RETRIED_SQLSTATES or sqlstate[:2] in UNAVAILABLE_CLASSES
-
-
-def _ping_what_has_rested(engine: Engine) -> None:
-    """Ask a connection whether it lives only after it has rested: the question costs a short unit a fifth of its time.
-
-    What dies in use is found by the unit, which is run again (:func:`is_retriable`).
-    """
-
-    @event.listens_for(engine, "checkin")
-    def _rest(_connection: Any, record: Any) -> None:
-        record.info["rests_since"] = time.monotonic()
-
-    @event.listens_for(engine, "checkout")
-    def _ask(connection: Any, record: Any, _proxy: object) -> None:
-        if time.monotonic() - record.info.get("rests_since", math.inf) < REST_SECONDS:
-            return  # a new one rests since never
-        try:
-            engine.dialect.do_ping(connection)
-        except engine.dialect.loaded_dbapi.Error:
-            raise DisconnectionError from None  # the pool throws it away, and gives another
-
-
-def _sqlite_engines(path: str, pool_size: int) -> tuple[Engine, Engine]:
-    if not path or path == ":memory:":
-        raise ConfigurationError("SQLite needs a file", key="database_url", mend="write sqlite:///path/to/file.db")
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    writer = _sqlite_engine(path, 2, read_only=False)
-    reader = _sqlite_engine(path, pool_size, read_only=True)
-    return writer, reader
-
-
-#: A checkpoint writes each changed page once, however often it changed; a 16 MB log holds some seconds of full load.
-_PRAGMAS = (
-    "journal_mode=WAL",
-    "synchronous=FULL",
-    "foreign_keys=ON",
-    "busy_timeout=10000",
-    "temp_store=MEMORY",
-    "wal_autocheckpoint=4000",
-)
-
-
-def _sqlite_engine(path: str, pool_size: int, *, read_only: bool) -> Engine:
-    engine = create_engine(
-        f"sqlite:///{path}",
-        pool_size=pool_size,
-        max_overflow=20,
-        connect_args={"timeout": 10, "check_same_thread": False},
-        json_serializer=_pack,
-    )
-
-    @event.listens_for(engine, "connect")
-    def _prepare(connection: sqlite3.Connection, _record: object) -> None:
-        connection.isolation_level = None  # the driver's own transaction handling is off; "begin" below decides
-        for pragma in _PRAGMAS:
-            connection.execute(f"PRAGMA {pragma}")
-        if read_only:
-            connection.execute("PRAGMA query_only=ON")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
-
-    return engine
 
 
 def truncate_wal(database: Database) -> None:

@@ -21,6 +21,7 @@ def upgrade(database: Database) -> None:
     """Run the migrations that have not run yet. Safe to call from several processes at once."""
     with database.engine.connect() as connection:
         if not database.is_sqlite:
+            connection.exec_driver_sql("SET LOCAL lock_timeout = 0")  # however long the other one takes
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
         config = _config()
         config.attributes["connection"] = connection

@@ -21,14 +21,14 @@ from tests.servers.smtp import SmtpServer
 from tests.servers.tls import Certificates, make_certificates
 from tests.servers.workspace import make_workspace, remove_workspace
 
-_NOT_RUN = pytest.StashKey[list[tuple[str, str]]]()
+NOT_RUN = pytest.StashKey[list[tuple[str, str]]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """A developer's own settings must not reach the tests."""
     for name in [name for name in os.environ if name.startswith("CASEMILL_")]:
         del os.environ[name]
-    config.stash[_NOT_RUN] = []
+    config.stash[NOT_RUN] = []
 
 
 @pytest.hookimpl(trylast=True)  # after -k and -m: only what was asked for is named
@@ -40,13 +40,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [item for item in items if id(item) in missing]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-        config.stash[_NOT_RUN] += [(missing[id(item)], item.nodeid) for item in left_out]
+        config.stash[NOT_RUN] += [(missing[id(item)], item.nodeid) for item in left_out]
         items[:] = [item for item in items if id(item) not in missing]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Name what was not run, and why."""
-    not_run = config.stash[_NOT_RUN]
+    not_run = config.stash[NOT_RUN]
     for server in sorted({server for server, _ in not_run}):
         tests = [nodeid for name, nodeid in not_run if name == server]
         terminalreporter.section(f"tests not run: {len(tests)}, {needs.sentence(server)}", yellow=True)
@@ -57,7 +57,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """What a parallel worker left out is named by the process that reports."""
-    not_run = node.config.stash[_NOT_RUN]
+    not_run = node.config.stash[NOT_RUN]
     for server, nodeid in getattr(node, "workeroutput", {}).get("not_run", []):
         if (server, nodeid) not in not_run:
             not_run.append((server, nodeid))
@@ -66,7 +66,7 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """With CI=true a skipped test is a failure: nothing may be left out unseen."""
     if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["not_run"] = session.config.stash[_NOT_RUN]
+        session.config.workeroutput["not_run"] = session.config.stash[NOT_RUN]
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if needs.in_ci() and reporter is not None and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -15,6 +15,7 @@ from sqlalchemy import event, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, StatementError
 from sqlalchemy.orm import Session
 
+from core import engines
 from core.db import GROUP_LIMIT, Database, is_retriable, is_unavailable, truncate_wal
 from core.errors import BusyError, ConfigurationError
 from core.leases import Lease
@@ -315,6 +316,45 @@ def test_a_database_that_is_away_is_unavailable(postgres_server: PostgresServer,
     database.ping()
     database.close()
     assert is_unavailable(away.value)
+
+
+def test_a_holder_that_falls_silent_in_a_transaction_loses_its_locks_on_postgresql(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "SILENCE_SECONDS", 1)
+    silent, other = Database(postgres_url), Database(postgres_url)
+    Lease.metadata.create_all(silent.engine, tables=[Lease.__table__])
+    silent.run(add("a"))
+    with pytest.raises(DBAPIError) as ended, silent.write() as session:
+        session.execute(update(Lease).values(token="silent"))
+        other.run(lambda theirs: theirs.execute(update(Lease).values(token="other")))
+        session.execute(text("SELECT 1"))
+    assert is_retriable(ended.value) and is_unavailable(ended.value)
+    with other.read() as session:
+        assert session.execute(select(Lease.token)).scalar_one() == "other"
+    silent.close()
+    other.close()
+
+
+def test_nobody_waits_for_a_lock_for_ever_on_postgresql(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "LOCK_SECONDS", 1)
+    database = Database(postgres_url)
+    Lease.metadata.create_all(database.engine, tables=[Lease.__table__])
+    database.run(add("a"))
+    with database.write() as holder:
+        holder.execute(update(Lease).values(token="held"))
+        with pytest.raises(DBAPIError) as waited:
+            database.run(lambda session: session.execute(update(Lease).values(token="other")))
+    database.close()
+    assert is_unavailable(waited.value)
+
+
+def test_the_settings_of_a_url_of_postgresql_are_kept(postgres_url: str) -> None:
+    database = Database(f"{postgres_url}?options=-c%20work_mem%3D7MB")
+    with database.read() as session:
+        found = [session.execute(text(f"SHOW {name}")).scalar_one() for name in ("work_mem", "lock_timeout")]
+    database.close()
+    assert found == ["7MB", "20s"]
 
 
 def test_sqlite_held_by_another_process_is_waited_for(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ class System:
                 subprocess.Popen(command, cwd=ROOT, env=self.environment(), stdout=self._log, stderr=self._log)
             )
         if ready:
-            self.wait(lambda: self.get("/healthz") == 200, "the web server to answer", 30)
+            self.wait(lambda: self.get("/healthz") == 200, "the web server to answer", 90)
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """One casemill command to its end."""

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import NOT_RUN
 from tests.faults.report import Report, Row
 from tests.faults.scene import Scene
 from tests.faults.trial import FULL, MODES, SEED, Servers, Trial
 from tests.servers import needs
+from tests.servers.disk import SmallDisk
 from tests.servers.dovecot import DovecotServer
 from tests.servers.process import find_program
 from tests.servers.smtp import SmtpServer
@@ -21,12 +23,14 @@ from tests.servers.tls import Certificates
 
 _REPORT = pytest.StashKey[Report]()
 _ROW = pytest.StashKey[Row]()
+_LEFT_OUT = pytest.StashKey[dict[str, pytest.Item]]()
 _FAILED = pytest.StashKey[bool]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "fault(*names): the faults a test is about, as lines of the fault report")
     config.stash[_REPORT] = Report()
+    config.stash[_LEFT_OUT] = {}
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -45,18 +49,41 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     path = os.environ.get("FAULTS_REPORT")
     report = session.config.stash.get(_REPORT, None)
     if path and report and report.rows:
-        report.write(Path(path), "full" if FULL else "short")
+        report.rows += _not_run(session.config)
+        items = [*session.items, *session.config.stash[_LEFT_OUT].values()]
+        report.write(Path(path), kept={item.originalname for item in items if isinstance(item, pytest.Function)})
+
+
+def _not_run(config: pytest.Config) -> list[Row]:
+    """A line for each test that this platform cannot run."""
+    rows = []
+    for server, nodeid in config.stash[NOT_RUN]:
+        if nodeid in config.stash[_LEFT_OUT]:
+            rows.append(row_of(config.stash[_LEFT_OUT][nodeid]))
+            rows[-1].runs, rows[-1].outcome = 0, f"NOT RUN: {needs.sentence(server)}"
+    return rows
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.config.stash[_LEFT_OUT][item.nodeid] = item
+
+
+def row_of(item: Any) -> Row:
+    """The line of a test before it is run; a test without the marker is about no fault and has none."""
+    marker = item.get_closest_marker("fault")
+    names = marker.args if marker else ()
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    mode = params.get("mode") or params.get("scene_mode") or "embedded"
+    return Row(tuple(names), item.originalname, mode, form="full" if FULL else "short")
 
 
 @pytest.fixture(autouse=True)
 def row(request: pytest.FixtureRequest) -> Row:
     """The test's line in the report. A test whose runs are many or seeded says so here."""
-    marker = request.node.get_closest_marker("fault")
-    names = marker.args if marker else (request.node.originalname.removeprefix("test_").replace("_", " "),)
-    params = request.node.callspec.params if hasattr(request.node, "callspec") else {}
-    mode = params.get("mode") or params.get("scene_mode") or "embedded"
-    row = Row(tuple(names), request.node.originalname, mode)
-    request.config.stash[_REPORT].rows.append(row)
+    row = row_of(request.node)
+    if row.faults:
+        request.config.stash[_REPORT].rows.append(row)
     request.node.stash[_ROW] = row
     return row
 
@@ -138,3 +165,20 @@ def strace() -> str:
     """Path of the program that injects faults into system calls."""
     needs.require("strace")
     return str(find_program("strace"))
+
+
+@pytest.fixture(scope="session")
+def tracing() -> None:
+    """What attaches to running processes works here."""
+    needs.require("ptrace")
+
+
+@pytest.fixture
+def small_disk(server_folder: Path, tmp_path: Path, mode: str) -> Iterator[SmallDisk]:
+    """A disk of a few megabytes for the data of the trial `mill`: its folder, or its tables in PostgreSQL."""
+    needs.require("tmpfs")
+    folder = tmp_path / "mill" / "data" if mode == "embedded" else server_folder / f"disk-{tmp_path.name}"
+    with SmallDisk(folder, 20 if mode == "embedded" else 24) as disk:
+        if mode == "scaled":
+            (folder / "tables").mkdir()
+        yield disk

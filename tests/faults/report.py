@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 HEAD = """# Fault report
@@ -14,9 +17,13 @@ injected item has exactly one outcome, every notice went out once (twice only wh
 dot), nothing is left open, quarantine is exactly the poison set, the database is sound, and no word of a message is in a
 log, in Redis or in a mail that went out. "held" means that all of it was true.
 
-Replay a line with `FAULT_SEED=<seed> make faults ARGS="-k <test>"`.
+Replay a line with `FAULT_SEED=<seed> make faults ARGS="-k <test>"`. A run of some tests brings their lines up to date and
+leaves the others as they were; the last two columns say when and on which commit a line was made. The clock is set wrong
+inside the processes, as `tests/faults/test_clock.py` explains.
 """
-COLUMNS = "| fault | mode | runs | outcome | seed | seconds | test |\n|---|---|---|---|---|---|---|\n"
+COLUMNS = "| fault | mode | runs | outcome | seed | seconds | test | at | commit |\n|---|---|---|---|---|---|---|---|---|\n"
+_TEST = 6
+_KEY = (0, 1, _TEST)
 
 
 @dataclass
@@ -30,21 +37,46 @@ class Row:
     seed: int | None = None
     outcome: str = "not run"
     seconds: float = 0.0
+    form: str = "full"
 
-    def lines(self) -> list[str]:
+    def lines(self, stamp: str) -> list[str]:
         seed = "" if self.seed is None else str(self.seed)
-        cells = f"{self.mode} | {self.runs} | {self.outcome} | {seed} | {self.seconds:.0f} | `{self.test}`"
+        outcome = self.outcome if self.form == "full" else f"{self.outcome} (short form)"
+        cells = f"{self.mode} | {self.runs} | {outcome} | {seed} | {self.seconds:.0f} | `{self.test}` | {stamp}"
         return [f"| {fault} | {cells} |" for fault in self.faults]
 
 
 @dataclass
 class Report:
     rows: list[Row] = field(default_factory=list)
+    commit: str = field(default_factory=lambda: _commit())
 
-    def write(self, path: Path, form: str) -> None:
-        """The whole document; ``form`` is `full` or `short`."""
-        lines = [line for row in self.rows for line in row.lines()]
-        held = sum(row.outcome == "held" for row in self.rows)
+    def write(self, path: Path, *, kept: Collection[str] = ()) -> None:
+        """The whole document. ``kept`` are the tests that were not run and whose lines of an earlier run still hold."""
+        stamp = f"{datetime.now(UTC):%Y-%m-%d %H:%M} | {self.commit}"
+        lines = {_key(line): line for line in _lines(path) if _cells(line)[_TEST].strip("`") in kept}
+        lines |= {_key(line): line for row in self.rows for line in row.lines(stamp)}
+        told = [_cells(line) for line in lines.values()]
+        held = sum(cells[3].startswith("held") for cells in told)
         machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-        total = f"\n{held} of {len(self.rows)} tests held, {sum(row.runs for row in self.rows)} runs, {form} form, {machine}.\n"
-        path.write_text(HEAD + total + "\n" + COLUMNS + "\n".join(lines) + "\n")
+        total = f"\n{held} of {len(told)} lines held; {machine}.\n"
+        path.write_text(HEAD + total + "\n" + COLUMNS + "\n".join(lines.values()) + "\n")
+
+
+def _lines(path: Path) -> list[str]:
+    text = path.read_text() if path.exists() else ""
+    return text.partition(COLUMNS)[2].splitlines()
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def _key(line: str) -> tuple[str, ...]:
+    cells = _cells(line)
+    return tuple(cells[column] for column in _KEY)
+
+
+def _commit() -> str:
+    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"

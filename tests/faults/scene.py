@@ -17,7 +17,7 @@ from tests.servers.tls import Certificates
 
 
 class Scene:
-    """A running trial, and the proxy its mailbox is reached through."""
+    """A running trial, and the proxies between it and its servers."""
 
     def __init__(self, folder: Path, certificates: Certificates, postgres: PostgresServer | None) -> None:
         self._stack = ExitStack()
@@ -26,12 +26,16 @@ class Scene:
         self.dovecot.start()
         self.smtp = self._stack.enter_context(SmtpServer())
         self.proxy = self._stack.enter_context(Proxy(self.dovecot.tls_port))
+        self.smtp_proxy = self._stack.enter_context(Proxy(self.smtp.port))
         servers = Servers(self.dovecot, self.smtp)
+        ports = {"imap_port": self.proxy.port, "smtp_port": self.smtp_proxy.port}
         if postgres is not None:
+            self.postgres_proxy = self._stack.enter_context(Proxy(postgres.port))
+            ports["postgres_port"] = self.postgres_proxy.port
             servers.postgres, servers.redis = postgres, RedisServer(folder / "redis")
             self._stack.callback(servers.redis.kill)
             servers.redis.start()
-        self.trial = Trial(folder / "mill", servers, imap_port=self.proxy.port)
+        self.trial = Trial(folder / "mill", servers, keeping=True, **ports)
         self._stack.callback(self.trial.close)
         self.trial.start()
 
@@ -67,7 +71,7 @@ class Traffic(threading.Thread):
         try:
             while not self._over.wait(0.1):
                 self._trial.send_mail()
-                self._trial.send_form(60)
+                self._trial.send_form(120)
         except BaseException as error:
             self._error = error
 
@@ -77,5 +81,5 @@ class Traffic(threading.Thread):
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self.join(90)
+        self.join(150)
         assert self._error is None, self._error

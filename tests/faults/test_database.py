@@ -1,7 +1,8 @@
-"""PostgreSQL is shut down as by a crash and started again while units of work are under way."""
+"""PostgreSQL is shut down as by a crash, or its connections break, while units of work are being committed."""
 
 import random
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -10,17 +11,33 @@ from tests.faults.scene import Scene, Traffic
 from tests.faults.trial import FULL
 
 ROUNDS = 20 if FULL else 2
+#: So long a commit waits before it reaches the disk: most of a unit's life.
+COMMIT_MICROSECONDS = 60_000
 
 
-@pytest.mark.fault("PostgreSQL restarted with `immediate` in the middle of the work")
+def restarted(scene: Scene) -> None:
+    scene.postgres.restart("immediate")
+
+
+def disconnected(scene: Scene) -> None:
+    """The server commits, and the one who asked for it never hears of it."""
+    scene.postgres_proxy.cut_now()
+
+
+@pytest.mark.fault("PostgreSQL")
+@pytest.mark.parametrize("fault", [restarted, disconnected])
 @pytest.mark.parametrize("scene_mode", ["scaled"], indirect=True, scope="package")
 @pytest.mark.timeout(900)
-def test_postgresql_crashes_in_the_middle_and_nothing_is_lost_or_doubled(scene: Scene, row: Row, seed: int) -> None:
-    chance = random.Random(seed)
-    row.runs = ROUNDS
+def test_postgresql_is_lost_in_the_middle_of_commits_and_nothing_is_lost_or_doubled(
+    scene: Scene, fault: Callable[[Scene], None], row: Row, seed: int
+) -> None:
+    chance = random.Random(f"{seed} {fault.__name__}")
+    row.faults, row.runs = (f"PostgreSQL {fault.__name__} mid-commit",), ROUNDS
+    scene.postgres.delay_commits(COMMIT_MICROSECONDS)
     with Traffic(scene.trial):
         for _ in range(ROUNDS):
             time.sleep(chance.uniform(0.1, 1.5))
             scene.trial.send_mails(10)
-            scene.postgres.restart("immediate")
+            fault(scene)
+    scene.postgres.delay_commits(0)
     scene.calm(60, hasten=True)

@@ -16,7 +16,7 @@ from tests.faults import oracle
 from tests.faults.report import Row
 from tests.faults.trial import CANARY, FULL
 
-SAMPLE = 4
+SAMPLE = 3
 SYNCS = "fsync,fdatasync"
 
 

@@ -1,7 +1,6 @@
 """The embedded process is killed again and again while mail and forms come in: nothing is lost, nothing is doubled."""
 
 import itertools
-import os
 import random
 import threading
 import time
@@ -13,11 +12,12 @@ import pytest
 
 from tests.e2e.system import System
 from tests.faults import oracle
+from tests.faults.report import Row
+from tests.faults.trial import CANARY, FULL
 from tests.servers.dovecot import DovecotServer
 from tests.servers.smtp import SmtpServer
 
-KILLS, MAILS, POSTS = 20, 200, 100
-CANARY = "zebrafinch-procedure-detail"
+KILLS, MAILS, POSTS = (50, 500, 250) if FULL else (10, 100, 50)
 
 
 @pytest.fixture
@@ -55,13 +55,13 @@ class Poster(threading.Thread):
             time.sleep(0.3)
 
 
-@pytest.mark.timeout(420)
-def test_twenty_kills_lose_nothing_and_double_nothing(
-    system: System, dovecot: DovecotServer, smtp_server: SmtpServer
+@pytest.mark.fault("seeded SIGKILLs of the embedded process under load")
+@pytest.mark.timeout(1200)
+def test_many_kills_in_a_row_lose_nothing_and_double_nothing(
+    system: System, dovecot: DovecotServer, smtp_server: SmtpServer, row: Row, seed: int
 ) -> None:
-    seed = int(os.environ.get("KILL_SEED", "20261122"))
     chance = random.Random(seed)
-    print(f"seed {seed}")
+    row.runs = KILLS
     ending = threading.Event()
     poster = Poster(system, ending)
     mails = itertools.count()

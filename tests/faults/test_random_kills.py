@@ -16,7 +16,7 @@ KILLS = 50 if FULL else 3
 
 
 @pytest.mark.fault("seeded SIGKILLs, as many for each kind of process")
-@pytest.mark.parametrize("mode", modes("scaled"))  # twenty of the embedded process are in test_kills.py
+@pytest.mark.parametrize("mode", modes("scaled"))  # those of the embedded process are in test_kills.py
 @pytest.mark.timeout(1800)
 def test_random_kills_of_every_kind_of_process_lose_and_double_nothing(trial: Trial, row: Row, seed: int) -> None:
     row.runs = KILLS * len(MODES[trial.mode])
@@ -30,6 +30,7 @@ def test_random_kills_of_every_kind_of_process_lose_and_double_nothing(trial: Tr
                 time.sleep(chance.uniform(0.5, 3.0))
                 trial.kill(name)
                 trial.start(name, ready=False)
+                trial.await_listening(name)  # on a busy machine it would never be up otherwise
         except BaseException as error:
             errors.append(error)
 
@@ -39,7 +40,7 @@ def test_random_kills_of_every_kind_of_process_lose_and_double_nothing(trial: Tr
             thread.start()
         for thread in threads:
             thread.join()
-        trial.wait(lambda: trial.system.get("/healthz") == 200, "the web server to answer", 30)
+        trial.wait(lambda: trial.system.get("/healthz") == 200, "the web server to answer", 60)
     assert not errors, errors
     trial.settle(120, hasten=True)
     assert set(trial.stop().values()) == {0}
@@ -56,7 +57,7 @@ def send_batch(trial: Trial, chance: random.Random) -> None:
 @pytest.mark.timeout(900)
 def test_a_frozen_holder_that_wakes_does_no_harm(trial: Trial, row: Row, seed: int) -> None:
     chance = random.Random(seed)
-    rounds = 10 if FULL else 1
+    rounds = 5 if FULL else 1
     row.runs = 2 * rounds
     trial.start()
     trial.start("watch2", "workers2", ready=False)
@@ -65,6 +66,27 @@ def test_a_frozen_holder_that_wakes_does_no_harm(trial: Trial, row: Row, seed: i
             sleeper = chance.choice([kind, f"{kind}2"])
             send_batch(trial, chance)
             freeze(trial, sleeper, lambda: trial.send_mails(3))
+    trial.settle(90, hasten=True)
+    assert set(trial.stop().values()) == {0}
+    trial.check()
+
+
+@pytest.mark.fault("two watchers on one mailbox beside the embedded process, which is frozen in the middle of its work and wakes")
+@pytest.mark.parametrize("mode", ["embedded"])
+@pytest.mark.timeout(900)
+def test_an_embedded_process_that_wakes_beside_a_second_watcher_does_no_harm(trial: Trial, row: Row, seed: int) -> None:
+    chance = random.Random(seed)
+    row.runs = 6 if FULL else 2
+    trial.system.run("migrate")
+    trial.start("watch2", ready=False)
+    trial.wait(lambda: trial.system.count("lease WHERE name LIKE 'mailbox:%' AND token IS NOT NULL"), "the second watcher", 60)
+    trial.start("run")
+    for _ in range(row.runs):
+        send_batch(trial, chance)
+        trial.signal("run", signal.SIGSTOP)
+        trial.send_mails(3)
+        time.sleep(25 if FULL else 1)
+        trial.signal("run", signal.SIGCONT)
     trial.settle(90, hasten=True)
     assert set(trial.stop().values()) == {0}
     trial.check()

@@ -26,6 +26,7 @@ from tests.servers.smtp import SmtpServer
 #: `make faults` multiplies the runs and waits for what the short form brings about in the database.
 FULL = os.environ.get("FAULTS") == "full"
 SEED = int(os.environ.get("FAULT_SEED", "20261122"))
+KEPT = "kept"
 CANARY = "zebrafinch-procedure-detail"
 PROCESSES: dict[str, Sequence[str]] = {
     "run": [*COMMAND, "run"],
@@ -76,6 +77,27 @@ class Road:
     password: str
 
 
+def _kept_mailbox(road: Road) -> str:
+    lines = [
+        f"[mailboxes.{KEPT}]",
+        f'host = "{road.host}"',
+        f"port = {road.tls_port}",
+        f'ca_file = "{road.ca_file}"',
+        f'user = "{KEPT}"',
+        f'password = "{road.password}"',
+        'since = "all"',
+        "poll_seconds = 2",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _listens(pid: int) -> bool:
+    """Whether the process has a handler for SIGTERM, as all of casemill's have once they can be asked to end (proc(5))."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+
 class Trial:
     """Processes by their names, what was injected, and how to tell that all is well again."""
 
@@ -87,9 +109,13 @@ class Trial:
         imap_port: int = 0,
         smtp_port: int = 0,
         mailbox: str = "support",
+        postgres_port: int = 0,
+        tablespace: Path | None = None,
+        keeping: bool = False,
         extra: str = "",
         smtp_url: str = "",
     ) -> None:
+        """``keeping`` watches a second mailbox as well, whose mail stays where it is; the ports are those of proxies."""
         folder.mkdir(parents=True, exist_ok=True)
         self.servers = servers
         self.mode = "scaled" if servers.postgres else "embedded"
@@ -98,21 +124,26 @@ class Trial:
         self.poison: list[str] = []
         self.down: set[str] = set()
         self._running: dict[str, subprocess.Popen[bytes]] = {}
-        self._url = servers.postgres.create_database() if servers.postgres else ""
+        self._url = servers.postgres.create_database(tablespace) if servers.postgres else ""
         dovecot = servers.dovecot
         dovecot.add_user(mailbox)
         road = Road(dovecot.host, imap_port or dovecot.tls_port, dovecot.ca_file, dovecot.password)
+        if keeping:
+            dovecot.add_user(KEPT)
+            extra += _kept_mailbox(road)
+        own_port = servers.postgres.port if servers.postgres else 0
         self.system = System(
             folder,
             dovecot=road,  # type: ignore[arg-type]
             mailboxes=[mailbox],
-            database_url=self._url,
+            database_url=self._url.replace(f":{own_port}/", f":{postgres_port or own_port}/"),
             redis_url=servers.redis.url if servers.redis else "",
             smtp_url=smtp_url or f"smtp://127.0.0.1:{smtp_port or servers.smtp.port}",
             extra=extra,
         )
         self._log = (folder / "log").open("ab")
-        self._engine = create_engine(self.system.database_url)
+        waiting = {"options": "-c lock_timeout=40s"} if self._url else {"timeout": 40}
+        self._engine = create_engine(self.system.database_url, connect_args=waiting)
         if self.mode == "scaled":
             self.system.run("migrate")
 
@@ -141,7 +172,9 @@ class Trial:
             command = [*wrap(None, "KILL"), *before, *PROCESSES[name.rstrip("2")]]
             self._running[name] = _starter.submit(self._spawn, command, root, variables).result()
         if ready and {"run", "web"} & self._running.keys():
-            self.wait(lambda: self.system.get("/healthz") == 200, "the web server to answer", 30)
+            self.wait(lambda: self.system.get("/healthz") == 200, "the web server to answer", 60)
+        if ready and "tick" in self._running:
+            self.wait(lambda: self.system.count("lease WHERE name = 'clock' AND token IS NOT NULL"), "the clock", 60)
 
     def _spawn(self, command: Sequence[str], root: Path, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -162,7 +195,7 @@ class Trial:
         process.wait()
         self.lapse(name)
 
-    def await_death(self, name: str, seconds: float = 30) -> int:
+    def await_death(self, name: str, seconds: float = 60) -> int:
         """Wait until the process ends by itself; answers with its exit code."""
         process = self._running.pop(name)
         try:
@@ -175,14 +208,27 @@ class Trial:
         return code
 
     def stop(self) -> dict[str, int]:
-        """End all processes as Ctrl-C would; answers with their exit codes."""
+        """End all processes as Ctrl-C would, once they listen to it; answers with their exit codes."""
+        self.wait(lambda: all(_listens(process.pid) for process in self._running.values()), "all to listen to signals", 60)
         for process in self._running.values():
             process.send_signal(signal.SIGINT)
-        codes = {name: process.wait(30) for name, process in self._running.items()}
+        codes = {name: self._end_of(name, process) for name, process in self._running.items()}
         for process in self._running.values():
             self._end(process)
         self._running.clear()
         return codes
+
+    def await_listening(self, name: str, seconds: float = 60) -> None:
+        """Wait until the process has come so far that it can be asked to end."""
+        deadline = time.monotonic() + seconds
+        while not _listens(self.pid(name)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    def _end_of(self, name: str, process: subprocess.Popen[bytes]) -> int:
+        try:
+            return process.wait(60)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{name} did not end when it was asked to\n{self.system.log[-2000:]}") from None
 
     def close(self) -> None:
         """End whatever still runs, without mercy, and drop the database."""
@@ -204,7 +250,7 @@ class Trial:
 
     def lapse(self, name: str) -> None:
         """Let the time pass for which a dead process still holds what it held; the full form waits for it really."""
-        if FULL or self.mode == "embedded":  # the embedded process takes over at its start
+        if FULL or name == "run":  # the embedded process takes over at its start
             return
         for table, column, where in HELD[name.rstrip("2")]:
             self.change(f"UPDATE {table} SET {column} = '{LONG_AGO}' WHERE {where}")
@@ -220,19 +266,31 @@ class Trial:
 
     # -- what comes in
 
-    def send_mails(self, count: int = 1) -> list[str]:
+    def send_mails(self, count: int = 1, **what: str) -> list[str]:
         """Deliver that many mails into the watched mailbox; answers with their nonces."""
-        return [self.send_mail() for _ in range(count)]
+        return [self.send_mail(**what) for _ in range(count)]
 
-    def send_mail(self, body: str = "", header: str = "") -> str:
-        nonce = self._nonce("mail")
+    def send_mail(self, body: str = "", header: str = "", kind: str = "mail", mailbox: str = "") -> str:
+        nonce = self._nonce(kind)
         number = len(self.nonces)
         head = (
             f"From: Person {number} <p{number}@practice{number}.example>\r\nTo: support@mill.example\r\n{header}"
             f"Subject: Question {nonce}\r\nMessage-ID: <{nonce}@practice.example>\r\n"
             f"Date: Sun, 22 Nov 2026 10:00:00 +0000\r\n\r\nWhat about the {CANARY} of {nonce}?\r\n"
         )
-        self.servers.dovecot.deliver(self.mailbox, (head + body).encode())
+        self.servers.dovecot.deliver(mailbox or self.mailbox, (head + body).encode())
+        return nonce
+
+    def send_poison(self, harm: str) -> str:
+        """A mail that does ``harm`` to a parser that lets it (``test_poison.py``)."""
+        nonce = self.send_mail(header=f"X-Harm: {harm}\r\n", kind="poison")
+        self.poison.append(nonce)
+        return nonce
+
+    def send_hostile(self, message: bytes) -> str:
+        """A mail of which nobody says what it must become, only that it must become one thing."""
+        nonce = self._nonce("hostile")
+        self.servers.dovecot.deliver(self.mailbox, f"X-Nonce: {nonce}\r\n".encode() + message)
         return nonce
 
     def drop_file(self) -> str:
@@ -245,7 +303,7 @@ class Trial:
         draft.rename(self.system.drop / draft.name)
         return nonce
 
-    def send_form(self, seconds: float = 30) -> str:
+    def send_form(self, seconds: float = 60) -> str:
         """Post a form until it is accepted, as an honest sender does."""
         nonce = self.new_form()
         self.insist(nonce, seconds)
@@ -255,7 +313,7 @@ class Trial:
         """A form that is still to be posted."""
         return self._nonce("form")
 
-    def insist(self, nonce: str, seconds: float = 30) -> None:
+    def insist(self, nonce: str, seconds: float = 60) -> None:
         """Post it until it is accepted."""
         deadline = time.monotonic() + seconds
         while self.post(nonce) != 200:
@@ -296,7 +354,9 @@ class Trial:
         def done() -> bool:
             if hasten:
                 self.hasten()
-            return self.system.count("ticket") >= len(self.nonces) and self.system.settled()
+            named = [nonce for nonce in self.nonces if not nonce.startswith("hostile")]
+            items = self.system.count("inbound_item WHERE parent_id IS NULL")
+            return items >= len(self.nonces) and self.system.count("ticket") >= len(named) and self.system.settled()
 
         self.wait(done, "everything to be settled", seconds)
 

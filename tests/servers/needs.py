@@ -6,19 +6,22 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.servers.disk import find_mount
 from tests.servers.dovecot import find_dovecot
 from tests.servers.postgres import find_postgres
 from tests.servers.process import find_program
 from tests.servers.redis_server import find_redis
+from tests.servers.tracer import find_tracer
 
 
 @dataclass(frozen=True)
 class Need:
-    """A server: the fixture that starts it, how to find it, the Debian package it comes in."""
+    """A server: the fixture that starts it, how to find it, the Debian package it comes in or else what is wrong."""
 
     fixture: str
     find: Callable[[], str | None]
-    package: str
+    package: str = ""
+    sentence: str = ""
 
 
 NEEDS = {
@@ -27,6 +30,8 @@ NEEDS = {
     "postgres": Need("postgres_server", find_postgres, "postgresql"),
     "redis": Need("redis_process", find_redis, "redis-server"),
     "strace": Need("strace", lambda: find_program("strace"), "strace"),
+    "ptrace": Need("tracing", find_tracer, sentence="strace may not attach to a running process: run the tests as root"),
+    "tmpfs": Need("small_disk", find_mount, sentence="no tmpfs can be mounted: run the tests as root (containers: SYS_ADMIN)"),
 }
 
 
@@ -56,4 +61,5 @@ def require(name: str) -> None:
 
 def sentence(name: str) -> str:
     """What is missing, and the mend."""
-    return f"{name} is not installed (on Debian: apt-get install {NEEDS[name].package})"
+    need = NEEDS[name]
+    return need.sentence or f"{name} is not installed (on Debian: apt-get install {need.package})"

@@ -5,6 +5,7 @@ import re
 import secrets
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -71,12 +72,36 @@ class PostgresServer:
         self.stop(mode)
         self.start()
 
-    def create_database(self) -> str:
-        """Make an empty database; returns its URL (`postgresql+psycopg://…`). Starts a stopped server."""
+    def crashes(self) -> int:
+        """How often the log says that a process of the server ended badly."""
+        text = self.process.log.read_text(errors="replace")
+        return text.count("was terminated by signal")
+
+    def recovers(self, seconds: float = 15) -> bool:
+        """Whether a server that crashed takes connections again by itself."""
+        deadline = time.monotonic() + seconds
+        while self.process.running and time.monotonic() < deadline:
+            if self._answers():
+                return True
+            time.sleep(0.1)
+        return False
+
+    def create_database(self, tablespace: Path | None = None) -> str:
+        """Make an empty database; returns its URL (`postgresql+psycopg://…`). Starts a stopped server.
+
+        With `tablespace`, an empty folder, its tables are kept there; `drop_database` forgets the tablespace too.
+        """
         self.start()
         name = f"casemill_{secrets.token_hex(6)}"
+        database = sql.Identifier(name)
         with self._connect() as connection:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            if tablespace is None:
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(database))
+            else:
+                os.chown(tablespace, self._account.uid, self._account.gid)
+                place = sql.Literal(str(tablespace))
+                connection.execute(sql.SQL("CREATE TABLESPACE {} LOCATION {}").format(database, place))
+                connection.execute(sql.SQL("CREATE DATABASE {} TABLESPACE {}").format(database, database))
         return f"postgresql+psycopg://casemill:{self._password}@127.0.0.1:{self.port}/{name}"
 
     def drop_database(self, url: str) -> None:
@@ -85,6 +110,14 @@ class PostgresServer:
         name = url.rpartition("/")[2]
         with self._connect() as connection:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+            connection.execute(sql.SQL("DROP TABLESPACE IF EXISTS {}").format(sql.Identifier(name)))
+
+    def delay_commits(self, microseconds: int) -> None:
+        """Let every commit wait so long before it reaches the disk; 0 is the usual."""
+        with self._connect() as connection:
+            connection.execute(f"ALTER SYSTEM SET commit_delay = {microseconds:d}")
+            connection.execute("ALTER SYSTEM SET commit_siblings = 0")
+            connection.execute("SELECT pg_reload_conf()")
 
     def _connect(self) -> "psycopg.Connection[tuple[object, ...]]":
         return psycopg.connect(host="127.0.0.1", port=self.port, user="casemill", password=self._password,

@@ -94,6 +94,12 @@ class Proxy:
         with self._lock:
             self._cut = _Cut(direction, count, times)
 
+    @property
+    def armed(self) -> bool:
+        """Whether a cut asked for still waits for its connection."""
+        with self._lock:
+            return self._cut is not None
+
     def cut_now(self) -> None:
         """Cut all open connections."""
         with self._lock:

@@ -1,6 +1,8 @@
 """A private Redis (or Valkey) that keeps nothing on disk."""
 
+import re
 import signal
+import subprocess
 from pathlib import Path
 
 import redis
@@ -24,7 +26,8 @@ class RedisServer:
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
-        self.process = ServerProcess([program, *self._options(folder)], folder=folder)
+        options = [*self._options(folder), *_debug_options(program)]
+        self.process = ServerProcess([program, *options], folder=folder)
 
     def start(self) -> None:
         """Start (again) on the same port, empty."""
@@ -63,3 +66,10 @@ class RedisServer:
     def _options(self, folder: Path) -> list[str]:
         return ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "",
                 "--appendonly", "no", "--daemonize", "no", "--protected-mode", "yes"]
+
+
+def _debug_options(program: str) -> list[str]:
+    """What lets DEBUG SLEEP through: since version 7 it is refused by default, and before there was no such option."""
+    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    version = re.search(r"v=(\d+)", told)
+    return ["--enable-debug-command", "yes"] if version and int(version[1]) >= 7 else []

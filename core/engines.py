@@ -1,0 +1,118 @@
+"""Engines for the two databases, each with what casemill relies on: durable commits, failed disks, frozen clients."""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DisconnectionError
+
+from core import disk
+from core.errors import ConfigurationError
+
+#: After so many seconds in the middle of a transaction a client of PostgreSQL counts as dead, and its locks are free. One that
+#: was only frozen finds its session ended and does the unit again.
+SILENCE_SECONDS = 12
+#: How long a statement waits for somebody's lock: longer than for one who is silent.
+LOCK_SECONDS = 20
+REST_SECONDS = 1.0
+#: A checkpoint writes each changed page once, however often it changed; a 16 MB log holds some seconds of full load.
+_PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "busy_timeout=10000",
+    "temp_store=MEMORY",
+    "wal_autocheckpoint=4000",
+)
+
+
+def postgresql_engine(url: URL, pool_size: int) -> Engine:
+    """An engine whose pool tries a connection that has rested before it lends it."""
+    engine = create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        connect_args={"connect_timeout": 5, "options": _postgresql_options(url)},
+        json_serializer=_pack,
+    )
+    _ping_what_has_rested(engine)
+    return engine
+
+
+def _ping_what_has_rested(engine: Engine) -> None:
+    """Ask a connection whether it lives only after it has rested: the question costs a short unit a fifth of its time.
+
+    What dies in use is found by the unit, which is run again (:func:`core.db.is_retriable`).
+    """
+
+    @event.listens_for(engine, "checkin")
+    def _rest(_connection: Any, record: Any) -> None:
+        record.info["rests_since"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _ask(connection: Any, record: Any, _proxy: object) -> None:
+        if time.monotonic() - record.info.get("rests_since", math.inf) < REST_SECONDS:
+            return  # a new one rests since never
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error:
+            raise DisconnectionError from None  # the pool throws it away, and gives another
+
+
+def _postgresql_options(url: URL) -> str:
+    """The session's settings (PostgreSQL manual, 20.11): those of the URL, and that nobody waits for a frozen process."""
+    given = url.query.get("options", "")
+    own = f"-c idle_in_transaction_session_timeout={SILENCE_SECONDS}s -c lock_timeout={LOCK_SECONDS}s"
+    return " ".join([own, *([given] if isinstance(given, str) else given)])
+
+
+def sqlite_engines(path: str, pool_size: int) -> tuple[Engine, Engine]:
+    """The writing and the reading engine of one file. Raises :class:`ConfigurationError` without a file."""
+    if not path or path == ":memory:":
+        raise ConfigurationError("SQLite needs a file", key="database_url", mend="write sqlite:///path/to/file.db")
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    writer = _sqlite_engine(path, 2, read_only=False)
+    reader = _sqlite_engine(path, pool_size, read_only=True)
+    return writer, reader
+
+
+def _sqlite_engine(path: str, pool_size: int, *, read_only: bool) -> Engine:
+    engine = create_engine(
+        f"sqlite:///{path}",
+        pool_size=pool_size,
+        max_overflow=20,
+        connect_args={"timeout": 10, "check_same_thread": False},
+        json_serializer=_pack,
+    )
+
+    event.listen(engine, "handle_error", lambda context: disk.end_if_failed(context.original_exception))
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None  # the driver's own transaction handling is off; "begin" below decides
+        for pragma in _PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+        if read_only:
+            connection.execute("PRAGMA query_only=ON")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _pack(value: Any) -> str:
+    """A JSON value as text. What is no UTF-8, such as a lone surrogate in a file's name, is escaped."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:
+        return json.dumps(value)

@@ -1,0 +1,108 @@
+"""The disk is full, and the disk fails: the first passes by itself, the second ends whoever wrote to it."""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from core import disk
+from tests.faults.report import Row
+from tests.faults.trial import FULL, Trial
+from tests.servers.disk import SmallDisk
+from tests.servers.tracer import Tracer
+
+ROUNDS = 3 if FULL else 1
+#: The calls by which SQLite reads and writes; nothing else of casemill's uses them with an offset.
+CALLS = ("fsync,fdatasync", "pwrite64", "pread64")
+#: What befalls PostgreSQL at an fsync of its own, and at which of each process.
+SYNC_FAULTS = [f"{fault}:when={number}" for number in range(1, 13) for fault in ("signal=KILL", "error=EIO")]
+
+
+@pytest.mark.fault("disk full")
+@pytest.mark.timeout(600)
+def test_a_full_disk_refuses_forms_leaves_mail_where_it_is_and_recovers_by_itself(
+    small_disk: SmallDisk, mode: str, make_trial: Callable[..., Trial], row: Row
+) -> None:
+    row.runs = ROUNDS
+    trial = make_trial(tablespace=small_disk.folder / "tables") if mode == "scaled" else make_trial()
+    trial.start()
+    for _ in range(ROUNDS):
+        trial.send_mails(2)
+        trial.settle()
+        small_disk.fill()
+        late = refused_form(trial)
+        for _ in range(3):
+            trial.send_mail(body=noise(300_000))
+        told = trial.system.log.count("the database is away or back again")
+        trial.wait(lambda told=told: trial.system.log.count("the database is away or back again") > told, "trouble", 60)
+        assert trial.servers.dovecot.count(trial.mailbox) >= 3
+        assert trial.system.get("/healthz") == 200
+        small_disk.free()
+        trial.insist(late, 60)
+        trial.settle(60, hasten=True)
+    assert set(trial.stop().values()) == {0}
+    trial.check()
+
+
+def noise(size: int) -> str:
+    """Text that does not compress; the lines are short enough for any server."""
+    chance = random.Random(size)
+    return "\r\n".join(chance.randbytes(36).hex() for _ in range(size // 74)) + "\r\n"
+
+
+def refused_form(trial: Trial) -> str:
+    """Post forms until one is refused for now, as the last free pages are used up."""
+    for _ in range(500):
+        nonce = trial.new_form()
+        if trial.post(nonce) == 503:
+            return nonce
+        trial.insist(nonce)
+    raise AssertionError("a full disk took 500 forms")
+
+
+@pytest.mark.fault("EIO from the disk of SQLite: the process ends with a line in the log and its own exit code")
+@pytest.mark.parametrize("mode", ["embedded"])
+@pytest.mark.timeout(600)
+def test_a_disk_that_fails_ends_the_process_and_a_new_start_goes_on(
+    tracing: None, trial: Trial, tmp_path: Path, row: Row
+) -> None:
+    calls = CALLS if FULL else CALLS[:1]
+    row.runs = len(calls)
+    for number, call in enumerate(calls):
+        trial.start()
+        trial.send_mails(2)
+        trial.settle()
+        with Tracer(trial.pid("run"), call, "error=EIO", tmp_path / f"trace{number}"):
+            trial.send_mail()
+            assert trial.await_death("run", 60) == disk.EXIT_CODE
+        assert trial.system.log.count("the disk failed") > number
+    trial.start()
+    trial.settle(60, hasten=True)
+    assert set(trial.stop().values()) == {0}
+    trial.check()
+
+
+@pytest.mark.fault("EIO and SIGKILL at the k-th fsync of a process of PostgreSQL, k from 1 to 12")
+@pytest.mark.parametrize("mode", ["scaled"])
+@pytest.mark.timeout(1800)
+def test_postgresql_dies_at_an_fsync_and_nothing_is_lost_or_doubled(
+    tracing: None, trial: Trial, tmp_path: Path, row: Row, seed: int
+) -> None:
+    faults = SYNC_FAULTS if FULL else random.Random(seed).sample(SYNC_FAULTS[:8], 2)
+    row.runs = len(faults)
+    postgres = trial.servers.postgres
+    assert postgres
+    trial.start()
+    for number, fault in enumerate(faults):
+        crashes = postgres.crashes()
+        with Tracer(postgres.process.pid, "fsync,fdatasync", fault, tmp_path / f"trace{number}"):
+            trial.wait(lambda crashes=crashes: trial.send_mail() and postgres.crashes() > crashes, "a crash", 60)
+        if not postgres.recovers():
+            postgres.process.end(signal.SIGQUIT)
+            postgres.start()
+        trial.settle(60, hasten=True)
+    trial.check()

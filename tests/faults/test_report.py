@@ -1,0 +1,41 @@
+"""The fault report: a run brings the lines of its tests up to date and leaves the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.faults.report import Report, Row
+
+
+def row(fault: str, outcome: str, seed: int = 1) -> Row:
+    return Row((fault,), "test_it", "embedded", 5, seed, outcome)
+
+
+def test_a_run_of_some_tests_keeps_the_lines_of_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "faults.md"
+    Report([row("kill", "FAILED"), row("disk full", "held")]).write(path)
+    Report([row("kill", "held", seed=2)]).write(path, kept={"test_it"})
+    lines = [line for line in path.read_text().splitlines() if "test_it" in line]
+    assert [line.split(" | ")[0:5] for line in lines] == [
+        ["| kill", "embedded", "5", "held", "2"],
+        ["| disk full", "embedded", "5", "held", "1"],
+    ]
+    assert "2 of 2 lines held" in path.read_text()
+
+
+def test_a_test_that_is_gone_is_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "faults.md"
+    Report([row("kill", "held")]).write(path)
+    Report([row("disk full", "NOT RUN: no tmpfs")]).write(path)
+    told = path.read_text()
+    assert "| kill |" not in told
+    assert "0 of 1 lines held" in told
+    assert "NOT RUN: no tmpfs" in told
+
+
+def test_the_short_form_cannot_pass_for_the_full_one(tmp_path: Path) -> None:
+    path = tmp_path / "faults.md"
+    short = row("kill", "held")
+    short.form = "short"
+    Report([short]).write(path)
+    assert "| held (short form) |" in path.read_text()

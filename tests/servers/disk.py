@@ -1,0 +1,55 @@
+"""A small disk of its own, a tmpfs, that can be filled to the last byte and emptied again."""
+
+import os
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from tests.servers.process import find_program
+
+_BLOCK = 64 * 1024
+
+
+@cache
+def find_mount() -> str | None:
+    """Path of `mount` when this account may mount a tmpfs, which is tried; else None."""
+    program = find_program("mount")
+    if program is None or os.geteuid() != 0:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        if subprocess.run([program, "-t", "tmpfs", "tmpfs", folder], capture_output=True, check=False).returncode:
+            return None
+        subprocess.run(["umount", folder], check=True)
+    return program
+
+
+class SmallDisk:
+    """A tmpfs of so many megabytes at `folder`; a context manager."""
+
+    def __init__(self, folder: Path, megabytes: int) -> None:
+        self.folder = folder
+        self._size = f"size={megabytes}m"
+        self._ballast = folder / "ballast"
+
+    def fill(self) -> None:
+        """Leave no room, whatever is written meanwhile."""
+        with self._ballast.open("ab", buffering=0) as file:
+            for size in (_BLOCK, 1):
+                try:
+                    while file.write(bytes(size)):
+                        pass
+                except OSError:
+                    continue
+
+    def free(self) -> None:
+        """Give the room back."""
+        self._ballast.unlink(missing_ok=True)
+
+    def __enter__(self) -> "SmallDisk":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"{self._size},mode=755", "tmpfs", str(self.folder)], check=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        subprocess.run(["umount", "--lazy", str(self.folder)], check=True)
