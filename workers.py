@@ -6,10 +6,8 @@ process. The database is the truth: a message only says that there may be work o
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import math
-import signal
 import sys
 import threading
 import time
@@ -23,16 +21,17 @@ from zoneinfo import ZoneInfo
 
 import dramatiq
 from dramatiq import Broker, Middleware
-from dramatiq.brokers.stub import StubBroker
 from dramatiq.middleware import MiddlewareError
 from sqlalchemy.orm import Session
 
 from core import collector, leases, logs
 from core import settings as configuration
+from core.broker import end_with_parent, make_broker
 from core.crew import Crew
 from core.db import Database
 from core.errors import ConfigurationError
 from core.failpoints import failpoint
+from core.hinting import Hints
 from core.precedence import Precedence
 from core.settings import Settings
 from core.signing import Signer, signer_for
@@ -71,11 +70,8 @@ TURN_SECONDS = 10.0
 STEP_ASIDE_SECONDS = 1.0
 #: A claim ends twenty seconds after its holder; this comes on top.
 RECOVER_SECONDS = 2.0
-#: How long a message in Redis waits at most for a worker that has nothing to do.
-LOOK_MILLISECONDS = 100
 #: A mail that takes longer waits for the relay, and other threads may send meanwhile.
 SLOW_SECONDS = 0.01
-PR_SET_PDEATHSIG = 1
 
 SUBSCRIPTIONS: relay.Subscriptions = {
     TicketCreated.kind: (mailings.on_ticket_created,),
@@ -203,7 +199,7 @@ class Floor(Middleware):
         if self._mill is not None:
             return
         logs.configure()  # the broker's own way of logging prints exceptions with their texts
-        _end_with_parent()
+        end_with_parent()
         try:
             self._mill = build(self._settings)
         except ConfigurationError as error:
@@ -224,44 +220,6 @@ class Floor(Middleware):
             self._mill.close()
 
 
-def make_broker(settings: Settings, floor: Floor) -> Broker:
-    """Redis when it is configured, else a broker inside the process. No retries: the sweeps find what is due."""
-    middleware: list[Middleware] = [floor]
-    if not settings.redis_url:
-        return StubBroker(middleware=middleware)
-    from dramatiq import Consumer
-    from dramatiq.brokers.redis import RedisBroker
-    from redis import Redis
-    from redis.backoff import ExponentialBackoff
-    from redis.exceptions import ConnectionError as RedisConnectionError
-    from redis.exceptions import TimeoutError as RedisTimeoutError
-    from redis.retry import Retry
-
-    client = Redis.from_url(
-        settings.redis_url,
-        retry=Retry(ExponentialBackoff(cap=1, base=0.05), 5),
-        retry_on_error=[RedisConnectionError, RedisTimeoutError],
-        socket_connect_timeout=3,
-        socket_timeout=10,
-        health_check_interval=15,
-    )
-    options: dict[str, Any] = {"client": client, "middleware": middleware, "namespace": "casemill", "heartbeat_timeout": 15_000}
-
-    class Broker(RedisBroker):
-        """Looks for messages often: of itself a worker that found none for a while looks once a second only."""
-
-        def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
-            return super().consume(queue_name, prefetch, min(timeout, LOOK_MILLISECONDS))
-
-    return Broker(**options)  # type: ignore[no-untyped-call]
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent is killed would work on for ever, unseen: the kernel asks it to end instead (prctl(2))."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-
-
 def _is_worker_process(program: Path) -> bool:
     """Whether ``dramatiq workers`` or ``python -m dramatiq workers`` loaded this module."""
     return "dramatiq" in (program.stem, program.parent.name)
@@ -273,7 +231,7 @@ if _is_worker_process(Path(sys.argv[0])) and not SETTINGS.redis_url:
     raise ConfigurationError(
         "workers of their own need Redis", key="redis_url", mend="set CASEMILL_REDIS_URL, or use `casemill run`"
     )
-broker = make_broker(SETTINGS, FLOOR)
+broker = make_broker(SETTINGS, [FLOOR])
 dramatiq.set_broker(broker)
 
 
@@ -370,56 +328,8 @@ _ALL = (ingest_drain, outbox_drain, notify_drain, tickets_due, surveys_due)
 ACTORS: Mapping[str, Any] = {actor.actor_name: actor for actor in _ALL}
 
 
-class Hints:
-    """Delivers hints to the broker from a thread of its own, so that giving one never blocks; equal ones coalesce."""
-
-    def __init__(self, hold_seconds: float) -> None:
-        """``hold_seconds``: how long one on its way, which nobody here has begun, keeps the next one waiting."""
-        self._hold_seconds = hold_seconds
-        self._waiting: set[str] = set()
-        self._sent: dict[str, float] = {}
-        self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
-
-    def put(self, name: str) -> None:
-        with self._changed:
-            self._waiting.add(name)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._loop, name="hints", daemon=True)
-                self._thread.start()
-            self._changed.notify()
-
-    def begun(self, name: str) -> None:
-        """The work has begun: what is put from now on is news."""
-        with self._changed:
-            self._sent.pop(name, None)
-            self._changed.notify()
-
-    def _loop(self) -> None:
-        while True:
-            name = self._next()
-            try:
-                ACTORS[name].send()
-                failpoint("hint.sent")
-            except Exception as error:
-                log.warning("the broker did not take a hint", extra={"drain": name, "error": type(error).__name__})
-                time.sleep(0.5)
-
-    def _next(self) -> str:
-        """The next name that is not already on its way."""
-        with self._changed:
-            while True:
-                now = time.monotonic()
-                for name in sorted(self._waiting):
-                    if name not in self._sent or now - self._sent[name] > self._hold_seconds:
-                        self._waiting.discard(name)
-                        self._sent[name] = now
-                        return name
-                self._changed.wait(self._hold_seconds if self._waiting else None)
-
-
 #: With Redis another process may begin the work, and this one would not hear of it.
-_hints = Hints(0.05 if SETTINGS.redis_url else 2.0)
+_hints = Hints(lambda name: ACTORS[name].send(), 0.05 if SETTINGS.redis_url else 2.0)
 
 
 def connect_hints() -> None:

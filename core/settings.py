@@ -24,14 +24,12 @@ from core.sections import (
     Pipelines,
     Retention,
     Routing,
-    Secret,
-    SecretUrl,
-    Section,
     Smtp,
     Surveys,
     Team,
     Web,
 )
+from core.setting_types import Secret, SecretUrl, Section
 
 #: Environment overrides: variable → top-level key.
 OVERRIDES = {

@@ -13,7 +13,8 @@ from typing import Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from core.errors import ConfigurationError
-from core.sections import Smtp, is_loopback
+from core.sections import Smtp
+from core.setting_types import is_loopback
 from core.tokens import TokenError, TokenSource, source_for, xoauth2
 from notify.senders import RelayUnavailable, TemporaryFailure
 

@@ -97,7 +97,7 @@ def queued(broker: StubBroker, name: str = "ingest") -> int:
 
 
 def test_equal_hints_become_one_message_until_the_work_begins(stub: StubBroker) -> None:
-    giver = workers.Hints(hold_seconds=60)
+    giver = workers.Hints(lambda name: workers.ACTORS[name].send(), hold_seconds=60)
     for _ in range(1000):
         giver.put(INGEST)
     assert wait(lambda: queued(stub))
@@ -112,7 +112,7 @@ def test_equal_hints_become_one_message_until_the_work_begins(stub: StubBroker) 
 
 
 def test_a_hint_that_nobody_begins_is_given_again_after_a_while(stub: StubBroker) -> None:
-    giver = workers.Hints(hold_seconds=0.2)
+    giver = workers.Hints(lambda name: workers.ACTORS[name].send(), hold_seconds=0.2)
     giver.put(INGEST)
     assert wait(lambda: queued(stub) == 1)
     giver.put(INGEST)
@@ -120,14 +120,14 @@ def test_a_hint_that_nobody_begins_is_given_again_after_a_while(stub: StubBroker
 
 
 def test_hints_of_different_names_do_not_wait_for_each_other(stub: StubBroker) -> None:
-    giver = workers.Hints(hold_seconds=60)
+    giver = workers.Hints(lambda name: workers.ACTORS[name].send(), hold_seconds=60)
     for name in ("notify.drain", INGEST, "outbox.drain", INGEST):
         giver.put(name)
     assert wait(lambda: [queued(stub, name) for name in ("ingest", "outbox", "notify")] == [1, 1, 1])
 
 
 def test_a_hint_nobody_knows_is_logged_and_the_next_one_is_given(stub: StubBroker, caplog: pytest.LogCaptureFixture) -> None:
-    giver = workers.Hints(hold_seconds=1)
+    giver = workers.Hints(lambda name: workers.ACTORS[name].send(), hold_seconds=1)
     with caplog.at_level(logging.WARNING):
         giver.put("no.such")
         giver.put(INGEST)
@@ -171,7 +171,7 @@ def test_a_broker_that_hangs_or_is_gone_neither_blocks_nor_raises(redis_server: 
     redis_server.kill()
     times += [hint(), hint()]
     redis_server.start()
-    broker = workers.make_broker(Settings(redis_url=redis_server.url), workers.Floor(Settings()))
+    broker = workers.make_broker(Settings(redis_url=redis_server.url), [workers.Floor(Settings())])
     assert isinstance(broker, RedisBroker)
     assert wait(lambda: [hint(), broker.client.llen("casemill:ingest")][1], 30), "once it is back, hints arrive again"
     broker.client.close()
@@ -288,12 +288,12 @@ def test_before_a_worker_boots_there_is_no_mill() -> None:
 
 
 def test_without_redis_the_broker_is_inside_the_process() -> None:
-    assert isinstance(workers.make_broker(Settings(), workers.Floor(Settings())), StubBroker)
+    assert isinstance(workers.make_broker(Settings(), [workers.Floor(Settings())]), StubBroker)
 
 
 def test_the_client_of_redis_tries_again_and_does_not_wait_for_ever(redis_url: str) -> None:
     settings = Settings(redis_url=redis_url)
-    broker = workers.make_broker(settings, workers.Floor(settings))
+    broker = workers.make_broker(settings, [workers.Floor(settings)])
     assert isinstance(broker, RedisBroker)
     options = broker.client.connection_pool.connection_kwargs
     assert options["socket_timeout"] and options["socket_connect_timeout"]
@@ -304,7 +304,7 @@ def test_the_client_of_redis_tries_again_and_does_not_wait_for_ever(redis_url: s
 
 def test_middleware_is_the_floor_alone_so_that_nothing_retries_or_ends_a_transaction() -> None:
     settings = Settings()
-    broker = workers.make_broker(settings, workers.Floor(settings))
+    broker = workers.make_broker(settings, [workers.Floor(settings)])
     assert [type(one) for one in broker.middleware] == [workers.Floor]
 
 
@@ -323,7 +323,7 @@ def scaled_out(postgres_url: str, redis_url: str, tmp_path: Path) -> Iterator[Sy
 def send(url: str, actor: str) -> None:
     """A hint as any process gives it."""
     settings = Settings(redis_url=url)
-    broker = workers.make_broker(settings, workers.Floor(settings))
+    broker = workers.make_broker(settings, [workers.Floor(settings)])
     queue = actor.partition(".")[0]
     broker.declare_queue(queue)
     broker.enqueue(dramatiq.Message(queue_name=queue, actor_name=actor, args=(), kwargs={}, options={}))

@@ -6,7 +6,7 @@ import hmac
 
 from starlette.requests import Request
 
-from core.sections import is_loopback
+from core.setting_types import is_loopback
 from core.settings import Settings
 
 #: A request with one of these was passed on by a proxy: whoever asked, it was not this machine.

@@ -18,7 +18,8 @@ from imapclient import DELETED, IMAPClient, SocketTimeout
 from imapclient.exceptions import IMAPClientAbortError, IMAPClientError, LoginError
 
 from core.errors import RefusedError
-from core.sections import Mailbox, is_loopback
+from core.sections import Mailbox
+from core.setting_types import is_loopback
 from ingest.sources.imap_sign_in import sign_in
 
 #: What a bad server, a bad network or a bad answer raises; time-outs escape imapclient as OSError, odd answers as ValueError.
