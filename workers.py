@@ -40,7 +40,7 @@ from ingest import claims as ingest_claims
 from ingest.children import ParserPool
 from ingest.pipeline import Pipeline
 from ingest.sources import backfill
-from notify import bounces, digests, mailings
+from notify import bounces, digests, letters, mailings
 from notify import claims as notify_claims
 from notify.delivery import Delivering
 from notify.render import Renderer
@@ -49,6 +49,7 @@ from ops import alarm
 from outbox import relay
 from outbox.facts import (
     BounceReceived,
+    LetterWritten,
     NoticeSettled,
     ReportReceived,
     SurveyAnswered,
@@ -76,7 +77,8 @@ SLOW_SECONDS = 0.01
 SUBSCRIPTIONS: relay.Subscriptions = {
     TicketCreated.kind: (mailings.on_ticket_created,),
     TicketAssigned.kind: (mailings.on_ticket_assigned,),
-    NoticeSettled.kind: (mailings.on_notice_settled, invitations.on_notice_settled),
+    NoticeSettled.kind: (mailings.on_notice_settled, invitations.on_notice_settled, letters.on_notice_settled),
+    LetterWritten.kind: (letters.on_letter_written,),
     TaskRaised.kind: (mailings.on_task_raised,),
     SurveyDue.kind: (mailings.on_survey_due,),
     SurveyAnswered.kind: (mailings.on_survey_answered,),

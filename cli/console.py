@@ -211,3 +211,23 @@ def _plain(value: object) -> Any:
     if isinstance(value, Path):
         return str(value)
     raise TypeError(f"{type(value).__name__} is no JSON value")
+
+
+def edit(text: str) -> str:
+    """``text`` as it was saved in $VISUAL, $EDITOR or vi. Raises :class:`ConfigurationError` when there is no such program."""
+    import os
+    import shlex
+    import subprocess
+    import tempfile
+
+    from core.errors import ConfigurationError
+
+    program = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "letter.txt"
+        path.write_text(text, "utf-8")
+        try:
+            subprocess.run([*shlex.split(program), str(path)], check=True)
+        except (OSError, subprocess.CalledProcessError):
+            raise ConfigurationError(f"{program} did not open the text", key="EDITOR", mend="set EDITOR to an editor") from None
+        return path.read_text("utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,5 +33,18 @@ def prepare(database: Database) -> None:
 
     if database.is_sqlite:
         migrations.upgrade(database)
+        seed(database)
     else:
         migrations.require(database)
+
+
+def seed(database: Database) -> None:
+    """Bring in the message templates that come along, as far as nobody has edited them."""
+    from core import clock
+    from tickets import message_templates
+
+    folder = Path(__file__).resolve().parent.parent / "templates" / "email" / "billing_support"
+    with database.read() as session:
+        if not message_templates.is_behind(session, folder):
+            return
+    database.run(lambda session: message_templates.seed(session, folder, clock.now()))

@@ -8,7 +8,21 @@ from typing import Annotated
 
 import typer
 
-from cli import blocks, items, leaving, quarantine, reconcile, replay, setup, surveys, tasks, ticket_life, tickets
+from cli import (
+    blocks,
+    items,
+    leaving,
+    letters,
+    quarantine,
+    reconcile,
+    replay,
+    setup,
+    surveys,
+    tasks,
+    templates,
+    ticket_life,
+    tickets,
+)
 from cli.errors import Root
 from cli.notices import notice_app
 from cli.people import company_app, contact_app, staff_app
@@ -95,10 +109,12 @@ def tick() -> None:
 items.register(app)
 tickets.register(app)
 ticket_life.register(tickets.ticket_app)
+letters.register(tickets.ticket_app)
 tasks.register(app)
 leaving.register(staff_app)
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(surveys.app, name="survey")
+app.add_typer(templates.app, name="templates")
 app.add_typer(notice_app, name="notice")
 replay.register(app)
 reconcile.register(app)

@@ -68,6 +68,7 @@ def _write_config(path: Path) -> str:
 
 
 def _migrate() -> str:
+    from cli.context import seed
     from core import migrations, settings
     from core.db import Database
 
@@ -75,6 +76,7 @@ def _migrate() -> str:
     try:
         before = migrations.current(database)
         migrations.upgrade(database)
+        seed(database)
         after = migrations.current(database)
     finally:
         database.close()

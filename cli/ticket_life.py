@@ -27,35 +27,28 @@ def follow_up_sent(number: Number, by: By) -> None:
     """Check "4-Support Follow Up Sent", after an email or a call to the customer."""
     from tickets import life
 
-    _act(number, by, lambda session, ticket, staff, _, now: life.mark_follow_up_sent(session, ticket, staff, now))
+    act(number, by, lambda session, ticket, staff, _, now: life.mark_follow_up_sent(session, ticket, staff, now))
 
 
 def resolve(number: Number, by: By) -> None:
     """Set Resolution to Yes."""
     from tickets import life
 
-    _act(number, by, lambda session, ticket, staff, _, now: life.mark_resolved(session, ticket, staff, now))
-
-
-def recap(number: Number, by: By) -> None:
-    """Check "5-Recap of Resolution Sent" by hand, for a recap given by telephone."""
-    from tickets import life
-
-    _act(number, by, lambda session, ticket, staff, _, now: life.mark_recap_sent(session, ticket, staff, now))
+    act(number, by, lambda session, ticket, staff, _, now: life.mark_resolved(session, ticket, staff, now))
 
 
 def reopen(number: Number, by: By, reason: Reason) -> None:
     """Open a completed ticket again: its marks are cleared and its timers start anew."""
     from tickets import life
 
-    _act(number, by, lambda session, ticket, staff, s, now: life.reopen(session, ticket, staff, reason, s, now))
+    act(number, by, lambda session, ticket, staff, s, now: life.reopen(session, ticket, staff, reason, s, now))
 
 
 def move(number: Number, by: By, reason: Reason, to: Annotated[int, typer.Option(help="The stage: 1, 4, 5 or 6.")]) -> None:
     """Move a ticket where the rules do not; for managers, with a reason."""
     from tickets import life
 
-    _act(number, by, lambda session, ticket, staff, s, now: life.move_by_force(session, ticket, to, staff, reason, s, now))
+    act(number, by, lambda session, ticket, staff, s, now: life.move_by_force(session, ticket, to, staff, reason, s, now))
 
 
 def assign(
@@ -71,22 +64,22 @@ def assign(
     def verb(session: Session, ticket: int, staff: Staff, _: Settings, now: datetime) -> Ticket:
         return life.assign(session, ticket, find_person(session, to) if to else staff, staff, reason, now)
 
-    _act(number, by, verb)
+    act(number, by, verb)
 
 
 def note(number: Number, text: Annotated[str, typer.Argument(help="What to note; for staff only.")], by: By) -> None:
     """Put a note on the timeline."""
     from tickets import life
 
-    _act(number, by, lambda session, ticket, staff, _, now: life.add_note(session, ticket, staff, text, now))
+    act(number, by, lambda session, ticket, staff, _, now: life.add_note(session, ticket, staff, text, now))
 
 
 def merge(number: Number, by: By, reason: Reason, into: Annotated[str, typer.Option(help="The ticket that goes on.")]) -> None:
     """Make a ticket part of another: that one goes on with the people, tasks and answers of both."""
     from tickets import merging
 
-    other = _read_number(into)
-    _act(number, by, lambda session, ticket, staff, _, now: merging.merge(session, ticket, other, staff, reason, now))
+    other = read_number(into)
+    act(number, by, lambda session, ticket, staff, _, now: merging.merge(session, ticket, other, staff, reason, now))
 
 
 def split(number: Number, by: By, reason: Reason, entry: Annotated[int, typer.Option(help="The message's number.")]) -> None:
@@ -98,7 +91,7 @@ def split(number: Number, by: By, reason: Reason, entry: Annotated[int, typer.Op
         new_id = merging.split(session, ticket, entry, staff, reason, settings, now)
         return session.get_one(Ticket, new_id)
 
-    _act(number, by, verb)
+    act(number, by, verb)
 
 
 def dismiss(number: Number, other: Annotated[str, typer.Argument(help="The ticket it does not belong to.")], by: By) -> None:
@@ -106,16 +99,16 @@ def dismiss(number: Number, other: Annotated[str, typer.Argument(help="The ticke
     from tickets import merging
     from tickets.models import Ticket
 
-    wrong = _read_number(other)
+    wrong = read_number(other)
 
     def verb(session: Session, ticket: int, staff: Staff, _: Settings, now: datetime) -> Ticket:
         merging.dismiss(session, ticket, wrong, staff, now)
         return session.get_one(Ticket, ticket)
 
-    _act(number, by, verb)
+    act(number, by, verb)
 
 
-def _act(text: str, by: str, verb: Verb) -> None:
+def act(text: str, by: str, verb: Verb) -> None:
     """Do it as the member of staff ``by``, let it take effect, and say where the ticket stands."""
     from accounts.directory import find_person
     from cli import console
@@ -124,7 +117,7 @@ def _act(text: str, by: str, verb: Verb) -> None:
     from tickets.numbers import number
     from tickets.stages import STAGE_NAMES
 
-    ticket_id = _read_number(text)
+    ticket_id = read_number(text)
     with console.reporting(), open_database() as (settings, database):
 
         def unit(session: Session) -> tuple[int, int]:
@@ -135,7 +128,7 @@ def _act(text: str, by: str, verb: Verb) -> None:
     console.print_line(f"{number(shown)}: {STAGE_NAMES[stage]}")
 
 
-def _read_number(text: str) -> int:
+def read_number(text: str) -> int:
     from tickets.numbers import parse_number
 
     ticket_id = parse_number(text)
@@ -149,7 +142,6 @@ def register(ticket_app: typer.Typer) -> None:
     examples: list[tuple[str, Callable[..., None], str]] = [
         ("follow-up-sent", follow_up_sent, "BS-000123 --by you@billing.example"),
         ("resolve", resolve, "BS-000123 --by you@billing.example"),
-        ("recap", recap, "BS-000123 --by you@billing.example"),
         ("reopen", reopen, "BS-000123 --by you@billing.example --reason 'The payer denied it again'"),
         ("move", move, "BS-000123 --by you@billing.example --to 5 --reason 'Moved by mistake'"),
         ("assign", assign, "BS-000123 --by you@billing.example --to omar@billing.example"),

@@ -77,6 +77,7 @@ def from_mail(mail: ParsedMail, verdict: Verdict, rules: MailRules, item_id: int
         verified=mail.authentication.passed if mail.authentication else None,
         automatic=mail.is_auto,
         message_key=marks.mail_key(mail.message_id) if mail.message_id else None,
+        message_id=mail.message_id,
         replies_to=marks.answered_ticket(mail, rules),
         answers=marks.answered_keys(mail),
         marker=marks.marked_ticket(mail, rules),

@@ -6,7 +6,7 @@ same moment cannot both find room for the last mail of an hour.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from sqlalchemy import func, select, update
@@ -68,14 +68,25 @@ def _refusals(
     refused = {}
     for one in sorted(ruled, key=lambda one: one.id):
         shut = blocked | unwilling if one.mailing == INVITATION else blocked
-        address = limits.refuse_address(one.recipient, one.domain, own, shut, settings.notices)
-        place, by_people = (one.ticket_id or 0, one.recipient, one.domain), one.mailing in limits.BY_PEOPLE
-        ruling = address or limits.rule(one.id, *place, counts, settings.notices, now, by_people=by_people)
-        if ruling == limits.SEND:
-            counts.add(*place, by_people=by_people)
-        else:
+        ruling = _rule(one, shut, own, counts, settings, now)
+        if ruling != limits.SEND:
             refused[one.id] = ruling
     return refused
+
+
+def _rule(
+    one: Claimed, shut: Collection[str], own: Collection[str], counts: Counts, settings: Settings, now: datetime
+) -> Ruling:
+    """What a person wrote is held back by its address alone; the limits are on what no person wrote."""
+    refused = limits.refuse_address(one.recipient, own, shut)
+    if refused is not None or one.mailing in limits.BY_PEOPLE:
+        return refused or limits.SEND
+    place = one.ticket_id or 0, one.recipient, one.domain
+    never = limits.refuse_answer(one.recipient, one.domain, settings.notices)
+    ruling = never or limits.rule(one.id, *place, counts, settings.notices, now)
+    if ruling == limits.SEND:
+        counts.add(*place)
+    return ruling
 
 
 def _alert(one: Claimed, ruling: Ruling, counts: Counts, now: datetime) -> Alert | None:

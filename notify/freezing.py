@@ -10,6 +10,7 @@ from core.reasons import Reason
 from core.settings import Settings
 from core.signing import Signer
 from notify.claims import Claimed
+from notify.letters import LETTERS
 from notify.mime import MessageError, Outgoing, freeze
 from notify.render import Renderer
 from tickets.numbers import number
@@ -36,7 +37,7 @@ class Freezer:
         rendered = self._renderer.render(one.mailing, context)
         outgoing = Outgoing(
             from_address=notices.from_address,
-            from_name=notices.sender_name,
+            from_name=", ".join(filter(None, (str(context.get("writer", "")), notices.sender_name))),
             to_address=one.recipient,
             subject=rendered.subject,
             date=now,
@@ -45,6 +46,9 @@ class Freezer:
             html=rendered.html,
             loop=notices.domain,
             reply_to=self._reply_to(one),
+            in_reply_to=str(one.context.get("in_reply_to", "")),
+            references=tuple(one.context.get("references", ())),
+            automatic=one.mailing not in LETTERS,
             unsubscribe=str(context.get(UNSUBSCRIBE_LINK, "")),
         )
         return replace(one, message_id=message_id, frozen=freeze(outgoing))
@@ -52,12 +56,12 @@ class Freezer:
     def _reply_to(self, one: Claimed) -> str:
         """Where the mailbox takes such addresses, an answer names its ticket even when the program loses every header."""
         notices = self._settings.notices
-        signed = notices.plus_addressing and one.outside
+        signed = notices.plus_addressing and one.outside and one.ticket_id is not None
         return self._signer.reply_address(f"t{one.ticket_id}") if signed else notices.reply_to
 
     def envelope_sender(self, one: Claimed) -> str:
         """Where a bounce of this delivery comes back to, and what machines answer to (RFC 3834 §4)."""
-        return self._signer.envelope_sender(f"t{one.ticket_id}.d{one.id}")
+        return self._signer.envelope_sender(f"t{one.ticket_id or 0}.d{one.id}")
 
     def _context(self, one: Claimed) -> dict[str, object]:
         if one.ticket_id is None:  # about no ticket: the digest

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import case, func, select, text
+from sqlalchemy import and_, case, func, select, text
 from sqlalchemy.orm import Session
 
 from accounts.public_domains import PUBLIC_DOMAINS
@@ -28,7 +28,9 @@ DELAY = timedelta(minutes=1)
 ANSWERS_IN_A_LOOP = 2
 SILENT, LOOP = "ticket_silent", "loop_suspected"
 #: Mailings whose text a person wrote; they are no automatic messages (mail-rules.md, Never start a loop).
-BY_PEOPLE = ("recap_of_resolution",)
+BY_PEOPLE = ("recap_of_resolution", "staff_reply", "ask_for_more")
+#: What is counted and limited: mail to people outside that no person wrote.
+AUTOMATIC = and_(Delivery.outside, Delivery.mailing.not_in(BY_PEOPLE))
 _CHANGING = re.compile(r"\bBS-\d+|\[[^\]]{0,60}\]|#\s?\d+|^(?:\s*[^\W\d_]{2,10}\s?:)+", re.I)
 DOMAIN_FULL = Reason("domain_limit", "The domain has had its share for this hour")
 ALL_FULL = Reason("total_limit", "All automatic mail has had its share for this hour")
@@ -64,13 +66,13 @@ class Counts:
     domain_queues: dict[str, Queue] = field(default_factory=dict)
     total_queue: Queue | None = None
 
-    def add(self, ticket_id: int, recipient: str, domain: str, *, by_people: bool = False) -> None:
+    def add(self, ticket_id: int, recipient: str, domain: str) -> None:
         self.address_hour[recipient] += 1
         self.address_day[recipient] += 1
         self.ticket_ten_minutes[ticket_id, recipient] += 1
         self.domain_hour[domain] += 1
         self.total_hour += 1
-        self.in_a_row[ticket_id] += not by_people
+        self.in_a_row[ticket_id] += 1
         if ticket_id in self.subjects:
             self.answered.setdefault(recipient, []).append(self.subjects[ticket_id])
 
@@ -94,16 +96,19 @@ def own_addresses(settings: Settings) -> frozenset[str]:
     return frozenset({notices.from_address, notices.reply_to, *notices.own_addresses, *mailboxes}) - {""}
 
 
-def refuse_address(
-    recipient: str, domain: str, own: Collection[str], suppressed: Collection[str], settings: Notices
-) -> Ruling | None:
-    """The ruling for an address that never gets automatic mail, else None. Pure."""
+def refuse_address(recipient: str, own: Collection[str], suppressed: Collection[str]) -> Ruling | None:
+    """The ruling for an address that gets no mail, else None. Pure."""
     if not recipient:
         return Ruling("skip", Reason("no_address", "The requester has no email address"))
     if recipient in suppressed:
-        return Ruling("skip", Reason("suppressed", "The address is blocked for automatic mail"))
+        return Ruling("skip", Reason("suppressed", "The address is blocked: mail to it came back, or it asked for none"))
     if recipient in own:
         return Ruling("skip", Reason("own_address", "The address is one of our own"))
+    return None
+
+
+def refuse_answer(recipient: str, domain: str, settings: Notices) -> Ruling | None:
+    """The ruling for an address that is never answered by a machine, else None. Pure."""
     if recipient in settings.never_answer or domain in settings.never_answer:
         return Ruling("skip", Reason("never_answer", "The address is on the list of those never answered"))
     return None
@@ -117,11 +122,9 @@ def rule(
     counts: Counts,
     settings: Notices,
     now: datetime,
-    *,
-    by_people: bool = False,
 ) -> Ruling:
-    """What the limits say of one more mail to somebody outside; what a person wrote is not silenced. Pure."""
-    if not by_people and counts.in_a_row[ticket_id] >= settings.rows_in_silence:
+    """What the limits say of one more automatic mail to somebody outside. Pure."""
+    if counts.in_a_row[ticket_id] >= settings.rows_in_silence:
         return Ruling("skip", Reason(SILENT, f"{settings.rows_in_silence} automatic mails in a row and no human between them"))
     if answers_back(counts.subjects.get(ticket_id), counts.answered.get(recipient, ())):
         return Ruling("skip", Reason(LOOP, "A machine seems to answer: the same mail comes back whenever one is answered"))
@@ -174,7 +177,7 @@ def count(session: Session, recipients: Iterable[str], domains: Iterable[str], t
     counts = Counts()
     names = set(domains)
     _count_addresses(session, counts, set(recipients), set(tickets), now)
-    lately = (Delivery.outside, Delivery.tried_at > now - HOUR)
+    lately = (AUTOMATIC, Delivery.tried_at > now - HOUR)
     per_domain = _tally(Delivery.domain).where(*lately, among(Delivery.domain, names)).group_by(Delivery.domain)
     for name, total, since in session.execute(per_domain):
         counts.domain_hour[name], counts.domain_since[name] = total, since
@@ -189,14 +192,14 @@ def _tally(*columns: Any) -> Any:
 
 def _count_addresses(session: Session, counts: Counts, recipients: set[str], tickets: set[int], now: datetime) -> None:
     for span, counter in ((HOUR, counts.address_hour), (DAY, counts.address_day)):
-        statement = _tally(Delivery.recipient).where(Delivery.outside, among(Delivery.recipient, recipients))
+        statement = _tally(Delivery.recipient).where(AUTOMATIC, among(Delivery.recipient, recipients))
         for name, total, _ in session.execute(statement.where(Delivery.tried_at > now - span).group_by(Delivery.recipient)):
             counter[name] = total
     lately = Delivery.tried_at > now - TEN_MINUTES
-    in_a_row = (Delivery.tried_at > func.coalesce(Ticket.human_at, Ticket.created_at)) & Delivery.mailing.not_in(BY_PEOPLE)
+    in_a_row = Delivery.tried_at > func.coalesce(Ticket.human_at, Ticket.created_at)
     key = Delivery.ticket_id, Delivery.recipient, Ticket.human_at
     per_ticket = select(*key, _count_where(lately), _count_where(in_a_row)).join(Ticket, Ticket.id == Delivery.ticket_id)
-    tried = Delivery.outside, among(Delivery.ticket_id, tickets), Delivery.tried_at.is_not(None)
+    tried = AUTOMATIC, among(Delivery.ticket_id, tickets), Delivery.tried_at.is_not(None)
     for ticket_id, recipient, human_at, recent, row in session.execute(per_ticket.where(*tried).group_by(*key)):
         counts.ticket_ten_minutes[ticket_id, recipient] = recent
         counts.in_a_row[ticket_id] += row

@@ -35,7 +35,7 @@ def on_ticket_created(session: Session, batch: Sequence[Fact], now: datetime) ->
     rows = []
     for ticket_id, created_at, email in session.execute(statement.where(among(Ticket.id, created)).order_by(Ticket.id)):
         fact = created[ticket_id]
-        row = _row(f"{CREATED}:{ticket_id}", CREATED, ticket_id, email, True, now)
+        row = make_row(f"{CREATED}:{ticket_id}", CREATED, ticket_id, email, True, now)
         row["context"] = {"received_at": created_at.isoformat()}
         if not fact.answer:
             row |= {"state": "skipped", "reason_code": fact.refusal_code, "reason": fact.refusal_text, "finished_at": now}
@@ -52,7 +52,7 @@ def on_ticket_assigned(session: Session, batch: Sequence[Fact], now: datetime) -
     rows = []
     for fact in sorted(assigned, key=lambda fact: fact.activity_id):  # the same order for every worker
         ticket, person = tickets[fact.ticket_id], staff[fact.staff_id]
-        row = _row(f"{ASSIGNED}:{fact.activity_id}", ASSIGNED, fact.ticket_id, person.email, False, now)
+        row = make_row(f"{ASSIGNED}:{fact.activity_id}", ASSIGNED, fact.ticket_id, person.email, False, now)
         source = str(ticket.source).replace("_", " ")
         row["context"] = {"source": source, "company_name": ticket.company or "", "reason": fact.reason}
         rows.append(row)
@@ -67,7 +67,7 @@ def on_task_raised(session: Session, batch: Sequence[Fact], now: datetime) -> No
     rows = []
     for fact in sorted(raised, key=lambda fact: fact.task_id):
         ticket, mailing = tickets[fact.ticket_id], TASK_MAILINGS[fact.rule]
-        row = _row(f"{mailing}:{fact.task_id}", mailing, fact.ticket_id, staff[fact.staff_id or 0].email, False, now)
+        row = make_row(f"{mailing}:{fact.task_id}", mailing, fact.ticket_id, staff[fact.staff_id or 0].email, False, now)
         names = {"company_name": ticket.company or "", "owner_name": ticket.owner or ""}
         row["context"] = {**names, "opened_at": ticket.opened_at.isoformat()}
         rows.append(row)
@@ -81,7 +81,7 @@ def on_survey_due(session: Session, batch: Sequence[Fact], now: datetime) -> Non
     emails = {row.id: row.email for row in session.execute(found)}
     rows = []
     for fact in due:
-        row = _row(f"{INVITATION}:{fact.survey_id}", INVITATION, fact.ticket_id, emails.get(fact.contact_id), True, now)
+        row = make_row(f"{INVITATION}:{fact.survey_id}", INVITATION, fact.ticket_id, emails.get(fact.contact_id), True, now)
         rows.append(row | {"context": {"survey_id": fact.survey_id}})
     insert_ignore(session, Delivery, rows)
 
@@ -94,7 +94,7 @@ def on_survey_answered(session: Session, batch: Sequence[Fact], now: datetime) -
     rows = []
     for fact in answered:
         email, company = staff[fact.staff_id].email, tickets[fact.ticket_id].company
-        row = _row(f"{ANSWERED}:{fact.activity_id}", ANSWERED, fact.ticket_id, email, False, now)
+        row = make_row(f"{ANSWERED}:{fact.activity_id}", ANSWERED, fact.ticket_id, email, False, now)
         given = {"score": fact.score, "before": fact.before or 0, "is_low": fact.is_low, "has_comment": fact.has_comment}
         rows.append(row | {"context": {**given, "company_name": company or ""}})
     insert_ignore(session, Delivery, rows)
@@ -110,7 +110,8 @@ def on_notice_settled(session: Session, batch: Sequence[Fact], now: datetime) ->
     service.settle_creation_notices(session, outcomes, now)
 
 
-def _row(key: str, mailing: str, ticket_id: int, email: str | None, outside: bool, now: datetime) -> dict[str, Any]:
+def make_row(key: str, mailing: str, ticket_id: int, email: str | None, outside: bool, now: datetime) -> dict[str, Any]:
+    """A delivery that is due now, without a context."""
     return {
         "key": key,
         "mailing": mailing,

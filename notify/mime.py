@@ -49,8 +49,9 @@ class MessageError(CasemillError):
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One automatic message to one recipient. ``loop`` names the installation in X-Loop; ``html`` may be empty.
+    """One message to one recipient. ``loop`` names the installation in X-Loop; ``html`` may be empty.
 
+    ``automatic`` is false for what a person wrote: such a mail may be answered by machines as by people (RFC 3834 §2).
     ``unsubscribe`` is an address that takes the recipient off the list when it is posted to.
     """
 
@@ -67,6 +68,7 @@ class Outgoing:
     in_reply_to: str = ""
     references: tuple[str, ...] = ()
     precedence: str = "bulk"
+    automatic: bool = True
     unsubscribe: str = ""
 
 
@@ -98,9 +100,10 @@ def _headers(message: Outgoing) -> Iterator[str]:
     if references := list(filter(_is_message_id, message.references)):
         # One a line: a thread can be long, and a header line cannot.
         yield "References: " + "\r\n ".join(references)
-    yield "Auto-Submitted: auto-generated"
-    yield "X-Auto-Response-Suppress: All"
-    yield f"Precedence: {_token('precedence', message.precedence)}"
+    if message.automatic:
+        yield "Auto-Submitted: auto-generated"
+        yield "X-Auto-Response-Suppress: All"
+        yield f"Precedence: {_token('precedence', message.precedence)}"
     yield f"X-Loop: {_token('loop', message.loop)}"
     if message.unsubscribe:
         yield f"List-Unsubscribe: <{_token('unsubscribe', message.unsubscribe)}>"

@@ -131,9 +131,20 @@ class SurveyAnswered(Fact):
     has_comment: bool
 
 
+@dataclass(frozen=True, slots=True)
+class LetterWritten(Fact):
+    """A member of staff wrote to customers from a ticket: ``letter`` is reply, recap or question."""
+
+    kind: ClassVar[str] = "letter.written"
+    ticket_id: int
+    activity_id: int
+    letter: str
+    contact_ids: list[int]
+
+
 _ALL: tuple[type[Fact], ...] = (
     TicketCreated, TicketAssigned, NoticeSettled, TaskRaised, BounceReceived, ReportReceived, TicketCompleted, SurveyDue,
-    SurveyAnswered,
+    SurveyAnswered, LetterWritten,
 )  # fmt: skip
 KINDS: dict[str, type[Fact]] = {fact.kind: fact for fact in _ALL}
 

@@ -177,6 +177,7 @@ def _message_row(ticket_id: int, submission: Submission, now: datetime, further:
         "quoted": submission.quoted,
         "signature": submission.signature,
         "key": submission.message_key,
+        "message_id": submission.message_id,
     }
     return {
         "ticket_id": ticket_id,

@@ -72,15 +72,27 @@ def _mark(session: Session, ticket_id: int, mark: Mark, by: Staff, now: datetime
     permissions.require(by, Act.MARK)
     ticket = _locked(session, ticket_id)
     _refuse_completed(ticket)
+    _set(session, ticket, mark, by.email, mark.text, now)
+    return ticket
+
+
+def recap_accepted(session: Session, ticket_id: int, opening: int, now: datetime) -> None:
+    """The mail server took the recap: casemill itself checks the box, unless the ticket was completed or opened again since."""
+    ticket = _locked(session, ticket_id)
+    if ticket.stage != COMPLETED and ticket.opening == opening:
+        _set(session, ticket, RECAP, "casemill", "The mail server accepted the recap", now)
+
+
+def _set(session: Session, ticket: Ticket, mark: Mark, who: str, text: str, now: datetime) -> None:
+    """Set a mark that is not set, end what waits for it, and move on."""
     if getattr(ticket, f"{mark.name}_at") is None:
         setattr(ticket, f"{mark.name}_at", now)
-        setattr(ticket, f"{mark.name}_by", by.email)
+        setattr(ticket, f"{mark.name}_by", who)
         if mark.rule is not None:
             setattr(ticket, f"{mark.rule}_due_at", None)
             _settle_tasks(session, ticket, mark.rule, now)
-        _record(session, ticket, now, by, "mark", mark.title, mark.text)
+        _write(session, ticket, now, who, "mark", mark.title, text, {"by": who})
     _advance(session, ticket, now)
-    return ticket
 
 
 def reopen(session: Session, ticket_id: int, by: Staff, reason: str, settings: Settings, now: datetime) -> Ticket:

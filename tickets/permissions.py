@@ -16,6 +16,8 @@ class Act(StrEnum):
     REOPEN = "reopen"
     ASSIGN = "assign"
     NOTE = "note"
+    WRITE = "write"
+    TEMPLATE = "template"
     TASK = "task"
     HAND_OVER_OWN = "hand_over_own"
     FORCE = "force"
@@ -39,6 +41,8 @@ ALLOWED: Final[dict[Act, frozenset[str]]] = {
     Act.REOPEN: EVERYBODY,
     Act.ASSIGN: EVERYBODY,
     Act.NOTE: EVERYBODY,
+    Act.WRITE: EVERYBODY,
+    Act.TEMPLATE: MANAGERS,
     Act.TASK: EVERYBODY,
     Act.HAND_OVER_OWN: EVERYBODY,
     Act.FORCE: MANAGERS,
@@ -46,6 +50,7 @@ ALLOWED: Final[dict[Act, frozenset[str]]] = {
     Act.DEACTIVATE: MANAGERS,
 }
 _ONLY: Final = {
+    Act.TEMPLATE: "only managers change templates",
     Act.FORCE: "only managers force a move",
     Act.HAND_OVER_ALL: "only managers hand over the tickets of somebody else",
     Act.DEACTIVATE: "only managers let somebody leave",

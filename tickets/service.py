@@ -53,7 +53,7 @@ def settle_creation_notices(session: Session, outcomes: Sequence[NoticeOutcome],
     changes: list[dict[str, Any]] = []
     tasks: list[dict[str, Any]] = []
     done: list[TicketCompleted] = []
-    default_manager = _default_manager(session) if any(o.outcome in ("failed", "ambiguous") for o in outcomes) else None
+    manager_id = default_manager(session) if any(o.outcome in ("failed", "ambiguous") for o in outcomes) else None
     for ticket in tickets:
         outcome = by_ticket[ticket.id]
         activities.append(_notice_activity(outcome, now))
@@ -64,7 +64,7 @@ def settle_creation_notices(session: Session, outcomes: Sequence[NoticeOutcome],
             done.append(TicketCompleted(ticket.id, ticket.opening, ticket.requester_id, ticket.company_id, ticket.owner_id))
         changes.append(_change(ticket, now, creation_notice=outcome.outcome, stage=stage, **completed))
         if outcome.outcome in ("failed", "ambiguous"):
-            tasks.append(_notice_task(ticket, outcome, default_manager, now))
+            tasks.append(_notice_task(ticket, outcome, manager_id, now))
             activities.append(_task_activity(outcome, now))
     for names in {tuple(change) for change in changes}:
         update_all(session, Ticket, [change for change in changes if tuple(change) == names])
@@ -145,14 +145,14 @@ def _activity(ticket_id: int, now: datetime, kind: str, title: str, body: str, d
     return {"ticket_id": ticket_id, "at": now, "kind": kind, "actor": SYSTEM, "title": title, "body": body, "data": data}
 
 
-def _notice_task(ticket: _Row, outcome: NoticeOutcome, default_manager: int | None, now: datetime) -> dict[str, Any]:
+def _notice_task(ticket: _Row, outcome: NoticeOutcome, manager_id: int | None, now: datetime) -> dict[str, Any]:
     return {
         "key": f"creation_notice:{ticket.id}",
         "ticket_id": ticket.id,
         "kind": "notice_problem",
         "title": NOTICE_TASK,
         "reason": outcome.reason.text,
-        "assignee_id": ticket.owner_id or default_manager,
+        "assignee_id": ticket.owner_id or manager_id,
         "due_at": now + TASK_DUE,
         "created_at": now,
     }
@@ -163,5 +163,6 @@ def _task_activity(outcome: NoticeOutcome, now: datetime) -> dict[str, Any]:
     return _activity(outcome.ticket_id, now, "task", f"Task: {NOTICE_TASK}", outcome.reason.text, data)
 
 
-def _default_manager(session: Session) -> int | None:
+def default_manager(session: Session) -> int | None:
+    """Whoever gets the tasks of nobody: the manager of the default team."""
     return session.execute(select(Team.manager_id).where(Team.is_default)).scalars().first()

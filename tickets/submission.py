@@ -72,6 +72,7 @@ class Submission:
     verified: bool | None = None
     thread_key: str | None = None
     message_key: str | None = None
+    message_id: str | None = None
     replies_to: int | None = None
     thanks: Reason | None = None
     answers: tuple[str, ...] = ()

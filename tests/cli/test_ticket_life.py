@@ -42,7 +42,7 @@ def told(*arguments: str, by: str = ADA) -> str:
 def test_a_ticket_goes_through_its_life_by_commands(desk: World) -> None:
     assert told("follow-up-sent", "BS-000001") == "BS-000001: 5-Audit\n"
     assert told("resolve", "bs-1") == "BS-000001: 5-Audit\n"
-    assert told("recap", "1", by=BEN) == "BS-000001: 6-Completed\n"
+    assert told("recap", "1", "--by-phone", by=BEN) == "BS-000001: 6-Completed\n"
     assert told("reopen", "1", "--reason", "Denied again") == "BS-000001: 4-In Progress\n"
     assert told("move", "1", "--to", "5", "--reason", "Done by phone", by=MAX) == "BS-000001: 5-Audit\n"
     assert [(e["title"], e["actor"]) for e in desk.show(1)["timeline"] if e["kind"] in ("mark", "stage")][1:] == [
@@ -98,8 +98,8 @@ def test_what_is_refused_is_told_in_a_sentence_and_changes_nothing(
 
 
 def test_a_completed_ticket_takes_no_mark_and_says_what_to_do(desk: World) -> None:
-    for verb in ("follow-up-sent", "resolve", "recap"):
-        told(verb, "1")
+    for verb in (("follow-up-sent",), ("resolve",), ("recap", "--by-phone")):
+        told(*verb, "1")
     ran = run("ticket", "resolve", "1", "--by", BEN)
     assert ran.code == 2
     assert "BS-000001 is completed" in ran.err and "mend: reopen it first, with a reason" in ran.err

@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,10 @@ class System:
         redis_url: str = "",
         smtp_url: str = "",
         extra: str = "",
+        variables: Mapping[str, str] | None = None,
     ) -> None:
+        """``variables`` are added to the environment of every process."""
+        self.variables = dict(variables or {})
         self.folder = folder
         self.port = free_port()
         self.data = folder / "data"
@@ -99,7 +102,8 @@ class System:
         self._log.close()
 
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "CASEMILL_CONFIG": str(self.config), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"}
+        own = {"CASEMILL_CONFIG": str(self.config), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"}
+        return {**os.environ, **own, **self.variables}
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
         """What the database answers now; empty while it has no tables."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.system import ROOT
+from tests.e2e.clock import WrongClock
 from tests.faults.report import Row
 from tests.faults.scene import Traffic
 from tests.faults.trial import FULL, Trial, modes
@@ -17,35 +17,6 @@ from tests.servers.smtp import Behaviour
 DAY = 86_400
 #: In New York: 2 to 3 o'clock is left out; 1 to 2 o'clock comes twice.
 CHANGES = (datetime(2027, 3, 14, 7, tzinfo=UTC), datetime(2027, 11, 7, 6, tzinfo=UTC))
-
-
-class WrongClock:
-    """The time of processes started with ``environment``, in seconds from the true one; it may be changed while they run.
-
-    libfaketime would do it from outside, but makes Python's `sleep` fail (it takes its offset from the monotonic clock too).
-    """
-
-    PROGRAM = """
-import time
-from datetime import timedelta
-from pathlib import Path
-import core.clock
-FILE, true_now, true_time = Path(__file__).with_name("offset"), core.clock.now, time.time
-core.clock.now = lambda: true_now() + timedelta(seconds=float(FILE.read_text()))
-time.time = lambda: true_time() + float(FILE.read_text())
-"""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        folder.mkdir()
-        self.set(0)
-        (folder / "sitecustomize.py").write_text(self.PROGRAM)
-        self.environment = {"PYTHONPATH": f"{folder}:{ROOT}", "TZ": "America/New_York"}
-
-    def set(self, seconds: float) -> None:
-        draft = self._folder / "draft"
-        draft.write_text(f"{seconds:.0f}")
-        draft.replace(self._folder / "offset")
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from core import clock
 from core.db import Database
 from core.settings import Settings
 from core.signing import signer_for
-from notify import bounces, claims, mailings
+from notify import bounces, claims, letters, mailings
 from notify.delivery import Delivering
 from notify.models import Delivery
 from notify.render import Renderer
@@ -30,6 +30,7 @@ from outbox import facts, relay
 from outbox.facts import (
     BounceReceived,
     Fact,
+    LetterWritten,
     NoticeSettled,
     ReportReceived,
     TaskRaised,
@@ -43,7 +44,8 @@ TEMPLATES = Path(__file__).resolve().parent.parent.parent / "templates" / "email
 SUBSCRIPTIONS: relay.Subscriptions = {
     TicketCreated.kind: (mailings.on_ticket_created,),
     TicketAssigned.kind: (mailings.on_ticket_assigned,),
-    NoticeSettled.kind: (mailings.on_notice_settled,),
+    NoticeSettled.kind: (mailings.on_notice_settled, letters.on_notice_settled),
+    LetterWritten.kind: (letters.on_letter_written,),
     TaskRaised.kind: (mailings.on_task_raised,),
     BounceReceived.kind: (bounces.on_bounce_received,),
     ReportReceived.kind: (bounces.on_report_received,),

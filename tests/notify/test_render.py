@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from notify.letters import LETTERS
 from notify.render import MissingVariableError, Renderer, RenderError, UnknownMailingError, one_line, spell_moment
 
 TEMPLATES = Path(__file__).parents[2] / "templates" / "email"
@@ -94,8 +95,8 @@ def small_mailing(folder: Path, **files: str) -> Renderer:
 def test_every_mailing_folder_is_tested_here() -> None:
     folders = {path.name for path in TEMPLATES.iterdir() if path.is_dir() and path.name != "_base"}
     assert folders >= set(MAILINGS)
-    # The digest is in test_digests.py.
-    assert {folder for folder in folders if (TEMPLATES / folder / "body.txt").exists()} <= {*MAILINGS, "digest"}
+    # The digest is in test_digests.py, the letters are in test_letters.py.
+    assert {folder for folder in folders if (TEMPLATES / folder / "body.txt").exists()} == {*MAILINGS, "digest", *LETTERS}
 
 
 @pytest.mark.parametrize("mailing", MAILINGS)

@@ -6,13 +6,12 @@ import pytest
 from sqlalchemy import update
 
 from core import clock
-from core.sections import Notices
 from notify import limits
 from notify.limits import Counts
 from notify.models import Delivery
 from tests.notify.conftest import MakePost
 from tests.notify.post import Post
-from tests.notify.test_limits import CLINIC, NOW, PAT, ruling
+from tests.notify.test_limits import CLINIC, PAT, ruling
 from tickets.models import Ticket
 
 
@@ -21,14 +20,6 @@ def test_a_ticket_falls_silent_after_six_automatic_mails_in_a_row(before: int, v
     counts = Counts()
     counts.in_a_row[1] = before
     assert ruling(counts) == verdict
-
-
-def test_what_a_person_wrote_goes_out_of_a_silent_ticket_and_counts_for_nothing() -> None:
-    counts = Counts()
-    counts.in_a_row[1] = 6
-    assert limits.rule(9, 1, PAT, CLINIC, counts, Notices(), NOW, by_people=True) == limits.SEND
-    counts.add(1, PAT, CLINIC, by_people=True)
-    assert counts.in_a_row[1] == 6
 
 
 @pytest.mark.parametrize(

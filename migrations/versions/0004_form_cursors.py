@@ -1,6 +1,6 @@
 """How far the own list of each form has been read
 
-Revision: 0007, after 0005
+Revision: 0004, after 0003
 """
 
 import sqlalchemy as sa
@@ -8,8 +8,8 @@ from alembic import op
 
 from core.db import UtcDateTime
 
-revision = "0007"
-down_revision = "0005"
+revision = "0004"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 

@@ -1,12 +1,12 @@
 """Lists of open tickets and tasks stay quick, staff may want a digest, and a delivery need not be about one ticket
 
-Revision: 0005, after 0002
+Revision: 0003, after 0002
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0005"
+revision = "0003"
 down_revision = "0002"
 branch_labels = None
 depends_on = None

@@ -1,6 +1,6 @@
 """Surveys: what became of each, the slot of a company, and contacts who want none
 
-Revision: 0004, after 0007
+Revision: 0005, after 0004
 """
 
 import sqlalchemy as sa
@@ -8,8 +8,8 @@ from alembic import op
 
 import core.db
 
-revision = "0004"
-down_revision = "0007"
+revision = "0005"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 
