@@ -15,12 +15,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from accounts.models import Company, Contact, Staff
+from core import wording
 from core.errors import RefusedError
 from core.reasons import Reason
 from core.upserts import insert_ignore
 from outbox import facts
 from outbox.facts import LetterWritten
-from tickets import life, message_templates, permissions, wording
+from tickets import life, message_templates, permissions
 from tickets.message_templates import ASK_FOR_MORE, RECAP, Version
 from tickets.models import Activity, FollowUp, Ticket, TicketContact
 from tickets.numbers import number

@@ -12,9 +12,10 @@ from sqlalchemy import ForeignKey, and_, func, insert, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from accounts.models import Staff
+from core import wording
 from core.db import Base
 from core.errors import ConfigurationError, NotFoundError, RefusedError
-from tickets import permissions, wording
+from tickets import permissions
 from tickets.permissions import Act
 
 FOLDER: Final = "Billing Support"
@@ -98,7 +99,7 @@ def history(session: Session, name: str) -> list[Version]:
 def edit(session: Session, name: str, subject: str, body: str, by: Staff, now: datetime, *, folder: str = FOLDER) -> Version:
     """A new version, of a new template when the name is new; the same words again change nothing.
 
-    Raises :class:`RefusedError` for what is no template (:func:`tickets.wording.check`).
+    Raises :class:`RefusedError` for what is no template (:func:`core.wording.check`).
     """
     permissions.require(by, Act.TEMPLATE)
     if not name.strip():

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from core import wording
 from core.errors import ConfigurationError, NotFoundError, RefusedError
 from tests.tickets.acts import person
 from tests.tickets.world import NOW, World
-from tickets import message_templates, wording
+from tickets import message_templates
 from tickets.message_templates import ASK_FOR_MORE, FOLDER, RECAP, Version
 
 SHIPPED = Path(__file__).parents[2] / "templates" / "email" / "billing_support"

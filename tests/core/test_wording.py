@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core import wording
 from core.errors import RefusedError
-from tickets import wording
 
 VALUES = {"ticket": {"number": "BS-000123"}, "contact": {"name": "Dana"}, "company": {"name": ""}, "resolution": "Paid in full."}
 

@@ -1,4 +1,4 @@
-"""Templates for what staff write to customers: kept in folders, in versions, filled from the ticket in a sandbox.
+"""Texts with placeholders that people edit, filled in a sandbox.
 
 What people edit is data: a template holds placeholders and conditions, nothing that computes. A placeholder without a value
 stays in the text as it is written, so that everybody sees it and nothing is sent before it is filled.
@@ -17,8 +17,6 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from core.errors import RefusedError
 
 LONGEST: Final = 20_000
-#: Groups of placeholders with a dot; the others are for the writer to fill.
-GROUPS: Final = ("ticket", "company", "contact", "owner", "writer")
 _LEFT: Final = re.compile(r"\{[{%#]\s*(.*?)\s*[%#}]\}", re.DOTALL)
 _ALLOWED: Final = (nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Getattr, nodes.If, nodes.Not)
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
@@ -108,7 +106,7 @@ def check(subject: str, text: str) -> None:
 def fill(subject: str, text: str, values: Mapping[str, Mapping[str, str] | str]) -> Filled:
     """The template with ``values``: groups by name, and single ones. Raises :class:`RefusedError` as :func:`check` does."""
     check(subject, text)
-    context: dict[str, Any] = {name: _Values(name, {}) for name in GROUPS}
+    context: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
             context[name] = _Values(name, value)
