@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import delete, event, func, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from core.db import Database
 from core.leases import Lease
-from core.upserts import insert_ignore, insert_numbered
+from core.upserts import insert_all, insert_ignore, insert_numbered, update_all
 from outbox.models import OutboxFact
 
 
@@ -111,3 +112,46 @@ def test_a_unit_that_is_rolled_back_leaves_its_rows_to_nobody(database: Database
     number(database, "d")
     with database.read() as session:
         assert session.execute(select(OutboxFact.kind).order_by(OutboxFact.id)).scalars().all() == ["a", "b", "d"]
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 50])
+def test_many_rows_are_inserted_as_few_are(database: Database, count: int) -> None:
+    rows = [{**row, "payload": {"text": f"it's “{n}” \\ \n €", "none": None}} for n, row in enumerate(facts(*"x" * count))]
+    database.run(lambda session: insert_all(session, OutboxFact, rows))
+    with database.read() as session:
+        found = session.execute(select(OutboxFact).order_by(OutboxFact.id)).scalars().all()
+    assert [(row.payload, row.due_at, row.attempts, row.done_at) for row in found] == [
+        (row["payload"], NOW, 0, None) for row in rows
+    ]
+
+
+@pytest.mark.parametrize("odd", ["\ud800", "a\0b"])
+def test_what_json_cannot_carry_goes_the_drivers_way(database: Database, odd: str) -> None:
+    rows = [{**row, "payload": {"text": odd}} for row in facts(*"abcdef")]
+    database.run(lambda session: insert_all(session, OutboxFact, rows))
+    with database.read() as session:
+        assert {row.payload["text"] for row in session.execute(select(OutboxFact)).scalars()} == {odd}
+
+
+def test_a_key_that_is_there_is_an_error_where_all_are_to_be_inserted(database: Database) -> None:
+    rows = [{"name": name, "token": "t"} for name in "abcdef"]
+    database.run(lambda session: insert_all(session, Lease, rows))
+    with pytest.raises(IntegrityError):
+        database.run(lambda session: insert_all(session, Lease, rows))
+
+
+@pytest.mark.parametrize("count", [2, 20])
+def test_rows_are_updated_by_their_id_and_no_other_is(database: Database, count: int) -> None:
+    ids = number(database, *"x" * (count + 1))
+    later = NOW + timedelta(days=1)
+    rows = [{"id": one, "attempts": one + 10, "error": None if one % 2 else "Error", "due_at": later} for one in ids[:count]]
+    database.run(lambda session: update_all(session, OutboxFact, rows))
+    with database.read() as session:
+        found = {row.id: row for row in session.execute(select(OutboxFact)).scalars()}
+    for row in rows:
+        assert [getattr(found[row["id"]], name) for name in row] == list(row.values())
+    assert (found[ids[-1]].attempts, found[ids[-1]].due_at) == (0, NOW)
+
+
+def test_nothing_to_update_is_no_statement(database: Database) -> None:
+    database.run(lambda session: update_all(session, OutboxFact, []))

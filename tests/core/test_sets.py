@@ -1,0 +1,56 @@
+"""Membership in a set of many values, as one parameter."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import event, select
+
+from core.db import Database
+from core.leases import Lease
+from core.sets import among
+from core.upserts import insert_all
+from outbox.models import OutboxFact
+
+NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)
+
+
+@pytest.fixture
+def filled(database: Database) -> Database:
+    """Facts 1 to 9, and leases of odd names."""
+    facts = [{"kind": f"kind {number}", "payload": {}, "created_at": NOW, "due_at": NOW} for number in range(1, 10)]
+    database.run(lambda session: insert_all(session, OutboxFact, facts))
+    names = ["a", "it's", 'say "b"', "1", "žluť\\"]
+    database.run(lambda session: insert_all(session, Lease, [{"name": name, "token": "t"} for name in names]))
+    return database
+
+
+def find(database: Database, column: Any, values: Any) -> set[Any]:
+    with database.read() as session:
+        return set(session.execute(select(column).where(among(column, values))).scalars())
+
+
+@pytest.mark.parametrize("values", [[], [3], (2, 9, 77), {1, 2, 3, 4, 5}, [None, 4]])
+def test_numbers_are_found_by_their_set(filled: Database, values: Any) -> None:
+    assert find(filled, OutboxFact.id, values) == set(values) & set(range(1, 10))
+
+
+@pytest.mark.parametrize("name", ["a", "it's", 'say "b"', "1", "žluť\\"])
+def test_texts_are_found_as_they_are(filled: Database, name: str) -> None:
+    assert find(filled, Lease.name, [name, "not there"]) == {name}
+
+
+def test_a_number_is_no_text(filled: Database) -> None:
+    assert find(filled, Lease.name, ["1"]) == {"1"}
+    assert find(filled, OutboxFact.id, [1]) == {1}
+
+
+def test_the_statement_keeps_its_text_whatever_the_number_of_values(filled: Database) -> None:
+    sent: list[str] = []
+    event.listen(filled.engine, "before_cursor_execute", lambda *arguments: sent.append(str(arguments[2])))
+    for count in (1, 2, 50):
+        wanted = select(Lease).where(among(Lease.name, map(str, range(count))))
+        filled.run(lambda session, wanted=wanted: session.execute(wanted).all())  # type: ignore[misc]
+    assert len({text for text in sent if "FROM lease" in text}) == 1
