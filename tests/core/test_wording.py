@@ -28,6 +28,22 @@ def test_an_empty_or_unknown_placeholder_stays_as_it_is_and_is_named(name: str) 
     assert filled.unfilled == (name,)
 
 
+@pytest.mark.parametrize("name", ["contact", "ticket"])
+def test_a_whole_group_is_no_placeholder(name: str) -> None:
+    filled = fill(f"Hello {{{{ {name} }}}}")
+    assert (filled.text, filled.unfilled) == (f"Hello {{{{ {name} }}}}\n", (name,))
+
+
+def test_a_placeholder_that_is_half_deleted_is_named() -> None:
+    assert wording.unfilled("Subject {{ a }}", "Call {{ contact.phone today, {{ soon") == ("a", "contact.phone today, {{ soon")
+
+
+@pytest.mark.parametrize("text", ["{{" + " " * 100_000, "{{" * 50_000, "{{ }}" * 20_000, "{" * 100_000, "{%" + "x%" * 50_000])
+@pytest.mark.timeout(10)
+def test_looking_for_placeholders_takes_no_longer_than_reading(text: str) -> None:
+    assert wording.unfilled("", text)
+
+
 def test_a_condition_leaves_out_what_has_no_value() -> None:
     assert fill("Hello{% if company.name %} of {{ company.name }}{% endif %}.").text == "Hello.\n"
     assert fill("{% if not company.name %}Whoever you are{% else %}{{ company.name }}{% endif %}").text == "Whoever you are\n"
