@@ -60,7 +60,7 @@ def release(
     with console.reporting(), open_database() as (_, database):
 
         def unit(session: Session) -> int:
-            return releases.release(session, notice, find_person(session, by).email, reason, clock.now())
+            return releases.release(session, notice, find_person(session, by), reason, clock.now())
 
         ticket_id = database.run(unit)
     console.print_line(f"{number(ticket_id)}: notice {notice} goes out with `casemill run` or the workers")

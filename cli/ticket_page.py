@@ -33,7 +33,7 @@ def print_ticket(ticket: Mapping[str, Any], *, full: bool = False) -> None:
     _head("timeline")
     for entry in ticket["timeline"]:
         _print_entry(console, entry)
-        if entry["kind"] == "message_in":
+        if entry["kind"] in ("message_in", "message_out"):
             _print_message(console, entry, ticket["description"], full)
 
 

@@ -9,11 +9,14 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from accounts.models import Staff
 from core.errors import NotFoundError, RefusedError
 from notify.mailings import CREATED
 from notify.models import Delivery
-from tickets import service
+from tickets import permissions, service
 from tickets.numbers import number
+from tickets.permissions import Act
+from tickets.timeline import required
 
 #: Reasons that no decision of staff takes away.
 FOR_GOOD = ("no_address", "own_address", "not_renderable", "unusable_address")
@@ -39,10 +42,10 @@ def list_skipped(session: Session, ticket_id: int | None = None, limit: int = SH
     ]
 
 
-def release(session: Session, delivery_id: int, who: str, reason: str, now: datetime) -> int:
+def release(session: Session, delivery_id: int, by: Staff, reason: str, now: datetime) -> int:
     """Let a skipped notice go, past every limit; answers with its ticket. Raises NotFoundError, RefusedError."""
-    if not reason.strip():
-        raise RefusedError("no_reason", "a reason is needed")
+    permissions.require(by, Act.RELEASE)
+    why = required(reason)
     delivery = session.execute(select(Delivery).where(Delivery.id == delivery_id).with_for_update()).scalar_one_or_none()
     if delivery is None:
         raise NotFoundError(f"there is no notice {delivery_id}", mend="`casemill notice list` lists those that were skipped")
@@ -53,10 +56,10 @@ def release(session: Session, delivery_id: int, who: str, reason: str, now: date
         raise RefusedError("not_releasable", f"notice {delivery_id} cannot go: {delivery.reason or 'it has no address'}")
     delivery.state, delivery.due_at, delivery.finished_at = "pending", now, None
     delivery.reason_code = delivery.reason = None
-    delivery.released_by = who
+    delivery.released_by = by.email
     session.flush()
     title = f"Released: {delivery.mailing.replace('_', ' ')}"
     service.release_notice(
-        session, ticket_id, title, who, reason.strip(), now, created=delivery.mailing == CREATED
+        session, ticket_id, title, by.email, why, now, created=delivery.mailing == CREATED
     )
     return ticket_id

@@ -19,18 +19,21 @@ from core.errors import NotFoundError, RefusedError
 from core.reasons import Reason
 from core.settings import Settings
 from core.upserts import insert_ignore
-from tickets import life
+from tickets import life, permissions
 from tickets.intake import receive
 from tickets.models import Activity, Attachment, FollowUp, Ticket, TicketContact, TicketLink, TicketThread
 from tickets.numbers import number
+from tickets.permissions import Act
 from tickets.submission import Source, Submission, SubmittedFile
+from tickets.timeline import required
 
 SPLIT = Reason("split_off", "Staff split it off another ticket, whose customer has been told already")
 
 
 def merge(session: Session, ticket_id: int, into_id: int, by: Staff, reason: str, now: datetime) -> Ticket:
     """``ticket_id`` becomes part of ``into_id``, which is answered. Raises :class:`NotFoundError`, :class:`RefusedError`."""
-    why = _required(reason)
+    permissions.require(by, Act.MERGE)
+    why = required(reason)
     if ticket_id == into_id:
         raise RefusedError("same_ticket", "a ticket cannot be merged into itself")
     found = {ticket.id: ticket for ticket in _locked(session, ticket_id, into_id)}
@@ -56,7 +59,8 @@ def split(session: Session, ticket_id: int, entry_id: int, by: Staff, reason: st
 
     Raises :class:`NotFoundError`, :class:`RefusedError`. The customer gets no second notice of creation.
     """
-    why = _required(reason)
+    permissions.require(by, Act.MERGE)
+    why = required(reason)
     entry = session.execute(select(Activity).where(Activity.id == entry_id)).scalar_one_or_none()
     found = _locked(session, ticket_id)
     if not found or entry is None or entry.ticket_id != ticket_id:
@@ -75,6 +79,7 @@ def split(session: Session, ticket_id: int, entry_id: int, by: Staff, reason: st
 
 def dismiss(session: Session, ticket_id: int, other_id: int, by: Staff, now: datetime) -> None:
     """The two tickets have nothing to do with each other: the possible match is settled. Raises :class:`NotFoundError`."""
+    permissions.require(by, Act.MERGE)
     if not _settle(session, ticket_id, other_id, by, now):
         raise NotFoundError(f"{number(ticket_id)} has no open possible match with {number(other_id)}")
     for ticket in _locked(session, ticket_id):
@@ -86,12 +91,6 @@ def _locked(session: Session, *ticket_ids: int) -> list[Ticket]:
     """In the order of their numbers, as everybody locks them."""
     statement = select(Ticket).where(Ticket.id.in_(ticket_ids)).order_by(Ticket.id).with_for_update(key_share=True)
     return list(session.execute(statement).scalars())
-
-
-def _required(reason: str) -> str:
-    if not reason.strip():
-        raise RefusedError("no_reason", "a reason is needed")
-    return reason.strip()
 
 
 def _carry_over(session: Session, ticket_id: int, into_id: int) -> None:

@@ -16,6 +16,8 @@ class Act(StrEnum):
     REOPEN = "reopen"
     ASSIGN = "assign"
     NOTE = "note"
+    MERGE = "merge"
+    RELEASE = "release"
     WRITE = "write"
     TEMPLATE = "template"
     TASK = "task"
@@ -41,6 +43,8 @@ ALLOWED: Final[dict[Act, frozenset[str]]] = {
     Act.REOPEN: EVERYBODY,
     Act.ASSIGN: EVERYBODY,
     Act.NOTE: EVERYBODY,
+    Act.MERGE: EVERYBODY,
+    Act.RELEASE: EVERYBODY,
     Act.WRITE: EVERYBODY,
     Act.TEMPLATE: MANAGERS,
     Act.TASK: EVERYBODY,

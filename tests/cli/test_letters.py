@@ -45,6 +45,7 @@ def test_a_reply_goes_to_the_requester(desk: World) -> None:
     ran = ticket("reply", "BS-000001", "--text", "It is paid.")
     assert (ran.code, ran.out) == (0, "BS-000001: on its way to dana@lakeside.example\n")
     assert written(desk) == ["It is paid.\n"]
+    assert "    It is paid." in run("ticket", "show", "1").out
 
 
 def test_a_preview_shows_what_would_go_and_sends_nothing(desk: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from accounts.models import Staff
 from core import clock
 from core.errors import NotFoundError, RefusedError
 from notify import releases
@@ -14,9 +15,10 @@ from tests.servers.smtp import SmtpServer
 WHO = "ada@billing.example"
 
 
-def release(post: Post, delivery_id: int, reason: str = "Known by telephone") -> None:
+def release(post: Post, delivery_id: int, reason: str = "Known by telephone", *, active: bool = True) -> None:
     with post.database.write() as session:
-        releases.release(session, delivery_id, WHO, reason, clock.now())
+        ada = Staff(email=WHO, name="Ada", role="representative", active=active, created_at=clock.now())
+        releases.release(session, delivery_id, ada, reason, clock.now())
 
 
 def skipped(post: Post, code: str = "sender_not_verified", email: str | None = "pat@clinic.example") -> int:
@@ -71,3 +73,10 @@ def test_what_was_skipped_is_listed_with_its_reason(post: Post) -> None:
         assert [row["reason_code"] for row in rows] == ["never_answer", "sender_not_verified"]
         assert [row["ticket"] for row in releases.list_skipped(session, first)] == [rows[1]["ticket"]]
     assert second
+
+
+def test_who_has_left_lets_nothing_go(post: Post) -> None:
+    skipped(post)
+    with pytest.raises(RefusedError, match="no longer active"):
+        release(post, post.delivery().id, active=False)
+    assert post.states() == ["skipped"]

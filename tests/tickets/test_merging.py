@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sqlalchemy.orm import Session
 
+from accounts.models import Staff
 from core import blobs
 from core.errors import NotFoundError, RefusedError
 from core.reasons import Reason
@@ -139,3 +142,17 @@ def test_a_possible_match_that_is_none_is_dismissed(two: World) -> None:
     assert entries(two, 2, "note")[-1]["title"] == "Possible match dismissed"
     with pytest.raises(NotFoundError):
         two.database.run(lambda session: merging.dismiss(session, 2, 1, person(session, "Ada"), NOW))
+
+
+def test_who_has_left_neither_merges_nor_splits_nor_dismisses(two: World) -> None:
+    two.staff("Eve", active=False)
+    first = entries(two, 1)[0]["id"]
+    acts: list[Callable[[Session, Staff], object]] = [
+        lambda session, eve: merging.merge(session, 2, 1, eve, "The same", NOW),
+        lambda session, eve: merging.split(session, 1, first, eve, "Two", two.settings, NOW),
+        lambda session, eve: merging.dismiss(session, 2, 1, eve, NOW),
+    ]
+    for act in acts:
+        with pytest.raises(RefusedError, match="no longer active"):
+            two.database.run(lambda session, act=act: act(session, person(session, "Eve")) and None)  # type: ignore[misc]
+    assert two.listed("matches") != []

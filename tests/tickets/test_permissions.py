@@ -8,7 +8,7 @@ import pytest
 
 from tickets.permissions import Act, refusal
 
-FOR_MANAGERS = {Act.FORCE, Act.HAND_OVER_ALL, Act.DEACTIVATE}
+FOR_MANAGERS = {Act.FORCE, Act.HAND_OVER_ALL, Act.DEACTIVATE, Act.TEMPLATE}
 
 
 @dataclass
