@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import sys
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
 import atheris
 
@@ -15,8 +17,13 @@ import atheris
 SLOWEST, MEMORY, LONGEST = 10, 256, 65_536
 
 with atheris.instrument_imports(include=["ingest", "mailparser", "inscriptis", "openpyxl", "email"]):
-    from fuzz.targets import CORPUS, TARGETS
-    from ingest.parsers import email_message, form, forward, html_text, workbook  # noqa: F401 - loaded to be instrumented
+    import ingest.parsers
+    from fuzz.targets import TARGETS, read_seeds
+
+    # Loaded here, since only what is loaded here is instrumented. "child" is the process around them.
+    for _module in iter_modules(ingest.parsers.__path__):
+        if _module.name != "child":
+            import_module(f"ingest.parsers.{_module.name}")
 
 
 def _used() -> int:
@@ -26,12 +33,11 @@ def _used() -> int:
 
 def main() -> None:
     name, folder, seconds = sys.argv[1:4]
-    target, pattern = TARGETS[name]
+    target, _ = TARGETS[name]
     kept = Path(folder) / name
     kept.mkdir(parents=True, exist_ok=True)
-    for path in CORPUS.glob(pattern):
-        if path.stat().st_size <= LONGEST and path.suffix != ".py" and not path.name.endswith(".expected.json"):
-            (kept / f"seed-{path.name}").write_bytes(path.read_bytes())
+    for seed, data in read_seeds(name, LONGEST):
+        (kept / f"seed-{seed}").write_bytes(data)
     logging.disable(logging.CRITICAL)
     options = [
         f"-max_total_time={seconds}", f"-timeout={SLOWEST}", f"-rss_limit_mb={_used() + MEMORY}", f"-max_len={LONGEST}",
