@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -24,19 +26,75 @@ def new_token() -> str:
 @contextmanager
 def kept(renew: Callable[[], None]) -> Iterator[None]:
     """Call ``renew`` every few seconds, from another thread, for as long as the block runs."""
-    ended = threading.Event()
-
-    def loop() -> None:
-        while not ended.wait(RENEW_SECONDS):
-            try:
-                renew()
-            except Exception as error:
-                log.warning("a claim could not be renewed", extra={"error": type(error).__name__})
-
-    thread = threading.Thread(target=loop, name="claim-renewal", daemon=True)
-    thread.start()
+    held = _Held(renew)
+    _TIMEKEEPER.add(held)
     try:
         yield
     finally:
-        ended.set()
-        thread.join()
+        _TIMEKEEPER.remove(held)
+        held.end()
+
+
+class _Held:
+    """A claim; it gets a thread of its own once it is ``due`` to be renewed, and few ever are."""
+
+    def __init__(self, renew: Callable[[], None]) -> None:
+        self.due = time.monotonic() + RENEW_SECONDS
+        self._renew = renew
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def begin(self) -> None:
+        self._thread = threading.Thread(target=self._loop, name="claim-renewal", daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Afterwards nothing is renewed any more."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _loop(self) -> None:
+        while not self._ended.is_set():
+            try:
+                self._renew()
+            except Exception as error:
+                log.warning("a claim could not be renewed", extra={"error": type(error).__name__})
+            self._ended.wait(RENEW_SECONDS)
+
+
+class _Timekeeper:
+    """One thread that waits for all claims: to begin and to end a thread for each would cost more than many a claim lasts."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._held: set[_Held] = set()
+        self._wakes = math.inf
+        self._thread: threading.Thread | None = None
+
+    def add(self, held: _Held) -> None:
+        with self._changed:
+            self._held.add(held)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._loop, name="claim-times", daemon=True)
+                self._thread.start()
+            elif held.due < self._wakes:
+                self._changed.notify()
+
+    def remove(self, held: _Held) -> None:
+        with self._changed:
+            self._held.discard(held)
+
+    def _loop(self) -> None:
+        with self._changed:
+            while True:
+                now = time.monotonic()
+                for held in [held for held in self._held if held.due <= now]:
+                    self._held.discard(held)
+                    held.begin()
+                # With nothing held as well: the next claim is due later than that, and need not wake anybody.
+                self._wakes = min((held.due for held in self._held), default=now + RENEW_SECONDS)
+                self._changed.wait(max(0.0, self._wakes - time.monotonic()))
+
+
+_TIMEKEEPER = _Timekeeper()

@@ -1,17 +1,19 @@
 """Rows in bulk: inserts where a UNIQUE key decides, numbered inserts, updates by id; the same on SQLite and PostgreSQL.
 
-SQLite takes a statement run over many rows. PostgreSQL gets all rows as one JSON parameter that the server takes apart: the
-driver would prepare each value of each row, which costs several times as much on both sides.
+SQLite takes a statement run over many rows, whose values are prepared here column by column: SQLAlchemy's way, row by row,
+costs several times as much. PostgreSQL gets all rows as one JSON parameter that the server takes apart: its driver would prepare
+each value of each row, at the expense of both sides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import repeat
 from typing import Any
 
 import msgspec
-from sqlalchemy import LargeBinary, Table, TextClause, bindparam, func, insert, select, text, update
+from sqlalchemy import Dialect, LargeBinary, Table, TextClause, bindparam, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.sql.schema import ScalarElementColumnDefault
@@ -31,14 +33,14 @@ def insert_ignore(session: Transaction, table: type[Base], rows: Sequence[Row]) 
 
     Give the rows in key order: unsorted upserts of several workers deadlock on PostgreSQL.
     """
-    if rows and not _as_json(session, table, rows, _insert_from_json, "ON CONFLICT DO NOTHING"):
+    if rows and not _at_once(session, table, rows, "ON CONFLICT DO NOTHING"):
         statement = _insert(session)(table.__table__).on_conflict_do_nothing()
         session.connection().execute(statement, list(rows))  # the ORM's bulk insert costs twice as much
 
 
 def insert_all(session: Transaction, table: type[Base], rows: Sequence[Row]) -> None:
     """Insert rows, all of them; a UNIQUE key that exists already is an error."""
-    if rows and not _as_json(session, table, rows, _insert_from_json, ""):
+    if rows and not _at_once(session, table, rows, ""):
         session.connection().execute(insert(_table(table)), list(rows))
 
 
@@ -53,7 +55,7 @@ def insert_numbered(session: Transaction, table: type[Base], rows: Sequence[Row]
 
 def update_all(session: Transaction, table: type[Base], rows: Sequence[Row]) -> None:
     """Set the columns that each row names in the row of its ``id``; all rows name the same ones."""
-    if not rows or _as_json(session, table, rows, _update_from_json, ""):
+    if not rows or _at_once(session, table, rows, None):
         return
     columns = _table(table).c
     values = {name: bindparam(f"to_{name}", type_=columns[name].type) for name in rows[0] if name != "id"}
@@ -88,16 +90,60 @@ def _last_number(session: Transaction, table: Any) -> int:
     return max(last, remembered or 0)
 
 
-def _as_json(
-    session: Transaction,
-    table: type[Base],
-    rows: Sequence[Row],
-    statement: Callable[[Table, tuple[str, ...], str], TextClause],
-    ending: str,
-) -> bool:
-    """Run the statement over the rows as one JSON text; False when it is not for this database or for these rows."""
-    if len(rows) <= FEW or session.connection().dialect.name == "sqlite":
+def _at_once(session: Transaction, table: type[Base], rows: Sequence[Row], ending: str | None) -> bool:
+    """Insert the rows, ``ending`` behind the statement, or update them (None); False when the driver's own way is to do it."""
+    if len(rows) <= FEW:
         return False
+    if session.connection().dialect.name == "sqlite":
+        _by_columns(session, _table(table), rows, ending)
+        return True
+    return _as_json(session, table, rows, ending)
+
+
+def _by_columns(session: Transaction, table: Table, rows: Sequence[Row], ending: str | None) -> None:
+    """SQLite: one statement over tuples."""
+    connection = session.connection()
+    statement, names, processors, defaults = _over_tuples(table, tuple(rows[0]), ending, connection.dialect)
+    columns: list[Any] = []
+    for name, process in zip(names, processors, strict=True):
+        values = [row[name] for row in rows]
+        columns.append(values if process is None else map(process, values))
+    columns += [repeat(value, len(rows)) for value in defaults]
+    connection.exec_driver_sql(statement, list(zip(*columns, strict=True)))
+
+
+@lru_cache(maxsize=128)
+def _over_tuples(
+    table: Table, given: tuple[str, ...], ending: str | None, dialect: Dialect
+) -> tuple[str, tuple[str, ...], list[Any], list[Any]]:
+    """The statement, the columns of its tuples, what prepares each one's values, and the values of the columns behind them."""
+    if ending is None:
+        names = (*(name for name in given if name != "id"), "id")
+        changes = ", ".join(f'"{name}" = ?' for name in names[:-1])
+        return f"UPDATE {table.name} SET {changes} WHERE id = ?", names, _processors(table, names, dialect), []  # noqa: S608 - our own names
+    defaults = _defaults(table, given)
+    listed = ", ".join(f'"{name}"' for name in (*given, *defaults))
+    marks = ", ".join("?" * (len(given) + len(defaults)))
+    plain = [
+        value if process is None else process(value)
+        for value, process in zip(defaults.values(), _processors(table, tuple(defaults), dialect), strict=True)
+    ]
+    statement = f"INSERT INTO {table.name} ({listed}) VALUES ({marks}) {ending}"  # noqa: S608 - our own names
+    return statement, given, _processors(table, given, dialect), plain
+
+
+def _processors(table: Table, names: tuple[str, ...], dialect: Dialect) -> list[Any]:
+    return [table.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in names]
+
+
+def _defaults(table: Table, given: tuple[str, ...]) -> dict[str, Any]:
+    """Columns that are not given get their defaults, which are plain values throughout."""
+    plain = {c.name: c.default for c in table.columns if c.name not in given}
+    return {name: one.arg for name, one in plain.items() if isinstance(one, ScalarElementColumnDefault)}
+
+
+def _as_json(session: Transaction, table: type[Base], rows: Sequence[Row], ending: str | None) -> bool:
+    """PostgreSQL: one statement over the rows as one JSON text; False when these rows cannot be one."""
     columns = _table(table)
     if any(isinstance(columns.c[name].type, LargeBinary) for name in rows[0]):
         return False
@@ -107,15 +153,15 @@ def _as_json(
         return False
     if _NUL in data:
         return False
-    session.connection().execute(statement(columns, tuple(rows[0]), ending), {"rows": data.decode()})
+    given = tuple(rows[0])
+    statement = _update_from_json(columns, given) if ending is None else _insert_from_json(columns, given, ending)
+    session.connection().execute(statement, {"rows": data.decode()})
     return True
 
 
 @lru_cache(maxsize=128)
 def _insert_from_json(table: Table, given: tuple[str, ...], ending: str) -> TextClause:
-    """Columns that are not given get their defaults, which are plain values throughout."""
-    plain = {c.name: c.default for c in table.columns if c.name not in given}
-    defaults = {name: one.arg for name, one in plain.items() if isinstance(one, ScalarElementColumnDefault)}
+    defaults = _defaults(table, given)
     names = ", ".join(f'"{name}"' for name in (*given, *defaults))
     values = ", ".join((*(f'"{name}"' for name in given), *(f":default_{name}" for name in defaults)))
     source = f"json_populate_recordset(NULL::{table.name}, CAST(:rows AS json))"
@@ -124,7 +170,7 @@ def _insert_from_json(table: Table, given: tuple[str, ...], ending: str) -> Text
 
 
 @lru_cache(maxsize=128)
-def _update_from_json(table: Table, given: tuple[str, ...], _ending: str) -> TextClause:
+def _update_from_json(table: Table, given: tuple[str, ...]) -> TextClause:
     changes = ", ".join(f'"{name}" = given."{name}"' for name in given if name != "id")
     source = f"json_populate_recordset(NULL::{table.name}, CAST(:rows AS json)) AS given"
     return text(f"UPDATE {table.name} SET {changes} FROM {source} WHERE {table.name}.id = given.id")  # noqa: S608 - our own names

@@ -1,8 +1,8 @@
 """The parser children: a few processes with limits that parse what nobody trusts.
 
 A call carries several small items. When a child dies or takes too long, the items that were answered keep their answers, the
-one under way is tried again alone in a fresh child, and the rest goes on: only a failure alone counts against an item, and no
-item answers for what another left behind in its child.
+first that was not is tried again alone in a fresh child, and the rest goes on with each answer sent at once: only a failure
+alone counts against an item, and no item answers for what another left behind in its child, nor for the start of one.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ import msgspec
 from core.errors import CasemillError
 from core.sections import Limits as LimitSettings
 from ingest.parsers import child
-from ingest.parsers.child import Answer, ParseFailure, ParseTask
+from ingest.parsers.child import Answer, ParseCall, ParseFailure, ParseTask
 
 CALL_ITEMS = 16
+#: How long a child may take until it is ready; a machine under load has needed several seconds.
+START_SECONDS = 60.0
 CALL_BYTES = 2_000_000
 RECYCLE_AFTER = 5_000
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,22 +64,24 @@ class ParserPool:
     def _call(self, tasks: Sequence[ParseTask]) -> list[Answer]:
         """The answers to ``tasks``; raises OSError when no child can be started, which is nobody's fault in ``tasks``."""
         answers: list[Answer] = []
+        prompt = False
         while len(answers) < len(tasks):
             rest = tasks[len(answers) :]
-            found = self._one_call(rest)
+            found = self._one_call(rest, prompt=prompt)
             answers += found
             if len(found) < len(rest):
+                prompt = True  # what was answered and not yet sent is lost once, and not with every loss of a child
                 answers += self._one_call(rest[len(found) : len(found) + 1], fresh=True)
         return answers
 
-    def _one_call(self, tasks: Sequence[ParseTask], *, fresh: bool = False) -> list[Answer]:
+    def _one_call(self, tasks: Sequence[ParseTask], *, fresh: bool = False, prompt: bool = False) -> list[Answer]:
         """What a child answered before it came to an end; one answer a task when all went well.
 
         A task that failed alone, in a child that had worked before, is left unanswered like one that ended its child.
         """
         with self._borrowed(fresh=fresh) as worker:
             was_fresh = worker.tasks == 0
-            answers = self._exchange(worker, tasks)
+            answers = self._exchange(worker, tasks, prompt=prompt)
         if len(tasks) > 1:
             return answers
         answer = answers[0] if answers else ParseFailure("timeout" if worker.timed_out else "killed")
@@ -92,14 +96,15 @@ class ParserPool:
         try:
             if not worker.usable() or (fresh and worker.tasks):
                 worker = self._keeper.replace(worker)
+            worker.wait_until_ready()
             yield worker
         finally:
             self._idle.put(worker)
 
-    def _exchange(self, worker: _Child, tasks: Sequence[ParseTask]) -> list[Answer]:
+    def _exchange(self, worker: _Child, tasks: Sequence[ParseTask], *, prompt: bool) -> list[Answer]:
         answers: list[Answer] = []
         try:
-            worker.send(tasks, self._wall * _slowness(tasks[0]))
+            worker.send(tasks, self._wall * _slowness(tasks[0]), prompt=prompt)
             for task in tasks:
                 answers.append(worker.receive(self._wall * _slowness(task)))
         except Exception:  # whatever a broken child writes, it is a failure of the child
@@ -115,6 +120,7 @@ class _Child:
         self.timed_out = False
         self.worn = False
         self.tasks = 0
+        self._ready = False
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-c", PROGRAM],
             stdin=subprocess.PIPE,
@@ -135,19 +141,34 @@ class _Child:
     def pid(self) -> int:
         return self._process.pid
 
-    def send(self, tasks: Sequence[ParseTask], wall: float) -> None:
+    def wait_until_ready(self) -> None:
+        """Raises OSError when it does not start: that is the fault of no task."""
+        if self._ready:
+            return
+        try:
+            self._ready = self._read(START_SECONDS) == b""
+        except EOFError:
+            self._ready = False
+        if not self._ready:
+            self.kill()
+            raise OSError("a parser child did not start")
+
+    def send(self, tasks: Sequence[ParseTask], wall: float, *, prompt: bool) -> None:
         self.tasks += len(tasks)
         self.deadline = time.monotonic() + wall
-        child.write_frame(self._stdin, _encoder.encode(list(tasks)))
+        child.write_frame(self._stdin, _encoder.encode(ParseCall(list(tasks), prompt)))
 
-    def receive(self, wall: float) -> Answer:
+    def _read(self, wall: float) -> bytes:
         assert self._process.stdout is not None  # noqa: S101 - tells the type checker
         self.deadline = time.monotonic() + wall
         frame = child.read_frame(self._process.stdout)  # type: ignore[arg-type]
         self.deadline = None
         if frame is None:
             raise EOFError
-        answer = _decoder.decode(frame)
+        return frame
+
+    def receive(self, wall: float) -> Answer:
+        answer = _decoder.decode(self._read(wall))
         self.worn |= isinstance(answer, ParseFailure)  # memory that ran out stays used
         return answer
 

@@ -58,6 +58,8 @@ def from_mail(mail: ParsedMail, verdict: Verdict, rules: MailRules, item_id: int
         missing.append("the mail has no text")
     if mail.from_addr is None:
         missing.append("the sender's address could not be read with certainty")
+    replies_to, marker = marks.answered_ticket(mail, rules), marks.marked_ticket(mail, rules)
+    answers = marks.answered_keys(mail)
     notes = [*mail.notes, *(["reply_signature_wrong"] if marks.is_forged(mail, rules) else [])]
     submission = Submission(
         source=Source.EMAIL,
@@ -78,16 +80,21 @@ def from_mail(mail: ParsedMail, verdict: Verdict, rules: MailRules, item_id: int
         automatic=mail.is_auto,
         message_key=marks.mail_key(mail.message_id) if mail.message_id else None,
         message_id=mail.message_id,
-        replies_to=marks.answered_ticket(mail, rules),
-        answers=marks.answered_keys(mail),
-        marker=marks.marked_ticket(mail, rules),
+        replies_to=replies_to,
+        answers=answers,
+        marker=marker,
         hint=marks.tagged_ticket(mail),
-        thanks=None if any(not file.inline for file in mail.attachments) else find_thanks(text, mail.from_name or ""),
+        thanks=_thanks(mail, text) if replies_to or answers or marker else None,
         details=tuple(("note", note) for note in notes),
     )
     if mail.forward is None:
         return submission
     return with_original(submission, mail, tuple(_file(one) for one in mail.forward.files), rules)
+
+
+def _thanks(mail: ParsedMail, text: str) -> Reason | None:
+    """Only of an answer to something anybody asks whether it says thanks and nothing else."""
+    return None if any(not file.inline for file in mail.attachments) else find_thanks(text, mail.from_name or "")
 
 
 def from_form(form: ParsedForm, settings: Form, item_id: int, received_at: datetime) -> Submission:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -151,8 +151,13 @@ KINDS: dict[str, type[Fact]] = {fact.kind: fact for fact in _ALL}
 
 def append(session: Transaction, facts: Iterable[Fact], now: datetime) -> None:
     """Write facts in the transaction of the change they tell of."""
-    rows = [{"kind": fact.kind, "payload": asdict(fact), "created_at": now, "due_at": now} for fact in facts]
+    rows = [{"kind": fact.kind, "payload": _payload(fact), "created_at": now, "due_at": now} for fact in facts]
     insert_all(session, OutboxFact, rows)
+
+
+def _payload(fact: Fact) -> dict[str, Any]:
+    """Its fields: all are plain values, which ``asdict`` would copy one by one."""
+    return {field.name: getattr(fact, field.name) for field in fields(fact)}
 
 
 def read(kind: str, payload: dict[str, Any]) -> Fact:

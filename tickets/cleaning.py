@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import replace
+from operator import attrgetter, is_
+from typing import Any
 
 from core.reasons import Reason
 from tickets.submission import Submission, SubmittedFile
@@ -22,37 +25,23 @@ _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 def cleaned(submission: Submission) -> Submission:
     """The submission with storable texts and short values short; what was left out is listed as missing."""
-    email = _address(submission.email)
-    missing = tuple(_text(line) for line in submission.missing)
-    if submission.email and email is None:
-        missing += ("the sender's address is longer than an address can be",)
-    return replace(
-        submission,
-        name=_line(submission.name),
-        phone=_line(submission.phone),
-        company=_line(submission.company),
-        account_number=_line(submission.account_number),
-        category=_line(submission.category),
-        issue=_line(submission.issue),
-        issue_detail=_line(submission.issue_detail),
-        preferred_contact=_line(submission.preferred_contact),
-        subject=_text(submission.subject)[:LONGEST_SUBJECT],
-        text=_text(submission.text),
-        quoted=_text(submission.quoted),
-        signature=_text(submission.signature),
-        email=email,
-        link=_text(submission.link) if submission.link else None,
-        files=tuple(_file(file) for file in submission.files),
-        missing=missing,
-        reasons=tuple(Reason(reason.code, _text(reason.text)) for reason in submission.reasons),
-        silence=Reason(submission.silence.code, _text(submission.silence.text)) if submission.silence else None,
-        thread_key=_key(submission.thread_key) if submission.thread_key else None,
-        contacts=tuple(contact for contact in map(_address, submission.contacts) if contact),
-        details=tuple((_text(name), _text(value)) for name, value in submission.details),
-    )
+    changes: dict[str, Any] = {}
+    for name, value, clean in zip(_CLEANERS, _VALUES(submission), _CLEANERS.values(), strict=True):
+        if value:
+            changed = clean(value)
+            if changed is not value:
+                changes[name] = changed
+        elif value == "" and name in _OPTIONAL:
+            changes[name] = None
+    if submission.email and changes.get("email", submission.email) is None:
+        missing = changes.get("missing", submission.missing)
+        changes["missing"] = (*missing, "the sender's address is longer than an address can be")
+    return replace(submission, **changes) if changes else submission
 
 
 def _text(value: str) -> str:
+    if value.isascii() and "\0" not in value:
+        return value  # nearly all of them, at a fraction of the search
     return _UNSTORABLE.sub(_REPLACEMENT, value)
 
 
@@ -60,9 +49,9 @@ def _line(value: str) -> str:
     return _text(value)[:LONGEST_LINE]
 
 
-def _address(value: str | None) -> str | None:
+def _address(value: str) -> str | None:
     """None for what cannot be an address: it would be another one if it were cut."""
-    if not value or _UNSTORABLE.search(value) or len(value.encode()) > LONGEST_ADDRESS:
+    if _UNSTORABLE.search(value) or len(value.encode()) > LONGEST_ADDRESS:
         return None
     return value
 
@@ -73,6 +62,48 @@ def _key(value: str) -> str:
     return text if len(text) <= LONGEST_LINE else f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
+def _reason(reason: Reason) -> Reason:
+    text = _text(reason.text)
+    return reason if text is reason.text else Reason(reason.code, text)
+
+
 def _file(file: SubmittedFile) -> SubmittedFile:
+    name, kind = _text(file.name)[-LONGEST_NAME:], _line(file.type)
     sniffed = _line(file.sniffed) if file.sniffed else None
-    return replace(file, name=_text(file.name)[-LONGEST_NAME:], type=_line(file.type), sniffed=sniffed)
+    if (name, kind, sniffed) == (file.name, file.type, file.sniffed):
+        return file
+    return replace(file, name=name, type=kind, sniffed=sniffed)
+
+
+def _detail(detail: tuple[str, str]) -> tuple[str, str]:
+    name, value = map(_text, detail)
+    return detail if name is detail[0] and value is detail[1] else (name, value)
+
+
+def _each(clean: Callable[[Any], Any]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """``clean`` over the members of a tuple; the tuple itself when nothing changes. What becomes None is left out."""
+
+    def over(values: tuple[Any, ...]) -> tuple[Any, ...]:
+        made = tuple(map(clean, values))
+        return values if all(map(is_, made, values)) else tuple(one for one in made if one is not None)
+
+    return over
+
+
+#: Field → what cleans it; it gives back the very value when there is nothing to clean.
+_CLEANERS: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("name", "phone", "company", "account_number", "category", "issue", "issue_detail"), _line),
+    "preferred_contact": _line,
+    "subject": lambda value: _text(value)[:LONGEST_SUBJECT],
+    **dict.fromkeys(("text", "quoted", "signature", "link"), _text),
+    "email": _address,
+    "files": _each(_file),
+    "missing": _each(_text),
+    "reasons": _each(_reason),
+    "silence": _reason,
+    "thread_key": _key,
+    "contacts": _each(_address),
+    "details": _each(_detail),
+}
+_OPTIONAL = frozenset({"email", "link", "thread_key"})
+_VALUES = attrgetter(*_CLEANERS)

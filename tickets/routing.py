@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from core.reasons import Reason
@@ -39,8 +40,14 @@ class Person:
         return self.active and not self.away(now)
 
     def working(self, now: datetime) -> bool:
-        local = now.astimezone(ZoneInfo(self.zone))
+        local = _local(now, self.zone)
         return str(local.weekday()) in self.weekdays and self.starts <= local.time() < self.ends
+
+
+@lru_cache(maxsize=64)
+def _local(now: datetime, zone: str) -> datetime:
+    """A batch asks for one moment in few zones, once for each person and ticket."""
+    return now.astimezone(ZoneInfo(zone))
 
 
 @dataclass(frozen=True, slots=True)

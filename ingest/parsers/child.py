@@ -1,8 +1,9 @@
 """The program of a parser child: reads tasks from its standard input, writes answers to its standard output.
 
 It is started with an empty environment, sees no setting and no secret, and limits itself before it reads the first byte.
-Frames are a length (8 bytes, big-endian) and MessagePack. Every task is answered at once, so that the parent knows which one
-was under way when a child died.
+Frames are a length (8 bytes, big-endian) and MessagePack. The first one is empty and says that the child is ready. Answers to a
+call go out together every few milliseconds; with ``prompt`` each at once, so that the parent knows which task was under way when
+a child died.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import resource
 import signal
 import struct
 import sys
+import time
 from collections.abc import Callable
 from typing import BinaryIO
 
@@ -24,8 +26,9 @@ from ingest.parsers.types import Parsed, ParsedForm, ParsedMail, ParsedWorkbook,
 PR_SET_PDEATHSIG = 1
 #: Unpacking and reading a workbook of the largest size allowed takes several times as long as the largest mail.
 WORKBOOK_FACTOR = 6
-
-
+#: Answers are kept back this long: each one that is sent wakes the parent.
+GATHER_SECONDS = 0.01
+GATHER_BYTES = 256 * 1024
 #: How many new objects there must be before the collector of garbage looks at them: a mail's die with the mail.
 YOUNGEST = 20_000
 
@@ -36,6 +39,13 @@ class ParseTask(msgspec.Struct, frozen=True):
     kind: str
     data: bytes
     options: ParseOptions = ParseOptions()
+
+
+class ParseCall(msgspec.Struct, frozen=True):
+    """What a child is sent: tasks to be answered in their order, each one at once when ``prompt``."""
+
+    tasks: list[ParseTask]
+    prompt: bool
 
 
 class ParseFailure(msgspec.Struct, frozen=True, tag="failure"):
@@ -64,9 +74,13 @@ HEADER = struct.Struct(">Q")
 
 def write_frame(stream: BinaryIO, content: bytes) -> None:
     """Write one frame and flush it."""
+    _put_frame(stream, content)
+    stream.flush()
+
+
+def _put_frame(stream: BinaryIO, content: bytes) -> None:
     stream.write(HEADER.pack(len(content)))
     stream.write(content)
-    stream.flush()
 
 
 def read_frame(stream: BinaryIO) -> bytes | None:
@@ -89,19 +103,29 @@ def parse(task: ParseTask) -> Parsed:
 def main() -> None:
     """Serve tasks until standard input ends."""
     _die_with_parent()
-    source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb", GATHER_BYTES)
     os.dup2(2, 1)  # whatever a library prints must not get between the frames
     limits = msgspec.msgpack.decode(read_frame(source) or b"", type=Limits)
     _parser("mail")
     _lower(resource.RLIMIT_AS, limits.memory_bytes)
     _lower(resource.RLIMIT_CORE, 0)
-    tasks = msgspec.msgpack.Decoder(list[ParseTask])
+    calls = msgspec.msgpack.Decoder(ParseCall)
     gc.freeze()
     gc.set_threshold(YOUNGEST, 10, 10)
+    write_frame(sink, b"")
     while (frame := read_frame(source)) is not None:
-        for task in tasks.decode(frame):
-            _allow(limits, task.kind)
-            write_frame(sink, _answer(task))
+        _serve(calls.decode(frame), limits, sink)
+
+
+def _serve(call: ParseCall, limits: Limits, sink: BinaryIO) -> None:
+    flushed = time.monotonic()
+    for task in call.tasks:
+        _allow(limits, task.kind)
+        _put_frame(sink, _answer(task))
+        if call.prompt or time.monotonic() - flushed > GATHER_SECONDS:
+            sink.flush()
+            flushed = time.monotonic()
+    sink.flush()
 
 
 def _answer(task: ParseTask) -> bytes:

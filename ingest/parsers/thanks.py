@@ -49,7 +49,8 @@ def find_thanks(reply: str, sender: str = "") -> Reason | None:
     """
     if not reply or len(reply) > LONGEST:
         return None
-    text = _EMOTICON.sub(" ", "".join(map(_plain, unicodedata.normalize("NFC", reply))))
+    text = unicodedata.normalize("NFC", reply)
+    text = _EMOTICON.sub(" ", text if text.isascii() else "".join(map(_plain, text)))
     if _MORE.search(text):
         return None
     known = frozenset(re.findall(r"[^\W\d_]+", sender.casefold()))

@@ -233,12 +233,45 @@ def test_a_child_that_hangs_is_ended_by_the_clock(make_pool: Callable[..., Parse
     assert pids[0] not in find_children(os.getpid())
 
 
-def test_what_hangs_alone_in_a_fresh_child_is_a_timeout_of_its_own(make_pool: Callable[..., ParserPool]) -> None:
-    with new_children() as pids:
-        pool = make_pool(parser_wall_seconds=1.0)
-    os.kill(pids[0], signal.SIGSTOP)
+def test_what_hangs_alone_in_a_fresh_child_is_a_timeout_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, make_pool: Callable[..., ParserPool]
+) -> None:
+    hanging = "from ingest.parsers import child; from time import sleep; child._answer = lambda task: sleep(60); "
+    monkeypatch.setattr(children, "PROGRAM", children.PROGRAM.replace("main()", hanging + "main()"))
+    pool = make_pool(parser_wall_seconds=1.0)
+    monkeypatch.undo()
     assert pool.parse([MAIL], alone=True) == [ParseFailure("timeout", alone=True)]
     assert subjects(pool.parse([OTHER])) == ["Claim 2"]
+
+
+def test_the_start_of_a_child_counts_against_no_item(monkeypatch: pytest.MonkeyPatch, make_pool: Callable[..., ParserPool]) -> None:
+    slow = children.PROGRAM.replace("import sys", "import sys, time; time.sleep(1.5)", 1)
+    monkeypatch.setattr(children, "PROGRAM", slow)
+    pool = make_pool(parser_wall_seconds=0.7)
+    assert subjects(pool.parse([MAIL, OTHER])) == ["Claim 1", "Claim 2"]
+
+
+def test_a_child_that_does_not_start_is_the_fault_of_no_item(
+    monkeypatch: pytest.MonkeyPatch, make_pool: Callable[..., ParserPool]
+) -> None:
+    monkeypatch.setattr(children, "PROGRAM", "raise SystemExit(1)")
+    pool = make_pool()
+    with pytest.raises(OSError, match="did not start"):
+        pool.parse([MAIL, OTHER])
+    monkeypatch.undo()
+    assert subjects(pool.parse([MAIL, OTHER])) == ["Claim 1", "Claim 2"]
+
+
+def test_answers_that_a_child_had_not_sent_are_not_lost_for_good(
+    monkeypatch: pytest.MonkeyPatch, make_pool: Callable[..., ParserPool]
+) -> None:
+    """The last one ends its child before any answer was sent: those before it are answered all the same."""
+    ending = "from ingest.parsers import child; import os; real = child._answer; "
+    ending += "child._answer = lambda task: os._exit(1) if b'Claim 2' in task.data else real(task); child.GATHER_SECONDS = 60; "
+    monkeypatch.setattr(children, "PROGRAM", children.PROGRAM.replace("main()", ending + "main()"))
+    answers = make_pool(parser_processes=1).parse([MAIL, MAIL, OTHER, MAIL])
+    assert subjects(answers) == ["Claim 1", "Claim 1", None, "Claim 1"]
+    assert answers[2] == ParseFailure("killed", alone=True)
 
 
 def test_the_keeper_survives_thousands_of_short_deadlines(make_pool: Callable[..., ParserPool]) -> None:
@@ -378,7 +411,7 @@ GARBAGE = {
 def test_garbage_from_a_child_is_a_failure_and_not_a_crash(
     written: bytes, monkeypatch: pytest.MonkeyPatch, make_pool: Callable[..., ParserPool]
 ) -> None:
-    rubbish = f"import os, sys; sys.stdin.buffer.read(100); os.write(1, {written!r})"
+    rubbish = f"import os, sys; os.write(1, bytes(8)); sys.stdin.buffer.read(100); os.write(1, {written!r})"
     monkeypatch.setattr(children, "PROGRAM", rubbish)
     pool = make_pool(parser_wall_seconds=5)
     assert pool.parse([MAIL, OTHER]) == [ParseFailure("killed", alone=True)] * 2
