@@ -244,7 +244,9 @@ def test_what_hangs_alone_in_a_fresh_child_is_a_timeout_of_its_own(
     assert subjects(pool.parse([OTHER])) == ["Claim 2"]
 
 
-def test_the_start_of_a_child_counts_against_no_item(monkeypatch: pytest.MonkeyPatch, make_pool: Callable[..., ParserPool]) -> None:
+def test_the_start_of_a_child_counts_against_no_item(
+    monkeypatch: pytest.MonkeyPatch, make_pool: Callable[..., ParserPool]
+) -> None:
     slow = children.PROGRAM.replace("import sys", "import sys, time; time.sleep(1.5)", 1)
     monkeypatch.setattr(children, "PROGRAM", slow)
     pool = make_pool(parser_wall_seconds=0.7)
