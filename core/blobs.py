@@ -47,5 +47,10 @@ def get(session: Session, sha256: str) -> bytes:
 def get_all(session: Session, keys: Iterable[str]) -> dict[str, bytes]:
     """The bytes under each of ``keys``; unknown keys are missing from the answer."""
     wanted = sorted(set(keys))
-    rows = session.execute(select(Blob.sha256, Blob.content).where(among(Blob.sha256, wanted)))
+    connection = session.connection()
+    if connection.dialect.name == "postgresql":
+        # Asked for in the usual way bytes come as hexadecimal text, twice as long, made there and read here.
+        with connection.connection.driver_connection.cursor(binary=True) as cursor:  # type: ignore[union-attr]
+            return dict(cursor.execute("SELECT sha256, content FROM blob WHERE sha256 = ANY(%s)", [wanted]).fetchall())
+    rows = connection.execute(select(Blob.sha256, Blob.content).where(among(Blob.sha256, wanted)))
     return {row.sha256: row.content for row in rows}

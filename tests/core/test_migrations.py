@@ -22,6 +22,7 @@ import ingest.models
 import notify.models
 import outbox.models
 import surveys.models
+import tickets.message_templates
 import tickets.models
 from core import migrations
 from core.db import Base, Database
@@ -31,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 #: Whose tables are compared: a table of another module would be a difference.
 MODELS = (
     accounts.models, accounts.suppressions, core.blobs, core.leases, ingest.models, notify.models, outbox.models, surveys.models,
-    tickets.models,
+    tickets.message_templates, tickets.models,
 )  # fmt: skip
 
 

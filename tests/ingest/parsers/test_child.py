@@ -5,6 +5,7 @@ import resource
 import struct
 import subprocess
 import sys
+import time
 
 import msgspec
 
@@ -28,7 +29,12 @@ def start_child(prologue: str = "") -> subprocess.Popen[bytes]:
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={})
     assert process.stdin is not None
     child.write_frame(process.stdin, msgspec.msgpack.encode(child.Limits(5, 512 * 1024 * 1024)))  # type: ignore[arg-type]
+    assert child.read_frame(process.stdout) == b"", "the child did not say that it is ready"  # type: ignore[arg-type]
     return process
+
+
+def pack(*tasks: ParseTask, prompt: bool = False) -> bytes:
+    return msgspec.msgpack.encode(child.ParseCall(list(tasks), prompt))
 
 
 def test_what_a_library_prints_does_not_break_the_frames() -> None:
@@ -38,7 +44,7 @@ def test_what_a_library_prints_does_not_break_the_frames() -> None:
     )
     with start_child(noisy) as process:
         assert process.stdin is not None and process.stdout is not None
-        child.write_frame(process.stdin, msgspec.msgpack.encode([MAIL, OTHER]))  # type: ignore[arg-type]
+        child.write_frame(process.stdin, pack(MAIL, OTHER))  # type: ignore[arg-type]
         frames = [child.read_frame(process.stdout) for _ in range(2)]  # type: ignore[arg-type]
         answers = [msgspec.msgpack.decode(frame or b"", type=Answer) for frame in frames]
         process.stdin.close()
@@ -52,7 +58,7 @@ def test_an_answer_that_cannot_be_packed_is_a_failure_and_the_child_goes_on() ->
     )
     with start_child(odd) as process:
         assert process.stdin is not None and process.stdout is not None
-        child.write_frame(process.stdin, msgspec.msgpack.encode([MAIL, OTHER]))  # type: ignore[arg-type]
+        child.write_frame(process.stdin, pack(MAIL, OTHER))  # type: ignore[arg-type]
         frames = [child.read_frame(process.stdout) for _ in range(2)]  # type: ignore[arg-type]
         answers = [msgspec.msgpack.decode(frame or b"", type=Answer) for frame in frames]
         process.stdin.close()
@@ -69,7 +75,7 @@ def test_a_child_keeps_to_limits_the_system_has_set_lower() -> None:
     lower = "import resource as r; r.setrlimit(r.RLIMIT_AS, (2**28, 2**28)); r.setrlimit(r.RLIMIT_CPU, (40, 40))"
     with start_child(lower) as process:
         assert process.stdin is not None and process.stdout is not None
-        child.write_frame(process.stdin, msgspec.msgpack.encode([MAIL]))  # type: ignore[arg-type]
+        child.write_frame(process.stdin, pack(MAIL))  # type: ignore[arg-type]
         frame = child.read_frame(process.stdout)  # type: ignore[arg-type]
         limits = resource.prlimit(process.pid, resource.RLIMIT_AS), resource.prlimit(process.pid, resource.RLIMIT_CPU)[1]
         process.stdin.close()
@@ -80,8 +86,27 @@ def test_a_child_keeps_to_limits_the_system_has_set_lower() -> None:
 def test_a_child_may_use_the_memory_it_is_told_and_leaves_no_core() -> None:
     with start_child() as process:
         assert process.stdin is not None and process.stdout is not None
-        child.write_frame(process.stdin, msgspec.msgpack.encode([MAIL]))  # type: ignore[arg-type]
+        child.write_frame(process.stdin, pack(MAIL))  # type: ignore[arg-type]
         child.read_frame(process.stdout)  # type: ignore[arg-type]
         limits = [resource.prlimit(process.pid, kind) for kind in (resource.RLIMIT_AS, resource.RLIMIT_CORE)]
         process.stdin.close()
     assert limits == [(512 * 1024 * 1024,) * 2, (0, 0)]
+
+
+def test_answers_go_out_together_unless_each_is_wanted_at_once() -> None:
+    """With one read of the pipe: what the kernel holds then was written before the second task began."""
+    slow = (
+        "import time; from ingest.parsers import child; child.GATHER_SECONDS = 60; answer = child._answer; "
+        "child._answer = lambda task: (time.sleep(0.4 if b'Claim 2' in task.data else 0), answer(task))[1]"
+    )
+    waits = []
+    with start_child(slow) as process:
+        assert process.stdin is not None and process.stdout is not None
+        for prompt in (False, True):
+            child.write_frame(process.stdin, pack(MAIL, OTHER, prompt=prompt))  # type: ignore[arg-type]
+            began = time.monotonic()
+            child.read_frame(process.stdout)  # type: ignore[arg-type]
+            waits.append(time.monotonic() - began)
+            child.read_frame(process.stdout)  # type: ignore[arg-type]
+        process.stdin.close()
+    assert waits[0] >= 0.4 > waits[1]
