@@ -12,7 +12,7 @@ from accounts.models import Company, CompanyDomain, Contact
 from accounts.names import fold_name
 from accounts.public_domains import PUBLIC_DOMAINS
 from core.reasons import Reason
-from core.sets import among
+from core.sets import among_given, listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +97,13 @@ def load(session: Session, claims: Iterable[Claim]) -> Directory:
     directory = Directory()
     load_contacts(session, directory, {claim.email for claim in claims if claim.email})
     domains = {domain_of(claim.email) for claim in claims if claim.email}
-    found = session.execute(select(CompanyDomain.domain, CompanyDomain.company_id).where(among(CompanyDomain.domain, domains)))
+    found = session.connection().execute(_DOMAINS, {"listed": listed(domains)})
     directory.domains = {domain: company_id for domain, company_id in found}  # noqa: C416 - rows are no pairs to mypy
     ids = {*directory.domains.values(), *(c.company_id for c in directory.contacts.values() if c.company_id)}
     names = {fold_name(claim.company) for claim in claims if claim.company} - {""}
     accounts = {claim.account_number for claim in claims if claim.account_number}
-    wanted = or_(among(Company.id, ids), among(Company.folded, names), among(Company.account_number, accounts))
-    for row in session.execute(select(Company).where(wanted)).scalars():
+    wanted = {"ids": listed(ids), "names": listed(names), "accounts": listed(accounts)}
+    for row in session.connection().execute(_COMPANIES, wanted):
         view = CompanyView(row.id, row.name, row.active, row.consultant_id, row.manager_id, row.telemedicine)
         directory.companies[row.id] = view
         directory.names[row.folded] = row.id
@@ -114,6 +114,14 @@ def load(session: Session, claims: Iterable[Claim]) -> Directory:
 
 def load_contacts(session: Session, directory: Directory, emails: set[str]) -> None:
     """Add the contacts with these addresses to ``directory``."""
-    statement = select(Contact.id, Contact.email, Contact.name, Contact.company_id).where(among(Contact.email, emails))
-    for contact_id, email, name, company_id in session.execute(statement):
+    for contact_id, email, name, company_id in session.connection().execute(_CONTACTS, {"listed": listed(emails)}):
         directory.contacts[email or ""] = ContactView(contact_id, email, name, company_id)
+
+
+_CONTACTS = select(Contact.id, Contact.email, Contact.name, Contact.company_id).where(among_given(Contact.email))
+_DOMAINS = select(CompanyDomain.domain, CompanyDomain.company_id).where(among_given(CompanyDomain.domain))
+_COMPANIES = select(Company.__table__).where(
+    or_(
+        among_given(Company.id, "ids"), among_given(Company.folded, "names"), among_given(Company.account_number, "accounts")
+    )
+)

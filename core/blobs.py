@@ -10,7 +10,7 @@ from sqlalchemy import LargeBinary, String, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from core.db import Base
-from core.sets import among
+from core.sets import among_given, listed
 from core.upserts import insert_ignore
 
 
@@ -52,5 +52,7 @@ def get_all(session: Session, keys: Iterable[str]) -> dict[str, bytes]:
         # Asked for in the usual way bytes come as hexadecimal text, twice as long, made there and read here.
         with connection.connection.driver_connection.cursor(binary=True) as cursor:  # type: ignore[union-attr]
             return dict(cursor.execute("SELECT sha256, content FROM blob WHERE sha256 = ANY(%s)", [wanted]).fetchall())
-    rows = connection.execute(select(Blob.sha256, Blob.content).where(among(Blob.sha256, wanted)))
-    return {row.sha256: row.content for row in rows}
+    return {row.sha256: row.content for row in connection.execute(_CONTENTS, {"listed": listed(wanted)})}
+
+
+_CONTENTS = select(Blob.sha256, Blob.content).where(among_given(Blob.sha256))

@@ -30,6 +30,7 @@ from sqlalchemy.sql import func
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from core import clock, engines
+from core.checkpoints import Checkpointer
 from core.errors import BusyError
 
 T = TypeVar("T")
@@ -174,6 +175,7 @@ class Database:
         else:
             self._writer = engines.postgresql_engine(self.url, pool_size)
             self._reader = self._writer.execution_options(postgresql_readonly=True)
+        self._checkpointer = Checkpointer(self._writer) if self.is_sqlite else None
         self._group: _GroupWriter | None = None
         self._group_guard = threading.Lock()
 
@@ -244,6 +246,8 @@ class Database:
             if self._group is not None:
                 self._group.stop()
                 self._group = None
+        if self._checkpointer is not None:
+            self._checkpointer.stop()
         self._reader.dispose()
         self._writer.dispose()
 
@@ -258,6 +262,8 @@ class Database:
             yield
         finally:
             self._turn.release()
+        if self._checkpointer is not None:
+            self._checkpointer.note()
 
 
 def _run_again(once: Callable[[], T], attempts: int) -> T:

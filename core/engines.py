@@ -23,14 +23,14 @@ SILENCE_SECONDS = 12
 #: How long a statement waits for somebody's lock: longer than for one who is silent.
 LOCK_SECONDS = 20
 REST_SECONDS = 1.0
-#: A checkpoint writes each changed page once, however often it changed; a 16 MB log holds some seconds of full load.
+#: Up to 64 MB of log: checkpoints are taken beside the writers (:mod:`core.checkpoints`), this is for when they cannot keep up.
 _PRAGMAS = (
     "journal_mode=WAL",
     "synchronous=FULL",
     "foreign_keys=ON",
     "busy_timeout=10000",
     "temp_store=MEMORY",
-    "wal_autocheckpoint=4000",
+    "wal_autocheckpoint=16000",
 )
 
 

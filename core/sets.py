@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Integer, String, bindparam
+from sqlalchemy import BindParameter, ColumnElement, Integer, String, bindparam
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.functions import FunctionElement
@@ -18,9 +18,22 @@ from sqlalchemy.sql.functions import FunctionElement
 
 def among(column: ColumnElement[Any] | InstrumentedAttribute[Any], values: Iterable[Any]) -> ColumnElement[bool]:
     """Whether ``column``, of whole numbers or texts, has one of ``values``; None among them matches nothing."""
+    return _one_of(column, bindparam(None, listed(values), String))
+
+
+def among_given(column: ColumnElement[Any] | InstrumentedAttribute[Any], name: str = "listed") -> ColumnElement[bool]:
+    """The same in a statement that is made once: the values are given under ``name`` as it is executed, by :func:`listed`."""
+    return _one_of(column, bindparam(name, type_=String))
+
+
+def listed(values: Iterable[Any]) -> str:
+    """Values as the one parameter they go as."""
+    return msgspec.json.encode([value for value in values if value is not None]).decode()
+
+
+def _one_of(column: ColumnElement[Any] | InstrumentedAttribute[Any], parameter: BindParameter[str]) -> ColumnElement[bool]:
     kind = _Numbers if isinstance(column.type, Integer) else _Texts
-    listed = msgspec.json.encode([value for value in values if value is not None]).decode()
-    return column.op("IN", is_comparison=True)(kind(bindparam(None, listed, String)))
+    return column.op("IN", is_comparison=True)(kind(parameter))
 
 
 class _Numbers(FunctionElement[int]):

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import Table, and_, or_, select, update
+from sqlalchemy import Table, and_, bindparam, or_, select, update
 from sqlalchemy.orm import Session
 
 from core import claims, clock
-from core.db import Database
+from core.db import Database, Transaction
 from core.reasons import Reason
-from core.sets import among
+from core.sets import among, among_given, listed
 from core.upserts import update_all
 from ingest.models import InboundItem
 
@@ -63,20 +63,33 @@ def claim(database: Database, token: str, limit: int) -> list[Claimed]:
     What ends this process while it works on such an item then counts against no other.
     """
 
-    def unit(session: Session) -> list[Claimed]:
-        due = select(InboundItem.id, InboundItem.alone, InboundItem.size)
-        due = due.where(InboundItem.state == "waiting", InboundItem.due_at <= database.moment())
-        due = due.order_by(InboundItem.due_at, InboundItem.id).limit(limit).with_for_update(skip_locked=True)
-        chosen = _choose(session.execute(due).all())
-        if not chosen:
+    if not database.is_sqlite:
+        return database.run(lambda session: _take(session, _due(session, database, limit), token, database))
+    while True:
+        with database.read() as session:  # a look costs less than the one writer's turn
+            due = _due(session, database, limit)
+        if not due:
             return []
-        changes = {"state": "claimed", "claim": token, "claim_until": database.moment() + claims.SPAN}
-        taken = update(_TABLE).where(among(_COLUMNS.id, chosen)).values(changes)
-        rows = session.connection().execute(taken.returning(*(_COLUMNS[name] for name in Claimed.__slots__)))
-        return sorted((Claimed(*row) for row in rows), key=lambda item: (item.due_at, item.id))
+        # Another thread may have been first with some of them, or with all.
+        items = database.run_plain(lambda unit, due=due: _take(unit, due, token, database))  # type: ignore[misc]
+        if items:
+            return items
 
-    # On SQLite a look costs less than the one writer's turn.
-    return database.run(unit) if not database.is_sqlite or is_due(database) else []
+
+def _due(session: Session, database: Database, limit: int) -> list[int]:
+    statement = select(_COLUMNS.id, _COLUMNS.alone, _COLUMNS.size)
+    statement = statement.where(_COLUMNS.state == "waiting", _COLUMNS.due_at <= database.moment())
+    statement = statement.order_by(_COLUMNS.due_at, _COLUMNS.id).limit(limit).with_for_update(skip_locked=True)
+    return _choose(session.connection().execute(statement).all())
+
+
+def _take(unit: Transaction, ids: Sequence[int], token: str, database: Database) -> list[Claimed]:
+    if not ids:
+        return []
+    changes = {"state": "claimed", "claim": token, "claim_until": database.moment() + claims.SPAN}
+    taken = update(_TABLE).where(among(_COLUMNS.id, ids), _COLUMNS.state == "waiting").values(changes)
+    rows = unit.connection().execute(taken.returning(*(_COLUMNS[name] for name in Claimed.__slots__)))
+    return sorted((Claimed(*row) for row in rows), key=lambda item: (item.due_at, item.id))
 
 
 def is_due(database: Database) -> bool:
@@ -117,9 +130,15 @@ def renew(database: Database, token: str) -> None:
 
 def still_ours(session: Session, token: str, ids: Iterable[int]) -> set[int]:
     """Which of the items are still under ``token``; locks them until the commit."""
-    ours = among(_COLUMNS.id, ids), _COLUMNS.claim == token, _COLUMNS.state == "claimed"
-    locked = select(_COLUMNS.id).where(*ours).order_by(_COLUMNS.id).with_for_update(key_share=True)
-    return set(session.connection().execute(locked).scalars())
+    return set(session.connection().execute(_OURS, {"listed": listed(ids), "token": token}).scalars())
+
+
+_OURS = (
+    select(_COLUMNS.id)
+    .where(among_given(_COLUMNS.id), _COLUMNS.claim == bindparam("token"), _COLUMNS.state == "claimed")
+    .order_by(_COLUMNS.id)
+    .with_for_update(key_share=True)
+)
 
 
 def settle(session: Session, outcomes: Sequence[Outcome], now: datetime) -> None:

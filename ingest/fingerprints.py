@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
-from core.sets import among
+from core.sets import among_given, listed
 from core.upserts import insert_ignore
 from ingest.models import MailFingerprint
 from ingest.parsers.types import ParsedMail
@@ -47,9 +47,11 @@ def claim(session: Session, keys: Mapping[int, str], now: datetime) -> dict[int,
 
 def _find(session: Session, keys: Collection[str]) -> dict[str, tuple[int, datetime]]:
     """key → (the item that has it, since when)."""
-    statement = select(MailFingerprint.key, MailFingerprint.item_id, MailFingerprint.claimed_at)
-    rows = session.connection().execute(statement.where(among(MailFingerprint.key, keys)))
+    rows = session.connection().execute(_KNOWN, {"listed": listed(keys)})
     return {key: (item_id, claimed_at) for key, item_id, claimed_at in rows}
+
+
+_KNOWN = select(MailFingerprint.key, MailFingerprint.item_id, MailFingerprint.claimed_at).where(among_given(MailFingerprint.key))
 
 
 def _claim_anew(session: Session, rows: Sequence[dict[str, Any]], now: datetime) -> None:

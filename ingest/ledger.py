@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
 from core import blobs
-from core.sets import among
+from core.sets import among_given, listed
 from core.upserts import insert_ignore, take_numbers
 from ingest.models import InboundItem, Sighting
 
@@ -91,13 +91,17 @@ def find(session: Session, keys: Sequence[Key]) -> dict[Key, tuple[int, str]]:
     identities: dict[str, set[str]] = {}
     for family, identity in keys:
         identities.setdefault(family, set()).add(identity)
-    statement = select(InboundItem.identity, InboundItem.id, InboundItem.sha256)
     found: dict[Key, tuple[int, str]] = {}
     for family, wanted in identities.items():
         # Pairs in one IN would be compared with every row there is: SQLite uses no index for them.
-        rows = session.execute(statement.where(InboundItem.family == family, among(InboundItem.identity, wanted)))
+        rows = session.connection().execute(_KNOWN, {"family": family, "listed": listed(wanted)})
         found |= {(family, identity): (item_id, sha256) for identity, item_id, sha256 in rows}
     return found
+
+
+_KNOWN = select(InboundItem.identity, InboundItem.id, InboundItem.sha256).where(
+    InboundItem.family == bindparam("family"), among_given(InboundItem.identity)
+)
 
 
 def _insert(session: Session, rows: Sequence[dict[str, Any]]) -> dict[Key, tuple[int, str]]:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from accounts.matching import CompanyView, ContactView
 from core.reasons import Reason
-from core.sets import among
+from core.sets import among_given, listed
 from core.settings import Settings
 from tickets.intake_store import Draft, Link
 from tickets.models import Ticket, TicketContact, TicketThread
@@ -145,7 +145,7 @@ def load(session: Session, submissions: Sequence[Submission], settings: Settings
     threads = Threads(settings.routing.colleagues_may_reply, since)
     keys = {key for submission in submissions for key in (submission.thread_key, *submission.answers) if key}
     if keys:
-        known = session.execute(select(TicketThread.key, TicketThread.ticket_id).where(among(TicketThread.key, keys)))
+        known = session.connection().execute(_KEYS, {"listed": listed(keys)})
         threads.keys = {key: ticket_id for key, ticket_id in known}  # noqa: C416 - rows are no pairs to mypy
     named = {one for submission in submissions for one in (submission.replies_to, submission.marker, submission.hint) if one}
     _load_tickets(session, threads, named | {one for one in threads.keys.values() if isinstance(one, int)})
@@ -153,13 +153,18 @@ def load(session: Session, submissions: Sequence[Submission], settings: Settings
 
 
 def _load_tickets(session: Session, threads: Threads, wanted: set[int]) -> None:
-    columns = Ticket.id, Ticket.company_id, Ticket.stage, Ticket.completed_at, Ticket.merged_into
+    connection = session.connection()
     while wanted:
-        rows = session.execute(select(*columns).where(among(Ticket.id, wanted)))
+        rows = connection.execute(_TICKETS, {"listed": listed(wanted)})
         threads.tickets |= {row[0]: TicketView(*row) for row in rows}
         merged = {view.merged_into for view in threads.tickets.values() if view.merged_into is not None}
         wanted = merged - threads.tickets.keys()
     if threads.tickets:
-        people = select(TicketContact.ticket_id, TicketContact.contact_id)
-        for ticket_id, contact_id in session.execute(people.where(among(TicketContact.ticket_id, threads.tickets))):
+        for ticket_id, contact_id in connection.execute(_PEOPLE, {"listed": listed(threads.tickets)}):
             threads.participants.setdefault(ticket_id, set()).add(contact_id)
+
+
+_KEYS = select(TicketThread.key, TicketThread.ticket_id).where(among_given(TicketThread.key))
+_TICKETS = select(Ticket.id, Ticket.company_id, Ticket.stage, Ticket.completed_at, Ticket.merged_into)
+_TICKETS = _TICKETS.where(among_given(Ticket.id))
+_PEOPLE = select(TicketContact.ticket_id, TicketContact.contact_id).where(among_given(TicketContact.ticket_id))
