@@ -24,6 +24,7 @@ from dramatiq import Broker, Middleware
 from dramatiq.middleware import MiddlewareError
 from sqlalchemy.orm import Session
 
+from accounts import api_answers
 from core import collector, leases, logs
 from core import settings as configuration
 from core.broker import end_with_parent, make_broker
@@ -351,6 +352,7 @@ def sweeps(database: Database) -> dict[str, Sweep]:
         "notify.digests": Sweep(60.0, partial(make_digests, database)),
         "outbox.forget": Sweep(3600.0, lambda: relay.forget(database, kept)),
         "forms.backfill": Sweep(backfill.EVERY, backfill.Backfilling(SETTINGS.forms, database).look),
+        "api.forget": Sweep(3600.0, partial(api_answers.forget, database)),
         "ops.alarm": Sweep(alarm.EVERY, alarm.Alarm(database, SETTINGS).look),
     }
 

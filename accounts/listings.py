@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import or_, select
+from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from accounts.models import Absence, Company, CompanyDomain, Contact, Staff, Team, TeamMember
@@ -49,6 +49,7 @@ class Person:
 class Practice:
     """A company. ``manager`` and ``consultant`` are staff addresses."""
 
+    id: int
     name: str
     account_number: str | None
     active: bool
@@ -65,6 +66,7 @@ class Practice:
 class Writer:
     """A contact and the company on record."""
 
+    id: int
     email: str | None
     name: str
     phone: str
@@ -95,26 +97,40 @@ def list_staff(session: Session, now: datetime) -> list[Person]:
     ]  # fmt: skip
 
 
-def list_companies(session: Session) -> list[Practice]:
-    """All companies by name."""
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a list in the order of ids: those above ``after``, ``limit`` at most; or the one of ``only``."""
+
+    after: int = 0
+    limit: int = 50
+    only: int | None = None
+
+
+def list_companies(session: Session, *, find: str | None = None, page: Page | None = None) -> list[Practice]:
+    """All companies by name; with ``find`` those that have it in their names or account numbers."""
     manager, consultant = aliased(Staff), aliased(Staff)
     query = (
         select(Company, manager.email, consultant.email)
         .outerjoin(manager, Company.manager_id == manager.id)
         .outerjoin(consultant, Company.consultant_id == consultant.id)
     )
+    if find:
+        query = query.where(or_(*(one.icontains(find, autoescape=True) for one in (Company.name, Company.account_number))))
+    ordered = _cut(query, Company, page) if page else query.order_by(Company.folded)
     domains = select(CompanyDomain.company_id, CompanyDomain.domain).order_by(CompanyDomain.domain)
     owned = _group(session.execute(domains))
     return [
         Practice(
-            name=company.name, account_number=company.account_number, active=company.active, manager=manager_email,
+            id=company.id, name=company.name, account_number=company.account_number, active=company.active, manager=manager_email,
             consultant=consultant_email, telemedicine=company.telemedicine, domains=tuple(owned.get(company.id, ())),
         )
-        for company, manager_email, consultant_email in session.execute(query.order_by(Company.folded))
+        for company, manager_email, consultant_email in session.execute(ordered)
     ]  # fmt: skip
 
 
-def list_contacts(session: Session, *, company: str | None = None, find: str | None = None) -> list[Writer]:
+def list_contacts(
+    session: Session, *, company: str | None = None, find: str | None = None, page: Page | None = None
+) -> list[Writer]:
     """Contacts by company and name; of one company (its name, compared folded), or with ``find`` in name, address or phone."""
     query = select(Contact, Company.name).outerjoin(Company, Contact.company_id == Company.id)
     if company:
@@ -122,14 +138,21 @@ def list_contacts(session: Session, *, company: str | None = None, find: str | N
     if find:
         columns = (Contact.name, Contact.email, Contact.phone)
         query = query.where(or_(*(column.icontains(find, autoescape=True) for column in columns)))
-    ordered = query.order_by(Company.folded.nulls_last(), Contact.name, Contact.email, Contact.id)
+    by_name = query.order_by(Company.folded.nulls_last(), Contact.name, Contact.email, Contact.id)
+    ordered = _cut(query, Contact, page) if page else by_name
     return [
         Writer(
-            email=contact.email, name=contact.name, phone=contact.phone, preferred_contact=contact.preferred_contact,
-            company=title, is_admin=contact.is_admin, active=contact.active,
+            id=contact.id, email=contact.email, name=contact.name, phone=contact.phone,
+            preferred_contact=contact.preferred_contact, company=title, is_admin=contact.is_admin, active=contact.active,
         )
         for contact, title in session.execute(ordered)
     ]  # fmt: skip
+
+
+def _cut(query: Select[*tuple[Any, ...]], table: type[Company] | type[Contact], page: Page) -> Select[*tuple[Any, ...]]:
+    if page.only is not None:
+        return query.where(table.id == page.only)
+    return query.where(table.id > page.after).order_by(table.id).limit(page.limit)
 
 
 def _group(pairs: Iterable[tuple[int, T]]) -> dict[int, list[T]]:

@@ -22,6 +22,7 @@ from cli import (
     templates,
     ticket_life,
     tickets,
+    tokens,
 )
 from cli.errors import Root
 from cli.notices import notice_app
@@ -115,6 +116,7 @@ leaving.register(staff_app)
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(surveys.app, name="survey")
 app.add_typer(templates.app, name="templates")
+app.add_typer(tokens.app, name="token")
 app.add_typer(notice_app, name="notice")
 replay.register(app)
 reconcile.register(app)

@@ -115,31 +115,27 @@ def new_ticket(
     json: Json = False,
 ) -> None:
     """Enter a ticket by hand, such as after a telephone call. On a terminal it asks for what was not given."""
-    from cli.ticket_form import Entered, complete, to_submission
+    from cli.ticket_form import complete, read_file
+    from core import clock
+    from tickets.entry import Entered, to_submission
 
     entered = Entered(
         owner or "", company or "", email or "", name or "", phone or "", description or "", tuple(contact or ()), category,
-        issue, detail, prefers, tuple(attach or ()), not not_on_company_timeline, not not_on_contact_timeline,
+        issue, detail, prefers, tuple(map(read_file, attach or ())), not not_on_company_timeline, not not_on_contact_timeline,
     )  # fmt: skip
     if sys.stdin.isatty():
         entered = complete(entered)
-    _create(to_submission(entered), json)
+    _create(to_submission(entered, clock.now()), json)
 
 
 def _create(submission: Submission, json: bool) -> None:
     from cli import console
     from cli.mills import finish, open_mill
-    from cli.ticket_form import require_owner
     from core import clock
-    from tickets import queries, service
+    from tickets import entry, queries
 
     with open_mill() as mill:
-
-        def unit(session: Session) -> int:
-            require_owner(session, submission.owner_email or "")
-            return service.create_by_hand(session, submission, mill.settings, clock.now())
-
-        ticket_id = mill.database.run(unit)
+        ticket_id = mill.database.run(lambda session: entry.create(session, submission, mill.settings, clock.now()))
         finish(mill)
         with mill.database.read() as session:
             ticket = queries.show(session, ticket_id)

@@ -88,17 +88,24 @@ def list_tickets(
     *,
     limit: int = 50,
     source: str | None = None,
+    company_id: int | None = None,
+    before: int | None = None,
     day_ends: datetime | None = None,
     person_id: int | None = None,
 ) -> list[dict[str, Any]]:
     """The newest tickets of a view; raises KeyError for an unknown one. Rows as in ``interfaces.md``.
 
-    ``day_ends`` is when "today" does (a day from ``now``, when left out), ``person_id`` whose tickets are "mine".
+    ``day_ends`` is when "today" does (a day from ``now``, when left out), ``person_id`` whose tickets are "mine". ``before`` is
+    the id from which a list goes on: those below it.
     """
     asked = Asked(now, day_ends or now + timedelta(days=1), person_id)
     statement = _listed(now).where(VIEWS[view][1](asked))
     if source is not None:
         statement = statement.where(Ticket.source == source)
+    if company_id is not None:
+        statement = statement.where(Ticket.company_id == company_id)
+    if before is not None:
+        statement = statement.where(Ticket.id < before)
     rows = session.execute(statement.order_by(Ticket.id.desc()).limit(limit))
     return [_row(*row) for row in rows]
 
@@ -111,6 +118,7 @@ def show(session: Session, ticket_id: int) -> dict[str, Any] | None:
     ticket: Ticket = found[0]
     return {
         **_row(*found),
+        "version": ticket.version,
         "name": ticket.name,
         "pipeline": ticket.pipeline,
         "type": ticket.type,
@@ -241,6 +249,7 @@ def _tasks(session: Session, ticket_id: int) -> list[dict[str, Any]]:
     rows = session.execute(statement.where(FollowUp.ticket_id == ticket_id).order_by(FollowUp.id))
     return [
         {
+            "id": task.id,
             "title": task.title,
             "kind": task.kind,
             "reason": task.reason,

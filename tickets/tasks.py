@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, or_, select, text
+from sqlalchemy import Select, and_, or_, select, text
 from sqlalchemy.orm import Session
 
 from accounts.models import Staff, Team, TeamMember
@@ -23,11 +23,13 @@ def list_tasks(
     assignee: str | None = None,
     done: bool = False,
     until: datetime | None = None,
+    after: int | None = None,
     limit: int = 1000,
 ) -> list[dict[str, Any]]:
     """Open tasks, the most overdue first; with ``done`` those that are done, the latest first.
 
     ``assignee`` (an address) keeps it to that person and to the teams they belong to, ``until`` to what is due before then.
+    ``after`` is the id of the one after which a list goes on.
     """
     statement = _listed()
     if assignee is not None:
@@ -40,6 +42,11 @@ def list_tasks(
         statement = statement.where(DONE).order_by(FollowUp.done_at.desc(), FollowUp.id)
     else:
         statement = statement.where(OPEN).order_by(FollowUp.due_at, FollowUp.id)
+    if after is not None:
+        column = FollowUp.done_at if done else FollowUp.due_at
+        moment = select(column).where(FollowUp.id == after).scalar_subquery()
+        later = column < moment if done else column > moment
+        statement = statement.where(or_(later, and_(column == moment, FollowUp.id > after)))
     return [_row(task, person, team, now) for task, person, team in session.execute(statement.limit(limit))]
 
 

@@ -1,8 +1,9 @@
-"""The web application: hooks, health, readiness, metrics, the front page, a ticket, a case and its survey."""
+"""The web application: hooks, the API, health, readiness, metrics, the front page, a ticket, a case and its survey."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -10,6 +11,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.db import Database
 from core.settings import Settings
@@ -42,6 +44,7 @@ def create(
         Route("/care/surveys/{signed}", survey.form, methods=["GET", "POST"]),
         Route("/care/surveys/unsubscribe/{signed}", survey.unsubscribe, methods=["GET", "POST"]),
         Route("/desk/tickets/{number}", TicketPage(settings, database).show, methods=["GET"]),
+        Route("/api/v1/{rest:path}", _Later(settings, database)),
         Route("/healthz", answer_alive, methods=["GET"]),
         Route("/readyz", Health(settings, database, status).answer, methods=["GET"]),
         Route("/metrics", Metrics(settings, database, judge).answer, methods=["GET"]),
@@ -54,6 +57,23 @@ def create(
     )
     app.router.redirect_slashes = False
     return app
+
+
+class _Later:
+    """The API, loaded when it is first called: whoever does not use it pays nothing for it."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._settings = settings
+        self._database = database
+
+    @cached_property
+    def _api(self) -> ASGIApp:
+        from web.api.door import Api
+
+        return Api(self._settings, self._database)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._api(scope, receive, send)
 
 
 async def _refuse(request: Request, error: Exception) -> Response:

@@ -102,7 +102,7 @@ def test_a_company_has_its_people_domains_and_account_number(database: Database)
     with database.read() as session:
         (entry,) = list_companies(session)
     assert entry.as_dict() == {
-        "name": "Oak Hill, Inc.", "account_number": "007", "active": True, "manager": "ana@billing.example",
+        "id": 1, "name": "Oak Hill, Inc.", "account_number": "007", "active": True, "manager": "ana@billing.example",
         "consultant": "ben@billing.example", "telemedicine": True, "domains": ("oak-hill.example", "oakhill.example"),
     }  # fmt: skip
 

@@ -14,6 +14,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect, text
 
+import accounts.api_answers
+import accounts.api_tokens
 import accounts.models
 import accounts.suppressions
 import core.blobs
@@ -31,7 +33,8 @@ from core.errors import CasemillError
 ROOT = Path(__file__).parents[2]
 #: Whose tables are compared: a table of another module would be a difference.
 MODELS = (
-    accounts.models, accounts.suppressions, core.blobs, core.leases, ingest.models, notify.models, outbox.models, surveys.models,
+    accounts.api_answers, accounts.api_tokens, accounts.models, accounts.suppressions,
+    core.blobs, core.leases, ingest.models, notify.models, outbox.models, surveys.models,
     tickets.message_templates, tickets.models,
 )  # fmt: skip
 

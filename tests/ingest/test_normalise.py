@@ -95,12 +95,17 @@ def test_where_nothing_is_new_everything_is_the_text() -> None:
     assert (submission.text, submission.quoted, submission.missing) == (f"{WROTE}\n> Paid?", "", ())
 
 
-def test_a_mail_that_only_says_thanks_is_known_unless_a_file_came_along() -> None:
-    submission = from_mail(make_mail(body=f"Thank you!\r\nDana\r\n\r\n{WROTE}\r\n> It is paid."))
+def test_an_answer_that_only_says_thanks_is_known_unless_a_file_came_along() -> None:
+    answers = ("In-Reply-To: <earlier@billing.example>",)
+    submission = from_mail(make_mail(body=f"Thank you!\r\nDana\r\n\r\n{WROTE}\r\n> It is paid.", headers=answers))
     assert submission.thanks is not None and submission.thanks.code == "only_thanks"
-    assert from_mail(make_mail(body="Thank you! Is it paid?")).thanks is None
-    thanks_with_file = mail_with_file("scan.pdf", b"%PDF-1.7 content").replace(b"The export of today.", b"Thanks.")
-    assert b"Thanks." in thanks_with_file and from_mail(thanks_with_file).thanks is None
+    assert from_mail(make_mail(body="Thank you! Is it paid?", headers=answers)).thanks is None
+    with_file = mail_with_file("scan.pdf", b"%PDF-1.7 content").replace(b"The export of today.", b"Thanks.")
+    assert b"Thanks." in with_file and from_mail(b"In-Reply-To: <earlier@billing.example>\r\n" + with_file).thanks is None
+
+
+def test_of_a_mail_that_answers_nothing_nobody_asks_whether_it_says_thanks() -> None:
+    assert from_mail(make_mail(body="Thank you!")).thanks is None
 
 
 def test_the_verdicts_silence_goes_with_the_submission() -> None:

@@ -1,0 +1,79 @@
+"""`casemill token`: tokens with which programs use the API for a member of staff."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Tokens of programs that use the API: add, list, revoke.", no_args_is_help=True)
+Json = Annotated[bool, typer.Option("--json", help="JSON for programs in place of text for people.")]
+EXAMPLE = "Example: casemill token add --for ruth@billing.example --name 'night report' --scope tickets:read --scope tasks:read"
+
+
+@app.command(epilog=EXAMPLE)
+def add(
+    holder: Annotated[str, typer.Option("--for", help="Email address of whom the program acts for.")],
+    name: Annotated[str, typer.Option(help="What uses it.")],
+    scope: Annotated[list[str], typer.Option(help="What it may do; can be repeated: tickets:read, tickets:write, tasks:read, "
+                                                  "tasks:write, directory:read, items:read.")],
+    days: Annotated[int, typer.Option(min=1, max=730, help="How long it lasts.")] = 365,
+    json: Json = False,
+) -> None:  # fmt: skip
+    """Make a token and show its secret, once: it is not kept."""
+    from accounts import api_tokens
+    from accounts.directory import find_person
+    from cli import console
+    from cli.context import open_database
+    from core import clock
+
+    with console.reporting(), open_database() as (_, database):
+
+        def unit(session):  # type: ignore[no-untyped-def]
+            token, secret = api_tokens.issue(session, find_person(session, holder), name, scope, days, clock.now())
+            return token.id, token.expires_at, secret
+
+        token_id, expires_at, secret = database.run(unit)
+    if json:
+        console.print_json({"id": token_id, "expires_at": expires_at.isoformat(timespec="seconds"), "token": secret})
+        return
+    console.print_line(f"token {token_id}, good until {expires_at:%Y-%m-%d}; it is shown only now:")
+    typer.echo(secret)
+
+
+@app.command("list", epilog="Example: casemill token list")
+def list_all(json: Json = False) -> None:
+    """All tokens, without their secrets."""
+    from accounts import api_tokens
+    from cli import console
+    from cli.context import open_database
+    from core import clock
+
+    with console.reporting(), open_database() as (_, database), database.read() as session:
+        rows = api_tokens.list_tokens(session, clock.now())
+    if json:
+        console.print_json(rows)
+        return
+    columns = [
+        console.Column("token", whole=True, right=True), console.Column("name"), console.Column("for"), console.Column("may"),
+        console.Column("until", whole=True), console.Column("last used", whole=True), console.Column("state", whole=True),
+    ]  # fmt: skip
+    cells = [
+        (row["id"], row["name"], row["staff"], ", ".join(row["scopes"]), row["expires_at"][:10],
+         (row["last_used_at"] or "never")[:16].replace("T", " "), row["state"])
+        for row in rows
+    ]  # fmt: skip
+    console.print_table(columns, cells, empty="no tokens")
+
+
+@app.command(epilog="Example: casemill token revoke 3")
+def revoke(token: Annotated[int, typer.Argument(help="The token's number, as listed.")]) -> None:
+    """End a token at once."""
+    from accounts import api_tokens
+    from cli import console
+    from cli.context import open_database
+    from core import clock
+
+    with console.reporting(), open_database() as (_, database):
+        name = database.run(lambda session: api_tokens.revoke(session, token, clock.now()).name)
+    console.print_line(f"token {token} ({console.clean(name)}) is revoked")

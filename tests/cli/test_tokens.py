@@ -1,0 +1,85 @@
+"""`casemill token`: a secret is shown once, and nothing that is listed or kept is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from accounts import api_tokens
+from accounts.api_tokens import PREFIX
+from cli import console
+from core import clock
+from core.db import Database
+from tests.cli.support import run
+
+RUTH = "ruth@billing.example"
+
+
+@pytest.fixture
+def staffed(place: Path) -> Path:
+    assert run("staff", "add", RUTH, "--name", "Ruth").code == 0
+    return place
+
+
+def add(*scopes: str, days: str = "30") -> str:
+    """A new token's secret."""
+    wanted = [part for scope in scopes for part in ("--scope", scope)]
+    token: str = run("token", "add", "--for", RUTH, "--name", "night report", "--days", days, *wanted, "--json").json["token"]
+    return token
+
+
+def find(place: Path, secret: str) -> api_tokens.Bearer | None:
+    database = Database(f"sqlite:///{place / 'var' / 'casemill.db'}")
+    with database.read() as session:
+        found = api_tokens.find(session, secret, clock.now())
+    database.close()
+    return found
+
+
+def test_a_token_is_made_shown_once_and_good_for_its_scopes(staffed: Path) -> None:
+    done = run("token", "add", "--for", RUTH, "--name", "night report", "--scope", "tickets:read", "--scope", "tasks:read")
+    assert done.code == 0
+    secret = done.out.splitlines()[-1]
+    assert secret.startswith(PREFIX) and len(secret) == len(PREFIX) + 43
+    found = find(staffed, secret)
+    assert found is not None and found.scopes == {"tickets:read", "tasks:read"}
+    listed = run("token", "list").out + str(run("token", "list", "--json").json)
+    assert "night report" in listed and secret not in listed
+    assert secret.encode() not in (staffed / "var" / "casemill.db").read_bytes()
+
+
+def test_a_revoked_token_is_good_for_nothing_and_says_so(staffed: Path) -> None:
+    secret = add("items:read")
+    number = run("token", "list", "--json").json[0]["id"]
+    assert run("token", "revoke", str(number)).out == f"token {number} (night report) is revoked\n"
+    assert find(staffed, secret) is None
+    assert run("token", "list", "--json").json[0]["state"] == "revoked"
+    assert run("token", "revoke", str(number)).code == 0, "again changes nothing"
+
+
+def test_whoever_leaves_takes_their_tokens_along(staffed: Path) -> None:
+    secret = add("items:read")
+    assert run("staff", "add", RUTH, "--inactive").code == 0
+    assert find(staffed, secret) is None
+    assert run("token", "list", "--json").json[0]["state"] == "holder not active"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("--for", RUTH, "--name", "x", "--scope", "everything"), "there is no scope everything"),
+        (("--for", RUTH, "--name", " ", "--scope", "items:read"), "needs a name"),
+        (("--for", "nobody@billing.example", "--name", "x", "--scope", "items:read"), "nobody@billing.example"),
+    ],
+)
+def test_what_cannot_be_a_token_is_refused(staffed: Path, arguments: tuple[str, ...], problem: str) -> None:
+    done = run("token", "add", *arguments)
+    assert done.code in (console.FOUND_WRONG, console.WRONG_USAGE)
+    assert problem in done.err
+    assert run("token", "list", "--json").json == []
+
+
+def test_a_token_nobody_knows_cannot_be_revoked(staffed: Path) -> None:
+    done = run("token", "revoke", "7")
+    assert done.code == console.FOUND_WRONG and "there is no token 7" in done.err

@@ -1,0 +1,85 @@
+"""A running server with a few tickets, and tokens of its staff."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from accounts import api_tokens
+from accounts.api_tokens import SCOPES
+from accounts.directory import add_company, add_staff
+from accounts.models import Staff
+from core import clock
+from tests.web.conftest import Serve, Site
+from tickets import message_templates, service
+from tickets.numbers import number
+from tickets.submission import Source, Submission
+
+ALL = tuple(SCOPES)
+TEMPLATES = Path(__file__).parents[3] / "templates" / "email" / "billing_support"
+
+
+@dataclass
+class Desk:
+    """The site as programs see it: ``ruth`` is a representative, ``mara`` a manager, ``ivan`` no longer active."""
+
+    site: Site
+    tokens: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        now = clock.now()
+        with self.site.database.write() as session:
+            for name, role in (("ruth", "representative"), ("mara", "manager"), ("ivan", "manager")):
+                add_staff(session, email=f"{name}@billing.example", name=name.title(), role=role)
+            add_company(session, name="Riverside Clinic", domains="riverside.example")
+            message_templates.seed(session, TEMPLATES, now)
+        for name in ("ruth", "mara", "ivan"):
+            self.tokens[name] = self.issue(name)
+        with self.site.database.write() as session:
+            session.query(Staff).filter_by(email="ivan@billing.example").one().active = False
+
+    def issue(self, name: str, scopes: Iterable[str] = ALL, *, days: int = 30, ago: timedelta = timedelta(0)) -> str:
+        def unit(session: Any) -> str:
+            person = session.query(Staff).filter_by(email=f"{name}@billing.example").one()
+            return api_tokens.issue(session, person, "tests", scopes, days, clock.now() - ago)[1]
+
+        return self.site.database.run(unit)
+
+    def ticket(self, text: str = "Claim 88 was denied", **given: Any) -> str:
+        """A ticket of Dana's, who has an address; its number."""
+        submission = Submission(
+            source=Source.EMAIL, received_at=clock.now(), subject="Denied claim", text=text, email="dana@riverside.example",
+            name="Dana Ortiz", **given,
+        )  # fmt: skip
+        settings = self.site.settings
+        return number(self.site.database.run(lambda session: service.create_by_hand(session, submission, settings, clock.now())))
+
+    def call(self, method: str, path: str, body: Any = None, *, by: str = "mara", **more: Any) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {self.tokens[by]}", **more.pop("headers", {})}
+        sent = {"json": body} if body is not None else {}
+        return self.site.client.request(method, f"/api/v1{path}", headers=headers, **sent, **more)
+
+    def get(self, path: str, **params: Any) -> Any:
+        answer = self.call("GET", path, params=params)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def post(self, path: str, body: Any = None, **more: Any) -> httpx.Response:
+        return self.call("POST", path, {} if body is None else body, **more)
+
+
+@pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    """The API is the same over both databases; what the database decides is tested on both (test_once)."""
+    return f"sqlite:///{tmp_path / 'casemill.db'}"
+
+
+@pytest.fixture
+def desk(serve: Serve) -> Desk:
+    return Desk(serve())
