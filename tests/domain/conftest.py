@@ -1,0 +1,126 @@
+"""A house on an empty database: staff, two practices, and every reader of facts that the running casemill has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import time_machine
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from accounts.models import Staff
+from core.db import Base, Database
+from core.reasons import Reason
+from notify import letters as letter_mails
+from notify import mailings
+from notify.models import Delivery
+from outbox import facts, relay
+from outbox.facts import (
+    LetterWritten,
+    NoticeSettled,
+    SurveyAnswered,
+    SurveyDue,
+    TaskRaised,
+    TicketAssigned,
+    TicketCompleted,
+    TicketCreated,
+)
+from surveys import invitations
+from tests.tickets.world import NOW, World
+from tickets import due, message_templates
+
+TEMPLATES = Path(__file__).parents[2] / "templates" / "email" / "billing_support"
+DAY = timedelta(days=1)
+
+
+class House(World):
+    """Ada consults for Lakeside, Max manages it; Ben and Cleo are the default team, whose manager is Mara."""
+
+    now: datetime = NOW
+
+    def furnish(self) -> None:
+        self.ids = {
+            name: self.staff(name, role="manager" if name in ("Max", "Mara") else "representative")
+            for name in ("Ada", "Ben", "Cleo", "Max", "Mara")
+        }
+        self.team("support", self.ids["Ben"], self.ids["Cleo"], default=True, manager=self.ids["Mara"])
+        self.company("Lakeside", "lakeside.example", consultant_id=self.ids["Ada"], manager_id=self.ids["Max"])
+        self.company("Hilltop", "hilltop.example")
+        self.database.run(lambda session: message_templates.seed(session, TEMPLATES, NOW))
+
+    def do(self, verb: Any, *given: Any, by: str = "Ada", ticket: int = 1) -> Any:
+        """One verb of one ticket, by somebody, now."""
+        return self.database.run(lambda session: verb(session, ticket, self.person(session, by), *given, self.now))
+
+    def person(self, session: Session, name: str) -> Staff:
+        return session.execute(select(Staff).where(Staff.name == name)).scalar_one()
+
+    def relay(self) -> None:
+        """Every fact to its readers."""
+        readers: relay.Subscriptions = {
+            TicketCreated.kind: (mailings.on_ticket_created,),
+            TicketAssigned.kind: (mailings.on_ticket_assigned,),
+            NoticeSettled.kind: (mailings.on_notice_settled, invitations.on_notice_settled, letter_mails.on_notice_settled),
+            LetterWritten.kind: (letter_mails.on_letter_written,),
+            TaskRaised.kind: (mailings.on_task_raised,),
+            SurveyDue.kind: (mailings.on_survey_due,),
+            SurveyAnswered.kind: (mailings.on_survey_answered,),
+            TicketCompleted.kind: (partial(invitations.on_ticket_completed, self.settings.surveys),),
+        }
+        with time_machine.travel(self.now, tick=False):
+            while relay.run(self.database, readers):
+                pass
+
+    def clock(self, later: timedelta = timedelta(0)) -> None:
+        """Time passes; then the clock looks for what is due."""
+        self.now += later
+        with time_machine.travel(self.now, tick=False):
+            while due.sweep(self.database, self.settings.calendar):
+                pass
+            self.relay()
+            while invitations.sweep(self.database, self.settings.surveys):
+                self.relay()
+        self.relay()
+
+    def mails(self, mailing: str, ticket: int = 1) -> list[str]:
+        """Who gets this mailing for a ticket."""
+        return [one.recipient for one in self.rows(Delivery, Delivery.id) if (one.mailing, one.ticket_id) == (mailing, ticket)]
+
+    def settle(self, mailing: str, outcome: str = "sent", ticket: int = 1) -> None:
+        """The mail has its outcome, and whoever waits for that hears of it."""
+        self.relay()
+        found = [one for one in self.rows(Delivery, Delivery.id) if (one.mailing, one.ticket_id) == (mailing, ticket)]
+        reason = Reason("accepted" if outcome == "sent" else outcome, "What the server said")
+        settled = [
+            NoticeSettled(ticket, one.id, mailing, outcome, reason.code, reason.text, one.recipient) for one in found[-1:]
+        ]
+        assert settled, f"there is no mail {mailing}"
+        self.database.run(lambda session: facts.append(session, settled, self.now))
+        self.relay()
+
+    def stage(self, ticket: int = 1) -> int:
+        return self.ticket(ticket).stage
+
+    def tasks(self, ticket: int = 1) -> list[tuple[str, str | None]]:
+        """Kind and assignee of the tasks that are open."""
+        return [(one["kind"], one["assignee"]) for one in self.show(ticket)["tasks"] if one["done_at"] is None]
+
+    def codes(self, ticket: int = 1, kind: str = "") -> list[str]:
+        """The reasons on the timeline, of one kind of entry or all."""
+        timeline = [one for one in self.show(ticket)["timeline"] if kind in ("", one["kind"])]
+        return [reason["code"] for one in timeline for reason in one["reasons"]]
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    database = Database(f"sqlite:///{tmp_path / 'casemill.db'}")
+    Base.metadata.create_all(database.engine)
+    house = House(database)
+    house.furnish()
+    yield house
+    database.close()
