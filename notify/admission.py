@@ -25,9 +25,12 @@ from notify.models import Delivery
 from outbox import facts
 from tickets import alerts
 from tickets.alerts import Alert
+from tickets.models import Ticket
+from tickets.stages import COMPLETED
 
 #: A number of our own for PostgreSQL's advisory lock. On SQLite the one writer's turn does the same.
 LOCK = 7_251_946_302
+REOPENED = Reason("reopened", "The ticket was opened again before its survey was sent")
 
 
 def admit(session: Session, token: str, batch: Sequence[Claimed], settings: Settings) -> list[Claimed]:
@@ -64,14 +67,26 @@ def _refusals(
     blocked = suppressions.blocked(session, [one.recipient for one in ruled], now)
     surveyed = [one.recipient for one in ruled if one.mailing == INVITATION]
     unwilling = suppressions.blocked(session, surveyed, now, suppressions.SURVEYS) if surveyed else set()
+    reopened = _reopened(session, [one.ticket_id or 0 for one in ruled if one.mailing == INVITATION])
     own = limits.own_addresses(settings)
     refused = {}
     for one in sorted(ruled, key=lambda one: one.id):
+        if one.mailing == INVITATION and one.ticket_id in reopened:
+            refused[one.id] = Ruling("skip", REOPENED)
+            continue
         shut = blocked | unwilling if one.mailing == INVITATION else blocked
         ruling = _rule(one, shut, own, counts, settings, now)
         if ruling != limits.SEND:
             refused[one.id] = ruling
     return refused
+
+
+def _reopened(session: Session, tickets: Collection[int]) -> set[int]:
+    """Of tickets whose survey goes now those that are not completed: a limit may have held it back while the customer wrote."""
+    if not tickets:
+        return set()
+    open_again = select(Ticket.id).where(among(Ticket.id, tickets), Ticket.stage != COMPLETED)
+    return set(session.execute(open_again).scalars())
 
 
 def _rule(

@@ -131,13 +131,21 @@ def send(
 
 
 def settle(session: Session, outcomes: Sequence[LetterOutcome], now: datetime) -> None:
-    """Record what became of letters: an accepted recap checks the box, what did not get through is a task for the owner."""
+    """Record what became of letters: a recap that got to its requester checks the box, what did not get through is a task."""
     for outcome in sorted(outcomes, key=lambda one: (one.ticket_id, one.delivery_id)):
         entry = session.get(Activity, outcome.activity_id)
         if entry is None or not _note(session, outcome, str(entry.data.get("letter")), now):
             continue
-        if outcome.outcome == "sent" and entry.data.get("letter") == RECAP_LETTER:
+        if outcome.outcome == "sent" and entry.data.get("letter") == RECAP_LETTER and _is_for_all(session, outcome, entry):
             life.recap_accepted(session, outcome.ticket_id, int(entry.data.get("opening", 0)), now)
+
+
+def _is_for_all(session: Session, outcome: LetterOutcome, entry: Activity) -> bool:
+    """Whether the recap counts as given by this copy: the requester's; without them, that of whoever is named first."""
+    to = [str(address) for address in entry.data.get("to", [])]
+    of_ticket = select(Ticket.requester_id).where(Ticket.id == outcome.ticket_id).scalar_subquery()
+    requester = session.execute(select(Contact.email).where(Contact.id == of_ticket)).scalar()
+    return outcome.recipient == (requester if requester in to else next(iter(to), outcome.recipient))
 
 
 def _refuse(ticket: Ticket, kind: str, subject: str, text: str) -> None:
@@ -222,5 +230,3 @@ def _raise_task(session: Session, outcome: LetterOutcome, title: str, now: datet
     }
     insert_ignore(session, FollowUp, [task])
     return True
-
-

@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 from accounts.models import Staff
 from core.db import Base, Database
 from core.reasons import Reason
+from notify import admission, claims, mailings
 from notify import letters as letter_mails
-from notify import mailings
 from notify.models import Delivery
 from outbox import facts, relay
 from outbox.facts import (
@@ -102,6 +102,17 @@ class House(World):
         assert settled, f"there is no mail {mailing}"
         self.database.run(lambda session: facts.append(session, settled, self.now))
         self.relay()
+
+    def send_what_may(self) -> None:
+        """As far as the admission of mails that are due; nothing is sent."""
+        with time_machine.travel(self.now, tick=False):
+            claims.claim(self.database, "t", 50, lambda session, rows: admission.admit(session, "t", rows, self.settings))
+        self.relay()
+
+    def outcome(self, mailing: str, ticket: int = 1) -> tuple[str, str | None]:
+        """State and reason of the last mail of this mailing."""
+        found = [one for one in self.rows(Delivery, Delivery.id) if (one.mailing, one.ticket_id) == (mailing, ticket)]
+        return found[-1].state, found[-1].reason_code
 
     def stage(self, ticket: int = 1) -> int:
         return self.ticket(ticket).stage

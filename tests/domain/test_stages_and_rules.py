@@ -5,8 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import select
 
+from accounts.models import Contact
 from core.errors import RefusedError
+from core.reasons import Reason
 from notify.models import Delivery
 from outbox.facts import TicketCreated
 from outbox.models import OutboxFact
@@ -130,6 +133,22 @@ def test_a_recap_with_an_empty_placeholder_is_not_sent(house: House) -> None:
         house.do(lambda s, one, by, now: letters.send(s, one, by, letters.RECAP_LETTER, draft.subject, draft.text, now))
 
 
+@pytest.mark.parametrize(("accepted", "checked"), [("kim@lakeside.example", False), ("dana@lakeside.example", True)])
+def test_of_a_recap_to_several_the_requesters_copy_checks_the_box(house: House, accepted: str, checked: bool) -> None:
+    house.receive(matter(contacts=("kim@lakeside.example",)))
+    both = ("kim@lakeside.example", "dana@lakeside.example")
+    house.do(lambda s, one, by, now: letters.send(s, one, by, letters.RECAP_LETTER, "Recap", "It is paid.", now, to=both))
+    house.relay()
+    entry = next(one["id"] for one in house.show(1)["timeline"] if one["kind"] == "message_out")
+    reason = Reason("accepted", "Accepted")
+    for number, person in enumerate(both, 1):
+        outcome = "sent" if person == accepted else "failed"
+        told = [letters.LetterOutcome(number, 1, entry, outcome, reason, person)]
+        house.database.run(lambda s, told=told: letters.settle(s, told, house.now))  # type: ignore[misc]
+    assert (house.show(1)["recap_sent"] is not None) == checked
+    assert house.tasks() == [("notice_problem", "Ada")], "the copy that did not get through is a task"
+
+
 def test_a_recap_given_by_telephone_is_checked_by_hand(house: House) -> None:
     house.receive(matter())
     house.do(life.mark_recap_sent, by="Ben")
@@ -193,6 +212,19 @@ def test_a_customer_who_was_asked_within_30_days_is_not_asked_again(
     assert ("throttled" in house.codes(2)) == (not asked)
 
 
+def test_a_survey_that_a_limit_held_back_does_not_go_once_its_ticket_is_open_again(house: House) -> None:
+    house.receive(matter())
+    complete(house)
+    house.relay()
+    house.clock(timedelta(hours=house.settings.surveys.delay_hours))
+    house.do(lambda s, one, by, now: life.reopen(s, one, by, "They wrote again", house.settings, now))
+    house.send_what_may()
+    assert house.outcome("survey_invitation") == ("skipped", "reopened")
+    assert "reopened" in house.codes(kind="survey")
+    with house.database.read() as session:
+        assert session.execute(select(Contact.last_surveyed_at)).scalar_one() is None, "the slot is free again"
+
+
 @pytest.mark.parametrize("stage", [SUBMITTED, IN_PROGRESS, AUDIT, COMPLETED])
 def test_no_other_move_is_possible_but_one_by_a_manager_with_a_reason(house: House, stage: int) -> None:
     house.receive(matter())
@@ -251,7 +283,7 @@ def test_a_reopening_clears_the_marks_keeps_the_history_and_lets_each_rule_fire_
 def test_a_customer_who_writes_again_reopens_a_completed_ticket_and_thanks_do_not(house: House) -> None:
     house.receive(matter(message_key="mail:1"))
     complete(house)
-    thanks = intake.Reason("only_thanks", "It only says thanks")
+    thanks = Reason("only_thanks", "It only says thanks")
     house.receive(matter(answers=("mail:1",), thanks=thanks), now=house.now)
     assert house.stage() == COMPLETED
     house.receive(matter(answers=("mail:1",), text="It is still denied."), now=house.now)
