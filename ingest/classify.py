@@ -40,6 +40,9 @@ SIGNALS: Mapping[str, str] = {
 }
 
 
+#: Why nobody is written to about mail of the past (mail-rules.md, Never start a loop).
+HISTORY = Reason("imported_history", "It is mail of the past that was taken in later: nobody is written to about it")
+
 Reader = Callable[[str], str | None]
 
 
@@ -52,7 +55,8 @@ class MailRules:
     """What the configuration says of mail from one source.
 
     ``own_token`` reads our own signed Message-IDs, ``own_envelope`` our bounce addresses, ``own_reply`` our reply addresses
-    and ``own_link`` the signed part of our links; each answers None for what is not ours.
+    and ``own_link`` the signed part of our links; each answers None for what is not ours. ``history`` holds for mail of the
+    past, whoever wrote it.
     """
 
     own_addresses: frozenset[str]
@@ -67,6 +71,7 @@ class MailRules:
     workbook_passwords: tuple[str, ...] = ()
     authserv_id: str = ""
     bounce_days: int = 60
+    history: bool = False
     own_token: Reader = _nothing
     own_envelope: Reader = _nothing
     own_reply: Reader = _nothing
@@ -157,9 +162,7 @@ def report_fact(mail: ParsedMail, rules: MailRules, item_id: int) -> Fact | None
         return None
     action, status = (next(iter(words), "")[:80] for words in (report.action, report.status))
     if report.kind in ("bounce", "delay"):
-        return BounceReceived(
-            item_id, delivery_id, report.kind == "delay", status, action, report.permanent, rules.bounce_days
-        )
+        return BounceReceived(item_id, delivery_id, report.kind == "delay", status, action, report.permanent, rules.bounce_days)
     return ReportReceived(item_id, delivery_id, report.kind, action)
 
 
@@ -204,6 +207,8 @@ def _automatic(mail: ParsedMail, rules: MailRules) -> Verdict | None:
 
 def _silence(mail: ParsedMail, rules: MailRules) -> Reason | None:
     """Why a person's mail is not answered all the same."""
+    if rules.history:
+        return HISTORY
     if mail.from_addr is None:
         return Reason("no_address", "The mail names no single sender that could be answered")
     if mail.must_not_autoreply:

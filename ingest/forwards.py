@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from core.reasons import Reason
-from ingest.classify import MailRules
+from ingest.classify import HISTORY, MailRules
 from ingest.parsers.automatic import is_no_reply
 from ingest.parsers.types import Forward, ParsedMail
 from tickets.submission import Submission, SubmittedFile
@@ -53,6 +53,8 @@ def _silence(mail: ParsedMail, address: str, rules: MailRules) -> Reason | None:
     """Why the original sender gets no automatic answer."""
     if mail.is_auto:
         return Reason("automatic_mail", "A machine forwarded it")
+    if rules.history:
+        return HISTORY
     local, _, domain = address.rpartition("@")
     if is_no_reply(local):
         return Reason("no_reply", "The original sender takes no replies")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -26,6 +26,8 @@ from tickets.submission import Submission
 
 log = logging.getLogger("casemill.ingest")
 
+#: What an upload of old mail is marked with.
+HISTORY = "history"
 #: Dispositions that come with a ticket when there is a submission.
 TICKET = "ticket"
 
@@ -81,6 +83,12 @@ class Planner:
             self._rules[source] = rules_for(self.settings, source, self.signer)
         return self._rules[source]
 
+    def _rules_for(self, item: Claimed) -> MailRules:
+        """The rules of its source; mail that had lain there for long, or that was called history, is not answered."""
+        rules, days = self.rules(item.source), timedelta(days=self.settings.notices.history_days)
+        is_history = bool(item.extra.get(HISTORY)) or item.due_at - item.received_at > days
+        return replace(rules, history=True) if is_history else rules
+
     def mail_options(self, source: str, *, html_text: bool = False) -> ParseOptions:
         """What the parser has to know of mail from a source."""
         return ParseOptions(html_text=html_text, authserv_id=self.rules(source).authserv_id)
@@ -90,7 +98,7 @@ class Planner:
         return self._set_aside(item, reason)
 
     def _mail(self, item: Claimed, mail: ParsedMail) -> Plan:
-        rules = self.rules(item.source)
+        rules = self._rules_for(item)
         verdict = classify(mail, rules)
         key = None if verdict.disposition == "own" else fingerprints.key_of(mail)
         if verdict.disposition == "expanded":
@@ -105,7 +113,7 @@ class Planner:
         return Plan(item, verdict.disposition, verdict.reason, submission, key, fact=fact)
 
     def _oversize(self, item: Claimed, mail: ParsedMail) -> Plan:
-        verdict = classify(mail, self.rules(item.source))
+        verdict = classify(mail, self._rules_for(item))
         if verdict.disposition == "own":
             return Plan(item, "own", verdict.reason)
         size = int(item.extra.get("size", 0))
