@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ingest.parsers.reply_words import FINNISH_SENDER, FORWARD_PREFIXES, FORWARDED, LABELS, LEAD, ORIGINAL, OWN_MARKER, WROTE
+from core.marker import MARKERS
+from ingest.parsers.reply_words import FINNISH_SENDER, FORWARD_PREFIXES, FORWARDED, LABELS, LEAD, ORIGINAL, WROTE
 
 LONGEST = 1_000
 """Characters of a line that are looked at."""
@@ -31,6 +32,11 @@ _ADDRESS = re.compile(r"[^\s<>()\[\]\"',;:]@[^\s<>()\[\]\"',;:]")
 _TIME = re.compile(r"\d{1,2}[:.h]\d{2}(?!\d)")
 _DAY = re.compile(r"(?<!\d)(?:(?:19|20)\d{2}(?!\d)|\d{1,2}[./-]\s?\d{1,2}[./-]\s?\d{2})")
 _PREFIX = re.compile(r"\s*([^\s:\uff1a]{1,14})\s*[:\uff1a]")
+#: A line that can be a header in any language: a short word or three, and a colon.
+_HEADER = re.compile(r"[ *]{0,3}[^\s:：>][^:：>]{0,28}[:：]")
+_LEAST_HEADERS = 3
+#: What follows the hidden first words of our mails, so that inboxes show nothing else beside them (``_base/body.html``).
+_HIDDEN = "\u034f"
 _HAS_DIGIT = re.compile(r"\d")
 
 
@@ -38,6 +44,9 @@ def fold(line: str) -> str:
     """A line as the tables have it: lower case, plain spaces and apostrophes, nothing invisible."""
     line = line[:LONGEST]
     return line.lower() if line.isascii() else line.translate(_FOLD).casefold().translate(_INVISIBLE)
+
+
+_OWN_MARKERS = tuple(fold(marker) for marker in MARKERS.values())
 
 
 def is_quoted(line: str) -> bool:
@@ -97,7 +106,33 @@ def is_forwarded(line: str) -> bool:
 
 def is_own_marker(line: str) -> bool:
     """Whether this is the line above which a notice asks people to write."""
-    return len(line) < 200 and OWN_MARKER in fold(line)
+    return len(line) < 200 and any(marker in fold(line) for marker in _OWN_MARKERS)
+
+
+def find_begin_above_marker(lines: Sequence[str], start: int, marker: int) -> int:
+    """Where the quote begins that has our marker: there, or at what a program in whatever language wrote above it.
+
+    That is an attribution, or three headers or more with an address among them; the hidden first words of our mail may stand
+    between. ``start`` is the first line that can belong to it.
+    """
+    above = marker
+    for number in range(marker - 1, max(marker - MOST_FOLDED, start) - 1, -1):
+        if lines[number].strip() and _HIDDEN not in lines[number]:
+            above = number
+            break
+    if above == marker:
+        return marker
+    attribution = find_attribution(lines, above, sure=False)
+    if attribution is not None:
+        return max(attribution, start)
+    first = above
+    while first > start and above - first < MOST_HEADER_LINES and _HEADER.match(lines[first - 1]):
+        first -= 1
+    block = lines[first : above + 1]
+    has_address = any(_ADDRESS.search(line[:LONGEST]) for line in block)
+    if len(block) < _LEAST_HEADERS or not _HEADER.match(lines[above]) or not has_address:
+        return marker
+    return first - 1 if first > start and is_rule(lines[first - 1]) else first
 
 
 def is_forward_subject(subject: str, sender_label: str = "") -> bool:

@@ -163,6 +163,3 @@ RECIPIENT = _texts(
     "|mottaker|vastaanottaj"
     "|adresát|příjemc|címzett|alıcı|получател|адресат|נמען|收件人|接收|收件者|受信者|宛先|수신"
 )  # fmt: skip
-
-#: The line, folded, above which a notice can ask people to write.
-OWN_MARKER = "please write your reply above this line"
