@@ -164,6 +164,7 @@ def _list(title: str, fates: Sequence[Fate]) -> None:
 
 @contextmanager
 def _explanations(paths: Sequence[Path], item: int | None, source: str | None) -> Iterator[Iterator[Explanation]]:
+    from cli.staff_lookup import StaffLookup
     from core import settings
     from ingest.children import ParserPool
     from ingest.explain import Explainer
@@ -172,13 +173,15 @@ def _explanations(paths: Sequence[Path], item: int | None, source: str | None) -
     loaded = settings.load()
     word, extra = choose_source(loaded, source)
     pool = ParserPool(loaded.limits)
+    lookup = StaffLookup(loaded)
     try:
         if item is None:
-            yield Explainer(loaded, pool, word, extra).explain_files(find_files(paths).files)
+            yield Explainer(loaded, pool, word, extra, lookup.find).explain_files(find_files(paths).files)
         else:
             yield iter(_explain_item(loaded, pool, item))
     finally:
         pool.close()
+        lookup.close()
 
 
 def _explain_item(settings: Settings, pool: ParserPool, item: int) -> list[Explanation]:

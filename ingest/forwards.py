@@ -14,6 +14,8 @@ from ingest.parsers.automatic import is_no_reply
 from ingest.parsers.types import Forward, ParsedMail
 from tickets.submission import Submission, SubmittedFile
 
+#: Code of the reason why a ticket is not the sender's.
+FORWARDED = "forwarded"
 #: Characters of what the forwarder wrote above the original that are shown on the timeline; the mail itself is kept.
 LONGEST_MESSAGE = 4_000
 
@@ -32,7 +34,7 @@ def with_original(submission: Submission, mail: ParsedMail, files: tuple[Submitt
 def _original(
     submission: Submission, mail: ParsedMail, forward: Forward, files: tuple[SubmittedFile, ...], rules: MailRules
 ) -> Submission:
-    reason = Reason("forwarded", f"{mail.from_addr} forwarded it; the ticket belongs to whom it came from, {forward.from_addr}")
+    reason = Reason(FORWARDED, f"{mail.from_addr} forwarded it; the ticket belongs to whom it came from, {forward.from_addr}")
     told = (("forwarded by", mail.from_addr or ""), ("sent", forward.date or ""), ("forwarder's words", forward.message))
     wrote = forward.body.strip()
     return replace(
