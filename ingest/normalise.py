@@ -76,6 +76,7 @@ def from_mail(mail: ParsedMail, verdict: Verdict, rules: MailRules, item_id: int
         silence=verdict.silence,
         verified=mail.authentication.passed if mail.authentication else None,
         automatic=mail.is_auto,
+        autoresponse=mail.is_auto and not mail.is_list,
         message_key=marks.mail_key(mail.message_id) if mail.message_id else None,
         message_id=mail.message_id,
         replies_to=marks.answered_ticket(mail, rules),

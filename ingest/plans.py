@@ -16,7 +16,7 @@ from core.settings import Settings
 from core.signing import Signer
 from ingest import fingerprints, ledger, marks, normalise
 from ingest.claims import LOSS_LIMIT, Claimed
-from ingest.classify import MailRules, classify, is_workbook, report_fact, rules_for
+from ingest.classify import MailRules, Verdict, classify, is_workbook, report_fact, rules_for
 from ingest.ledger import Arrival
 from ingest.parsers.child import Answer, ParseFailure
 from ingest.parsers.types import ParsedForm, ParsedMail, ParsedWorkbook, ParseOptions, Refusal
@@ -37,7 +37,8 @@ class Plan:
     """The outcome to be written: a disposition, why, the ticket to make, items that came inside, or another try.
 
     ``retry`` is ``alone`` (not its fault yet) or ``failed`` (its own failure). ``workbook`` is still to be expanded.
-    ``fact`` is for those who are to hear of it.
+    ``fact`` is for those who are to hear of it. ``otherwise`` is set when the submission makes no ticket of its own: the
+    outcome where it belongs to none.
     """
 
     item: Claimed
@@ -49,6 +50,7 @@ class Plan:
     workbook: ParsedWorkbook | None = None
     retry: str | None = None
     fact: Fact | None = None
+    otherwise: Verdict | None = None
 
 
 @dataclass(slots=True)
@@ -105,12 +107,12 @@ class Planner:
             children = tuple(_workbook_arrivals(item, mail))
             return Plan(item, "expanded", verdict.reason, fingerprint=key, children=children)
         submission = None
-        if verdict.disposition == TICKET:
+        if verdict.disposition == TICKET or verdict.otherwise is not None:
             submission = normalise.from_mail(mail, verdict, rules, item.id, item.received_at)
         if marks.is_forged(mail, rules):
             log.warning("an answer to a notice carries a wrong signature, which is ignored", extra={"item": item.id})
         fact = report_fact(mail, rules, item.id) if mail.report else None
-        return Plan(item, verdict.disposition, verdict.reason, submission, key, fact=fact)
+        return Plan(item, verdict.disposition, verdict.reason, submission, key, fact=fact, otherwise=verdict.otherwise)
 
     def _oversize(self, item: Claimed, mail: ParsedMail) -> Plan:
         verdict = classify(mail, self._rules_for(item))
