@@ -9,7 +9,9 @@ import re
 from collections.abc import Sequence
 
 from core.marker import MARKERS
-from ingest.parsers.reply_words import FINNISH_SENDER, FORWARD_PREFIXES, FORWARDED, LABELS, LEAD, ORIGINAL, WROTE
+from ingest.parsers.forward_words import read_prefix
+from ingest.parsers.mail_words import FORWARD_PHRASES, ORIGINAL_PHRASES, answer_labels
+from ingest.parsers.reply_words import FINNISH_SENDER, LEAD, WROTE
 
 LONGEST = 1_000
 """Characters of a line that are looked at."""
@@ -31,7 +33,6 @@ _ENDS_IN_COLON = re.compile(r"[:\uff1a][\s*_\"'\u201d\u00bb]*\Z")
 _ADDRESS = re.compile(r"[^\s<>()\[\]\"',;:]@[^\s<>()\[\]\"',;:]")
 _TIME = re.compile(r"\d{1,2}[:.h]\d{2}(?!\d)")
 _DAY = re.compile(r"(?<!\d)(?:(?:19|20)\d{2}(?!\d)|\d{1,2}[./-]\s?\d{1,2}[./-]\s?\d{2})")
-_PREFIX = re.compile(r"\s*([^\s:\uff1a]{1,14})\s*[:\uff1a]")
 #: A line that can be a header in any language: a short word or three, and a colon.
 _HEADER = re.compile(r"[ *]{0,3}[^\s:：>][^:：>]{0,28}[:：]")
 _LEAST_HEADERS = 3
@@ -46,6 +47,7 @@ def fold(line: str) -> str:
     return line.lower() if line.isascii() else line.translate(_FOLD).casefold().translate(_INVISIBLE)
 
 
+_LABELS = answer_labels(fold)
 _OWN_MARKERS = tuple(fold(marker) for marker in MARKERS.values())
 
 
@@ -60,9 +62,9 @@ def is_rule(line: str) -> bool:
 
 
 def read_label(line: str) -> str | None:
-    """Which header a line of a header block is (``sender``, ``date``, ``to``, ``copy``, ``subject``), None for another line."""
+    """Which header a line of a header block is (``from``, ``date``, ``to``, ``cc``, ``bcc``, ``subject``), None for none."""
     head = line[:_LABEL_LENGTH].translate({0xFF1A: ":"}).partition(":")
-    return LABELS.get(fold(head[0]).strip(_DECORATION)) if head[1] else None
+    return _LABELS.get(fold(head[0]).strip(_DECORATION)) if head[1] else None
 
 
 def is_header_block(lines: Sequence[str], start: int) -> bool:
@@ -88,20 +90,20 @@ def is_header_block(lines: Sequence[str], start: int) -> bool:
         else:
             folded += 1
         blanks = 0
-    return {"sender", "subject"} <= found and bool(found & {"date", "to"})
+    return {"from", "subject"} <= found and bool(found & {"date", "to"})
 
 
 def is_original(line: str) -> bool:
     """Whether a line reads like ``-----Original Message-----``."""
     match = _BETWEEN_DASHES.match(line) if len(line) < 200 else None
-    return match is not None and fold(match[1]).strip(_DECORATION) in ORIGINAL
+    return match is not None and fold(match[1]).strip(_DECORATION) in ORIGINAL_PHRASES
 
 
 def is_forwarded(line: str) -> bool:
     """Whether a forwarded message begins here: ``---------- Forwarded message ---------``, ``Begin forwarded message:``."""
     if len(line) > 200:
         return False
-    return fold(line).strip(" \t-_=*>#:\uff1a\u2013\u2014.") in FORWARDED
+    return fold(line).strip(" \t-_=*>#:\uff1a\u2013\u2014.") in FORWARD_PHRASES
 
 
 def is_own_marker(line: str) -> bool:
@@ -137,11 +139,8 @@ def find_begin_above_marker(lines: Sequence[str], start: int, marker: int) -> in
 
 def is_forward_subject(subject: str, sender_label: str = "") -> bool:
     """Whether the first prefix of a subject says that the mail was forwarded; ``VS`` does so unless the mail is Finnish."""
-    match = _PREFIX.match(subject)
-    prefix = fold(match[1]) if match else ""
-    if prefix == "vs" and fold(sender_label).startswith(FINNISH_SENDER):
-        return False
-    return prefix in FORWARD_PREFIXES
+    said = read_prefix(subject)
+    return said == "forward" or (said == "either" and not fold(sender_label).startswith(FINNISH_SENDER))
 
 
 def ends_like_attribution(line: str) -> bool:
