@@ -48,7 +48,8 @@ def fold(line: str) -> str:
 
 
 _LABELS = answer_labels(fold)
-_OWN_MARKERS = tuple(fold(marker) for marker in MARKERS.values())
+_OWN_MARKER = re.compile("|".join(re.escape(fold(marker)) for marker in MARKERS.values()))
+_SHORTEST_MARKER = min(map(len, MARKERS.values()))
 
 
 def is_quoted(line: str) -> bool:
@@ -108,7 +109,7 @@ def is_forwarded(line: str) -> bool:
 
 def is_own_marker(line: str) -> bool:
     """Whether this is the line above which a notice asks people to write."""
-    return len(line) < 200 and any(marker in fold(line) for marker in _OWN_MARKERS)
+    return _SHORTEST_MARKER <= len(line) < 200 and _OWN_MARKER.search(fold(line)) is not None
 
 
 def find_begin_above_marker(lines: Sequence[str], start: int, marker: int) -> int:
