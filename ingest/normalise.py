@@ -83,7 +83,7 @@ def from_mail(mail: ParsedMail, verdict: Verdict, rules: MailRules, item_id: int
         answers=marks.answered_keys(mail),
         marker=marks.marked_ticket(mail, rules),
         hint=marks.tagged_ticket(mail),
-        thanks=None if any(not file.inline for file in mail.attachments) else find_thanks(text, mail.from_name or ""),
+        thanks=None if any(map(_is_document, mail.attachments)) else find_thanks(text, mail.from_name or ""),
         details=tuple(("note", note) for note in notes),
     )
     if mail.forward is None:
@@ -204,6 +204,11 @@ def oversize(mail: ParsedMail, size: int, verdict: Verdict, item_id: int, receiv
         verified=mail.authentication.passed if mail.authentication else None,
         automatic=mail.is_auto,
     )
+
+
+def _is_document(file: ParsedAttachment) -> bool:
+    """Whether a file is more than a picture in the text; some programs call every file inline."""
+    return not file.inline or not file.type.startswith("image/")
 
 
 def _file(attachment: ParsedAttachment) -> SubmittedFile:

@@ -72,14 +72,17 @@ SENT_FROM = re.compile(
     r"|enviado (?:desde|do meu|do |de meu|a partir d)"
     r"|(?:obtener|descargar|obtenga|obter o?|obtenha o?|baixar o?) ?outlook|inviato da|ottieni outlook|scarica outlook"
     r"|(?:verzonden|verstuurd|verstuurd met|verzonden met) (?:vanaf|vanuit|met) |outlook voor .{1,40} downloaden"
-    r"|(?:wysłane|wysłano) z |pobierz (?:program )?outlook|uzyskaj outlook|skickat från |hämta outlook"
+    r"|(?:wysłane|wysłano) z |pobierz (?:program |aplikację )?outlook|uzyskaj outlook|skickat från |hämta outlook"
     r"|sendt fra |hent outlook"
     r"|(?:skaff deg|få|last ned) outlook|lähetetty .{0,30}(?:sta|stä|lta|ltä|lla|llä)\b|hanki outlook"
     r"|odesláno z|získ(?:at|ejte) "
     r"outlook|(?:az )?.{0,20}iphone-?om?ról küldve|(?:iphone|ipad|android|samsung).{0,20} küldve|.{1,30}d[ae]n gönderildi"
-    r"|outlook .{0,20}edinin|отправлено (?:с|со|из) |получить outlook|скачать outlook|נשלח מ|发自我的|发自我|發自我的"
+    r"|outlook .{0,20}edinin|.{1,12}için outlook.{0,4}(?:edinin|alın|indirin)"
+    r"|az outlook .{1,40}(?:beszerzése|letöltése)"
+    r"|отправлено (?:с|со|из) |получить outlook|скачать outlook|נשלח מ|发自我的|发自我|發自我的"
     r"|(?:从|從)我的.{1,20}(?:发送|傳送)|傳送自|发送自|获取 outlook|取得 outlook|.{1,20}から送信|outlook .{0,20}を入手"
-    r"|나의 .{1,20}에서 보냄|.{1,20}에서 보냄|outlook .{0,20}다운로드)"
+    r"|.{1,12}版 ?outlook ?を(?:入手|取得)|下载 ?适用于.{1,12}的 ?outlook"
+    r"|나의 .{1,20}에서 보냄|.{1,20}에서 보냄|outlook .{0,20}다운로드|.{1,12}용 outlook .{0,4}다운로드)"
 )
 
 #: How a paragraph about confidentiality begins, and what must be in it besides.

@@ -101,6 +101,8 @@ def test_a_mail_that_only_says_thanks_is_known_unless_a_file_came_along() -> Non
     assert from_mail(make_mail(body="Thank you! Is it paid?")).thanks is None
     thanks_with_file = mail_with_file("scan.pdf", b"%PDF-1.7 content").replace(b"The export of today.", b"Thanks.")
     assert b"Thanks." in thanks_with_file and from_mail(thanks_with_file).thanks is None
+    called_inline = thanks_with_file.replace(b"Content-Transfer", b"Content-Disposition: inline\r\nContent-Transfer")
+    assert from_mail(called_inline).files[0].inline and from_mail(called_inline).thanks is None
 
 
 def test_the_verdicts_silence_goes_with_the_submission() -> None:
