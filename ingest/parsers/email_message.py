@@ -156,7 +156,7 @@ def _assemble(
     if len(headers.read_all("subject")) > 1:
         headers.notes.append("subject_repeated")
     to, cc, reply_to, *delivered = read_lists(headers, "to", "cc", "reply-to", "delivered-to", "x-original-to", "envelope-to")
-    verdict = judge_headers(headers, read_loose_local(headers), subject)
+    verdict = judge_headers(headers, read_loose_local(headers), subject, [leaf.type for leaf in leaves])
     report = read_report(headers, leaves, body.text, subject, verdict)
     message_id = next(iter(_read_ids(headers, "message-id")), None)
     parts = split_body(body, subject)

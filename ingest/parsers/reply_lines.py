@@ -100,6 +100,12 @@ def is_original(line: str) -> bool:
     return match is not None and fold(match[1]).strip(_DECORATION) in ORIGINAL_PHRASES
 
 
+def is_dashed_attribution(line: str) -> bool:
+    """Whether a line is an attribution between dashes: ``---- On … Ana <a@b.example> wrote ---`` (Zoho)."""
+    match = _BETWEEN_DASHES.match(line) if len(line) < LONGEST else None
+    return match is not None and _is_attribution(fold(match[1]), sure=True)
+
+
 def is_forwarded(line: str) -> bool:
     """Whether a forwarded message begins here: ``---------- Forwarded message ---------``, ``Begin forwarded message:``."""
     if len(line) > 200:

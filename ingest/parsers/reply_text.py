@@ -16,6 +16,7 @@ from ingest.parsers.reply_lines import (
     ends_like_attribution,
     find_attribution,
     find_begin_above_marker,
+    is_dashed_attribution,
     is_forward_subject,
     is_forwarded,
     is_header_block,
@@ -148,7 +149,7 @@ def _look_at_colon(lines: Sequence[str], start: int, number: int, subject: str, 
     if read_label(line) is not None and is_header_block(lines, number):
         return _rest(lines, start, number, subject)
     if not ends_like_attribution(line):
-        return None
+        return _look_at_dashes(lines, start, number, subject) if line.lstrip().startswith(_DASHES) else None
     if is_forwarded(line):
         return _FORWARD
     first = find_attribution(lines, number, sure=True)
@@ -161,7 +162,7 @@ def _look_at_dashes(lines: Sequence[str], start: int, number: int, subject: str)
     line = lines[number]
     if is_own_marker(line):
         return _Quote(find_begin_above_marker(lines, start, number), number, True)
-    if is_original(line):
+    if is_original(line) or is_dashed_attribution(line):
         return _rest(lines, start, number, subject)
     return _FORWARD if is_forwarded(line) else None
 
