@@ -155,11 +155,11 @@ def ends_like_attribution(line: str) -> bool:
     return _ENDS_IN_COLON.search(fold(line[-40:]) if not line.isascii() else line[-40:]) is not None
 
 
-def find_attribution(lines: Sequence[str], last: int, *, sure: bool) -> int | None:
+def find_attribution(lines: Sequence[str], last: int, *, sure: bool, verb_alone: bool = True) -> int | None:
     """The first line of the attribution ("On … wrote:") that ends at line ``last``, or None when it is none.
 
     ``sure``: nothing marks what follows as a quote, so the line must have verb, time and address. Otherwise two of them do, or
-    the verb alone.
+    the verb alone where ``verb_alone`` lets it.
     """
     if len(lines[last]) > LONGEST or not ends_like_attribution(lines[last]):
         return None
@@ -171,7 +171,7 @@ def find_attribution(lines: Sequence[str], last: int, *, sure: bool) -> int | No
         text = f"{fold(line).strip()} {text}"
         if _is_attribution(text, sure):
             return _reach_up(lines, first, last, text)
-    return last if not sure and WROTE.search(fold(lines[last])) else None
+    return last if verb_alone and not sure and WROTE.search(fold(lines[last])) else None
 
 
 def _is_attribution(text: str, sure: bool) -> bool:
