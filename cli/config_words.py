@@ -156,6 +156,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "plus_addressing": "Whether the mailbox takes name+anything: replies then go to a signed address of the ticket.",
         "bounce_mailbox": "The mailbox that takes bounces, without its domain; it must take name+anything and be watched.",
         "bounce_days": "How long an address whose mail came back for good gets no automatic mail.",
+        "history_days": "Mail that had lain so long in its mailbox when it was first taken in is history, and not answered.",
     },
     "Surveys": {
         "enabled": "Whether surveys are sent.",

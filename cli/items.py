@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 KINDS = "Mails (.eml), .mbox, Maildirs, forms (.json), workbooks (.xlsx, .xlsm), and folders of them."
 Paths = Annotated[list[Path], typer.Argument(help=KINDS)]
 SourceName = Annotated[str | None, typer.Option(help="The mailbox, folder or form whose rules hold; else those of an upload.")]
+History = Annotated[bool, typer.Option("--history", help="It is mail of the past: customers are not written to about it.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs in place of text for people.")]
 
 #: How many lines of one kind are shown to people.
 SHOWN = 20
 
 
-def ingest(paths: Paths, source: SourceName = None, json: Json = False) -> None:
+def ingest(paths: Paths, source: SourceName = None, history: History = False, json: Json = False) -> None:
     """Take files in through the real pipeline: tickets, owners and notices, with a summary of what became of them."""
     from cli import console
     from cli.mills import finish, open_mill
@@ -35,7 +36,7 @@ def ingest(paths: Paths, source: SourceName = None, json: Json = False) -> None:
 
     found = find_files(paths)
     with open_mill() as mill:
-        uploaded = _accept(mill, found, source)
+        uploaded = _accept(mill, found, source, history)
         left = _settle(mill, uploaded)
         with mill.database.read() as session:
             fates = read_fates(session, uploaded)
@@ -73,11 +74,13 @@ def explain(
 # -- ingest
 
 
-def _accept(mill: Mill, found: Found, source: str | None) -> list[Uploaded]:
+def _accept(mill: Mill, found: Found, source: str | None, history: bool) -> list[Uploaded]:
     from cli import console
+    from ingest.plans import HISTORY
     from ingest.sources.upload import Upload, choose_source
 
     word, extra = choose_source(mill.settings, source)
+    extra |= {HISTORY: True} if history else {}
     with console.progress("taking in") as move:
         return Upload(mill.database, mill.settings.limits, word, extra).accept(found.files, move)
 
@@ -161,6 +164,7 @@ def _list(title: str, fates: Sequence[Fate]) -> None:
 
 @contextmanager
 def _explanations(paths: Sequence[Path], item: int | None, source: str | None) -> Iterator[Iterator[Explanation]]:
+    from cli.staff_lookup import StaffLookup
     from core import settings
     from ingest.children import ParserPool
     from ingest.explain import Explainer
@@ -169,13 +173,15 @@ def _explanations(paths: Sequence[Path], item: int | None, source: str | None) -
     loaded = settings.load()
     word, extra = choose_source(loaded, source)
     pool = ParserPool(loaded.limits)
+    lookup = StaffLookup(loaded)
     try:
         if item is None:
-            yield Explainer(loaded, pool, word, extra).explain_files(find_files(paths).files)
+            yield Explainer(loaded, pool, word, extra, lookup.find).explain_files(find_files(paths).files)
         else:
             yield iter(_explain_item(loaded, pool, item))
     finally:
         pool.close()
+        lookup.close()
 
 
 def _explain_item(settings: Settings, pool: ParserPool, item: int) -> list[Explanation]:

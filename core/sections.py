@@ -253,6 +253,7 @@ class Notices(Section):
     plus_addressing: bool = False
     bounce_mailbox: LowerStr = Field(default="bounce", pattern=r"^[a-zA-Z0-9._-]{1,12}$")
     bounce_days: int = Field(default=60, gt=0)
+    history_days: int = Field(default=30, gt=0)
 
     @property
     def from_address(self) -> str:

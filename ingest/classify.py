@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from core.reasons import Reason
 from core.sections import Mailbox
 from core.settings import Settings
 from core.signing import Signer
-from ingest.marks import answered_ticket
+from ingest.marks import answered_ticket, marked_ticket
 from ingest.parsers.types import ParsedMail
 from outbox.facts import BounceReceived, Fact, ReportReceived
 from tickets.numbers import number
@@ -40,6 +40,9 @@ SIGNALS: Mapping[str, str] = {
 }
 
 
+#: Why nobody is written to about mail of the past (mail-rules.md, Never start a loop).
+HISTORY = Reason("imported_history", "It is mail of the past that was taken in later: nobody is written to about it")
+
 Reader = Callable[[str], str | None]
 
 
@@ -52,7 +55,8 @@ class MailRules:
     """What the configuration says of mail from one source.
 
     ``own_token`` reads our own signed Message-IDs, ``own_envelope`` our bounce addresses, ``own_reply`` our reply addresses
-    and ``own_link`` the signed part of our links; each answers None for what is not ours.
+    and ``own_link`` the signed part of our links; each answers None for what is not ours. ``history`` holds for mail of the
+    past, whoever wrote it.
     """
 
     own_addresses: frozenset[str]
@@ -67,6 +71,7 @@ class MailRules:
     workbook_passwords: tuple[str, ...] = ()
     authserv_id: str = ""
     bounce_days: int = 60
+    history: bool = False
     own_token: Reader = _nothing
     own_envelope: Reader = _nothing
     own_reply: Reader = _nothing
@@ -75,11 +80,15 @@ class MailRules:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The disposition and why; ``silence`` is why the sender gets no automatic answer, None when they may be answered."""
+    """The disposition and why; ``silence`` is why the sender gets no automatic answer, None when they may be answered.
+
+    ``otherwise`` is set where it is only to be added to the ticket it belongs to: what becomes of it when there is none.
+    """
 
     disposition: str
     reason: Reason
     silence: Reason | None = None
+    otherwise: Verdict | None = None
 
 
 def rules_for(settings: Settings, source: str, signer: Signer | None = None) -> MailRules:
@@ -157,9 +166,7 @@ def report_fact(mail: ParsedMail, rules: MailRules, item_id: int) -> Fact | None
         return None
     action, status = (next(iter(words), "")[:80] for words in (report.action, report.status))
     if report.kind in ("bounce", "delay"):
-        return BounceReceived(
-            item_id, delivery_id, report.kind == "delay", status, action, report.permanent, rules.bounce_days
-        )
+        return BounceReceived(item_id, delivery_id, report.kind == "delay", status, action, report.permanent, rules.bounce_days)
     return ReportReceived(item_id, delivery_id, report.kind, action)
 
 
@@ -178,7 +185,9 @@ def _reply(mail: ParsedMail, rules: MailRules) -> Verdict | None:
         return None
     reason = Reason("reply_to_notice", f"It answers our mail about {number(ticket_id)}")
     if mail.is_auto:
-        return Verdict("ticket", reason, Reason("automatic_mail", f"A machine sent it: {_signals(mail)}"))
+        set_aside = None if mail.is_list else _automatic(mail, rules)
+        otherwise = set_aside if set_aside and set_aside.disposition != "ticket" else None
+        return Verdict("ticket", reason, Reason("automatic_mail", f"A machine sent it: {_signals(mail)}"), otherwise)
     return Verdict("ticket", reason, _silence(mail, rules))
 
 
@@ -192,18 +201,27 @@ def _list(mail: ParsedMail, rules: MailRules) -> Verdict | None:
     if not mail.is_list and "precedence_bulk" not in mail.automatic:
         return None
     reason = f"It is list or bulk mail: {_signals(mail)}"
-    return _unanswered("ticket" if rules.lists == "ticket" else "list", "list_mail", reason)
+    return _unless_known("ticket" if rules.lists == "ticket" else "list", "list_mail", reason, mail, rules)
 
 
 def _automatic(mail: ParsedMail, rules: MailRules) -> Verdict | None:
     if not mail.is_auto:
         return None
     reason = f"A machine sent it: {_signals(mail)}"
-    return _unanswered("ticket" if rules.automatic == "ticket" else "automatic", "automatic_mail", reason)
+    return _unless_known("ticket" if rules.automatic == "ticket" else "automatic", "automatic_mail", reason, mail, rules)
+
+
+def _unless_known(disposition: str, code: str, text: str, mail: ParsedMail, rules: MailRules) -> Verdict:
+    """What is set aside is added to its ticket all the same when it names one: only the database knows whether there is one."""
+    verdict = _unanswered(disposition, code, text)
+    names_one = mail.in_reply_to or mail.references or marked_ticket(mail, rules)
+    return replace(verdict, otherwise=verdict) if disposition != "ticket" and names_one else verdict
 
 
 def _silence(mail: ParsedMail, rules: MailRules) -> Reason | None:
     """Why a person's mail is not answered all the same."""
+    if rules.history:
+        return HISTORY
     if mail.from_addr is None:
         return Reason("no_address", "The mail names no single sender that could be answered")
     if mail.must_not_autoreply:

@@ -1,10 +1,13 @@
-"""What would become of a file or an item, and why, by the rules in force. Writes nothing; for files it needs no database."""
+"""What would become of a file or an item, and why, by the rules in force. Writes nothing; for files it needs no database.
+
+Whose ticket a forward would be hangs on who is staff: the database knows, else the teams in the configuration say.
+"""
 
 from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,16 +24,21 @@ from core.signing import Signer, signer_for
 from ingest import workbooks
 from ingest.children import ParserPool
 from ingest.claims import Claimed
+from ingest.forwards import FORWARDED
 from ingest.ledger import Arrival
 from ingest.models import InboundItem, Sighting
 from ingest.parsers.child import Answer, ParseFailure, ParseTask
 from ingest.parsers.types import Forward, ParsedAttachment, ParsedForm, ParsedMail, ParsedWorkbook, ParseOptions, WorkbookRow
 from ingest.plans import Plan, Planner
 from ingest.sources.upload import UPLOAD, UploadFile, read_file
+from tickets import forwards
+from tickets.submission import Submission
 
 CHUNK_ITEMS, CHUNK_BYTES = 64, 16 * 1024 * 1024
 #: Kinds of which there is nothing to parse, as in the pipeline.
 UNPARSED = frozenset({"row", "unfetched"})
+#: Answers which of some addresses are those of staff.
+StaffFinder = Callable[[Collection[str]], Collection[str]]
 FORM_ENDINGS, WORKBOOK_ENDINGS = frozenset({".json"}), frozenset({".xlsx", ".xlsm", ".xls", ".csv"})
 
 
@@ -65,14 +73,25 @@ class Explanation:
 
 
 class Explainer:
-    """Explains with one set of rules and one pool of parser children."""
+    """Explains with one set of rules and one pool of parser children.
 
-    def __init__(self, settings: Settings, pool: ParserPool, source: str = UPLOAD, extra: dict[str, Any] | None = None) -> None:
+    ``find_staff`` is asked about forwards alone; without it the teams in the configuration tell who is staff.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        pool: ParserPool,
+        source: str = UPLOAD,
+        extra: dict[str, Any] | None = None,
+        find_staff: StaffFinder | None = None,
+    ) -> None:
         self._settings = settings
         self._pool = pool
         self._source = source
         self._extra = extra or {}
         self._planner = Planner(settings, _signer(settings))
+        self._find_staff = find_staff or configured_staff(settings)
 
     def explain_files(self, files: Iterable[UploadFile]) -> Iterator[Explanation]:
         """Explanations in the order of the files and of what is in them; a few dozen are in memory at a time."""
@@ -93,6 +112,7 @@ class Explainer:
         if row is None:
             raise NotFoundError(f"there is no item {item_id}", mend="a ticket's timeline names the items it came from")
         item = self.claimed(row)
+        self._find_staff = lambda addresses: forwards.find_staff(session, addresses)
         raw = blobs.get(session, row.sha256)
         if item.kind == "row":
             return [self._explain_row(f"item:{item_id}", item, _stored_row(session, item_id, raw))]
@@ -133,7 +153,7 @@ class Explainer:
     def _explain(self, path: str, item: Claimed, raw: bytes, answer: Answer | None) -> Iterator[Explanation]:
         if not isinstance(answer, ParsedWorkbook):
             parsed = answer if isinstance(answer, ParsedMail | ParsedForm) else None
-            yield _explanation(path, item.kind, self._decide(item, raw, answer), parsed)
+            yield self._tell(path, item.kind, self._decide(item, raw, answer), parsed)
         elif answer.rows:
             child = _child(item, self._category(item))
             yield from (self._explain_row(path, child, row) for row in answer.rows)
@@ -142,7 +162,7 @@ class Explainer:
 
     def _explain_row(self, path: str, item: Claimed, row: WorkbookRow) -> Explanation:
         raw = msgspec.json.encode({"fields": row.fields, "extra": row.extra})
-        return _explanation(path, "row", self._decide(item, raw, None), msgspec.structs.replace(row, cells=()))
+        return self._tell(path, "row", self._decide(item, raw, None), msgspec.structs.replace(row, cells=()))
 
     def _decide(self, item: Claimed, raw: bytes, answer: Answer | None) -> Plan:
         """As the pipeline does it: an item that nobody knows what to do with has failed by itself."""
@@ -150,6 +170,24 @@ class Explainer:
             return self._planner.plan(item, raw, answer)
         except Exception as error:
             return self._planner.plan(item, raw, ParseFailure(type(error).__name__, alone=True))
+
+    def _tell(self, path: str, kind: str, plan: Plan, parsed: Any) -> Explanation:
+        submission = plan.submission if plan.disposition == "ticket" else None
+        if submission is None:
+            return Explanation(path, kind, plan.disposition, plan.reason, parsed)
+        if submission.original is not None:
+            submission = forwards.settle_one(submission, self._find_staff([submission.email or ""]))
+        return Explanation(
+            path,
+            kind,
+            plan.disposition,
+            _with_forwarder(plan.reason, submission),
+            parsed,
+            requester=submission.email,
+            subject=submission.subject,
+            missing=submission.missing,
+            silence=submission.silence,
+        )
 
     def _category(self, item: Claimed) -> str:
         kind, _, name = item.source.partition(":")
@@ -159,21 +197,16 @@ class Explainer:
         return mailbox.category if mailbox else ""
 
 
-def _explanation(path: str, kind: str, plan: Plan, parsed: Any) -> Explanation:
-    submission = plan.submission if plan.disposition == "ticket" else None
-    if submission is None:
-        return Explanation(path, kind, plan.disposition, plan.reason, parsed)
-    return Explanation(
-        path,
-        kind,
-        plan.disposition,
-        plan.reason,
-        parsed,
-        requester=submission.email,
-        subject=submission.subject,
-        missing=submission.missing,
-        silence=submission.silence,
-    )
+def _with_forwarder(reason: Reason, submission: Submission) -> Reason:
+    """Why the ticket is not the sender's, where it is not."""
+    told = [one.text for one in submission.reasons if one.code == FORWARDED]
+    return Reason(reason.code, f"{reason.text}; {told[0]}") if told else reason
+
+
+def configured_staff(settings: Settings) -> StaffFinder:
+    """Members and managers of the teams in the configuration."""
+    staff = {email for team in settings.teams.values() for email in (*team.members, team.manager) if email}
+    return staff.intersection
 
 
 def _stored_row(session: Session, item_id: int, raw: bytes) -> WorkbookRow:

@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from core.reasons import Reason
-from ingest.classify import MailRules
+from ingest.classify import HISTORY, MailRules
 from ingest.parsers.automatic import is_no_reply
 from ingest.parsers.types import Forward, ParsedMail
 from tickets.submission import Submission, SubmittedFile
 
+#: Code of the reason why a ticket is not the sender's.
+FORWARDED = "forwarded"
 #: Characters of what the forwarder wrote above the original that are shown on the timeline; the mail itself is kept.
 LONGEST_MESSAGE = 4_000
 
@@ -32,7 +34,7 @@ def with_original(submission: Submission, mail: ParsedMail, files: tuple[Submitt
 def _original(
     submission: Submission, mail: ParsedMail, forward: Forward, files: tuple[SubmittedFile, ...], rules: MailRules
 ) -> Submission:
-    reason = Reason("forwarded", f"{mail.from_addr} forwarded it; the ticket belongs to whom it came from, {forward.from_addr}")
+    reason = Reason(FORWARDED, f"{mail.from_addr} forwarded it; the ticket belongs to whom it came from, {forward.from_addr}")
     told = (("forwarded by", mail.from_addr or ""), ("sent", forward.date or ""), ("forwarder's words", forward.message))
     wrote = forward.body.strip()
     return replace(
@@ -53,6 +55,8 @@ def _silence(mail: ParsedMail, address: str, rules: MailRules) -> Reason | None:
     """Why the original sender gets no automatic answer."""
     if mail.is_auto:
         return Reason("automatic_mail", "A machine forwarded it")
+    if rules.history:
+        return HISTORY
     local, _, domain = address.rpartition("@")
     if is_no_reply(local):
         return Reason("no_reply", "The original sender takes no replies")

@@ -80,4 +80,4 @@ def is_forged(mail: ParsedMail, rules: MailRules) -> bool:
 
 
 def _answered(mail: ParsedMail) -> list[str]:
-    return [value for value in (mail.in_reply_to, *reversed(mail.references)) if value]
+    return [value for value in (mail.in_reply_to, *mail.also_in_reply_to, *reversed(mail.references)) if value]

@@ -78,6 +78,7 @@ def from_mail(mail: ParsedMail, verdict: Verdict, rules: MailRules, item_id: int
         silence=verdict.silence,
         verified=mail.authentication.passed if mail.authentication else None,
         automatic=mail.is_auto,
+        autoresponse=mail.is_auto and not mail.is_list,
         message_key=marks.mail_key(mail.message_id) if mail.message_id else None,
         message_id=mail.message_id,
         replies_to=replies_to,
@@ -94,7 +95,7 @@ def from_mail(mail: ParsedMail, verdict: Verdict, rules: MailRules, item_id: int
 
 def _thanks(mail: ParsedMail, text: str) -> Reason | None:
     """Only of an answer to something anybody asks whether it says thanks and nothing else."""
-    return None if any(not file.inline for file in mail.attachments) else find_thanks(text, mail.from_name or "")
+    return None if any(map(_is_document, mail.attachments)) else find_thanks(text, mail.from_name or "")
 
 
 def from_form(form: ParsedForm, settings: Form, item_id: int, received_at: datetime) -> Submission:
@@ -210,6 +211,11 @@ def oversize(mail: ParsedMail, size: int, verdict: Verdict, item_id: int, receiv
         verified=mail.authentication.passed if mail.authentication else None,
         automatic=mail.is_auto,
     )
+
+
+def _is_document(file: ParsedAttachment) -> bool:
+    """Whether a file is more than a picture in the text; some programs call every file inline."""
+    return not file.inline or not file.type.startswith("image/")
 
 
 def _file(attachment: ParsedAttachment) -> SubmittedFile:

@@ -177,7 +177,7 @@ class Pipeline:
         claims.settle(session, [_with_known(outcome, known) for outcome in outcomes], now)
 
     def _receive(self, session: Session, plans: Sequence[Plan]) -> list[Outcome]:
-        with_ticket = [plan for plan in plans if plan.submission is not None]
+        with_ticket = [plan for plan in plans if plan.submission is not None and plan.otherwise is None]
         submissions = [plan.submission for plan in with_ticket if plan.submission is not None]
         received = intake.receive(session, submissions, self._settings, clock.now())
         outcomes = [Outcome(plan.item.id, plan.disposition, plan.reason) for plan in plans if plan.submission is None]
@@ -185,6 +185,19 @@ class Pipeline:
             appended = result.appended and plan.disposition == "ticket"
             disposition, reason = ("appended", result.reason) if appended else (plan.disposition, plan.reason)
             outcomes.append(Outcome(plan.item.id, disposition, reason, result.ticket_id))
+        return outcomes + self._add(session, [plan for plan in plans if plan.otherwise is not None])
+
+    def _add(self, session: Session, plans: Sequence[Plan]) -> list[Outcome]:
+        """What is only added to tickets that are there. Rare, and after the others: it may answer one of them."""
+        if not plans:
+            return []
+        submissions = [plan.submission for plan in plans if plan.submission is not None]
+        outcomes = []
+        for plan, added in zip(plans, intake.add(session, submissions, self._settings, clock.now()), strict=True):
+            if added is not None:
+                outcomes.append(Outcome(plan.item.id, "appended", added.reason, added.ticket_id))
+            elif plan.otherwise is not None:
+                outcomes.append(Outcome(plan.item.id, plan.otherwise.disposition, plan.otherwise.reason))
         return outcomes
 
     def _category(self, item: Claimed) -> str:

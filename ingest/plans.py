@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ from core.settings import Settings
 from core.signing import Signer
 from ingest import fingerprints, ledger, marks, normalise
 from ingest.claims import LOSS_LIMIT, Claimed
-from ingest.classify import MailRules, classify, is_workbook, report_fact, rules_for
+from ingest.classify import MailRules, Verdict, classify, is_workbook, report_fact, rules_for
 from ingest.ledger import Arrival
 from ingest.parsers.child import Answer, ParseFailure
 from ingest.parsers.types import ParsedForm, ParsedMail, ParsedWorkbook, ParseOptions, Refusal
@@ -26,6 +26,8 @@ from tickets.submission import Submission
 
 log = logging.getLogger("casemill.ingest")
 
+#: What an upload of old mail is marked with.
+HISTORY = "history"
 #: Dispositions that come with a ticket when there is a submission.
 TICKET = "ticket"
 
@@ -35,7 +37,8 @@ class Plan:
     """The outcome to be written: a disposition, why, the ticket to make, items that came inside, or another try.
 
     ``retry`` is ``alone`` (not its fault yet) or ``failed`` (its own failure). ``workbook`` is still to be expanded.
-    ``fact`` is for those who are to hear of it.
+    ``fact`` is for those who are to hear of it. ``otherwise`` is set when the submission makes no ticket of its own: the
+    outcome where it belongs to none.
     """
 
     item: Claimed
@@ -47,6 +50,7 @@ class Plan:
     workbook: ParsedWorkbook | None = None
     retry: str | None = None
     fact: Fact | None = None
+    otherwise: Verdict | None = None
 
 
 @dataclass(slots=True)
@@ -81,6 +85,12 @@ class Planner:
             self._rules[source] = rules_for(self.settings, source, self.signer)
         return self._rules[source]
 
+    def _rules_for(self, item: Claimed) -> MailRules:
+        """The rules of its source; mail that had lain there for long, or that was called history, is not answered."""
+        rules, days = self.rules(item.source), timedelta(days=self.settings.notices.history_days)
+        is_history = bool(item.extra.get(HISTORY)) or item.due_at - item.received_at > days
+        return replace(rules, history=True) if is_history else rules
+
     def mail_options(self, source: str, *, html_text: bool = False) -> ParseOptions:
         """What the parser has to know of mail from a source."""
         return ParseOptions(html_text=html_text, authserv_id=self.rules(source).authserv_id)
@@ -90,22 +100,22 @@ class Planner:
         return self._set_aside(item, reason)
 
     def _mail(self, item: Claimed, mail: ParsedMail) -> Plan:
-        rules = self.rules(item.source)
+        rules = self._rules_for(item)
         verdict = classify(mail, rules)
         key = None if verdict.disposition == "own" else fingerprints.key_of(mail)
         if verdict.disposition == "expanded":
             children = tuple(_workbook_arrivals(item, mail))
             return Plan(item, "expanded", verdict.reason, fingerprint=key, children=children)
         submission = None
-        if verdict.disposition == TICKET:
+        if verdict.disposition == TICKET or verdict.otherwise is not None:
             submission = normalise.from_mail(mail, verdict, rules, item.id, item.received_at)
         if marks.is_forged(mail, rules):
             log.warning("an answer to a notice carries a wrong signature, which is ignored", extra={"item": item.id})
         fact = report_fact(mail, rules, item.id) if mail.report else None
-        return Plan(item, verdict.disposition, verdict.reason, submission, key, fact=fact)
+        return Plan(item, verdict.disposition, verdict.reason, submission, key, fact=fact, otherwise=verdict.otherwise)
 
     def _oversize(self, item: Claimed, mail: ParsedMail) -> Plan:
-        verdict = classify(mail, self.rules(item.source))
+        verdict = classify(mail, self._rules_for(item))
         if verdict.disposition == "own":
             return Plan(item, "own", verdict.reason)
         size = int(item.extra.get("size", 0))

@@ -26,6 +26,7 @@ from jinja2 import (
 from markupsafe import Markup
 
 from core.errors import CasemillError
+from core.marker import marker_line
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 _PARTS: Final = ("subject.txt", "body.txt", "body.html")
@@ -85,6 +86,7 @@ class Renderer:
             lstrip_blocks=True,
             auto_reload=False,
         )
+        self._environment.globals["reply_marker"] = marker_line()
         self._environment.filters["when"] = lambda moment: spell_moment(moment, zone)
         # On the finished page: 0.1 ms each, and the only place where selectors see what they select. Nothing remote is
         # ever loaded. At-rules stay, for narrow screens.

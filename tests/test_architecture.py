@@ -132,6 +132,17 @@ def test_every_module_and_every_public_class_says_what_it_is() -> None:
     assert silent == []
 
 
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+def test_libraries_that_were_tried_and_found_wanting_are_not_used(lock: str) -> None:
+    pinned = {line.partition("==")[0].lower() for line in (ROOT / lock).read_text().splitlines() if "==" in line}
+    wanting = {
+        "html2text", "puremagic", "quotequail", "mail-parser-reply", "talon", "email-reply-parser", "passlib", "workalendar",
+        "businesstimedelta", "exchangelib",
+    }  # fmt: skip
+    assert "mail-parser" in pinned
+    assert pinned & wanting == set()
+
+
 def _imports(path: Path) -> Iterator[str]:
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):

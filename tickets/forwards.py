@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -19,11 +19,17 @@ def settle(session: Session, submissions: Sequence[Submission]) -> Sequence[Subm
     senders = {one.email for one in submissions if one.original is not None and one.email and one.verified is not False}
     if not senders:
         return submissions
-    found = session.execute(select(Staff.email).where(Staff.email.in_(sorted(senders)), Staff.active.is_(True)))
-    staff = set(found.scalars())
-    return [_settle(one, staff) for one in submissions]
+    staff = find_staff(session, senders)
+    return [settle_one(one, staff) for one in submissions]
 
 
-def _settle(submission: Submission, staff: set[str]) -> Submission:
+def find_staff(session: Session, addresses: Collection[str]) -> frozenset[str]:
+    """Which of the addresses active members of staff have."""
+    found = session.execute(select(Staff.email).where(Staff.email.in_(sorted(addresses)), Staff.active.is_(True)))
+    return frozenset(found.scalars())
+
+
+def settle_one(submission: Submission, staff: Collection[str]) -> Submission:
+    """The submission, or the original sender's when one of ``staff`` forwarded it. Pure."""
     by_staff = submission.email in staff and submission.verified is not False
     return submission.original if submission.original is not None and by_staff else submission

@@ -21,9 +21,9 @@ from tickets.cleaning import cleaned
 from tickets.intake_store import Appended, Draft, store
 from tickets.routing import Assignment, Matter, Staffing
 from tickets.submission import Source, Submission
-from tickets.threads import Threads
+from tickets.threads import Found, Threads
 
-__all__ = ["Received", "claim_of", "receive"]
+__all__ = ["Received", "add", "claim_of", "receive"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,19 @@ def receive(session: Session, submissions: Sequence[Submission], settings: Setti
     return [Received(draft.ticket_id, appended, reason) for draft, appended, reason in results]
 
 
+def add(session: Session, submissions: Sequence[Submission], settings: Settings, now: datetime) -> list[Received | None]:
+    """Add submissions to the tickets they belong to; None for each that belongs to none. Makes no ticket and no contact."""
+    submissions = [cleaned(submission) for submission in submissions]
+    directory = matching.load(session, map(claim_of, submissions))
+    known = threads.load(session, submissions, settings, now)
+    added: list[Appended | None] = []
+    for submission in submissions:
+        contact = directory.contacts.get(submission.email or "")
+        added.append(_append(submission, known.find(submission, contact, None), contact))
+    store(session, [], [one for one in added if one is not None], Staffing(), settings, now)
+    return [None if one is None else Received(one.ticket_id, True, one.reason) for one in added]
+
+
 def claim_of(submission: Submission) -> Claim:
     """What a submission says of its sender; a secure message names its practice on the software's authority."""
     return Claim(
@@ -83,17 +96,24 @@ def _take(batch: _Batch, number: int, submission: Submission, claim: Claim) -> t
     contact = batch.directory.contacts.get(submission.email or "") or batch.nameless.get(number)
     company, company_reason = batch.directory.company_of(claim, _public(batch.settings))
     found = batch.threads.find(submission, contact, company)
-    if found.target is not None and found.reason is not None:
-        appended = Appended(submission, contact, found.target, found.reason, found.reopens)
+    appended = _append(submission, found, contact)
+    if appended is not None:
         batch.appends.append(appended)
-        batch.threads.remember(submission, found.target)
-        return appended, True, found.reason
+        batch.threads.remember(submission, appended.target)
+        return appended, True, appended.reason
     draft = _draft(batch, submission, contact, company, company_reason)
     draft.links = found.links
     batch.drafts.append(draft)
     batch.threads.remember(submission, draft)
     reason = submission.reasons[-1] if submission.reasons else Reason("new_matter", "A new matter")
     return draft, False, reason
+
+
+def _append(submission: Submission, found: Found, contact: ContactView | None) -> Appended | None:
+    """What is added to the ticket that was found, if one was; its sender is one of the ticket's people from then on."""
+    if found.target is None or found.reason is None:
+        return None
+    return Appended(submission, None if found.is_quiet else contact, found.target, found.reason, found.reopens)
 
 
 def _draft(

@@ -41,7 +41,8 @@ class Submission:
     answered. ``missing`` lists in plain words what was left out. ``reasons`` say why this became a ticket. ``silence``, when
     set, is why the requester gets no automatic mail. ``thread_key`` appends later items to the same ticket. ``verified`` is
     whether the sender was authenticated, None when nobody checked. ``automatic`` is what a machine sent; ``thanks``, when set,
-    is why a reply is known to say thanks and nothing else: neither opens a completed ticket again. What says which ticket it
+    is why a reply is known to say thanks and nothing else: neither opens a completed ticket again. ``autoresponse`` is what a
+    machine sent and no list passed on: it joins the ticket whose mail it answers, whoever sent it. What says which ticket it
     belongs to, the strongest first: ``replies_to`` (our signed Message-ID or reply address), ``answers`` (keys of mails it
     answers), ``marker`` (our signed link in its text), ``hint`` (the number in its subject). ``message_key`` is its own key, for
     those that answer it. ``owner_email`` is set for manual tickets only.
@@ -79,6 +80,7 @@ class Submission:
     marker: int | None = None
     hint: int | None = None
     automatic: bool = False
+    autoresponse: bool = False
     owner_email: str | None = None
     original: Submission | None = None
     contacts: tuple[str, ...] = ()

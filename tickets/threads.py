@@ -21,6 +21,7 @@ from tickets.submission import Submission
 
 THREAD = Reason("thread_known", "It belongs to a secure-message thread that has a ticket")
 MESSAGE = Reason("message_known", "It answers a mail of this ticket, from one of its people")
+REPLIED = "reply_to_notice"
 Target = Draft | int
 
 
@@ -37,11 +38,15 @@ class TicketView:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The decision: the ticket a submission is added to and why, whether that opens it again; or what its own is linked to."""
+    """The decision: the ticket a submission is added to and why, whether that opens it again; or what its own is linked to.
+
+    ``is_quiet``: its sender does not become one of the ticket's people.
+    """
 
     target: Target | None = None
     reason: Reason | None = None
     reopens: bool = False
+    is_quiet: bool = False
     links: tuple[Link, ...] = ()
 
 
@@ -59,7 +64,8 @@ class Threads:
         """The first ticket in the order of the rules that it may be added to. Pure, but for a ticket that it opens again.
 
         A mail is added when its sender is one of the ticket's people and not known to be somebody else; a secure message
-        also when it comes from the ticket's company.
+        also when it comes from the ticket's company, and what a machine answers to a mail of ours whoever it speaks for: an
+        alias or a stand-in, as often as not. Such an answer opens nothing and lets nobody in.
         """
         thread = self._living(self.keys.get(submission.thread_key or ""))
         if thread is not None and self._belongs(thread, contact, company):
@@ -68,6 +74,8 @@ class Threads:
         for target, reason in self._candidates(submission):
             if submission.verified is not False and self._may_add(target, submission, contact):
                 return self._added(target, reason, submission)
+            if submission.autoresponse and submission.verified is not False and reason.code == REPLIED:
+                return Found(target, _by_a_machine(submission), is_quiet=True)
             possible = possible or (target, _weaker(submission, reason))
         hinted = self._living(submission.hint)
         if possible is None and hinted is not None:
@@ -84,7 +92,7 @@ class Threads:
         replied = self._living(submission.replies_to)
         if replied is not None:
             name = number(submission.replies_to or 0)
-            yield replied, Reason("reply_to_notice", f"It answers our mail about {name}, from one of its people")
+            yield replied, Reason(REPLIED, f"It answers our mail about {name}, from one of its people")
         for key in submission.answers:
             known = self._living(self.keys.get(key))
             if known is not None:
@@ -129,6 +137,10 @@ class Threads:
             return Found(links=(Link(target, "follows", late),))
         self.tickets[view.id] = replace(view, stage=IN_PROGRESS)
         return Found(target, reason, reopens=True)
+
+
+def _by_a_machine(submission: Submission) -> Reason:
+    return Reason("automatic_reply", f"A machine answers our mail about {number(submission.replies_to or 0)}")
 
 
 def _weaker(submission: Submission, reason: Reason) -> Reason:

@@ -80,10 +80,16 @@ def make_attachment(leaf: Leaf) -> ParsedAttachment:
         sniffed=sniffed,
         size=len(leaf.content),
         sha256=hashlib.sha256(leaf.content).hexdigest(),
-        inline=leaf.disposition == "inline" or (leaf.disposition != "attachment" and leaf.related),
+        inline=_is_inline(leaf),
         content_id=clean_text(leaf.content_id) or None if leaf.content_id else None,
         content=leaf.content,
     )
+
+
+def _is_inline(leaf: Leaf) -> bool:
+    """Whether it says so, or is beside a page that can show it: an image, or what the page can name (RFC 2387 §4)."""
+    can_be_shown = leaf.related and (leaf.type.startswith("image/") or bool(leaf.content_id))
+    return leaf.disposition == "inline" or (leaf.disposition != "attachment" and can_be_shown)
 
 
 def is_message(attachment: ParsedAttachment) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from msgspec import Struct
 
@@ -61,16 +62,17 @@ class Verdict(Struct, frozen=True):
     must_not_autoreply: bool
 
 
-def judge_headers(headers: Headers, local: str, subject: str) -> Verdict:
+def judge_headers(headers: Headers, local: str, subject: str, parts: Collection[str] = ()) -> Verdict:
     """Find the reasons why a mail counts as automatic.
 
-    ``local`` is the lower-case local part of From as it stands, ``subject`` the decoded subject. Own mail
+    ``local`` is the lower-case local part of From as it stands, ``subject`` the decoded subject, ``parts`` the types of its
+    parts, which tell what a report is about that does not say so. Own mail
     (X-Loop, own Message-ID) is recognised elsewhere: it needs configuration.
     """
     reasons = [
         *_judge_auto_submitted(headers),
         *_judge_return_path(headers),
-        *_judge_report(headers),
+        *_judge_report(headers, parts),
         *(["failed_recipients"] if "x-failed-recipients" in headers else []),
         *_judge_local(local),
         *_judge_precedence(headers),
@@ -116,13 +118,13 @@ def _judge_return_path(headers: Headers) -> list[str]:
     return ["null_return_path"] if first and "".join(_COMMENT.sub("", first[0]).split()) == "<>" else []
 
 
-def _judge_report(headers: Headers) -> list[str]:
-    """RFC 6522 with RFC 3464, RFC 5965 and RFC 8098: what kind of report a multipart/report is."""
+def _judge_report(headers: Headers, parts: Collection[str]) -> list[str]:
+    """RFC 6522 with RFC 3464, RFC 5965 and RFC 8098: what kind of report a multipart/report is, by its parts if it is silent."""
     for value in headers.read_raw_text("content-type")[:1]:
         if _strip(value) == "multipart/report":
             match = _REPORT_TYPE.search(_COMMENT.sub(" ", value))
-            code = _REPORTS.get(match.group(1).lower()) if match else None
-            return [code] if code else []
+            kinds = [match.group(1).lower()] if match else [kind.removeprefix("message/") for kind in parts]
+            return [_REPORTS[kind] for kind in kinds if kind in _REPORTS][:1]
     return []
 
 

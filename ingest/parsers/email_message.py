@@ -156,9 +156,9 @@ def _assemble(
     if len(headers.read_all("subject")) > 1:
         headers.notes.append("subject_repeated")
     to, cc, reply_to, *delivered = read_lists(headers, "to", "cc", "reply-to", "delivered-to", "x-original-to", "envelope-to")
-    verdict = judge_headers(headers, read_loose_local(headers), subject)
+    verdict = judge_headers(headers, read_loose_local(headers), subject, [leaf.type for leaf in leaves])
     report = read_report(headers, leaves, body.text, subject, verdict)
-    message_id = next(iter(_read_ids(headers, "message-id")), None)
+    message_id, answered = next(iter(_read_ids(headers, "message-id")), None), _read_ids(headers, "in-reply-to")
     parts = split_body(body, subject)
     return ParsedMail(
         from_addr=sender.address,
@@ -172,7 +172,8 @@ def _assemble(
         subject=subject,
         date=date,
         message_id=message_id,
-        in_reply_to=next(iter(_read_ids(headers, "in-reply-to")), None),
+        in_reply_to=next(iter(answered), None),
+        also_in_reply_to=answered[1:],
         references=_read_ids(headers, "references"),
         body=body.text,
         reply=parts.reply,

@@ -183,6 +183,9 @@ def _is_attributed(lines: Sequence[str], first: int, end: int) -> bool:
     while above >= max(first - MOST_FOLDED, 0) and not lines[above].strip():
         above -= 1
     candidates = [above, *range(first, min(first + MOST_FOLDED, end))]
+    # "They wrote this to us:" above what somebody set off themselves is the person's own sentence.
     return any(
-        lines[number].strip() and find_attribution(lines, number, sure=False) is not None for number in candidates if number >= 0
+        lines[number].strip() and find_attribution(lines, number, sure=False, verb_alone=False) is not None
+        for number in candidates
+        if number >= 0
     )

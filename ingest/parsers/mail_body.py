@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import re
 from collections.abc import Sequence
 from itertools import groupby
@@ -23,6 +24,9 @@ _ARMOURS = {
     "-----BEGIN PGP SIGNED MESSAGE-----": "pgp_signed",
     "-----BEGIN PGP MESSAGE-----": "pgp_encrypted",
 }
+_BASE64 = re.compile(rb"\s*(?:[A-Za-z0-9+/]{60,76}\r?\n)+[A-Za-z0-9+/]{0,76}={0,2}\s*")
+_BASE64_LINES = range(60, 77)
+"""Characters of the lines that mail programs write (RFC 2045 §6.8)."""
 _HTML = re.compile(rb"\s*<(?:!doctype\s+html|html)\b", re.I)
 
 
@@ -96,9 +100,25 @@ def _is_html(leaf: Leaf) -> bool:
     return leaf.type == "text/html" or (leaf.type.startswith("multipart/") and _HTML.match(leaf.content) is not None)
 
 
+def _undo_base64(content: bytes, notes: list[str]) -> bytes:
+    """The text of a part that is base64 from end to end though no header says so; whatever is not surely that stays."""
+    first = content[:80].lstrip().partition(b"\n")[0].rstrip()
+    if len(first) not in _BASE64_LINES or not _BASE64.fullmatch(content):
+        return content
+    try:
+        text = binascii.a2b_base64(content)
+        shown = text.decode("utf-8")
+    except ValueError:
+        return content
+    if _CONTROLS.search(shown.replace("\r\n", "\n")) or not any(map(str.isspace, shown)):
+        return content
+    notes.append("base64_undeclared")
+    return text
+
+
 def _decode(leaf: Leaf, notes: list[str]) -> str:
     declared = leaf.charset
-    content = leaf.content
+    content = _undo_base64(leaf.content, notes)
     if leaf.type == "text/html" and (declared is None or (declared.lower() == "us-ascii" and not content.isascii())):
         declared = find_meta_charset(content) or declared
     if len(content) > MAX_CONTENT:

@@ -8,7 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ingest.parsers.reply_words import FINNISH_SENDER, FORWARD_PREFIXES, FORWARDED, LABELS, LEAD, ORIGINAL, OWN_MARKER, WROTE
+from core.marker import MARKERS
+from ingest.parsers.forward_words import read_prefix
+from ingest.parsers.mail_words import FORWARD_PHRASES, ORIGINAL_PHRASES, answer_labels
+from ingest.parsers.reply_words import FINNISH_SENDER, LEAD, WROTE
 
 LONGEST = 1_000
 """Characters of a line that are looked at."""
@@ -30,7 +33,11 @@ _ENDS_IN_COLON = re.compile(r"[:\uff1a][\s*_\"'\u201d\u00bb]*\Z")
 _ADDRESS = re.compile(r"[^\s<>()\[\]\"',;:]@[^\s<>()\[\]\"',;:]")
 _TIME = re.compile(r"\d{1,2}[:.h]\d{2}(?!\d)")
 _DAY = re.compile(r"(?<!\d)(?:(?:19|20)\d{2}(?!\d)|\d{1,2}[./-]\s?\d{1,2}[./-]\s?\d{2})")
-_PREFIX = re.compile(r"\s*([^\s:\uff1a]{1,14})\s*[:\uff1a]")
+#: A line that can be a header in any language: a short word or three, and a colon.
+_HEADER = re.compile(r"[ *]{0,3}[^\s:：>][^:：>]{0,28}[:：]")
+_LEAST_HEADERS = 3
+#: What follows the hidden first words of our mails, so that inboxes show nothing else beside them (``_base/body.html``).
+_HIDDEN = "\u034f"
 _HAS_DIGIT = re.compile(r"\d")
 
 
@@ -38,6 +45,11 @@ def fold(line: str) -> str:
     """A line as the tables have it: lower case, plain spaces and apostrophes, nothing invisible."""
     line = line[:LONGEST]
     return line.lower() if line.isascii() else line.translate(_FOLD).casefold().translate(_INVISIBLE)
+
+
+_LABELS = answer_labels(fold)
+_OWN_MARKER = re.compile("|".join(re.escape(fold(marker)) for marker in MARKERS.values()))
+_SHORTEST_MARKER = min(map(len, MARKERS.values()))
 
 
 def is_quoted(line: str) -> bool:
@@ -51,9 +63,9 @@ def is_rule(line: str) -> bool:
 
 
 def read_label(line: str) -> str | None:
-    """Which header a line of a header block is (``sender``, ``date``, ``to``, ``copy``, ``subject``), None for another line."""
+    """Which header a line of a header block is (``from``, ``date``, ``to``, ``cc``, ``bcc``, ``subject``), None for none."""
     head = line[:_LABEL_LENGTH].translate({0xFF1A: ":"}).partition(":")
-    return LABELS.get(fold(head[0]).strip(_DECORATION)) if head[1] else None
+    return _LABELS.get(fold(head[0]).strip(_DECORATION)) if head[1] else None
 
 
 def is_header_block(lines: Sequence[str], start: int) -> bool:
@@ -79,34 +91,63 @@ def is_header_block(lines: Sequence[str], start: int) -> bool:
         else:
             folded += 1
         blanks = 0
-    return {"sender", "subject"} <= found and bool(found & {"date", "to"})
+    return {"from", "subject"} <= found and bool(found & {"date", "to"})
 
 
 def is_original(line: str) -> bool:
     """Whether a line reads like ``-----Original Message-----``."""
     match = _BETWEEN_DASHES.match(line) if len(line) < 200 else None
-    return match is not None and fold(match[1]).strip(_DECORATION) in ORIGINAL
+    return match is not None and fold(match[1]).strip(_DECORATION) in ORIGINAL_PHRASES
+
+
+def is_dashed_attribution(line: str) -> bool:
+    """Whether a line is an attribution between dashes: ``---- On … Ana <a@b.example> wrote ---`` (Zoho)."""
+    match = _BETWEEN_DASHES.match(line) if len(line) < LONGEST else None
+    return match is not None and _is_attribution(fold(match[1]), sure=True)
 
 
 def is_forwarded(line: str) -> bool:
     """Whether a forwarded message begins here: ``---------- Forwarded message ---------``, ``Begin forwarded message:``."""
     if len(line) > 200:
         return False
-    return fold(line).strip(" \t-_=*>#:\uff1a\u2013\u2014.") in FORWARDED
+    return fold(line).strip(" \t-_=*>#:\uff1a\u2013\u2014.") in FORWARD_PHRASES
 
 
 def is_own_marker(line: str) -> bool:
     """Whether this is the line above which a notice asks people to write."""
-    return len(line) < 200 and OWN_MARKER in fold(line)
+    return _SHORTEST_MARKER <= len(line) < 200 and _OWN_MARKER.search(fold(line)) is not None
+
+
+def find_begin_above_marker(lines: Sequence[str], start: int, marker: int) -> int:
+    """Where the quote begins that has our marker: there, or at what a program in whatever language wrote above it.
+
+    That is an attribution, or three headers or more with an address among them; the hidden first words of our mail may stand
+    between. ``start`` is the first line that can belong to it.
+    """
+    above = marker
+    for number in range(marker - 1, max(marker - MOST_FOLDED, start) - 1, -1):
+        if lines[number].strip() and _HIDDEN not in lines[number]:
+            above = number
+            break
+    if above == marker:
+        return marker
+    attribution = find_attribution(lines, above, sure=False)
+    if attribution is not None:
+        return max(attribution, start)
+    first = above
+    while first > start and above - first < MOST_HEADER_LINES and _HEADER.match(lines[first - 1]):
+        first -= 1
+    block = lines[first : above + 1]
+    has_address = any(_ADDRESS.search(line[:LONGEST]) for line in block)
+    if len(block) < _LEAST_HEADERS or not _HEADER.match(lines[above]) or not has_address:
+        return marker
+    return first - 1 if first > start and is_rule(lines[first - 1]) else first
 
 
 def is_forward_subject(subject: str, sender_label: str = "") -> bool:
     """Whether the first prefix of a subject says that the mail was forwarded; ``VS`` does so unless the mail is Finnish."""
-    match = _PREFIX.match(subject)
-    prefix = fold(match[1]) if match else ""
-    if prefix == "vs" and fold(sender_label).startswith(FINNISH_SENDER):
-        return False
-    return prefix in FORWARD_PREFIXES
+    said = read_prefix(subject)
+    return said == "forward" or (said == "either" and not fold(sender_label).startswith(FINNISH_SENDER))
 
 
 def ends_like_attribution(line: str) -> bool:
@@ -114,11 +155,11 @@ def ends_like_attribution(line: str) -> bool:
     return _ENDS_IN_COLON.search(fold(line[-40:]) if not line.isascii() else line[-40:]) is not None
 
 
-def find_attribution(lines: Sequence[str], last: int, *, sure: bool) -> int | None:
+def find_attribution(lines: Sequence[str], last: int, *, sure: bool, verb_alone: bool = True) -> int | None:
     """The first line of the attribution ("On … wrote:") that ends at line ``last``, or None when it is none.
 
     ``sure``: nothing marks what follows as a quote, so the line must have verb, time and address. Otherwise two of them do, or
-    the verb alone.
+    the verb alone where ``verb_alone`` lets it.
     """
     if len(lines[last]) > LONGEST or not ends_like_attribution(lines[last]):
         return None
@@ -130,7 +171,7 @@ def find_attribution(lines: Sequence[str], last: int, *, sure: bool) -> int | No
         text = f"{fold(line).strip()} {text}"
         if _is_attribution(text, sure):
             return _reach_up(lines, first, last, text)
-    return last if not sure and WROTE.search(fold(lines[last])) else None
+    return last if verb_alone and not sure and WROTE.search(fold(lines[last])) else None
 
 
 def _is_attribution(text: str, sure: bool) -> bool:

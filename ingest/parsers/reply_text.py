@@ -15,6 +15,8 @@ from ingest.parsers.reply_lines import (
     MOST_FOLDED,
     ends_like_attribution,
     find_attribution,
+    find_begin_above_marker,
+    is_dashed_attribution,
     is_forward_subject,
     is_forwarded,
     is_header_block,
@@ -28,6 +30,8 @@ from ingest.parsers.reply_signature import find_signature
 
 MOST_ROUNDS = 3
 MOST_BLANKS = 2
+MOST_ABOVE_MARKER = 4
+"""Quoted lines among which our marker is looked for: it is the first of our mails."""
 _RULE_DISTANCE = 4
 _BEFORE_SIGN = "> \t\ufeff\u200e\u200f\u202a\u202b\u2067\u2068"
 _DASHES = ("--", "__", "==", "**", "##", "~~", "\u2014", "\u2013", "\uff0d")
@@ -145,7 +149,7 @@ def _look_at_colon(lines: Sequence[str], start: int, number: int, subject: str, 
     if read_label(line) is not None and is_header_block(lines, number):
         return _rest(lines, start, number, subject)
     if not ends_like_attribution(line):
-        return None
+        return _look_at_dashes(lines, start, number, subject) if line.lstrip().startswith(_DASHES) else None
     if is_forwarded(line):
         return _FORWARD
     first = find_attribution(lines, number, sure=True)
@@ -157,8 +161,8 @@ def _look_at_colon(lines: Sequence[str], start: int, number: int, subject: str, 
 def _look_at_dashes(lines: Sequence[str], start: int, number: int, subject: str) -> _Quote | None:
     line = lines[number]
     if is_own_marker(line):
-        return _Quote(number, number, True)
-    if is_original(line):
+        return _Quote(find_begin_above_marker(lines, start, number), number, True)
+    if is_original(line) or is_dashed_attribution(line):
         return _rest(lines, start, number, subject)
     return _FORWARD if is_forwarded(line) else None
 
@@ -184,6 +188,8 @@ def _read_signs(lines: Sequence[str], start: int, number: int, marks: Marks) -> 
     first = find_attribution(lines, above, sure=False) if above >= start and lines[above].strip() else None
     if first is not None:
         return _Quote(max(first, start), number, False)
+    if any(is_own_marker(line) for line in lines[number : number + MOST_ABOVE_MARKER]):
+        return _Quote(find_begin_above_marker(lines, start, number), number, False)
     stands_apart = (number == start or not lines[number - 1].strip()) and not "".join(lines[number + 1 : number + 2]).strip()
     if stands_apart or number in marks.quoted or _is_signed(lines, number + 1, marks):
         return _Quote(number, number, False)

@@ -12,65 +12,7 @@ def _texts(texts: str) -> frozenset[str]:
     return frozenset(texts.split("|"))
 
 
-def _labels(**kinds: str) -> dict[str, str]:
-    return {label: kind for kind, labels in kinds.items() for label in labels.split("|")}
-
-
-#: Label of a header block → which header it is. Outlook, Apple, Samsung, Lotus, QQ and the like.
-LABELS = _labels(
-    sender="from|von|de|da|van|od|från|fra|lähettäjä|odesílatel|feladó|kimden|gönderen|от|от кого|מאת|发件人|发信人|寄件者|寄件人"
-    "|差出人|送信者|送信元|보낸 사람|보낸사람|발신",
-    date="sent|date|gesendet|datum|gesendet am|envoyé|date d'envoi|envoyé le|enviado|enviado el|fecha|enviada em"
-    "|enviado em|enviada"
-    "|data|inviato|data invio|verzonden|wysłano|wysłane|skickat|sendt|dato|lähetetty|päivämäärä|päiväys"
-    "|odesláno|elküldve|küldve"
-    "|dátum|gönderildi|gönderilen|gönderme tarihi|tarih|отправлено|дата|נשלח|תאריך|发送时间|日期|发送日期|时间|寄件日期|傳送時間"
-    "|送信日時|日付|日時|보낸 날짜|보낸날짜|날짜|일시|sent at|date sent",
-    to="to|an|à|pour|para|a|aan|do|till|til|vastaanottaja|komu|címzett|kime|alıcı|кому|אל|收件人|收信人|收件者|宛先|送信先"
-    "|받는 사람|받는사람|수신",
-    copy="cc|copie|copie à|dw|kopia|kopi|kopio|kopie|másolatot kap|másolat|bilgi|копия|עותק|抄送|副本|参照|참조|bcc|ccn|cci",
-    subject="subject|betreff|objet|sujet|asunto|assunto|oggetto|onderwerp|temat|ämne|emne|aihe|předmět|tárgy|konu"
-    "|тема|נושא|主题"
-    "|主旨|主題|标题|件名|제목|re",
-)  # fmt: skip
-
-#: What stands between dashes above an original message.
-ORIGINAL = _texts(
-    "original message|original appointment|reply message|ursprüngliche nachricht|originalnachricht|original-nachricht"
-    "|original nachricht|message d'origine|message original|message initial|mensaje original|mensagem original"
-    "|messaggio originale|messaggio originario|oorspronkelijk bericht|origineel bericht|wiadomość oryginalna"
-    "|oryginalna wiadomość|treść oryginalnej wiadomości|ursprungligt meddelande|originalmeddelande|oprindelig meddelelse"
-    "|oprindelig besked|original meddelelse|opprinnelig melding|original melding|alkuperäinen viesti|původní zpráva"
-    "|originální zpráva|eredeti üzenet|orijinal mesaj|orijinal ileti|özgün ileti|özgün mesaj|исходное сообщение"
-    "|оригинальное сообщение|первоначальное сообщение|הודעה מקורית|ההודעה המקורית|原始邮件|原始郵件|邮件原件|原邮件"
-    "|原始訊息|原始信件|元のメッセージ|元のメール|원본 메시지|원본 메일|원본메시지"
-)  # fmt: skip
-
-#: What stands above a forwarded message, between dashes or before a colon. Such a message is no quote.
-FORWARDED = _texts(
-    "forwarded message|begin forwarded message|weitergeleitete nachricht|anfang der weitergeleiteten nachricht"
-    "|weitergeleitete mail|message transféré|début du message transféré|début du message réexpédié|message réexpédié"
-    "|mensaje reenviado|inicio del mensaje reenviado|mensagem encaminhada|mensagem reencaminhada"
-    "|início da mensagem encaminhada"
-    "|início da mensagem reencaminhada|messaggio inoltrato|inizio messaggio inoltrato|doorgestuurd bericht"
-    "|begin doorgestuurd bericht|wiadomość przekazana dalej|przekazana wiadomość|początek przekazywanej wiadomości"
-    "|treść przekazanej wiadomości|vidarebefordrat meddelande|vidarebefordrat brev|videresendt besked"
-    "|videresendt meddelelse"
-    "|start på videresendt besked|start på videresendt meddelelse|videresendt melding|videresendt e-post"
-    "|starten på videresendt melding|välitetty viesti|edelleenlähetetty viesti|välitetty viesti alkaa|přeposlaná zpráva"
-    "|začátek přeposlané zprávy|továbbított levél|továbbított üzenet|továbbított üzenet kezdete"
-    "|iletilen mesaj|iletilen ileti"
-    "|yönlendirilen ileti|iletilen ileti başlangıcı|пересылаемое сообщение|пересланное сообщение"
-    "|начало переадресованного сообщения|начало пересылаемого сообщения|הודעה שהועברה|תחילת ההודעה שהועברה|转发的邮件|转发邮件"
-    "|转发邮件信息|已转发邮件|下面是被转发的邮件|轉寄郵件|已轉寄郵件|轉寄的郵件|以下是轉寄的郵件|転送されたメッセージ|転送メッセージ"
-    "|転送されたメール|전달된 메시지|전달된 메일|전달된 메시지 시작"
-)  # fmt: skip
-
-#: Subject prefixes of forwards. ``vs`` forwards in Danish and Norwegian and answers in Finnish.
-FORWARD_PREFIXES = _texts(
-    "fw|fwd|wg|tr|rv|renv|enc|i|inoltra|inoltro|doorst|pd|vb|vl|vs|továbbítás|továbbítva|přeposláno|předáno|ilt|пересл|пер"
-    "|הועבר|转发|轉寄|転送|전달"
-)  # fmt: skip
+#: Who writes so answers with "VS:"; Danes and Norwegians forward with it.
 FINNISH_SENDER = "lähettäjä"
 
 #: Verbs (and what stands for them) in the line above a quote.
@@ -130,14 +72,17 @@ SENT_FROM = re.compile(
     r"|enviado (?:desde|do meu|do |de meu|a partir d)"
     r"|(?:obtener|descargar|obtenga|obter o?|obtenha o?|baixar o?) ?outlook|inviato da|ottieni outlook|scarica outlook"
     r"|(?:verzonden|verstuurd|verstuurd met|verzonden met) (?:vanaf|vanuit|met) |outlook voor .{1,40} downloaden"
-    r"|(?:wysłane|wysłano) z |pobierz (?:program )?outlook|uzyskaj outlook|skickat från |hämta outlook"
+    r"|(?:wysłane|wysłano) z |pobierz (?:program |aplikację )?outlook|uzyskaj outlook|skickat från |hämta outlook"
     r"|sendt fra |hent outlook"
     r"|(?:skaff deg|få|last ned) outlook|lähetetty .{0,30}(?:sta|stä|lta|ltä|lla|llä)\b|hanki outlook"
     r"|odesláno z|získ(?:at|ejte) "
     r"outlook|(?:az )?.{0,20}iphone-?om?ról küldve|(?:iphone|ipad|android|samsung).{0,20} küldve|.{1,30}d[ae]n gönderildi"
-    r"|outlook .{0,20}edinin|отправлено (?:с|со|из) |получить outlook|скачать outlook|נשלח מ|发自我的|发自我|發自我的"
+    r"|outlook .{0,20}edinin|.{1,12}için outlook.{0,4}(?:edinin|alın|indirin)"
+    r"|az outlook .{1,40}(?:beszerzése|letöltése)"
+    r"|отправлено (?:с|со|из) |получить outlook|скачать outlook|נשלח מ|发自我的|发自我|發自我的"
     r"|(?:从|從)我的.{1,20}(?:发送|傳送)|傳送自|发送自|获取 outlook|取得 outlook|.{1,20}から送信|outlook .{0,20}を入手"
-    r"|나의 .{1,20}에서 보냄|.{1,20}에서 보냄|outlook .{0,20}다운로드)"
+    r"|.{1,12}版 ?outlook ?を(?:入手|取得)|下载 ?适用于.{1,12}的 ?outlook"
+    r"|나의 .{1,20}에서 보냄|.{1,20}에서 보냄|outlook .{0,20}다운로드|.{1,12}용 outlook .{0,4}다운로드)"
 )
 
 #: How a paragraph about confidentiality begins, and what must be in it besides.
@@ -163,6 +108,3 @@ RECIPIENT = _texts(
     "|mottaker|vastaanottaj"
     "|adresát|příjemc|címzett|alıcı|получател|адресат|נמען|收件人|接收|收件者|受信者|宛先|수신"
 )  # fmt: skip
-
-#: The line, folded, above which a notice can ask people to write.
-OWN_MARKER = "please write your reply above this line"

@@ -81,7 +81,8 @@ class ParsedMail(Struct, frozen=True, tag="mail"):
     ``signature`` are its parts (:mod:`ingest.parsers.reply_text`), "" for what is not there. ``automatic`` holds reason
     codes, see :mod:`ingest.parsers.automatic`. ``fingerprint`` is a SHA-256 over From, Date, Subject, body and
     attachments, without any trace header, and is the same for two deliveries of one mail. ``report`` is set for what mail
-    systems report; ``authentication`` when the options name an ``authserv_id``.
+    systems report; ``authentication`` when the options name an ``authserv_id``. In-Reply-To can name several mails (RFC 5322
+    §3.6.4): those after the first are in ``also_in_reply_to``.
     """
 
     from_addr: str | None
@@ -119,6 +120,7 @@ class ParsedMail(Struct, frozen=True, tag="mail"):
     report: ParsedReport | None = None
     authentication: Authentication | None = None
     forward: Forward | None = None
+    also_in_reply_to: tuple[str, ...] = ()
 
 
 class FormField(Struct, frozen=True):

@@ -35,6 +35,14 @@ def test_files_of_every_kind_become_tickets_with_notices(either_place: Path) -> 
     assert len(list((either_place / "var/sent/new").iterdir())) == 4
 
 
+def test_mail_of_the_past_becomes_tickets_and_writes_to_no_customer(place: Path) -> None:
+    write_mail(place / "old.eml", 1)
+    assert counts(run("ingest", "old.eml", "--history")) == {"ticket": 1}
+    assert [ticket["source"] for ticket in run("tickets", "--json").json] == ["email"]
+    sent = place / "var/sent/new"
+    assert not sent.exists() or not list(sent.iterdir())
+
+
 def test_the_same_again_is_a_duplicate_that_names_its_ticket(place: Path) -> None:
     write_mail(place / "a.eml", 1)
     first = run("ingest", "a.eml", "--json").json

@@ -8,7 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from openpyxl import Workbook, load_workbook
@@ -28,7 +28,7 @@ from outbox.models import OutboxFact
 from tickets.models import Activity, Ticket
 
 KEY = "a key of the tests, long enough"
-RECEIVED = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
+RECEIVED = clock.now().replace(microsecond=0) - timedelta(days=1)
 HEADERS = ("Message ID", "Sent Date", "Practice", "Sender", "E-mail", "Subject", "Message", "Thread ID")
 SECURE = "messages@software.example"
 

@@ -1,26 +1,56 @@
-"""The hostile set of security.md, rule 1, through real children with their limits."""
+"""The hostile set of security.md, rule 1, through a real child with its limits: each is read, in time and in memory."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
+from core.sections import Limits
 from ingest.children import ParserPool
 from ingest.parsers.child import ParseTask
 from ingest.parsers.types import ParsedMail, ParseOptions
 from tests.ingest.parsers.hostile_mail import build_hostile
+from tests.ingest.processes import cpu_seconds, find_children
 
 HOSTILE = build_hostile()
-NAMES = (
-    "100,000 addresses in To", "100,000 addresses in From", "50,000 parameters", "50,000 parameters of a part", "depth 10,000",
-    "100,000 parts", "5 angles in Message-ID", "90,000 angles in Message-ID", "an encoded CRLF in Subject",
-    "1 MB of nested divs", "40 kB lines of who wrote when",
-)  # fmt: skip
+#: Name → a note that says which cap was met, "" where none is.
+NAMES = {
+    "100,000 addresses in To": "headers_cut", "100,000 addresses in From": "headers_cut", "50,000 parameters": "headers_cut",
+    "50,000 parameters of a part": "part_headers_cut", "depth 10,000": "depth_cut", "100,000 parts": "parts_cut",
+    "5 angles in Message-ID": "message_id_odd", "90,000 angles in Message-ID": "message_id_odd", "an encoded CRLF in Subject": "",
+    "1 MB of nested divs": "html_stripped", "40 kB lines of who wrote when": "",
+}  # fmt: skip
+CPU_SECONDS, MEMORY_KB = 5, 512_000
+
+
+@pytest.fixture(scope="module")
+def child() -> Iterator[tuple[ParserPool, int]]:
+    """A pool of one child, and that child's number."""
+    before = set(find_children(os.getpid()))
+    pool = ParserPool(Limits(parser_processes=1, parser_cpu_seconds=CPU_SECONDS, parser_memory_bytes=512_000_000))
+    (pid,) = set(find_children(os.getpid())) - before
+    yield pool, pid
+    pool.close()
+
+
+def peak_kb(pid: int) -> int:
+    """The most memory the child has had at a time."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_hostile_message_is_answered_by_a_child_within_its_limits(parser_pool: ParserPool, name: str) -> None:
-    (answer,) = parser_pool.parse([ParseTask("mail", HOSTILE[name], ParseOptions(html_text=True))], alone=True)
+def test_a_hostile_message_is_answered_by_a_child_within_its_limits(child: tuple[ParserPool, int], name: str) -> None:
+    pool, pid = child
+    before = cpu_seconds(pid)
+    (answer,) = pool.parse([ParseTask("mail", HOSTILE[name], ParseOptions(html_text=True))], alone=True)
     assert isinstance(answer, ParsedMail), answer
+    assert NAMES[name] in ("", *answer.notes), answer.notes
+    assert cpu_seconds(pid) - before < CPU_SECONDS, "and it is still the same child"
+    assert peak_kb(pid) < MEMORY_KB
 
 
 def test_a_line_end_that_was_encoded_in_a_subject_is_a_space(parser_pool: ParserPool) -> None:

@@ -33,6 +33,7 @@ def read(*headers: str, body: str = "Hello", subject: str = "") -> ParsedMail:
     "headers",
     [
         [f"In-Reply-To: {NOTICE}"],
+        [f"In-Reply-To: <a@x.example> {NOTICE}\r\nReferences: {SIGNER.message_id('t9.d1')}"],
         [f"References: <a@x.example> {NOTICE} <b@x.example>"],
         [f"In-Reply-To: <a@x.example>\r\nReferences: {SIGNER.message_id('t9.d1')} {NOTICE}"],
         [f"References: {NOTICE}\r\nDelivered-To: {SIGNER.reply_address('t9')}"],

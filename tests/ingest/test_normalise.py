@@ -101,7 +101,10 @@ def test_an_answer_that_only_says_thanks_is_known_unless_a_file_came_along() -> 
     assert submission.thanks is not None and submission.thanks.code == "only_thanks"
     assert from_mail(make_mail(body="Thank you! Is it paid?", headers=answers)).thanks is None
     with_file = mail_with_file("scan.pdf", b"%PDF-1.7 content").replace(b"The export of today.", b"Thanks.")
-    assert b"Thanks." in with_file and from_mail(b"In-Reply-To: <earlier@billing.example>\r\n" + with_file).thanks is None
+    with_file = b"In-Reply-To: <earlier@billing.example>\r\n" + with_file
+    assert b"Thanks." in with_file and from_mail(with_file).thanks is None
+    called_inline = with_file.replace(b"Content-Transfer", b"Content-Disposition: inline\r\nContent-Transfer")
+    assert from_mail(called_inline).files[0].inline and from_mail(called_inline).thanks is None
 
 
 def test_of_a_mail_that_answers_nothing_nobody_asks_whether_it_says_thanks() -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -147,3 +147,39 @@ def test_a_message_of_which_only_the_header_came_says_so(planner: Planner) -> No
 def test_a_message_that_could_not_be_fetched_is_set_aside(planner: Planner) -> None:
     plan = planner.plan(make_item(kind="unfetched"), b"", None)
     assert (plan.disposition, plan.reason.code) == ("quarantined", "unfetched")
+
+
+def silence(planner: Planner, raw: bytes = b"", **values: Any) -> str | None:
+    submission = planner.plan(make_item(**values), b"", read(raw or make_mail())).submission
+    assert submission is not None
+    return submission.silence.code if submission.silence else None
+
+
+def test_mail_of_the_past_has_a_ticket_and_nobody_is_written_to_about_it(planner: Planner) -> None:
+    assert silence(planner, due_at=RECEIVED + timedelta(days=29)) is None
+    assert silence(planner, due_at=RECEIVED + timedelta(days=31)) == "imported_history"
+    assert silence(planner, extra={"history": True}) == "imported_history"
+    assert silence(planner, kind="oversize", extra={"size": 50_000_000, "history": True}) == "imported_history"
+    assert silence(planner, make_mail(headers=["Auto-Submitted: auto-replied"]), extra={"history": True}) == "automatic_mail"
+
+
+def test_a_forward_of_the_past_writes_to_the_original_sender_as_little(planner: Planner) -> None:
+    body = "---------- Forwarded message ---------\nFrom: Ana <ana@oak.example>\nDate: Monday\nSubject: Claim\n\nDenied."
+    mail = read(make_mail(body=body).replace(b"Subject: ", b"Subject: Fwd: "))
+    submission = planner.plan(make_item(extra={"history": True}), b"", mail).submission
+    original = submission.original if submission else None
+    assert original is not None
+    assert (original.email, original.silence and original.silence.code) == ("ana@oak.example", "imported_history")
+
+
+def test_a_wrong_signature_is_logged_without_a_word_of_the_mail_and_ignored(
+    planner: Planner, caplog: pytest.LogCaptureFixture
+) -> None:
+    forged = Signer([b"a key that somebody else has"], "casemill.example").message_id("t12.d3")
+    plan = planner.plan(make_item(), b"", read(make_mail(headers=[f"In-Reply-To: {forged}"])))
+    assert plan.submission is not None
+    assert (plan.reason.code, plan.submission.replies_to) == ("new_matter", None)
+    (record,) = [one for one in caplog.records if one.name == "casemill.ingest"]
+    assert "wrong signature" in record.getMessage()
+    assert vars(record)["item"] == 7
+    assert "dana" not in str(vars(record)).lower()

@@ -71,6 +71,8 @@ def test_the_bytes_say_what_a_file_is() -> None:
         (Leaf("image/png", PNG, related=True), True),
         (Leaf("image/png", PNG, related=True, disposition="attachment"), False),
         (Leaf("image/png", PNG), False),
+        (Leaf("application/pdf", b"%PDF-1.7", related=True), False),
+        (Leaf("text/css", b"p {}", related=True, content_id="sheet@x"), True),
     ],
 )
 def test_an_image_shown_in_the_body_is_inline(leaf: Leaf, inline: bool) -> None:

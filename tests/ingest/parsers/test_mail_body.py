@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import base64
+
 import pytest
 
+from ingest.parsers.email_message import parse_mail
 from ingest.parsers.mail_body import MAX_CONTENT, build_body, unwrap_flowed
 from ingest.parsers.mail_parts import Leaf
+from ingest.parsers.types import ParsedMail, ParseOptions
 
 
 def test_of_alternatives_the_text_is_taken_and_the_rest_is_joined() -> None:
@@ -49,3 +53,28 @@ def test_a_body_over_the_cap_is_cut_at_a_line_end() -> None:
 )
 def test_flowed_lines_are_joined(text: str, expected: str) -> None:
     assert unwrap_flowed(text, del_space=False) == expected
+
+
+def body_of(content: bytes) -> str:
+    mail = parse_mail(b"From: a@x.example\nSubject: s\n\n" + content, ParseOptions())
+    assert isinstance(mail, ParsedMail)
+    return mail.body
+
+
+def test_a_body_that_is_base64_without_saying_so_is_read() -> None:
+    text = "Die Rechnung ist falsch – bitte prüfen Sie sie noch einmal und rufen Sie zurück.\n" * 40
+    assert body_of(base64.encodebytes(text.encode())) == text.strip()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        base64.encodebytes(bytes(range(256))),
+        base64.encodebytes(b"x" * 300),
+        b"See:\n" + base64.encodebytes(b"a word and another " * 20),
+        base64.encodebytes(b"a short text"),
+        base64.encodebytes(b"\x1b[1m words and words " * 20),
+    ],
+)
+def test_what_is_not_surely_base64_of_a_text_stays_as_it_is(content: bytes) -> None:
+    assert body_of(content).split() == content.decode().split()

@@ -147,3 +147,21 @@ def test_the_work_grows_with_the_length_and_no_faster(name: str) -> None:
     # ten times the text; a quadratic one would take a hundred times as long
     assert large < 40 * small
     assert large < 8
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Pobierz aplikację Outlook dla systemu iOS", "iOS için Outlook'u edinin", "Az Outlook iOS-hez készült letöltése",
+        "iOS 版 Outlook を入手", "iOS版Outlookを取得", "iOS용 Outlook 다운로드", "下载适用于 iOS 的 Outlook",
+        "获取 Outlook for iOS",
+        "Outlook für iOS beziehen", "Obter o Outlook para iOS",
+    ],
+)  # fmt: skip
+def test_what_the_telephones_of_many_countries_add_is_a_signature(line: str) -> None:
+    assert split_reply(f"Yes, it was paid.\n\n{line}") == Split("Yes, it was paid.", "", line)
+
+
+@pytest.mark.parametrize("line", ["Bunun için Outlook kullanıyoruz.", "下载 Outlook 失败", "Pobierz fakturę z Outlook"])
+def test_a_sentence_about_such_a_program_is_none(line: str) -> None:
+    assert split_reply(f"Yes, it was paid.\n\n{line}").reply.endswith(line)

@@ -1,0 +1,75 @@
+"""Linear time: four times the text costs the readers of texts about four times as much, whatever the text is made of."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from core.marker import marker_line
+from ingest.parsers.bounce_text import MAX_TEXT, read_text_report
+from ingest.parsers.forward import MAX_SCANNED, find_inline
+from ingest.parsers.headers import Headers, read_block
+from ingest.parsers.reply_text import split_reply
+from ingest.parsers.thanks import LONGEST, find_thanks
+
+DAEMON: Headers = read_block(b"From: mailer-daemon@x.example\nSubject: failure notice\n\n")[0]
+BLOCK = "From: a@x.example\nTo: b@x.example\nDate: c\n"
+WROTE = "On Mon, Nov 2, 2026 at 9:12 AM Ana <a@b.example> wrote:\n"
+
+
+def split(text: str) -> None:
+    split_reply(text)
+
+
+def forward(text: str) -> None:
+    find_inline("Fwd: x", text)
+    find_inline("x", text)
+
+
+def bounce(text: str) -> None:
+    read_text_report(DAEMON, text, "failure notice")
+
+
+def thanks(text: str) -> None:
+    for _ in range(20):
+        find_thanks(text, text)
+
+
+#: Reader → the most it looks at, the repeats of a measurement, and pieces that texts are made of.
+READERS: dict[Callable[[str], None], tuple[int, list[str]]] = {
+    split: (120_000, [
+        ">\n", "> a\nb\n", "wrote:\n", "From: a\nTo: b\n", f"{BLOCK}\nx\n", "-- \nx\n", "Regards,\nAna\n", "-- a" * 40 + "\n",
+        f"> a\n\n> {marker_line()[:-5]}\n", f"{WROTE}x\n", "a@b 9:12 2026:\n", WROTE.strip(), "b: c\n",
+    ]),
+    forward: (MAX_SCANNED // 2, [
+        "----- Forwarded message -----\n", "From: a\n", "From:\n\n", BLOCK, "From: a\nDate:\n", "> From: a\n", "-----\n",
+        "06.10.2025, 09:15, \"a", "<mailto:", "a@", "On Mon, Oct 6 wrote: ", " ", "To: a,\n",
+    ]),
+    bounce: (MAX_TEXT, [
+        "> ", "--\n", "<a@b.example>\n", "<a@", "5.1.", "x", "aa bb: ", "Message-ID: <", "550 5.1.1 ", "Action: failed\n",
+    ]),
+    thanks: (LONGEST, ["thanks ", "thank you very much ", "A ", "danke für ", "ご", ".", "so ", "много ", "- ", "Ana "]),
+}  # fmt: skip
+CASES = [(reader, piece) for reader, (_, pieces) in READERS.items() for piece in pieces]
+
+
+def cost(reader: Callable[[str], None], text: str, rounds: int) -> float:
+    """Seconds of processor time, the least of some rounds: what disturbs only adds."""
+    spent = []
+    for _ in range(rounds):
+        start = time.process_time()
+        reader(text)
+        spent.append(time.process_time() - start)
+    return min(spent)
+
+
+@pytest.mark.parametrize(("reader", "piece"), CASES, ids=[f"{reader.__name__}-{piece.strip()[:24]!r}" for reader, piece in CASES])
+def test_four_times_the_text_costs_no_more_than_a_few_times_as_much(reader: Callable[[str], None], piece: str) -> None:
+    most = READERS[reader][0]
+    count = most // len(piece) // 4
+    reader(piece * (count // 4))
+    small, large = cost(reader, piece * count, 2), cost(reader, piece * count * 4, 1)
+    # A quadratic reader would take sixteen times as long; under two milliseconds the clock tells nothing.
+    assert large < 10 * max(small, 0.002), (small, large)

@@ -1,0 +1,156 @@
+"""The line above which our mails ask people to write: replies that quote our own mails are cut exactly there."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from html import escape
+
+import pytest
+
+from core.marker import MARKERS, marker_line
+from ingest.parsers.email_message import parse_mail
+from ingest.parsers.types import ParsedMail, ParseOptions
+from notify.letters import LETTERS
+from notify.render import Rendered, Renderer
+from tests.notify.test_render import CONTEXTS, TEMPLATES
+
+RENDERER = Renderer(TEMPLATES)
+LETTER = {
+    "number": "BS-000123", "subject": "Your claim", "paragraphs": [["Hello Ana,"], ["please send us", "the letter."]],
+    "link": "https://care.example/care/cases/123", "team_name": "Billing Support",
+}  # fmt: skip
+ANSWERED = sorted({"ticket_created", *LETTERS})
+US = "Billing Support <support@acme.example>"
+
+#: Language → what a person wrote, Gmail's and Apple's line above a quote, and Outlook's labels. The last three the parser has no
+#: words of.
+LANGUAGES = {
+    "English": ("It came today.", f"On Mon, Nov 2, 2026 at 9:12 AM {US} wrote:", f"On 2 Nov 2026, at 09:12, {US} wrote:",
+                ("From", "Sent", "To", "Subject")),
+    "German": ("Er kam heute an:\nsiehe Anlage.", f"Am Mo., 2. Nov. 2026 um 09:12 Uhr schrieb {US}:",
+               f"Am 02.11.2026 um 09:12 schrieb {US}:", ("Von", "Gesendet", "An", "Betreff")),
+    "Japanese": ("本日届きました。\nよろしくお願いします。", f"2026年11月2日(月) 9:12 {US}:", f"2026/11/02 9:12、{US}のメール:",
+                 ("差出人", "送信日時", "宛先", "件名")),
+    "Greek": ("Ήρθε σήμερα.", f"Στις Δευ 2 Νοε 2026 στις 9:12 π.μ., ο χρήστης {US} έγραψε:",
+              f"Στις 2 Νοε 2026, στις 09:12, ο χρήστης {US} έγραψε:", ("Από", "Στάλθηκε", "Προς", "Θέμα")),
+    "Vietnamese": ("Hôm nay đã nhận được.", f"Vào Th 2, 2 thg 11, 2026 vào lúc 09:12 {US} đã viết:",
+                   f"Vào 2 thg 11, 2026, lúc 09:12, {US} đã viết:", ("Từ", "Đã gửi", "Đến", "Chủ đề")),
+    "Romanian": ("A sosit astăzi.", f"În lun., 2 nov. 2026 la 09:12, {US} a scris:",
+                 f"Pe 2 nov. 2026, la 09:12, {US} a scris:", ("De la", "Trimis", "Către", "Subiect")),
+}  # fmt: skip
+
+
+def render(mailing: str) -> Rendered:
+    return RENDERER.render(mailing, CONTEXTS.get(mailing, LETTER))
+
+
+def page(text: str) -> str:
+    return "".join(f"<div>{escape(line)}</div>" for line in text.split("\n"))
+
+
+def headers(labels: tuple[str, ...]) -> list[tuple[str, str]]:
+    return list(zip(labels, (US, "02.11.2026 09:12", "Ana Bell <ana@clinic.example>", "Your claim [BS-000123]"), strict=True))
+
+
+def signed(text: str) -> str:
+    return "\n".join(f"> {line}".rstrip() for line in text.rstrip().split("\n"))
+
+
+def gmail(language: str, ours: Rendered) -> tuple[str, str]:
+    new, attribution, _, _ = LANGUAGES[language]
+    above = f'<div dir="ltr" class="gmail_attr">{escape(attribution)}<br></div>'
+    html = f'{page(new)}<br><div class="gmail_quote">{above}<blockquote class="gmail_quote">{ours.html}</blockquote></div>'
+    return f"{new}\n\n{attribution}\n\n{signed(ours.text)}\n", html
+
+
+def apple(language: str, ours: Rendered) -> tuple[str, str]:
+    new, _, attribution, _ = LANGUAGES[language]
+    quote = f'<blockquote type="cite"><div>{escape(attribution)}</div><br><div>{ours.html}</div></blockquote>'
+    return f"{new}\n\n{attribution}\n\n{signed(ours.text)}\n", f"{page(new)}<div><br>{quote}</div>"
+
+
+def outlook(language: str, ours: Rendered) -> tuple[str, str]:
+    new, _, _, labels = LANGUAGES[language]
+    block = "\n".join(f"{label}: {value}" for label, value in headers(labels))
+    shown = "<br>".join(f"<b>{label}:</b> {escape(value)}" for label, value in headers(labels))
+    rule = '<div style="border:none;border-top:solid #E1E1E1 1.0pt;padding:3.0pt 0in 0in 0in">'
+    return f"{new}\n\n{block}\n\n{ours.text}", f'{page(new)}<p>&nbsp;</p>{rule}<p class="MsoNormal">{shown}</p></div>{ours.html}'
+
+
+def plain_program(language: str, ours: Rendered) -> tuple[str, str]:
+    """One that writes nothing at all above what it quotes."""
+    return f"{LANGUAGES[language][0]}\n\n{ours.text}", page(LANGUAGES[language][0]) + ours.html
+
+
+CLIENTS = [gmail, apple, outlook, plain_program]
+
+
+def split(text: str = "", html: str = "") -> ParsedMail:
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = "Ana Bell <ana@clinic.example>", US, "Re: Your claim [BS-000123]"
+    message["Date"], message["Message-ID"] = datetime(2026, 11, 2, 9, 30, tzinfo=UTC), "<1@clinic.example>"
+    if text:
+        message.set_content(text)
+    if html and text:
+        message.add_alternative(html, subtype="html")
+    elif html:
+        message.set_content(html, subtype="html")
+    mail = parse_mail(message.as_bytes(), ParseOptions())
+    assert isinstance(mail, ParsedMail)
+    return mail
+
+
+@pytest.mark.parametrize("mailing", ANSWERED)
+def test_a_mail_that_is_to_be_answered_begins_with_the_line_in_text_and_page(mailing: str) -> None:
+    rendered = render(mailing)
+    assert rendered.text.startswith(f"{marker_line()}\n\n")
+    assert rendered.text.count(marker_line()) == rendered.html.count(marker_line()) == 1
+
+
+@pytest.mark.parametrize("mailing", ANSWERED)
+def test_an_inbox_shows_what_the_mail_is_about_and_not_the_line(mailing: str) -> None:
+    html = render(mailing).html
+    assert html.index("BS-000123", html.index("<body")) < html.index(marker_line()), "what is hidden for the inbox comes first"
+
+
+@pytest.mark.parametrize("mailing", sorted(CONTEXTS.keys() - {"ticket_created"}))
+def test_a_mail_that_nobody_is_to_answer_has_no_such_line(mailing: str) -> None:
+    rendered = render(mailing)
+    assert marker_line() not in rendered.text + rendered.html
+    assert not rendered.text.startswith("\n")
+
+
+@pytest.mark.parametrize("mailing", ANSWERED)
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.__name__)
+def test_a_reply_that_quotes_our_mail_is_exactly_what_the_person_wrote(client: object, language: str, mailing: str) -> None:
+    assert callable(client)
+    text, html = client(language, render(mailing))
+    for mail in (split(text), split(html=html), split(text, html)):
+        assert (mail.reply, mail.signature) == (LANGUAGES[language][0], "")
+        assert marker_line() in mail.quoted
+        assert "BS-000123" in mail.quoted
+
+
+@pytest.mark.parametrize("language", MARKERS)
+def test_the_line_is_known_in_every_language_it_has(language: str) -> None:
+    assert split(f"Yes.\n\n> {marker_line(language)}\n> Hello\n").reply == "Yes."
+    assert split(f"Yes.\n\n{marker_line(language)}\n\nHello\n").reply == "Yes."
+
+
+def test_what_stands_above_the_line_and_is_no_header_stays() -> None:
+    kept = "Dates:\nMonday: no\nTuesday: yes\nWednesday: no"
+    assert split(f"{kept}\n\n{marker_line()}\n\nHello\n").reply == kept
+
+
+def test_a_person_who_writes_below_the_line_loses_nothing() -> None:
+    body = f"{marker_line()}\n\nHello\n\nMy answer is yes."
+    assert split(body).reply == body
+    quoted = f"On Mon, Nov 2, 2026 at 9:12 AM {US} wrote:\n\n{signed(body)}"
+    assert split(f"{quoted}\n\nMy answer is no.").reply == "My answer is no."
+
+
+def test_a_sentence_about_the_line_is_no_line() -> None:
+    body = "It says: please write your reply above this line.\nWhere is that?"
+    assert split(body).reply == body
