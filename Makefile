@@ -1,6 +1,6 @@
 # Thin on purpose: each target calls one script, which can be run by hand just as well.
 .DEFAULT_GOAL := help
-.PHONY: help run test check faults fuzz bench soak clean
+.PHONY: help run test check faults ageing fuzz bench soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ check: ## lint, types, import rules
 
 faults: ## every fault of the matrix in full, the report into docs/faults.md (ARGS="-k name" for pytest)
 	@scripts/faults.sh $(ARGS)
+
+ageing: ## 10,000 tickets over 60 simulated days; writes docs/ageing.md
+	@scripts/ageing.sh $(ARGS)
 
 fuzz: ## fuzz every parser for a minute each, guided by coverage (ARGS="600 mail" for seconds and targets)
 	@scripts/fuzz.sh $(ARGS)

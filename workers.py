@@ -272,7 +272,7 @@ def outbox_drain() -> None:
     """Facts that are due."""
 
     def turn() -> int:
-        _precedence.step_aside(FLOOR.mill.pipeline.has_more)
+        _precedence.step_aside(FLOOR.mill.pipeline.is_busy)
         done = FLOOR.mill.relay()
         if done:
             failpoint("outbox.relayed")
@@ -287,7 +287,7 @@ def notify_drain() -> None:
     """Deliveries that are due."""
 
     def turn() -> int:
-        _precedence.step_aside(FLOOR.mill.pipeline.has_more)
+        _precedence.step_aside(FLOOR.mill.pipeline.is_busy)
         began = time.monotonic()
         taken = FLOOR.mill.notify()
         _senders.note(taken, time.monotonic() - began)

@@ -92,11 +92,14 @@ def _take(unit: Transaction, ids: Sequence[int], token: str, database: Database)
     return sorted((Claimed(*row) for row in rows), key=lambda item: (item.due_at, item.id))
 
 
-def is_due(database: Database) -> bool:
-    """Whether there is anything to claim."""
+def is_open(database: Database) -> bool:
+    """Whether anything is being worked on, by whomever, or could be."""
     with database.read() as session:
         due = InboundItem.state == "waiting", InboundItem.due_at <= database.moment()
-        return session.execute(select(InboundItem.id).where(*due).limit(1)).first() is not None
+        for which in (due, (InboundItem.state == "claimed",)):
+            if session.execute(select(InboundItem.id).where(*which).limit(1)).first() is not None:
+                return True
+    return False
 
 
 def _choose(due: Sequence[Any]) -> list[int]:

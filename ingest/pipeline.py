@@ -68,9 +68,9 @@ class Pipeline:
             raise
         return len(items)
 
-    def has_more(self) -> bool:
-        """Whether items are due that nobody has in hand."""
-        return claims.is_due(self._database)
+    def is_busy(self) -> bool:
+        """Whether items are in hand, here or in another process, or are due."""
+        return claims.is_open(self._database)
 
     def _release(self, token: str) -> None:
         """Without the database the end of the claim does the same, and counts a loss."""

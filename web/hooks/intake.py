@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
-from sqlalchemy import Table, select
+from sqlalchemy import Table, bindparam, select
 from sqlalchemy.orm import Session
 
 from core import blobs, clock
 from core.db import Database, is_unavailable
 from core.errors import BusyError
 from core.hints import hint
+from core.sets import among_given, listed
 from ingest import ledger
 from ingest.ledger import Arrival
 from ingest.models import InboundItem
@@ -28,7 +29,9 @@ MOST_WAITING = 1_000
 MOST_WAITING_BYTES = 64 * 1024 * 1024
 STORE_SECONDS = 5.0
 _ITEM = cast(Table, InboundItem.__table__)
-_KNOWN = select(_ITEM.c.identity, _ITEM.c.id, _ITEM.c.sha256)
+_KNOWN = select(_ITEM.c.identity, _ITEM.c.id, _ITEM.c.sha256).where(
+    _ITEM.c.family == bindparam("family"), among_given(_ITEM.c.identity)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +151,8 @@ def _tell(arrivals: Sequence[Arrival], found: dict[str, Kept]) -> list[Kept]:
 
 
 def _find(session: Session, family: str, identities: set[str]) -> dict[str, Kept]:
-    statement = _KNOWN.where(_ITEM.c.family == family, _ITEM.c.identity.in_(sorted(identities)))
-    rows = session.connection().execute(statement)  # without the ORM: half the time of a small batch was its overhead
+    # Without the ORM, and put together once: half the time of a small batch was that.
+    rows = session.connection().execute(_KNOWN, {"family": family, "listed": listed(identities)})
     return {identity: Kept(item_id, True, sha256) for identity, item_id, sha256 in rows}
 
 
