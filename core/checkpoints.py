@@ -12,6 +12,7 @@ import threading
 from contextlib import closing
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from core import disk
 
@@ -58,5 +59,5 @@ class Checkpointer:
         try:
             with closing(self._engine.raw_connection()) as connection:  # in a transaction a checkpoint is refused
                 connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)")
-        except sqlite3.Error as error:
-            disk.end_if_failed(error)
+        except (sqlite3.Error, SQLAlchemyError) as error:
+            disk.end_if_failed(getattr(error, "orig", error))
