@@ -15,12 +15,14 @@ from accounts.directory import Outcome, Saved, run_twice, save_company, save_con
 from accounts.names import fold_name
 from accounts.register import Register
 from accounts.sheets import NEEDED, Line, Sheet, escape_cell, read_sheet
-from accounts.values import RefusedValueError, read_domains
+from accounts.values import RefusedValueError, read_domains, read_flag
 from core.db import Database, is_unavailable
 from core.errors import RefusedError
 
 BATCH = 500
 
+#: Of a member of staff, by id: whether they have work in hand.
+Needed = Callable[[Session, int], bool]
 _SAVE: dict[str, Callable[..., Saved[Any]]] = {"staff": save_staff, "company": save_company, "contact": save_contact}
 
 
@@ -72,9 +74,16 @@ class Report:
 
 
 def import_file(
-    database: Database, kind: str, path: Path, *, progress: Callable[[int, int], None] = lambda done, total: None
+    database: Database,
+    kind: str,
+    path: Path,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    is_needed: Needed = lambda session, staff_id: False,
 ) -> Report:
     """Import a list of ``kind`` (staff, company, contact); ``progress(done, total)`` is called after each batch of lines.
+
+    ``is_needed`` says of a member of staff whether they still have work in hand: a list makes nobody inactive who has.
 
     A line is created, updated, unchanged, or refused with its reason and without effect on others. Raises
     :class:`RefusedError` when the file as a whole is no such list, :class:`OSError` when it cannot be read.
@@ -85,10 +94,10 @@ def import_file(
     total = len(lines) + len(later)
     outcomes: dict[int, Outcome | RefusedLine] = {}
     for done, batch in _cut(lines):
-        outcomes.update(_save_batch(database, kind, batch))
+        outcomes.update(_save_batch(database, kind, batch, is_needed))
         progress(done, total)
     for done, batch in _cut([line for line in later if not isinstance(outcomes[line.number], RefusedLine)]):
-        for number, outcome in _save_batch(database, kind, batch).items():
+        for number, outcome in _save_batch(database, kind, batch, is_needed).items():
             outcomes[number] = _combine(outcomes[number], outcome)
         progress(len(lines) + done, total)
     progress(total, total)
@@ -145,19 +154,21 @@ def _combine(earlier: Outcome | RefusedLine, later: Outcome | RefusedLine) -> Ou
     return later if earlier is Outcome.UNCHANGED else earlier
 
 
-def _save_batch(database: Database, kind: str, batch: Sequence[Line]) -> dict[int, Outcome | RefusedLine]:
+def _save_batch(
+    database: Database, kind: str, batch: Sequence[Line], is_needed: Needed
+) -> dict[int, Outcome | RefusedLine]:
     """All lines of a batch in one transaction; when the database refuses it, each line in its own."""
     try:
-        return run_twice(database, lambda session: _save_lines(session, kind, batch))
+        return run_twice(database, lambda session: _save_lines(session, kind, batch, is_needed))
     except DBAPIError as error:
         if is_unavailable(error):
             raise
-    return {line.number: _save_alone(database, kind, line) for line in batch}
+    return {line.number: _save_alone(database, kind, line, is_needed) for line in batch}
 
 
-def _save_alone(database: Database, kind: str, line: Line) -> Outcome | RefusedLine:
+def _save_alone(database: Database, kind: str, line: Line, is_needed: Needed) -> Outcome | RefusedLine:
     try:
-        return run_twice(database, lambda session: _save_lines(session, kind, [line]))[line.number]
+        return run_twice(database, lambda session: _save_lines(session, kind, [line], is_needed))[line.number]
     except DBAPIError as error:
         if is_unavailable(error):
             raise
@@ -165,12 +176,32 @@ def _save_alone(database: Database, kind: str, line: Line) -> Outcome | RefusedL
         return _refuse(line, refusal)
 
 
-def _save_lines(session: Session, kind: str, batch: Sequence[Line]) -> dict[int, Outcome | RefusedLine]:
+def _save_lines(
+    session: Session, kind: str, batch: Sequence[Line], is_needed: Needed
+) -> dict[int, Outcome | RefusedLine]:
     register = Register(session)
     _prefetch(register, kind, batch)
-    outcomes = {line.number: _save_line(register, kind, line) for line in batch}
+    outcomes = {}
+    for line in batch:
+        busy = _refuse_leaving(session, register, line, is_needed) if kind == "staff" else None
+        outcomes[line.number] = busy or _save_line(register, kind, line)
     register.flush()
     return outcomes
+
+
+def _refuse_leaving(session: Session, register: Register, line: Line, is_needed: Needed) -> RefusedLine | None:
+    """The refusal of a line that makes somebody inactive who has work in hand: nobody would look at it."""
+    person = register.staff.get(line.values.get("email", "").strip().lower())
+    if person is None or not person.active or not line.values.get("active", "").strip():
+        return None
+    try:
+        leaves = read_flag("active", line.values["active"]) is False
+    except RefusedError:
+        return None  # the line is refused for that
+    if not leaves or not is_needed(session, person.id):
+        return None
+    mend = "use `casemill staff deactivate`, which gives them to others"
+    return _refuse(line, RefusedValueError("active", "open_tickets", "they have open tickets or tasks", mend=mend))
 
 
 def _save_line(register: Register, kind: str, line: Line) -> Outcome | RefusedLine:

@@ -258,9 +258,15 @@ def _with_database(work: Any) -> Any:
 def _import(kind: str, path: Path, json: bool) -> None:
     from accounts.importer import import_file, write_refused
     from cli import console
+    from tickets import handing_over
+
+    def is_needed(session: Session, staff_id: int) -> bool:
+        return handing_over.count_open(session, staff_id) > 0
 
     with console.progress(f"importing {path.name}") as move:
-        report: Report = _with_database(lambda database: import_file(database, kind, path, progress=move))
+        report: Report = _with_database(
+            lambda database: import_file(database, kind, path, progress=move, is_needed=is_needed)
+        )
     with console.reporting():
         written = write_refused(report)
     if json:

@@ -6,4 +6,4 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/lib.sh
 scripts/venv.sh test
 export AGEING="${1:-10000 60 $RANDOM}" AGEING_REPORT="${AGEING_REPORT:-docs/ageing.md}"
-exec .venv/bin/python -m pytest -s -q --timeout 7200 tests/tickets/test_ageing.py -k sqlite
+exec .venv/bin/python -m pytest -s -q tests/tickets/test_ageing.py -k sqlite

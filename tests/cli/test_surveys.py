@@ -1,0 +1,70 @@
+"""`casemill survey`: answers, averages, what was not sent and why, and deciding against one; the same counted in the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ingest.models  # noqa: F401 - all tables are to be known
+import notify.models  # noqa: F401
+from core import migrations
+from core.db import Database
+from surveys import answers
+from tests.cli.support import run
+from tests.surveys.desk import Desk
+from web import metrics, queries
+
+ADA = "ada@billing.example"
+
+
+@pytest.fixture
+def desk(place: Path) -> Iterator[Desk]:
+    """Ticket 1's survey was answered with 4, 2's throttled, 3's waits."""
+    path = place / "var" / "casemill.db"
+    path.parent.mkdir()
+    database = Database(f"sqlite:///{path}")
+    migrations.upgrade(database)
+    desk = Desk(database)
+    desk.furnish()
+    survey = desk.invite(1)
+    database.run(lambda s: answers.answer(s, survey.id, 4, "Quick", desk.settings.surveys, desk.now) and None)
+    desk.complete(2)
+    desk.complete(3)
+    desk.relay()
+    yield desk
+    database.close()
+
+
+def test_surveys_are_listed_with_answer_state_and_why(desk: Desk) -> None:
+    rows = {row["ticket"]: (row["state"], row["score"], row["reason_code"]) for row in run("survey", "list", "--json").json}
+    assert rows == {
+        "BS-000001": ("sent", 4, "accepted"), "BS-000002": ("skipped", None, "throttled"), "BS-000003": ("waiting", None, None),
+    }  # fmt: skip
+    assert [row["ticket"] for row in run("survey", "list", "--state", "answered", "--json").json] == ["BS-000001"]
+    assert "Quick" in run("survey", "show", "BS-000001").out
+
+
+def test_averages_are_by_owner_company_and_month(desk: Desk) -> None:
+    assert run("survey", "list", "--average", "owner", "--json").json == [{"owner": "Ada", "answers": 1, "average": 4.0}]
+    assert run("survey", "list", "--average", "company", "--json").json[0]["company"] == "Lakeside"
+    assert "4.00" in run("survey", "list", "--average", "month").out
+    assert run("survey", "list", "--average", "weather").code != 0
+
+
+def test_a_survey_that_waits_is_decided_against_with_a_reason_and_once(desk: Desk) -> None:
+    assert run("survey", "skip", "BS-000003", "--by", ADA, "--reason", "Called already").out == "BS-000003: no survey is sent\n"
+    assert desk.outcome(3) == ("skipped", "by_hand") and desk.slot(3) is None
+    assert "no longer waits" in run("survey", "skip", "BS-000003", "--by", ADA, "--reason", "Again").err
+    assert "has no survey" in run("survey", "show", "BS-000004").err
+
+
+def test_the_metrics_count_surveys_answers_and_skips(desk: Desk) -> None:
+    with desk.database.read() as session:
+        lines = metrics.render(queries.read_totals(session, desk.now)).decode().splitlines()
+    shown = {line for line in lines if line.startswith("casemill_survey")}
+    assert shown >= {
+        'casemill_surveys{state="sent"} 1.0', 'casemill_surveys{state="skipped"} 1.0', 'casemill_surveys{state="waiting"} 1.0',
+        'casemill_survey_answers{score="4"} 1.0', 'casemill_survey_skips{reason="throttled"} 1.0',
+    }  # fmt: skip
