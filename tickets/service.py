@@ -17,6 +17,7 @@ from core.settings import Settings
 from core.upserts import insert_all, insert_ignore, update_all
 from outbox import facts
 from outbox.facts import TicketCompleted
+from tickets.follow_ups import RULES
 from tickets.intake import receive
 from tickets.intake_store import SYSTEM
 from tickets.models import Activity, FollowUp, Ticket
@@ -59,7 +60,9 @@ def settle_creation_notices(session: Session, outcomes: Sequence[NoticeOutcome],
         activities.append(_notice_activity(outcome, now))
         stage, moves = _advance(ticket, creation_notice=outcome.outcome, now=now)
         activities += moves
-        completed = {"completed_at": now} if stage == COMPLETED != ticket.stage else {}  # forced back to 1 with all marks set
+        # Completed by its notice: forced back to 1, or on to 5, with the marks set that it needs.
+        over = {"completed_at": now, "reminder_due_at": None, "escalation_due_at": None}
+        completed = over if stage == COMPLETED != ticket.stage else {}
         if completed:
             done.append(TicketCompleted(ticket.id, ticket.opening, ticket.requester_id, ticket.company_id, ticket.owner_id))
         changes.append(_change(ticket, now, creation_notice=outcome.outcome, stage=stage, **completed))
@@ -70,7 +73,15 @@ def settle_creation_notices(session: Session, outcomes: Sequence[NoticeOutcome],
         update_all(session, Ticket, [change for change in changes if tuple(change) == names])
     insert_all(session, Activity, activities)
     insert_ignore(session, FollowUp, tasks)
+    _end_rules(session, [fact.ticket_id for fact in done], now)
     facts.append(session, done, now)
+
+
+def _end_rules(session: Session, completed: Sequence[int], now: datetime) -> None:
+    """What the rules asked for of a ticket that is over needs nobody any more."""
+    if completed:
+        waiting = among(FollowUp.ticket_id, completed), FollowUp.kind.in_(RULES), FollowUp.done_at.is_(None)
+        session.execute(update(FollowUp).where(*waiting).values(done_at=now), execution_options={"synchronize_session": False})
 
 
 def release_notice(session: Session, ticket_id: int, title: str, who: str, reason: str, now: datetime, *, created: bool) -> None:

@@ -256,6 +256,19 @@ def test_there_are_no_stages_2_and_3_here(house: House) -> None:
             force(house, stage, "Max", "Because")
 
 
+def test_a_ticket_that_its_creation_notice_completes_leaves_no_timer_and_no_task_of_the_rules(house: House) -> None:
+    """Forced on to 5 with Resolution and recap set, it is completed when the late notice has its outcome."""
+    house.receive(matter())
+    house.clock(2 * DAY)
+    house.do(life.mark_recap_sent)
+    house.do(life.mark_resolved)
+    force(house, AUDIT, "Max", "Entered twice")
+    assert (house.stage(), house.tasks()) == (AUDIT, [("reminder", "Ada")])
+    house.settle(TELL)
+    assert (house.stage(), house.tasks()) == (COMPLETED, [])
+    assert house.ticket(1).reminder_due_at is house.ticket(1).escalation_due_at is None
+
+
 def test_days_are_calendar_days_unless_a_setting_says_business_days(house: House) -> None:
     friday = NOW + 4 * DAY
     house.receive(matter(), now=friday)
