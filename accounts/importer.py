@@ -21,8 +21,8 @@ from core.errors import RefusedError
 
 BATCH = 500
 
-#: Of a member of staff, by id: whether they have work in hand.
-Needed = Callable[[Session, int], bool]
+#: Raises RefusedError when a member of staff, by id, cannot be made inactive.
+MayLeave = Callable[[Session, int], None]
 _SAVE: dict[str, Callable[..., Saved[Any]]] = {"staff": save_staff, "company": save_company, "contact": save_contact}
 
 
@@ -79,11 +79,11 @@ def import_file(
     path: Path,
     *,
     progress: Callable[[int, int], None] = lambda done, total: None,
-    is_needed: Needed = lambda session, staff_id: False,
+    may_leave: MayLeave = lambda session, staff_id: None,
 ) -> Report:
     """Import a list of ``kind`` (staff, company, contact); ``progress(done, total)`` is called after each batch of lines.
 
-    ``is_needed`` says of a member of staff whether they still have work in hand: a list makes nobody inactive who has.
+    ``may_leave`` raises for a member of staff who has work in hand: a list makes nobody inactive who has.
 
     A line is created, updated, unchanged, or refused with its reason and without effect on others. Raises
     :class:`RefusedError` when the file as a whole is no such list, :class:`OSError` when it cannot be read.
@@ -94,10 +94,10 @@ def import_file(
     total = len(lines) + len(later)
     outcomes: dict[int, Outcome | RefusedLine] = {}
     for done, batch in _cut(lines):
-        outcomes.update(_save_batch(database, kind, batch, is_needed))
+        outcomes.update(_save_batch(database, kind, batch, may_leave))
         progress(done, total)
     for done, batch in _cut([line for line in later if not isinstance(outcomes[line.number], RefusedLine)]):
-        for number, outcome in _save_batch(database, kind, batch, is_needed).items():
+        for number, outcome in _save_batch(database, kind, batch, may_leave).items():
             outcomes[number] = _combine(outcomes[number], outcome)
         progress(len(lines) + done, total)
     progress(total, total)
@@ -155,20 +155,20 @@ def _combine(earlier: Outcome | RefusedLine, later: Outcome | RefusedLine) -> Ou
 
 
 def _save_batch(
-    database: Database, kind: str, batch: Sequence[Line], is_needed: Needed
+    database: Database, kind: str, batch: Sequence[Line], may_leave: MayLeave
 ) -> dict[int, Outcome | RefusedLine]:
     """All lines of a batch in one transaction; when the database refuses it, each line in its own."""
     try:
-        return run_twice(database, lambda session: _save_lines(session, kind, batch, is_needed))
+        return run_twice(database, lambda session: _save_lines(session, kind, batch, may_leave))
     except DBAPIError as error:
         if is_unavailable(error):
             raise
-    return {line.number: _save_alone(database, kind, line, is_needed) for line in batch}
+    return {line.number: _save_alone(database, kind, line, may_leave) for line in batch}
 
 
-def _save_alone(database: Database, kind: str, line: Line, is_needed: Needed) -> Outcome | RefusedLine:
+def _save_alone(database: Database, kind: str, line: Line, may_leave: MayLeave) -> Outcome | RefusedLine:
     try:
-        return run_twice(database, lambda session: _save_lines(session, kind, [line], is_needed))[line.number]
+        return run_twice(database, lambda session: _save_lines(session, kind, [line], may_leave))[line.number]
     except DBAPIError as error:
         if is_unavailable(error):
             raise
@@ -177,40 +177,31 @@ def _save_alone(database: Database, kind: str, line: Line, is_needed: Needed) ->
 
 
 def _save_lines(
-    session: Session, kind: str, batch: Sequence[Line], is_needed: Needed
+    session: Session, kind: str, batch: Sequence[Line], may_leave: MayLeave
 ) -> dict[int, Outcome | RefusedLine]:
     register = Register(session)
     _prefetch(register, kind, batch)
-    outcomes = {}
-    for line in batch:
-        busy = _refuse_leaving(session, register, line, is_needed) if kind == "staff" else None
-        outcomes[line.number] = busy or _save_line(register, kind, line)
+    outcomes = {line.number: _save_line(register, kind, line, may_leave) for line in batch}
     register.flush()
     return outcomes
 
 
-def _refuse_leaving(session: Session, register: Register, line: Line, is_needed: Needed) -> RefusedLine | None:
-    """The refusal of a line that makes somebody inactive who has work in hand: nobody would look at it."""
+def _check_leaving(register: Register, line: Line, may_leave: MayLeave) -> None:
     person = register.staff.get(line.values.get("email", "").strip().lower())
-    if person is None or not person.active or not line.values.get("active", "").strip():
-        return None
-    try:
-        leaves = read_flag("active", line.values["active"]) is False
-    except RefusedError:
-        return None  # the line is refused for that
-    if not leaves or not is_needed(session, person.id):
-        return None
-    mend = "use `casemill staff deactivate`, which gives them to others"
-    return _refuse(line, RefusedValueError("active", "open_tickets", "they have open tickets or tasks", mend=mend))
+    active = line.values.get("active", "")
+    if person is not None and person.active and active.strip() and not read_flag("active", active):
+        may_leave(register.session, person.id)
 
 
-def _save_line(register: Register, kind: str, line: Line) -> Outcome | RefusedLine:
+def _save_line(register: Register, kind: str, line: Line, may_leave: MayLeave) -> Outcome | RefusedLine:
     needed = NEEDED[kind]
     try:
         if line.problem:
             raise RefusedError("unreadable_line", line.problem, mend="correct the line")
         if not line.values.get(needed, "").strip():
             raise RefusedValueError(needed, f"missing_{needed}", f"the line has no {needed}", mend="fill it in")
+        if kind == "staff":
+            _check_leaving(register, line, may_leave)
         return _SAVE[kind](register, **line.values).outcome
     except RefusedError as refusal:
         return _refuse(line, refusal)

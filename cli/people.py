@@ -56,17 +56,15 @@ def _refuse_open_tickets(email: str) -> None:
     """Whoever leaves by this way must have nothing open: nobody would look at it."""
     from accounts.models import Staff
     from cli.console import reporting
-    from core.errors import RefusedError
     from tickets import handing_over
 
-    def read(session: Session) -> int:
+    def read(session: Session) -> None:
         person = session.query(Staff).filter_by(email=email.strip().lower()).first()
-        return handing_over.count_open(session, person.id) if person else 0
+        if person is not None:
+            handing_over.require_nothing_open(session, person.id)
 
     with reporting():
-        if _read(read):
-            mend = "use `casemill staff deactivate`, which gives them to others"
-            raise RefusedError("open_tickets", f"{email} has open tickets or tasks", mend=mend)
+        _read(read)
 
 
 @staff_app.command("list", epilog="Example: casemill staff list --json")
@@ -260,12 +258,9 @@ def _import(kind: str, path: Path, json: bool) -> None:
     from cli import console
     from tickets import handing_over
 
-    def is_needed(session: Session, staff_id: int) -> bool:
-        return handing_over.count_open(session, staff_id) > 0
-
     with console.progress(f"importing {path.name}") as move:
         report: Report = _with_database(
-            lambda database: import_file(database, kind, path, progress=move, is_needed=is_needed)
+            lambda database: import_file(database, kind, path, progress=move, may_leave=handing_over.require_nothing_open)
         )
     with console.reporting():
         written = write_refused(report)

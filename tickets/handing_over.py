@@ -9,6 +9,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from accounts.models import Staff
+from accounts.values import RefusedValueError
 from core.errors import RefusedError
 from core.reasons import Reason
 from core.upserts import insert_numbered
@@ -42,6 +43,13 @@ def let_go(session: Session, who: Staff, by: Staff, reason: str, now: datetime, 
     given = _hand_over_all(session, who, by, required(reason), now, to)
     who.active = False
     return given
+
+
+def require_nothing_open(session: Session, staff_id: int) -> None:
+    """Raises :class:`RefusedError` for somebody with open tickets or tasks: nobody would look at those of an inactive one."""
+    if count_open(session, staff_id):
+        mend = "use `casemill staff deactivate`, which gives them to others"
+        raise RefusedValueError("active", "open_tickets", "they have open tickets or tasks", mend=mend)
 
 
 def count_open(session: Session, staff_id: int) -> int:
