@@ -15,14 +15,13 @@ from typing import Any
 import msgspec
 from sqlalchemy import Dialect, LargeBinary, Table, TextClause, bindparam, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.sql.schema import ScalarElementColumnDefault
 
 from core.db import Base, Transaction
 
 Row = dict[str, Any]
 
-#: Up to this many rows the driver's own way costs no more.
+#: Up to this many rows PostgreSQL's driver costs no more by its own way.
 FEW = 3
 #: The server refuses NUL in what it takes apart, also where it would keep it as it stands.
 _NUL = b"\\u0000"
@@ -34,7 +33,7 @@ def insert_ignore(session: Transaction, table: type[Base], rows: Sequence[Row]) 
     Give the rows in key order: unsorted upserts of several workers deadlock on PostgreSQL.
     """
     if rows and not _at_once(session, table, rows, "ON CONFLICT DO NOTHING"):
-        statement = _insert(session)(table.__table__).on_conflict_do_nothing()
+        statement = postgresql_insert(_table(table)).on_conflict_do_nothing()
         session.connection().execute(statement, list(rows))  # the ORM's bulk insert costs twice as much
 
 
@@ -92,12 +91,10 @@ def _last_number(session: Transaction, table: Any) -> int:
 
 def _at_once(session: Transaction, table: type[Base], rows: Sequence[Row], ending: str | None) -> bool:
     """Insert the rows, ``ending`` behind the statement, or update them (None); False when the driver's own way is to do it."""
-    if len(rows) <= FEW:
-        return False
     if session.connection().dialect.name == "sqlite":
         _by_columns(session, _table(table), rows, ending)
         return True
-    return _as_json(session, table, rows, ending)
+    return len(rows) > FEW and _as_json(session, table, rows, ending)
 
 
 def _by_columns(session: Transaction, table: Table, rows: Sequence[Row], ending: str | None) -> None:
@@ -180,7 +177,3 @@ def _table(table: type[Base]) -> Table:
     found = table.__table__
     assert isinstance(found, Table)  # noqa: S101 - tells the type checker
     return found
-
-
-def _insert(session: Transaction) -> Any:
-    return sqlite_insert if session.connection().dialect.name == "sqlite" else postgresql_insert
