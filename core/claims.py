@@ -75,7 +75,7 @@ class _Timekeeper:
     def add(self, held: _Held) -> None:
         with self._changed:
             self._held.add(held)
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():  # a process that was forked off has no other thread
                 self._thread = threading.Thread(target=self._loop, name="claim-times", daemon=True)
                 self._thread.start()
             elif held.due < self._wakes:

@@ -136,11 +136,11 @@ def settle(session: Session, outcomes: Sequence[LetterOutcome], now: datetime) -
         entry = session.get(Activity, outcome.activity_id)
         if entry is None or not _note(session, outcome, str(entry.data.get("letter")), now):
             continue
-        if outcome.outcome == "sent" and entry.data.get("letter") == RECAP_LETTER and _is_for_all(session, outcome, entry):
+        if outcome.outcome == "sent" and entry.data.get("letter") == RECAP_LETTER and _is_main_copy(session, outcome, entry):
             life.recap_accepted(session, outcome.ticket_id, int(entry.data.get("opening", 0)), now)
 
 
-def _is_for_all(session: Session, outcome: LetterOutcome, entry: Activity) -> bool:
+def _is_main_copy(session: Session, outcome: LetterOutcome, entry: Activity) -> bool:
     """Whether the recap counts as given by this copy: the requester's; without them, that of whoever is named first."""
     to = [str(address) for address in entry.data.get("to", [])]
     of_ticket = select(Ticket.requester_id).where(Ticket.id == outcome.ticket_id).scalar_subquery()
