@@ -31,23 +31,24 @@ def list_items(
             statement = statement.where(column == wanted)
     if before is not None:
         statement = statement.where(InboundItem.id < before)
-    return [_row(item) for item in session.execute(statement.order_by(InboundItem.id.desc()).limit(limit)).scalars()]
+    return [row(item) for item in session.execute(statement.order_by(InboundItem.id.desc()).limit(limit)).scalars()]
 
 
 def show_item(session: Session, item_id: int) -> dict[str, Any]:
     """One item with where it was seen. Raises :class:`NotFoundError`."""
     item = session.get(InboundItem, item_id)
     if item is None:
-        raise NotFoundError(f"there is no item {item_id}")
+        raise NotFoundError(f"there is no item {item_id}", mend="see `casemill quarantine list`")
     seen = session.execute(select(Sighting).where(Sighting.item_id == item_id).order_by(Sighting.id)).scalars()
     return {
-        **_row(item),
+        **row(item),
         "sha256": item.sha256,
         "seen": [{"source": one.source, "place": one.place, "at": one.seen_at.isoformat()} for one in seen],
     }
 
 
-def _row(item: InboundItem) -> dict[str, Any]:
+def row(item: InboundItem) -> dict[str, Any]:
+    """An item as it is listed."""
     return {
         "id": item.id,
         "kind": item.kind,

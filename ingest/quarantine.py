@@ -12,11 +12,13 @@ from sqlalchemy.orm import Session
 from core import blobs
 from core.errors import NotFoundError, RefusedError
 from core.reasons import Reason
-from ingest.models import InboundItem, Sighting
+from ingest import listings
+from ingest.models import InboundItem
 from tickets.models import Activity, Ticket
-from tickets.numbers import number
 
 SET_ASIDE = (InboundItem.state == "settled", InboundItem.disposition == "quarantined")
+#: What a list of them shows of each, after its number.
+SHOWN = ("received_at", "kind", "source", "reason_code", "reason", "attempts", "size", "ticket")
 #: Rows of one statement's IN list.
 CHUNK = 500
 __all__ = ["count", "discard", "list_items", "read_source", "retry", "retry_all", "show"]
@@ -35,18 +37,8 @@ def count(session: Session) -> int:
 
 def show(session: Session, item_id: int) -> dict[str, Any]:
     """One item whole, with where it was seen. Raises :class:`NotFoundError`."""
-    item = _get(session, item_id)
-    seen = session.execute(select(Sighting).where(Sighting.item_id == item_id).order_by(Sighting.id)).scalars()
-    return {
-        **_row(item),
-        "state": item.state,
-        "disposition": item.disposition,
-        "sha256": item.sha256,
-        "losses": item.losses,
-        "parent": item.parent_id,
-        "settled_at": item.settled_at.isoformat() if item.settled_at else None,
-        "seen": [{"source": one.source, "place": one.place, "at": one.seen_at.isoformat()} for one in seen],
-    }
+    shown = listings.show_item(session, item_id)
+    return {"item": shown.pop("id"), **shown}
 
 
 def read_source(session: Session, item_id: int) -> bytes:
@@ -128,14 +120,5 @@ def _refusal(session: Session, item_id: int) -> Exception:
 
 
 def _row(item: InboundItem) -> dict[str, Any]:
-    return {
-        "item": item.id,
-        "received_at": item.received_at.isoformat(timespec="seconds"),
-        "kind": item.kind,
-        "source": item.source,
-        "reason_code": item.reason_code,
-        "reason": item.reason,
-        "attempts": item.attempts,
-        "size": item.size,
-        "ticket": number(item.ticket_id) if item.ticket_id else None,
-    }
+    listed = listings.row(item)
+    return {"item": listed.pop("id"), **{name: listed[name] for name in SHOWN}}
