@@ -9,40 +9,40 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ForeignKey, String, delete, select, update
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from core import clock
 from core.db import Base, Database
-from core.upserts import insert_ignore
 
 KEPT = timedelta(hours=24)
 
 
 class ApiAnswer(Base):
-    """What a token was answered under a key. ``request_hash`` is of method, path and body; ``status`` 0 while it is worked on."""
+    """What a token was answered under a key. ``request_hash`` is of method, path and body.
+
+    ``status`` and ``body`` are written at the end of the unit that began it: nobody else sees them empty.
+    """
 
     __tablename__ = "api_answer"
 
     token_id: Mapped[int] = mapped_column(ForeignKey("api_token.id"), primary_key=True)
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     request_hash: Mapped[str] = mapped_column(String(64))
-    holder: Mapped[str] = mapped_column(String(32))
     status: Mapped[int] = mapped_column(default=0)
     body: Mapped[str] = mapped_column(default="")
     created_at: Mapped[datetime] = mapped_column(index=True)
 
 
-def begin(session: Session, token_id: int, key: str, request_hash: str, holder: str, now: datetime) -> ApiAnswer | None:
-    """Take the key for this unit, or the answer that was given under it. Another unit with the same key is waited for.
-
-    ``holder`` is a random word of the unit: it tells its own row from one that was there.
-    """
-    row: dict[str, Any] = {
-        "token_id": token_id, "key": key, "request_hash": request_hash, "holder": holder, "created_at": now,
-    }  # fmt: skip
-    insert_ignore(session, ApiAnswer, [row])
-    found = session.execute(select(ApiAnswer).where(ApiAnswer.token_id == token_id, ApiAnswer.key == key)).scalar_one()
-    return None if found.holder == holder else found
+def begin(session: Session, token_id: int, key: str, request_hash: str, now: datetime) -> ApiAnswer | None:
+    """Take the key for this unit, or the answer that was given under it. Another unit with the same key is waited for."""
+    insert: Any = sqlite_insert if session.get_bind().dialect.name == "sqlite" else postgresql_insert
+    row = {"token_id": token_id, "key": key, "request_hash": request_hash, "status": 0, "body": "", "created_at": now}
+    taken = insert(ApiAnswer.__table__).values(row).on_conflict_do_nothing().returning(ApiAnswer.key)
+    if session.execute(taken).first() is not None:
+        return None
+    return session.execute(select(ApiAnswer).where(ApiAnswer.token_id == token_id, ApiAnswer.key == key)).scalar_one()
 
 
 def keep(session: Session, token_id: int, key: str, status: int, body: str) -> None:

@@ -12,6 +12,7 @@ from core.reasons import Reason
 class Act(StrEnum):
     """What a member of staff can want to do."""
 
+    ENTER = "enter"
     MARK = "mark"
     REOPEN = "reopen"
     ASSIGN = "assign"
@@ -39,6 +40,7 @@ MANAGERS: Final = frozenset({"manager", "administrator"})
 EVERYBODY: Final = MANAGERS | {"representative"}
 #: Tickets are the whole team's: every member may work on every one. What goes past rules or colleagues is for managers.
 ALLOWED: Final[dict[Act, frozenset[str]]] = {
+    Act.ENTER: EVERYBODY,
     Act.MARK: EVERYBODY,
     Act.REOPEN: EVERYBODY,
     Act.ASSIGN: EVERYBODY,

@@ -16,7 +16,7 @@ from web.api.calls import Call
 
 
 def create_ticket(call: Call) -> dict[str, Any]:
-    permissions.require(call.by, Act.NOTE)
+    permissions.require(call.by, Act.ENTER)
     new = call.body
     entered = Entered(
         owner=new.owner or call.by.email, company=new.company, email=new.email, name=new.name, phone=new.phone,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import secrets
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -40,7 +39,7 @@ BODY_BYTES = 1024 * 1024
 RETRY = {"Retry-After": "5"}
 _BODY_STATUSES = {"too_large": 413, "too_slow": 408, "disconnected": 400, "overloaded": 503}
 #: Refusals of the rules about who asks; all others are about what is asked.
-_FORBIDDEN = frozenset({"not_active", "not_a_manager", "unknown_role"})
+_FORBIDDEN = frozenset({"not_a_manager", "unknown_role"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +102,7 @@ class Api:
         if scheme.lower() == "bearer" and secret.strip():
             bearer = await run_aside(lambda: self._find(secret.strip()), "api")
         if bearer is None:
-            challenge = {"WWW-Authenticate": 'Bearer realm="casemill"'}
-            raise ProblemError(401, "no_token", "a good token is needed", mend="see `casemill token add`", headers=challenge)
+            raise _no_token()
         return bearer
 
     def _find(self, secret: str) -> Bearer | None:
@@ -133,8 +131,9 @@ class Api:
             with self._room.hold() as hold:
                 return await read_body(request, hold, BODY_BYTES)
         except RefusedError as refused:
-            headers = {"Connection": "close"} | (RETRY if refused.code == "overloaded" else {})
-            raise ProblemError(_BODY_STATUSES.get(refused.code, 400), refused.code, refused.text, headers=headers) from None
+            headers = RETRY if refused.code == "overloaded" else {}
+            status = _BODY_STATUSES.get(refused.code, 400)
+            raise ProblemError(status, refused.code, refused.text, headers=headers, is_unread=True) from None
 
     def _do(self, asked: _Asked, bearer: Bearer) -> Response:
         try:
@@ -154,8 +153,7 @@ class Api:
         """The act, and what it is answered, in one transaction: kept under its key, or not done."""
         if asked.key is None:
             return _respond(asked.route.status, self._handle(session, asked, bearer))
-        holder = secrets.token_hex(16)
-        before = api_answers.begin(session, bearer.token_id, asked.key, asked.digest, holder, clock.now())
+        before = api_answers.begin(session, bearer.token_id, asked.key, asked.digest, clock.now())
         if before is not None:
             if before.request_hash != asked.digest:
                 raise ProblemError(422, "key_used", "this Idempotency-Key belongs to another request", mend="take a new one")
@@ -166,8 +164,15 @@ class Api:
 
     def _handle(self, session: Session, asked: _Asked, bearer: Bearer) -> bytes:
         by = session.get_one(Staff, bearer.staff_id)
+        if not by.active:  # since the token was looked at
+            raise _no_token()
         call = Call(session, self._settings, clock.now(), by, asked.path, asked.query, asked.body)
         return msgspec.json.encode(msgspec.convert(asked.route.handler(call), asked.route.gives))
+
+
+def _no_token() -> ProblemError:
+    challenge = {"WWW-Authenticate": 'Bearer realm="casemill"'}
+    return ProblemError(401, "no_token", "a good token is needed", mend="see `casemill token add`", headers=challenge)
 
 
 def _respond(status: int, content: bytes, headers: dict[str, str] | None = None) -> Response:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import msgspec
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
+
+from web.hooks.body import LastResponse
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -20,12 +22,22 @@ class Problem(msgspec.Struct, omit_defaults=True, rename={"kind": "type"}):
 
 
 class ProblemError(Exception):
-    """Ends a request with a problem; ``headers`` go along."""
+    """Ends a request with a problem; ``headers`` go along. ``is_unread``: the client may still be sending its body."""
 
-    def __init__(self, status: int, code: str, detail: str, *, mend: str = "", headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        mend: str = "",
+        headers: dict[str, str] | None = None,
+        is_unread: bool = False,
+    ) -> None:
         super().__init__(code)
         self.problem = Problem(TITLES[status], status, code, detail, mend)
         self.headers = headers or {}
+        self.is_unread = is_unread
 
 
 #: The reason phrases of RFC 9110.
@@ -46,6 +58,6 @@ TITLES = {
 
 def answer(error: ProblemError) -> Response:
     """The response that tells the problem."""
-    content = msgspec.json.encode(error.problem)
-    return Response(content, error.problem.status, error.headers, MEDIA_TYPE)
+    kind = LastResponse if error.is_unread else JSONResponse
+    return kind(msgspec.to_builtins(error.problem), error.problem.status, error.headers, MEDIA_TYPE)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -95,6 +96,18 @@ def test_odd_requests_get_a_clear_problem_and_nothing_else(desk: Desk) -> None:
         assert answer.json()["status"] == status
         assert answer.headers["cache-control"] == "no-store"
         assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_client_that_is_still_sending_too_much_sees_why_it_was_refused(desk: Desk) -> None:
+    """Closing at once would reset the connection under its hands (RFC 9112 §9.6)."""
+
+    def parts() -> Iterator[bytes]:
+        for _ in range(12):
+            yield b" " * 1_000_000
+
+    headers = {"Content-Type": "application/json"}
+    answer = desk.call("POST", "/tickets", content=parts(), headers=headers)
+    assert (answer.status_code, answer.json()["code"], answer.headers["connection"]) == (413, "too_large", "close")
 
 
 def test_a_method_that_is_not_taken_is_told_those_that_are(desk: Desk) -> None:

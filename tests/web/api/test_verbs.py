@@ -112,6 +112,11 @@ def test_a_representative_does_not_do_by_program_what_only_managers_may(desk: De
     assert (refused.status_code, refused.json()["code"]) == (403, "not_a_manager")
 
 
+def test_a_ticket_is_not_handed_to_somebody_who_has_left(desk: Desk) -> None:
+    refused = desk.post(f"/tickets/{desk.ticket()}/assign", {"to": "ivan@billing.example"})
+    assert (refused.status_code, refused.json()["code"]) == (422, "not_active"), "it is about what is asked, not about who asks"
+
+
 def test_whoever_read_an_older_version_changes_nothing(desk: Desk) -> None:
     ticket = desk.ticket()
     version = desk.get(f"/tickets/{ticket}")["version"]
