@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +15,14 @@ from sqlalchemy.orm import Session
 from accounts.models import Staff
 from core.db import Base, Database
 from core.reasons import Reason
-from notify import admission, claims, mailings
-from notify import letters as letter_mails
+from notify import admission, claims
 from notify.models import Delivery
 from outbox import facts, relay
-from outbox.facts import (
-    LetterWritten,
-    NoticeSettled,
-    SurveyAnswered,
-    SurveyDue,
-    TaskRaised,
-    TicketAssigned,
-    TicketCompleted,
-    TicketCreated,
-)
+from outbox.facts import NoticeSettled
 from surveys import invitations
 from tests.tickets.world import NOW, World
 from tickets import due, message_templates
+from workers import subscriptions
 
 TEMPLATES = Path(__file__).parents[2] / "templates" / "email" / "billing_support"
 DAY = timedelta(days=1)
@@ -62,16 +52,7 @@ class House(World):
 
     def relay(self) -> None:
         """Every fact to its readers."""
-        readers: relay.Subscriptions = {
-            TicketCreated.kind: (mailings.on_ticket_created,),
-            TicketAssigned.kind: (mailings.on_ticket_assigned,),
-            NoticeSettled.kind: (mailings.on_notice_settled, invitations.on_notice_settled, letter_mails.on_notice_settled),
-            LetterWritten.kind: (letter_mails.on_letter_written,),
-            TaskRaised.kind: (mailings.on_task_raised,),
-            SurveyDue.kind: (mailings.on_survey_due,),
-            SurveyAnswered.kind: (mailings.on_survey_answered,),
-            TicketCompleted.kind: (partial(invitations.on_ticket_completed, self.settings.surveys),),
-        }
+        readers = subscriptions(self.settings)
         with time_machine.travel(self.now, tick=False):
             while relay.run(self.database, readers):
                 pass

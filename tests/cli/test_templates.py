@@ -1,0 +1,57 @@
+"""`casemill templates`: what letters begin with, in versions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cli import console
+from tests.cli.support import run
+
+MAX, RUTH = "max@billing.example", "ruth@billing.example"
+RECAP = "Billing Support Recap of Resolution"
+
+
+@pytest.fixture
+def staffed(place: Path) -> Path:
+    run("staff", "add", MAX, "--name", "Max", "--role", "manager")
+    run("staff", "add", RUTH, "--name", "Ruth")
+    return place
+
+
+def write(place: Path, text: str) -> Path:
+    path = place / "text.txt"
+    path.write_text(text)
+    return path
+
+
+def test_those_that_come_along_are_listed_and_shown(staffed: Path) -> None:
+    listed = run("templates", "list", "--json").json
+    assert RECAP in [one["name"] for one in listed] and {one["folder"] for one in listed} == {"Billing Support"}
+    assert "{{ resolution }}" in run("templates", "show", RECAP).out
+    assert RECAP in run("templates", "list").out
+
+
+def test_an_edit_is_a_new_version_and_an_earlier_one_can_come_back(staffed: Path) -> None:
+    before = run("templates", "show", RECAP, "--json").json
+    assert run("templates", "edit", RECAP, "--file", write(staffed, "Done: {{ resolution }}"), "--by", MAX).code == 0
+    after = run("templates", "show", RECAP, "--json").json
+    assert (after["body"].strip(), after["subject"]) == ("Done: {{ resolution }}", before["subject"])
+    assert len(run("templates", "history", RECAP).out.splitlines()) > 2
+    assert run("templates", "restore", RECAP, "--version", "1", "--by", MAX).code == 0
+    assert run("templates", "show", RECAP, "--json").json["body"] == before["body"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "by", "problem"),
+    [
+        (RECAP, "Done", RUTH, "only managers change templates"),
+        ("No such", "Done", MAX, "No such"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_changes_nothing(staffed: Path, name: str, text: str, by: str, problem: str) -> None:
+    before = run("templates", "list", "--json").json
+    done = run("templates", "edit", name, "--file", write(staffed, text), "--by", by)
+    assert done.code in (console.FOUND_WRONG, console.WRONG_USAGE) and problem in done.err
+    assert run("templates", "list", "--json").json == before
