@@ -21,6 +21,19 @@ def parser_pool() -> Iterator[ParserPool]:
 
 
 @pytest.fixture
+def make_pool() -> Iterator[Callable[..., ParserPool]]:
+    """Makes pools of one child; keywords are limits."""
+    with ExitStack() as stack:
+
+        def make(**limits: float) -> ParserPool:
+            pool = ParserPool(Limits.model_validate({"parser_processes": 1, **limits}))
+            stack.callback(pool.close)
+            return pool
+
+        yield make
+
+
+@pytest.fixture
 def make_room(database_url: str, tmp_path: Path, parser_pool: ParserPool) -> Iterator[Callable[..., Room]]:
     """Makes pipelines on the test's database; keywords are further settings."""
     with ExitStack() as stack:

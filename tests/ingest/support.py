@@ -22,6 +22,8 @@ from ingest import claims, ledger
 from ingest.children import ParserPool
 from ingest.ledger import Accepted, Arrival
 from ingest.models import InboundItem
+from ingest.parsers.child import Answer
+from ingest.parsers.types import ParsedMail
 from ingest.pipeline import Pipeline
 from outbox.facts import TicketCreated
 from outbox.models import OutboxFact
@@ -218,3 +220,8 @@ def notices(room: Room) -> dict[int, tuple[bool, str]]:
         found = session.execute(select(OutboxFact).where(OutboxFact.kind == TicketCreated.kind)).scalars()
         facts = [TicketCreated(**fact.payload) for fact in found]
     return {fact.ticket_id: (fact.answer, fact.refusal_code) for fact in facts}
+
+
+def subjects(answers: list[Answer]) -> list[str | None]:
+    """The subjects of mails, None for every other answer."""
+    return [answer.subject if isinstance(answer, ParsedMail) else None for answer in answers]

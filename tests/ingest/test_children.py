@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from ingest.children import ParserPool
 from ingest.parsers.child import Answer, ParseFailure, ParseTask
 from ingest.parsers.types import ParsedForm, ParsedMail, ParsedWorkbook, Refusal
 from tests.ingest.processes import cpu_seconds, find_children, wait_for
-from tests.ingest.support import HEADERS, mail_with_file, make_form, make_mail, make_row, make_workbook
+from tests.ingest.support import HEADERS, mail_with_file, make_form, make_mail, make_row, make_workbook, subjects
 
 ROOT = Path(__file__).parents[2]
 MAIL, OTHER = ParseTask("mail", make_mail(1)), ParseTask("mail", make_mail(2))
@@ -35,18 +35,6 @@ def slow_task() -> ParseTask:
     headers = (*HEADERS, *(f"Column {number}" for number in range(40)))
     rows = [(*make_row(number), *["x"] * 40) for number in range(5_000)]
     return ParseTask("workbook", make_workbook(*rows, headers=headers))
-
-
-@pytest.fixture
-def make_pool() -> Iterator[Callable[..., ParserPool]]:
-    with ExitStack() as stack:
-
-        def make(**limits: float) -> ParserPool:
-            pool = ParserPool(Limits.model_validate({"parser_processes": 1, **limits}))
-            stack.callback(pool.close)
-            return pool
-
-        yield make
 
 
 @contextmanager
@@ -76,10 +64,6 @@ def parse_in_background(pool: ParserPool, tasks: list[ParseTask]) -> Future[list
 
     threading.Thread(target=work, daemon=True).start()
     return future
-
-
-def subjects(answers: list[Answer]) -> list[str | None]:
-    return [answer.subject if isinstance(answer, ParsedMail) else None for answer in answers]
 
 
 def test_answers_come_in_the_order_of_the_tasks(parser_pool: ParserPool) -> None:
@@ -242,38 +226,6 @@ def test_what_hangs_alone_in_a_fresh_child_is_a_timeout_of_its_own(
     monkeypatch.undo()
     assert pool.parse([MAIL], alone=True) == [ParseFailure("timeout", alone=True)]
     assert subjects(pool.parse([OTHER])) == ["Claim 2"]
-
-
-def test_the_start_of_a_child_counts_against_no_item(
-    monkeypatch: pytest.MonkeyPatch, make_pool: Callable[..., ParserPool]
-) -> None:
-    slow = children.PROGRAM.replace("import sys", "import sys, time; time.sleep(1.5)", 1)
-    monkeypatch.setattr(children, "PROGRAM", slow)
-    pool = make_pool(parser_wall_seconds=0.7)
-    assert subjects(pool.parse([MAIL, OTHER])) == ["Claim 1", "Claim 2"]
-
-
-def test_a_child_that_does_not_start_is_the_fault_of_no_item(
-    monkeypatch: pytest.MonkeyPatch, make_pool: Callable[..., ParserPool]
-) -> None:
-    monkeypatch.setattr(children, "PROGRAM", "raise SystemExit(1)")
-    pool = make_pool()
-    with pytest.raises(OSError, match="did not start"):
-        pool.parse([MAIL, OTHER])
-    monkeypatch.undo()
-    assert subjects(pool.parse([MAIL, OTHER])) == ["Claim 1", "Claim 2"]
-
-
-def test_answers_that_a_child_had_not_sent_are_not_lost_for_good(
-    monkeypatch: pytest.MonkeyPatch, make_pool: Callable[..., ParserPool]
-) -> None:
-    """The last one ends its child before any answer was sent: those before it are answered all the same."""
-    ending = "from ingest.parsers import child; import os; real = child._answer; "
-    ending += "child._answer = lambda task: os._exit(1) if b'Claim 2' in task.data else real(task); child.GATHER_SECONDS = 60; "
-    monkeypatch.setattr(children, "PROGRAM", children.PROGRAM.replace("main()", ending + "main()"))
-    answers = make_pool(parser_processes=1).parse([MAIL, MAIL, OTHER, MAIL])
-    assert subjects(answers) == ["Claim 1", "Claim 1", None, "Claim 1"]
-    assert answers[2] == ParseFailure("killed", alone=True)
 
 
 def test_the_keeper_survives_thousands_of_short_deadlines(make_pool: Callable[..., ParserPool]) -> None:

@@ -12,14 +12,9 @@ import msgspec
 from ingest import children
 from ingest.parsers import child
 from ingest.parsers.child import Answer, ParseFailure, ParseTask
-from ingest.parsers.types import ParsedMail
-from tests.ingest.support import make_mail
+from tests.ingest.support import make_mail, subjects
 
 MAIL, OTHER = ParseTask("mail", make_mail(1)), ParseTask("mail", make_mail(2))
-
-
-def subjects(answers: list[Answer]) -> list[str | None]:
-    return [answer.subject if isinstance(answer, ParsedMail) else None for answer in answers]
 
 
 def start_child(prologue: str = "") -> subprocess.Popen[bytes]:
