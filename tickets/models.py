@@ -22,7 +22,7 @@ class Ticket(Base):
     __tablename__ = "ticket"
     __table_args__ = (
         Index("ix_ticket_owner_stage", "owner_id", "stage"),
-        Index("ix_ticket_stage_created", "stage", "created_at"),
+        Index("ix_ticket_stage_id", "stage", "id"),
         Index("ix_ticket_stage_source", "stage", "source"),
         Index("ix_ticket_created_at", "created_at"),
         Index("ix_ticket_waiting", "id", **where("owner_id IS NULL OR stage < 6")),
