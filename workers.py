@@ -68,7 +68,7 @@ log = logging.getLogger("casemill.workers")
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 #: An actor gives its thread back after this long and asks for another turn.
 TURN_SECONDS = 10.0
-#: While mail is being taken in, a batch of facts or notices waits this long at most: tickets come first.
+#: While mail is being taken in, a batch of facts, notices or timers waits this long at most: tickets come first.
 STEP_ASIDE_SECONDS = 1.0
 #: A claim ends twenty seconds after its holder; this comes on top.
 RECOVER_SECONDS = 2.0
@@ -306,6 +306,7 @@ def tickets_due() -> None:
     """Reminders and escalations whose moment has come."""
 
     def turn() -> int:
+        _precedence.step_aside(FLOOR.mill.pipeline.is_busy)
         fired = due.sweep(FLOOR.mill.database, FLOOR.mill.settings.calendar)
         if fired:
             _hints.put("outbox.drain")
@@ -319,6 +320,7 @@ def surveys_due() -> None:
     """Surveys whose moment has come."""
 
     def turn() -> int:
+        _precedence.step_aside(FLOOR.mill.pipeline.is_busy)
         fired = invitations.sweep(FLOOR.mill.database, FLOOR.mill.settings.surveys)
         if fired:
             _hints.put("outbox.drain")
