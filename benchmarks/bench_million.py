@@ -10,6 +10,7 @@ Run: python -m benchmarks.bench_million [--tickets 1000000] [--mails 1000] [--ru
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import time
 from collections.abc import Callable
@@ -24,6 +25,8 @@ from core.db import Database
 from tickets import queries
 
 SAMPLE = 1000
+#: Thousands of mails an hour: what the limits hold back would be waited for. They are counted all the same.
+UNLIMITED = "\n".join(f"{name} = {10**9}" for name in ("total_hour", "per_domain_hour", "per_public_domain_hour"))
 ASKED = 100
 
 
@@ -56,6 +59,7 @@ def fill(scene: Scene, mill: Mill, tickets: int) -> int:
     say("copying rows")
     began = time.monotonic()
     total = multiply(mill.data / "casemill.db", max(1, round(tickets / SAMPLE) - 1))
+    os.sync()  # gigabytes just written would be on their way to the disk while the first run is measured
     say(f"{total} tickets after {time.monotonic() - began:.0f} s")
     return total
 
@@ -63,8 +67,9 @@ def fill(scene: Scene, mill: Mill, tickets: int) -> int:
 def run_large(scene: Scene, mill: Mill, mails: list[bytes]) -> float:
     """Seconds until ``mails`` are tickets, in the large database."""
     user = scene.new_user()
-    mill.configure(user)
-    seconds, _ = ingest(scene, mill, user, mails)
+    mill.configure(user, notices=UNLIMITED)
+    # The same customers write in every run, and get ten automatic mails a day: not all of them are told.
+    seconds, _ = ingest(scene, mill, user, mails, told=1)
     mill.stop()
     return seconds
 

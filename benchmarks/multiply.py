@@ -17,6 +17,7 @@ from tickets.stages import COMPLETED
 OPEN_COPIES = 10
 MINUTES = 1000
 #: Table → column → what stands there in copy ``n.k``; ``{column}`` is the column itself. Columns not named are copied.
+AHEAD = "strftime('%Y-%m-%d %H:%M:%f', 'now', '+' || (1440 + n.k) || ' minutes') || '000'"
 EXPRESSIONS: Mapping[str, Mapping[str, str]] = {
     "contact": {"email": "n.k || '.' || {column}"},
     "ticket": {
@@ -24,7 +25,8 @@ EXPRESSIONS: Mapping[str, Mapping[str, str]] = {
         "stage": f"CASE WHEN n.k < {OPEN_COPIES} THEN {{column}} ELSE {COMPLETED} END",
         "owner_id": f"CASE WHEN n.k < {OPEN_COPIES} THEN NULL ELSE {{column}} END",
         "reminder_due_at": "NULL",
-        "escalation_due_at": f"CASE WHEN n.k < {OPEN_COPIES} THEN {{moment}} ELSE NULL END",
+        # Ahead: thousands that are due at once would be work of their own.
+        "escalation_due_at": f"CASE WHEN n.k < {OPEN_COPIES} THEN {AHEAD} ELSE NULL END",
         "completed_at": f"CASE WHEN n.k < {OPEN_COPIES} THEN NULL ELSE {{moment_of_updated_at}} END",
     },
     "activity": {"body": "substr({column}, 1, 200)"},
