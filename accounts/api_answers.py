@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from accounts.api_tokens import ApiToken
 from core import clock
 from core.db import Base, Database
 
@@ -27,7 +28,7 @@ class ApiAnswer(Base):
 
     __tablename__ = "api_answer"
 
-    token_id: Mapped[int] = mapped_column(ForeignKey("api_token.id"), primary_key=True)
+    token_id: Mapped[int] = mapped_column(ForeignKey(ApiToken.id), primary_key=True)
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     request_hash: Mapped[str] = mapped_column(String(64))
     status: Mapped[int] = mapped_column(default=0)

@@ -54,9 +54,12 @@ def _decide(session: Session, fact: TicketCompleted, settings: Surveys, now: dat
     if session.execute(known).first() is not None:  # forced out of 6-Completed and completed again
         record(session, fact.ticket_id, "survey", TITLES["skipped"], now, reason=rules.NOT_AGAIN)
         return
+    # From the completion on, however late its fact is read; None once the ticket is open again.
+    completed_at = session.execute(select(Ticket.completed_at).where(Ticket.id == fact.ticket_id)).scalar_one() or now
+    due_at = completed_at + timedelta(hours=settings.delay_hours)
     survey = Survey(
         ticket_id=fact.ticket_id, opening=fact.opening, contact_id=fact.contact_id, company_id=fact.company_id,
-        owner_id=fact.owner_id, state="waiting", due_at=now + timedelta(hours=settings.delay_hours), created_at=now,
+        owner_id=fact.owner_id, state="waiting", due_at=due_at, created_at=now,
     )  # fmt: skip
     session.add(survey)
     customer = _customer(session, fact.contact_id, fact.ticket_id)

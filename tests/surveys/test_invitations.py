@@ -53,6 +53,13 @@ def test_a_survey_is_sent_after_the_delay_and_its_slot_counts_from_then(desk: De
     assert desk.entries() == [("Survey sent", ["accepted"])]
 
 
+def test_the_delay_counts_from_the_completion_however_late_its_fact_is_read(desk: Desk) -> None:
+    desk.complete()
+    desk.now += 3 * HOUR
+    desk.relay()
+    assert desk.survey().due_at == NOW + 4 * HOUR
+
+
 def test_a_second_ticket_within_the_span_gets_none_and_one_after_it_does(desk: Desk) -> None:
     sent = desk.invite(1)
     desk.now += 29 * DAY
