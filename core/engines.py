@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.exc import DisconnectionError
 
 from core import disk
@@ -34,17 +34,39 @@ _PRAGMAS = (
 )
 
 
-def postgresql_engine(url: URL, pool_size: int) -> Engine:
-    """An engine whose pool tries a connection that has rested before it lends it."""
+def postgresql_engines(url: URL, pool_size: int) -> tuple[Engine, Engine]:
+    """The writing and the reading engine. Both try a connection that has rested before they lend it.
+
+    Statements of the reading one stand alone, as they do anyway for whoever sees committed rows: so nothing is asked to begin
+    and to end them, which costs as much as a small question.
+    """
+    writer = _postgresql_engine(url, pool_size, "")
+    reader = _postgresql_engine(url, pool_size, "-c default_transaction_read_only=on", isolation_level="AUTOCOMMIT")
+    _forget_together(writer, reader)
+    _forget_together(reader, writer)
+    return writer, reader
+
+
+def _postgresql_engine(url: URL, pool_size: int, setting: str, **more: Any) -> Engine:
     engine = create_engine(
         url,
         pool_size=pool_size,
         max_overflow=pool_size,
-        connect_args={"connect_timeout": 5, "options": _postgresql_options(url)},
+        connect_args={"connect_timeout": 5, "options": f"{_postgresql_options(url)} {setting}".strip()},
         json_serializer=_pack,
+        **more,
     )
     _ping_what_has_rested(engine)
     return engine
+
+
+def _forget_together(engine: Engine, other: Engine) -> None:
+    """When a connection of ``engine`` turns out to be dead, those that ``other`` keeps are as well: the server was restarted."""
+
+    @event.listens_for(engine, "handle_error")
+    def _forget(context: ExceptionContext) -> None:
+        if context.is_disconnect:
+            other.dispose()
 
 
 def _ping_what_has_rested(engine: Engine) -> None:

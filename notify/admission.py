@@ -127,5 +127,5 @@ def _write(session: Session, token: str, refused: Sequence[tuple[Claimed, Ruling
             claims.change(session, token, one.id, "pending", due_at=ruling.until or now + limits.DELAY, **told)
             continue
         claims.change(session, token, one.id, "skipped", finished_at=now, **told)
-        skipped.append(settled(one, "skipped", reason))
+        skipped += settled(one, "skipped", reason)
     facts.append(session, skipped, now)

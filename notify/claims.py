@@ -102,8 +102,8 @@ def change(session: Transaction, token: str, delivery_id: int, state: str, **val
     """
     values["state"] = state
     parameters = {f"to_{name}": value for name, value in values.items()}
-    statement = _changing(tuple(sorted(values)))
-    if session.connection().execute(statement, {"of_id": delivery_id, "of_claim": token, **parameters}).rowcount != 1:
+    statement = changing(tuple(sorted(values)), "to")
+    if session.connection().execute(statement, {"to_id": delivery_id, "of_claim": token, **parameters}).rowcount != 1:
         raise ClaimLostError
 
 
@@ -157,7 +157,7 @@ def _release(session: Session, row: Delivery, now: datetime) -> None:
     row.state, row.reason_code, row.reason = "ambiguous", LOST.code, LOST.text
     if not may_repeat(row.mailing, row.ambiguities):
         row.finished_at, row.claim = now, None
-        facts.append(session, [settled(row, "ambiguous", LOST)], now)
+        facts.append(session, settled(row, "ambiguous", LOST), now)
 
 
 def may_repeat(mailing: str, ambiguities: int) -> bool:
@@ -165,16 +165,19 @@ def may_repeat(mailing: str, ambiguities: int) -> bool:
     return mailing in REPEATABLE and ambiguities < 2
 
 
-_OURS = and_(_COLUMNS.id == bindparam("of_id"), _COLUMNS.claim == bindparam("of_claim"))
+_HELD_BY = _COLUMNS.claim == bindparam("of_claim")
 _UNDECIDED = or_(_COLUMNS.state == "claimed", _COLUMNS.state == "intent", _COLUMNS.state == "ambiguous")
 _FREEZE = (
     update(_TABLE)
-    .where(_OURS, _COLUMNS.frozen.is_(null()))
+    .where(_COLUMNS.id == bindparam("of_id"), _HELD_BY, _COLUMNS.frozen.is_(null()))
     .values(message_id=bindparam("to_message_id"), frozen=bindparam("to_frozen"))
 )
 
 
 @lru_cache(maxsize=64)
-def _changing(names: tuple[str, ...]) -> Any:
-    ours = update(_TABLE).where(_OURS, _UNDECIDED, _COLUMNS.finished_at.is_(null()))
-    return ours.values({name: bindparam(f"to_{name}") for name in names})
+def changing(names: tuple[str, ...], prefix: str) -> Any:
+    """The statement that changes these columns of a delivery that is still ours; its parameters, ``id`` too, have ``prefix_``."""
+    ours = update(_TABLE).where(
+        _COLUMNS.id == bindparam(f"{prefix}_id"), _HELD_BY, _UNDECIDED, _COLUMNS.finished_at.is_(null())
+    )
+    return ours.values({name: bindparam(f"{prefix}_{name}", type_=_COLUMNS[name].type) for name in names})

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -21,10 +22,10 @@ from core.failpoints import failpoint
 from core.hints import hint
 from core.settings import Settings
 from core.signing import Signer
-from notify import admission, claims, outcomes
+from notify import admission, claims, outcomes, records
 from notify.claims import Claimed, ClaimLostError
 from notify.freezing import Freezer, reason_of
-from notify.outcomes import Record
+from notify.records import Record
 from notify.render import Renderer
 from notify.senders import AmbiguousOutcome, PermanentFailure, RelayUnavailable, Sender, TemporaryFailure
 
@@ -205,13 +206,12 @@ class Delivering:
     def _intend(self, run: _Run, one: Claimed) -> None:
         """Called just before the final dot: write the last outcome and this intent in one commit."""
 
-        def unit(session: Transaction) -> None:
-            if run.record is not None:
-                _write(session, run.token, run.record)
-            claims.change(session, run.token, one.id, "intent", attempts=one.attempts + 1, tried_at=clock.now())
-
         with run.guard:
-            self._database.run_plain(unit)
+            try:
+                records.intend(self._database, run.token, one, run.record)
+            except ClaimLostError:
+                run.record = None
+                raise
             run.record, run.intended = None, True
             run.waiting.discard(one.id)
         failpoint("notify.intent")
@@ -227,7 +227,7 @@ class Delivering:
         with run.guard:
             while (record := run.record) is not None:
                 try:
-                    self._database.run_plain(lambda session, record=record: _write(session, run.token, record))  # type: ignore[misc]
+                    self._database.run_plain(partial(records.write, token=run.token, record=record))
                     run.record = None
                 except Exception as error:
                     if not is_unavailable(error) or time.monotonic() > ends:
@@ -239,12 +239,4 @@ class Delivering:
 def _write_made(session: Transaction, token: str, made: Sequence[Claimed], spoilt: Sequence[Record]) -> None:
     claims.freeze(session, token, made)
     for record in spoilt:
-        _write(session, token, record)
-
-
-def _write(session: Transaction, token: str, record: Record) -> None:
-    """Write an outcome, unless the delivery is no longer ours: then whoever has it now tells."""
-    try:
-        record(session, token)
-    except ClaimLostError:
-        log.warning("a delivery was no longer ours when its outcome came")
+        records.write(session, token, record)

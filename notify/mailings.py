@@ -26,6 +26,8 @@ INVITATION, ANSWERED = "survey_invitation", "survey_answered"
 TASK_MAILINGS = {"reminder": "follow_up_reminder", "escalation": "escalation"}
 #: Mailings whose frozen bytes may be sent once more when nobody can tell whether they arrived (reliability.md, promise 3).
 REPEATABLE = {CREATED, "recap_of_resolution"}
+#: Mailings whose outcome moves nothing on: their rows alone tell of it, and no fact does.
+UNHEARD = {ASSIGNED, ANSWERED, *TASK_MAILINGS.values()}
 
 
 def on_ticket_created(session: Session, batch: Sequence[Fact], now: datetime) -> None:
@@ -133,14 +135,16 @@ def _report_skipped(session: Session, keys: Sequence[str], now: datetime) -> Non
     if not keys:
         return
     rows = session.execute(select(Delivery).where(among(Delivery.key, keys), Delivery.state == "skipped")).scalars()
-    facts.append(session, [settled(row, "skipped", Reason(row.reason_code or "", row.reason or "")) for row in rows], now)
+    told = [fact for row in rows for fact in settled(row, "skipped", Reason(row.reason_code or "", row.reason or ""))]
+    facts.append(session, told, now)
 
 
-def settled(delivery: Any, outcome: str, reason: Reason) -> NoticeSettled:
-    """The fact that ``delivery`` (a row or anything with its columns) has its final outcome."""
-    return NoticeSettled(
-        delivery.ticket_id, delivery.id, delivery.mailing, outcome, reason.code, reason.text, delivery.recipient
-    )
+def settled(delivery: Any, outcome: str, reason: Reason) -> list[NoticeSettled]:
+    """The fact that ``delivery`` (a row or anything with its columns) has its final outcome; none where nobody reads it."""
+    if delivery.mailing in UNHEARD:
+        return []
+    told = delivery.ticket_id, delivery.id, delivery.mailing, outcome, reason.code, reason.text, delivery.recipient
+    return [NoticeSettled(*told)]
 
 
 def _staff(ids: Iterable[int]) -> Any:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final
 
 from core import clock
-from core.db import Transaction
 from core.reasons import Reason
 from notify import claims
 from notify.claims import Claimed
 from notify.mailings import settled
-from outbox import facts
+from notify.records import Record
 
 REPEAT_PAUSE = timedelta(minutes=1)
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=4)
 #: Days may pass in which the relay itself is away: a mail that was hardly tried is not given up.
 FEWEST_ATTEMPTS: Final = 5
-#: Writes an outcome in a transaction, for a delivery held under a token. Raises ClaimLostError, and then wrote nothing.
-Record = Callable[[Transaction, str], None]
 _RELEASED: Final[dict[str, Any]] = {"claim": None, "claim_until": None}
 
 
@@ -55,7 +51,7 @@ def later(one: Claimed, reply: str, give_up_days: float) -> Record:
     if not one.ambiguities:
         values["tried_at"] = None  # nothing was delivered, so it does not count
     state = "ambiguous" if one.ambiguities else "pending"
-    return lambda session, token: claims.change(session, token, one.id, state, **values)
+    return Record(one.id, {"state": state, **values})
 
 
 def ambiguous(one: Claimed, reply: str) -> Record:
@@ -71,7 +67,7 @@ def ambiguous(one: Claimed, reply: str) -> Record:
         "reason": claims.LOST.text,
         **_RELEASED,
     }
-    return lambda session, token: claims.change(session, token, one.id, "ambiguous", **values)
+    return Record(one.id, {"state": "ambiguous", **values})
 
 
 def pause_after(attempts: int) -> timedelta:
@@ -80,10 +76,6 @@ def pause_after(attempts: int) -> timedelta:
 
 
 def _final(one: Claimed, state: str, reason: Reason, reply: str, **values: Any) -> Record:
-    def record(session: Transaction, token: str) -> None:
-        now = clock.now()
-        told = {"reason_code": reason.code, "reason": reason.text, "smtp_reply": reply, "finished_at": now}
-        claims.change(session, token, one.id, state, **({"ambiguities": one.ambiguities} | told | _RELEASED | values))
-        facts.append(session, [settled(one, state, reason)], now)
-
-    return record
+    told = {"reason_code": reason.code, "reason": reason.text, "smtp_reply": reply, "finished_at": clock.now()}
+    changes = {"state": state, "ambiguities": one.ambiguities, **told, **_RELEASED, **values}
+    return Record(one.id, changes, settled(one, state, reason))

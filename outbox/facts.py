@@ -151,8 +151,16 @@ KINDS: dict[str, type[Fact]] = {fact.kind: fact for fact in _ALL}
 
 def append(session: Transaction, facts: Iterable[Fact], now: datetime) -> None:
     """Write facts in the transaction of the change they tell of."""
-    rows = [{"kind": fact.kind, "payload": _payload(fact), "created_at": now, "due_at": now} for fact in facts]
-    insert_all(session, OutboxFact, rows)
+    insert_all(session, OutboxFact, [row(fact, now) for fact in facts])
+
+
+#: The columns of :func:`row`.
+COLUMNS = ("kind", "payload", "created_at", "due_at", "attempts")
+
+
+def row(fact: Fact, now: datetime) -> dict[str, Any]:
+    """The fact as a row of the outbox."""
+    return {"kind": fact.kind, "payload": _payload(fact), "created_at": now, "due_at": now, "attempts": 0}
 
 
 def _payload(fact: Fact) -> dict[str, Any]:

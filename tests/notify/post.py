@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Engine, event, insert, select, update
+from sqlalchemy import Connection, Engine, event, insert, select, update
 from sqlalchemy.orm import Session, undefer
 
 import ingest.models  # noqa: F401 - all tables are to be known
@@ -193,7 +193,7 @@ def _contact(session: Session, email: str | None) -> int:
 
 
 class Commits:
-    """Counts the commits of an engine while it is entered."""
+    """Counts the commits of an engine while it is entered, those of single statements among them."""
 
     def __init__(self, engine: Engine) -> None:
         self.count = 0
@@ -201,13 +201,19 @@ class Commits:
 
     def __enter__(self) -> Commits:
         event.listen(self._engine, "commit", self._add)
+        event.listen(self._engine, "after_cursor_execute", self._add_alone)
         return self
 
     def __exit__(self, *_: object) -> None:
         event.remove(self._engine, "commit", self._add)
+        event.remove(self._engine, "after_cursor_execute", self._add_alone)
 
     def _add(self, _connection: object) -> None:
         self.count += 1
+
+    def _add_alone(self, connection: Connection, _cursor: object, statement: str, *_: object) -> None:
+        if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT" and "UPDATE" in statement:
+            self.count += 1
 
 
 class HookedSender:

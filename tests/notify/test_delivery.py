@@ -83,7 +83,7 @@ def test_one_commit_holds_what_was_sent_and_what_is_next(post: Post, worker: Del
     with Commits(post.database.engine) as commits:
         assert worker.drain() == 20
     assert post.states() == ["sent"] * 20
-    # The claim, the frozen bytes, twenty intents, and the last outcome. Reading ends with a rollback.
+    # The claim, the frozen bytes, twenty intents, and the last outcome.
     assert commits.count == 23
 
 
