@@ -68,8 +68,13 @@ log = logging.getLogger("casemill.workers")
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 #: An actor gives its thread back after this long and asks for another turn.
 TURN_SECONDS = 10.0
-#: While mail is being taken in, a batch of facts, notices or timers waits this long at most: tickets come first.
-STEP_ASIDE_SECONDS = 1.0
+#: While inbound items pile up, facts, notices and timers wait this long at most, and then have as long: tickets come first.
+STEP_ASIDE_SECONDS = 2.0
+#: After so few rows the next ones may gather for a moment: a batch of one costs its row what a batch of fifty costs all of them.
+FEW = 10
+GATHER_SECONDS = 0.05
+#: After so many there are likely more, and others are called to help.
+MANY = 50
 #: A claim ends twenty seconds after its holder; this comes on top.
 RECOVER_SECONDS = 2.0
 #: A mail that takes longer waits for the relay, and other threads may send meanwhile.
@@ -242,7 +247,7 @@ _precedence = Precedence(STEP_ASIDE_SECONDS)
 _senders = Crew(SLOW_SECONDS)
 
 
-def _work(name: str, drain: Callable[[], int], share: Callable[[], bool] = lambda: True) -> None:
+def _work(name: str, drain: Callable[[], int], share: Callable[[int], bool] = lambda taken: taken >= MANY) -> None:
     """Drain until nothing is due or the turn is over. An exception is logged by its kind; the sweep tries again.
 
     Where there is more, whoever is idle is called to help if the work is to be shared.
@@ -250,12 +255,14 @@ def _work(name: str, drain: Callable[[], int], share: Callable[[], bool] = lambd
     _hints.begun(name)
     ends = time.monotonic() + TURN_SECONDS
     try:
-        while drain() and not FLOOR.mill.stopping.is_set():
+        while (taken := drain()) and not FLOOR.mill.stopping.is_set():
             is_over = time.monotonic() > ends
-            if is_over or share():
+            if is_over or share(taken):
                 _hints.put(name)
             if is_over:
                 return
+            if taken < FEW:
+                FLOOR.mill.stopping.wait(GATHER_SECONDS)
     except Exception as error:
         log.error("a drain failed and is tried again by the clock", exc_info=error, extra={"drain": name})
 
@@ -263,8 +270,7 @@ def _work(name: str, drain: Callable[[], int], share: Callable[[], bool] = lambd
 @dramatiq.actor(actor_name="ingest.drain", queue_name="ingest")
 def ingest_drain() -> None:
     """Inbound items that are due."""
-    with _precedence.first():
-        _work("ingest.drain", lambda: FLOOR.mill.ingest())
+    _work("ingest.drain", lambda: FLOOR.mill.ingest())
 
 
 @dramatiq.actor(actor_name="outbox.drain", queue_name="outbox")
@@ -272,7 +278,7 @@ def outbox_drain() -> None:
     """Facts that are due."""
 
     def turn() -> int:
-        _precedence.step_aside(FLOOR.mill.pipeline.is_busy)
+        _precedence.step_aside(FLOOR.mill.pipeline.is_piled_up)
         done = FLOOR.mill.relay()
         if done:
             failpoint("outbox.relayed")
@@ -287,7 +293,7 @@ def notify_drain() -> None:
     """Deliveries that are due."""
 
     def turn() -> int:
-        _precedence.step_aside(FLOOR.mill.pipeline.is_busy)
+        _precedence.step_aside(FLOOR.mill.pipeline.is_piled_up)
         began = time.monotonic()
         taken = FLOOR.mill.notify()
         _senders.note(taken, time.monotonic() - began)
@@ -296,7 +302,7 @@ def notify_drain() -> None:
     again = True
     while again and _senders.join():
         try:
-            _work("notify.drain", turn, _senders.wants_more)
+            _work("notify.drain", turn, lambda _taken: _senders.wants_more())
         finally:
             again = _senders.leave()
 
@@ -306,7 +312,7 @@ def tickets_due() -> None:
     """Reminders and escalations whose moment has come."""
 
     def turn() -> int:
-        _precedence.step_aside(FLOOR.mill.pipeline.is_busy)
+        _precedence.step_aside(FLOOR.mill.pipeline.is_piled_up)
         fired = due.sweep(FLOOR.mill.database, FLOOR.mill.settings.calendar)
         if fired:
             _hints.put("outbox.drain")
@@ -320,7 +326,7 @@ def surveys_due() -> None:
     """Surveys whose moment has come."""
 
     def turn() -> int:
-        _precedence.step_aside(FLOOR.mill.pipeline.is_busy)
+        _precedence.step_aside(FLOOR.mill.pipeline.is_piled_up)
         fired = invitations.sweep(FLOOR.mill.database, FLOOR.mill.settings.surveys)
         if fired:
             _hints.put("outbox.drain")
@@ -334,7 +340,7 @@ ACTORS: Mapping[str, Any] = {actor.actor_name: actor for actor in _ALL}
 
 
 #: With Redis another process may begin the work, and this one would not hear of it.
-_hints = Hints(lambda name: ACTORS[name].send(), 0.05 if SETTINGS.redis_url else 2.0)
+_hints = Hints(lambda name: ACTORS[name].send(), 0.2 if SETTINGS.redis_url else 2.0)
 
 
 def connect_hints() -> None:

@@ -47,9 +47,8 @@ class LeaseHolder:
 
     def holds(self, session: Session) -> bool:
         """Whether the lease is still ours; asked inside the writing transaction, it locks the row until the commit."""
-        now = self._database.now(session)
-        row = session.execute(select(Lease).where(Lease.name == self.name).with_for_update()).scalar_one_or_none()
-        return row is not None and row.token == self.token and row.until is not None and row.until > now
+        ours = Lease.name == self.name, Lease.token == self.token, Lease.until > self._database.moment()
+        return session.connection().execute(select(Lease.name).where(*ours).with_for_update()).first() is not None
 
     def _take(self, session: Session) -> bool:
         insert = sqlite_insert if self._database.is_sqlite else postgresql_insert

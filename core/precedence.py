@@ -1,48 +1,30 @@
-"""Precedence: in one process, work of the second rank steps aside while work of the first rank is under way."""
+"""Precedence: work of the second rank steps aside while work of the first rank piles up, for half of the time at most."""
 
 from __future__ import annotations
 
-import threading
+import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 LOOK_SECONDS = 0.05
 
 
 class Precedence:
-    """``seconds`` is how long the second rank steps aside at most, so that it goes on whatever comes in."""
+    """One instance for all threads of a process that do work of the second rank."""
 
     def __init__(self, seconds: float) -> None:
+        """``seconds``: how long the second rank steps aside at most; then it has as long for itself, whatever comes in."""
         self._seconds = seconds
-        self._under_way = 0
-        self._changed = threading.Condition()
+        self._ours_until = -math.inf
 
-    @contextmanager
-    def first(self) -> Iterator[None]:
-        """Work of the first rank, from its begin to its end; any number at a time."""
-        with self._changed:
-            self._under_way += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._under_way -= 1
-                self._changed.notify_all()
-
-    def step_aside(self, elsewhere: Callable[[], bool] = lambda: False) -> bool:
-        """Wait until no work of the first rank is under way here or, as ``elsewhere`` says, in another process.
-
-        False when it still is after ``seconds``.
-        """
+    def step_aside(self, is_piled_up: Callable[[], bool]) -> bool:
+        """Wait until the first rank has no pile of work, as ``is_piled_up`` says; False when it still has one."""
         ends = time.monotonic() + self._seconds
-        while self._wait_here(ends):
-            if not elsewhere():
+        while time.monotonic() > self._ours_until:  # another thread may have waited long enough
+            if not is_piled_up():
                 return True
+            if time.monotonic() >= ends:
+                self._ours_until = time.monotonic() + self._seconds
+                break
             time.sleep(max(0.0, min(LOOK_SECONDS, ends - time.monotonic())))
         return False
-
-    def _wait_here(self, ends: float) -> bool:
-        with self._changed:
-            left = ends - time.monotonic()
-            return left > 0 and self._changed.wait_for(lambda: not self._under_way, left)

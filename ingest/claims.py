@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import Table, and_, bindparam, or_, select, update
+from sqlalchemy import Table, and_, bindparam, func, or_, select, union_all, update
 from sqlalchemy.orm import Session
 
 from core import claims, clock
@@ -92,14 +92,14 @@ def _take(unit: Transaction, ids: Sequence[int], token: str, database: Database)
     return sorted((Claimed(*row) for row in rows), key=lambda item: (item.due_at, item.id))
 
 
-def is_open(database: Database) -> bool:
-    """Whether anything is being worked on, by whomever, or could be."""
+def count_open(database: Database, most: int) -> int:
+    """How many items are being worked on, by whomever, or could be; ``most`` are counted."""
+    due = select(_COLUMNS.id).where(_COLUMNS.state == "waiting", _COLUMNS.due_at <= database.moment()).limit(most)
+    held = select(_COLUMNS.id).where(_COLUMNS.state == "claimed").limit(most)
+    both = union_all(select(due.subquery()), select(held.subquery())).subquery()
     with database.read() as session:
-        due = InboundItem.state == "waiting", InboundItem.due_at <= database.moment()
-        for which in (due, (InboundItem.state == "claimed",)):
-            if session.execute(select(InboundItem.id).where(*which).limit(1)).first() is not None:
-                return True
-    return False
+        count: int = session.execute(select(func.count()).select_from(both)).scalar_one()
+    return min(count, most)
 
 
 def _choose(due: Sequence[Any]) -> list[int]:

@@ -37,6 +37,8 @@ log = logging.getLogger("casemill.ingest")
 
 #: Kinds that need no parser: rows are our own JSON, and of what could not be fetched there is nothing to read.
 UNPARSED = {"row", "unfetched"}
+#: So many open items are a pile: a hundred arriving in each second leave a dozen open at a time.
+PILE = 50
 
 
 class Pipeline:
@@ -68,9 +70,9 @@ class Pipeline:
             raise
         return len(items)
 
-    def is_busy(self) -> bool:
-        """Whether items are in hand, here or in another process, or are due."""
-        return claims.is_open(self._database)
+    def is_piled_up(self) -> bool:
+        """Whether more is in hand or due, here and in other processes, than steady work brings along."""
+        return claims.count_open(self._database, PILE) == PILE
 
     def _release(self, token: str) -> None:
         """Without the database the end of the claim does the same, and counts a loss."""

@@ -77,19 +77,21 @@ def first_day(session: Session, mailbox: str) -> date | None:
     return None if seen is None else seen.date() - timedelta(days=1)
 
 
-def advance(session: Session, mailbox: str, uidvalidity: int, last_uid: int) -> None:
-    """Pass the UIDs up to ``last_uid``; a cursor of another UIDVALIDITY is left alone."""
+def advance(session: Session, mailbox: str, uidvalidity: int, last_uid: int, now: datetime) -> None:
+    """The mailbox answered, and its UIDs up to ``last_uid`` are passed: no errors in a row any more.
+
+    A cursor of another UIDVALIDITY is left alone.
+    """
     mine = (MailboxCursor.mailbox == mailbox, MailboxCursor.uidvalidity == uidvalidity)
-    session.execute(update(MailboxCursor).where(*mine).values(last_uid=last_uid))
+    values = {"last_uid": last_uid, "checked_at": now, "errors": 0, "error": None}
+    session.connection().execute(update(MailboxCursor).where(*mine).values(values))
 
 
-def note_answer(session: Session, mailbox: str, now: datetime) -> Trouble:
-    """The mailbox answered: no errors in a row any more. Answers what trouble there had been."""
-    row = session.execute(select(MailboxCursor).where(MailboxCursor.mailbox == mailbox)).scalar_one_or_none()
-    before = Trouble(row.errors, row.checked_at) if row else Trouble(0, None)
-    values = {"checked_at": now, "errors": 0, "error": None}
-    session.execute(update(MailboxCursor).where(MailboxCursor.mailbox == mailbox).values(values))
-    return before
+def trouble(session: Session, mailbox: str) -> Trouble:
+    """What trouble there has been with a mailbox since it answered."""
+    wanted = select(MailboxCursor.errors, MailboxCursor.checked_at).where(MailboxCursor.mailbox == mailbox)
+    row = session.execute(wanted).one_or_none()
+    return Trouble(*row) if row is not None else Trouble(0, None)
 
 
 def note_error(session: Session, mailbox: str, code: str) -> Trouble:

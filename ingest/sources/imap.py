@@ -33,6 +33,9 @@ MAX_PAUSE = 600.0
 WAIT_PAUSE = 2.0
 #: A connection lost again within this many seconds is not taken up at once a second time.
 FLAPPING_SECONDS = 30.0
+#: After so few messages the next ones may gather for a moment: in a steady stream each look would find a single one.
+FEW = 20
+GATHER_SECONDS = 0.1
 #: After a refused sign-in the lease is let go so often: another process may have what this one lacks.
 REST_SECONDS = 5.0
 
@@ -108,7 +111,9 @@ class MailboxWatcher:
         intake = self._prepare(session)
         self._was_connected = True
         while not self._over():
-            intake.poll()
+            found = intake.poll()
+            if 0 < found < FEW:
+                self._stop.wait(GATHER_SECONDS)
             session.wait(self._mailbox.poll_seconds, self._over, self._stop)
 
     def _prepare(self, session: ImapSession) -> Intake:

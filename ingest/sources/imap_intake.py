@@ -27,7 +27,7 @@ log = logging.getLogger("casemill.sources")
 
 
 class Intake:
-    """One session's taking of mail, from ``position`` on. ``on_answer`` hears of the trouble there had been before.
+    """One session's taking of mail, from ``position`` on. ``on_answer`` hears once of the trouble there had been before.
 
     The cursor stops before the first message that is still to be tried again; what lies behind it is taken all the same.
     """
@@ -61,9 +61,14 @@ class Intake:
         self._on_answer = on_answer
         self._open: set[int] = set()  # found and not yet done with
         self._ceiling = position.last_uid  # the cursor's place once nothing is open
+        self._commits = 0
 
-    def poll(self) -> None:
-        """Take everything that is new, each message at most once; then move what an earlier poll could not."""
+    def poll(self) -> int:
+        """Take everything that is new, each message at most once; then move what an earlier poll could not.
+
+        Returns how many messages it found.
+        """
+        before = self._commits
         self._session.noop()
         left_from_before = set(self._moves.waiting) if self._moves else set()
         tried: set[int] = set()
@@ -79,7 +84,9 @@ class Intake:
             self._take_all(fresh)
         if self._moves and not self._over():
             self._moves.move(self._session, left_from_before & self._moves.waiting)
-        self._commit([])
+        if self._commits == before:
+            self._commit([])
+        return len(tried)
 
     def _span(self) -> tuple[int | None, date | None]:
         """The last UID of the next search (None: the end of the folder) and the day from which mail counts there.
@@ -155,19 +162,24 @@ class Intake:
         last = self._next_last(done)
         arrivals = [arrival for outcome in outcomes if (arrival := self._arrival(outcome)) is not None]
 
-        def unit(db: Session) -> Trouble:
+        is_first = not self._commits  # an error ends a session, so there is none between two commits of one
+
+        def unit(db: Session) -> Trouble | None:
             self._tenure.check(db)
             ledger.accept(db, arrivals, now)
-            cursors.advance(db, self._name, self._position.uidvalidity, last)
-            return cursors.note_answer(db, self._name, now)
+            trouble = cursors.trouble(db, self._name) if is_first else None
+            cursors.advance(db, self._name, self._position.uidvalidity, last, now)
+            return trouble
 
         trouble = self._database.run(unit)
+        self._commits += 1
         self._position = replace(self._position, last_uid=last)
         self._open -= done
         self._book.forget(done)
         if arrivals:
             hint("ingest.drain")
-        self._on_answer(trouble)
+        if trouble is not None:
+            self._on_answer(trouble)
 
     def _next_last(self, done: set[int] | frozenset[int] = frozenset()) -> int:
         """The last UID up to which everything is done with, once ``done`` is."""
