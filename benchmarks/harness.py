@@ -194,6 +194,15 @@ class Scene:
 
         return move_in
 
+    def mailbox(self, name: str, user: str) -> str:
+        """The section of the settings that has a user's INBOX watched from its first mail on."""
+        server = self.dovecot
+        lines = [
+            f"[mailboxes.{name}]", f'host = "{server.host}"', f"port = {server.tls_port}", f'ca_file = "{server.ca_file}"',
+            f'user = "{user}"', f'password = "{server.password}"', 'since = "all"',
+        ]  # fmt: skip
+        return "\n".join(lines)
+
     @contextmanager
     def told(self, user: str) -> Iterator[Callable[[], float]]:
         """A client of our own that waits by IDLE; the call that is given tells the moment at which it heard of mail.
@@ -362,9 +371,5 @@ class Mill:
             "[teams.support]", "default = true", f"members = [{members}]",
         ]  # fmt: skip
         if user:
-            server = scene.dovecot
-            lines += [
-                "[mailboxes.support]", f'host = "{server.host}"', f"port = {server.tls_port}", f'ca_file = "{server.ca_file}"',
-                f'user = "{user}"', f'password = "{server.password}"', 'since = "all"',
-            ]  # fmt: skip
+            lines.append(scene.mailbox("support", user))
         return "\n".join([*lines, extra]) + "\n"

@@ -2,7 +2,9 @@
 
 `casemill web`, `watch` and `tick` and `dramatiq workers` on PostgreSQL, Redis and a Dovecot mailbox, defaults but for the limits
 on automatic mail, which are there to stop just this. Every item comes from a sender of its own, so that at the end each can be
-held against its ticket and its notice: what is missing is lost, what is there twice is doubled. Latencies are from the delivery
+held against its ticket and its notice: what is missing is lost, what is there twice is doubled. Every five minutes the mails go
+to the next of as many mailboxes, all watched from the begin: a folder with a hundred thousand mails would measure how long the
+mail server reads it at each news. Latencies are from the delivery
 into the Maildir, or from the moment at which a post was due, to the ticket's row, the answer 200, and the final dot of the
 notice; resident memory is read of each process and its children.
 
@@ -32,6 +34,8 @@ PLENTY = "\n".join(f"{name} = 1000000000" for name in ("total_hour", "per_domain
 FORM_SECTION = f'[forms.{FORM}]\nsignature_keys = ["{KEY}"]\nhandshake_key = "{HANDSHAKE}"'
 PROCESSES = ("watch", "tick", "dramatiq workers", "web")
 REST_SECONDS = 120.0
+#: So long the mails of a run go to one mailbox.
+MAILBOX_SECONDS = 300
 WORDS = ["claim", "denied", "payer", "patient", "balance", "statement", "modifier", "appeal", "remittance", "deductible"]
 
 
@@ -50,12 +54,13 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=50, help="mails a second, and posts a second")
     options = parser.parse_args()
     with Scene() as scene:
-        user = scene.new_user()
-        with scene.mill(SCALED, user) as mill:
-            mill.configure(user, FORM_SECTION, PLENTY)
+        users = [scene.new_user() for _ in range(0, options.seconds, MAILBOX_SECONDS)]
+        others = [scene.mailbox(user, user) for user in users[1:]]
+        with scene.mill(SCALED, users[0]) as mill:
+            mill.configure(users[0], "\n".join([*others, FORM_SECTION]), PLENTY)
             mill.start(web=True)
-            warm_up(scene, mill, user)
-            load, memory = run(scene, mill, user, options.seconds, options.rate)
+            warm_up(scene, mill, users[0])
+            load, memory = run(scene, mill, users, options.seconds, options.rate)
             lines = report(scene, mill, load, memory, options.seconds, options.rate)
     TARGET.write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
@@ -83,7 +88,9 @@ def answers(port: int) -> bool:
     return True
 
 
-def run(scene: Scene, mill: Mill, user: str, seconds: int, rate: int) -> tuple[Load, list[Mapping[str, float]]]:
+def run(
+    scene: Scene, mill: Mill, users: Sequence[str], seconds: int, rate: int
+) -> tuple[Load, list[Mapping[str, float]]]:
     """The load, and the memory of the processes at its begin, every tenth of it, and its end."""
     load, memory = Load(), [take_memory(mill)]
     begin = time.monotonic() + 0.5
@@ -93,7 +100,7 @@ def run(scene: Scene, mill: Mill, user: str, seconds: int, rate: int) -> tuple[L
         time.sleep(max(0.0, begin + number / rate - time.monotonic()))
         sender = f"m{number}@clinic{number % 120}.example"
         load.mails[sender] = time.monotonic()
-        scene.dovecot.deliver(user, make_mail(sender, number))
+        scene.dovecot.deliver(users[number // rate // MAILBOX_SECONDS], make_mail(sender, number))
         if (number + 1) % (seconds * rate // 10) == 0:
             memory.append(take_memory(mill))
             say(f"{number + 1} mails, {len(load.answered)} posts answered, {sum(memory[-1].values()):.0f} MB")

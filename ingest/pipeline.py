@@ -37,8 +37,8 @@ log = logging.getLogger("casemill.ingest")
 
 #: Kinds that need no parser: rows are our own JSON, and of what could not be fetched there is nothing to read.
 UNPARSED = {"row", "unfetched"}
-#: So many open items are a pile: a hundred arriving in each second leave a dozen open at a time.
-PILE = 50
+#: So many open items are a pile: of a hundred that arrive each second, thirty or forty are open at a time.
+PILE = 75
 
 
 class Pipeline:
