@@ -23,8 +23,8 @@ ageing: ## 10,000 tickets over 60 simulated days; writes docs/ageing.md
 fuzz: ## fuzz every parser for a minute each, guided by coverage (ARGS="600 mail" for seconds and targets)
 	@scripts/fuzz.sh $(ARGS)
 
-bench: ## run every benchmark in turn
-	@scripts/bench.sh
+bench: ## run every benchmark in turn, the table into benchmarks/RESULTS.md (ARGS="ingest start" for some)
+	@scripts/bench.sh $(ARGS)
 
 soak: ## steady load on the scaled-out mode for 3 minutes, the report into benchmarks/SOAK.md (ARGS="--seconds 3600" for an hour)
 	@scripts/soak.sh $(ARGS)

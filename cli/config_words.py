@@ -148,7 +148,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "per_address_hour": "Automatic mails to one address in an hour; more are skipped.",
         "per_address_day": "The same in a day.",
         "per_ticket_ten_minutes": "The same for one ticket and recipient in ten minutes.",
-        "per_domain_hour": "Automatic mails to one domain in an hour; more wait.",
+        "per_domain_hour": "Automatic mails to one domain in an hour; more wait. 0: no limit, and none is counted.",
         "per_public_domain_hour": "The same for a public mail domain.",
         "total_hour": "The same in all.",
         "rows_in_silence": "After so many automatic mails in a row without a human a ticket falls silent.",

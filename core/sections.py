@@ -245,9 +245,9 @@ class Notices(Section):
     per_address_hour: int = 3
     per_address_day: int = 10
     per_ticket_ten_minutes: int = 10
-    per_domain_hour: int = 100
-    per_public_domain_hour: int = 1000
-    total_hour: int = 2000
+    per_domain_hour: int = Field(default=100, ge=0)
+    per_public_domain_hour: int = Field(default=1000, ge=0)
+    total_hour: int = Field(default=2000, ge=0)
     rows_in_silence: int = 6
     give_up_days: float = 5.0
     plus_addressing: bool = False

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from accounts import suppressions
 from core import clock
 from core.reasons import Reason
+from core.sections import Notices
 from core.sets import among
 from core.settings import Settings
 from notify import claims, limits
@@ -42,7 +43,7 @@ def admit(session: Session, token: str, batch: Sequence[Claimed], settings: Sett
     if session.get_bind().dialect.name == "postgresql":
         session.execute(select(func.pg_advisory_xact_lock(LOCK)))
     now = clock.now()
-    counts = _count(session, ruled, now)
+    counts = _count(session, ruled, settings.notices, now)
     refused = _refusals(session, ruled, counts, settings, now)
     _write(session, token, [(one, refused[one.id]) for one in ruled if one.id in refused])
     silenced = [_alert(one, refused[one.id], counts, now) for one in ruled if one.id in refused]
@@ -52,9 +53,9 @@ def admit(session: Session, token: str, batch: Sequence[Claimed], settings: Sett
     return [one for one in batch if one.id not in refused]
 
 
-def _count(session: Session, ruled: Sequence[Claimed], now: datetime) -> Counts:
+def _count(session: Session, ruled: Sequence[Claimed], settings: Notices, now: datetime) -> Counts:
     recipients, domains = [one.recipient for one in ruled], [one.domain for one in ruled]
-    counts = limits.count(session, recipients, domains, [one.ticket_id or 0 for one in ruled], now)
+    counts = limits.count(session, recipients, domains, [one.ticket_id or 0 for one in ruled], settings, now)
     created = [(one.ticket_id or 0, one.recipient) for one in ruled if one.mailing == CREATED]
     limits.load_subjects(session, counts, created, now)
     return counts

@@ -134,18 +134,23 @@ def rule(
         return _enough(settings.per_address_hour, "an hour")
     if counts.address_day[recipient] >= settings.per_address_day:
         return _enough(settings.per_address_day, "a day")
-    most = settings.per_public_domain_hour if domain in PUBLIC_DOMAINS else settings.per_domain_hour
-    if counts.domain_hour[domain] >= most:
+    share = domain_share(domain, settings)
+    if share and counts.domain_hour[domain] >= share:
         return _wait(DOMAIN_FULL, _an_hour_after(counts.domain_since.get(domain)), now)
     queue = counts.domain_queues.get(domain)
-    if queue is not None and queue.first_id < delivery_id:
+    if share and queue is not None and queue.first_id < delivery_id:
         return _wait(DOMAIN_FULL, queue.due_at, now)
-    if counts.total_hour >= settings.total_hour:
+    if settings.total_hour and counts.total_hour >= settings.total_hour:
         return _wait(ALL_FULL, _an_hour_after(counts.total_since), now)
     queue = counts.total_queue
-    if queue is not None and queue.first_id < delivery_id:
+    if settings.total_hour and queue is not None and queue.first_id < delivery_id:
         return _wait(ALL_FULL, queue.due_at, now)
     return SEND
+
+
+def domain_share(domain: str, settings: Notices) -> int:
+    """How many automatic mails a domain gets in an hour; 0 is no limit."""
+    return settings.per_public_domain_hour if domain in PUBLIC_DOMAINS else settings.per_domain_hour
 
 
 def answers_back(subject: str | None, answered: Sequence[str]) -> bool:
@@ -172,16 +177,27 @@ def _enough(limit: int, span: str) -> Ruling:
     return Ruling("skip", Reason("address_limit", f"{limit} automatic mails {span} to one address are enough"))
 
 
-def count(session: Session, recipients: Iterable[str], domains: Iterable[str], tickets: Iterable[int], now: datetime) -> Counts:
-    """The counts that a batch may need, in a few indexed queries."""
+def count(
+    session: Session,
+    recipients: Iterable[str],
+    domains: Iterable[str],
+    tickets: Iterable[int],
+    settings: Notices,
+    now: datetime,
+) -> Counts:
+    """The counts that a batch may need, in a few indexed queries.
+
+    What has no limit is not counted: with a hundred thousand mails in an hour that would take longer than to send the batch.
+    """
     counts = Counts()
-    names = set(domains)
+    names = {domain for domain in domains if domain_share(domain, settings)}
     _count_addresses(session, counts, set(recipients), set(tickets), now)
     lately = (AUTOMATIC, Delivery.tried_at > now - HOUR)
     per_domain = _tally(Delivery.domain).where(*lately, among(Delivery.domain, names)).group_by(Delivery.domain)
     for name, total, since in session.execute(per_domain):
         counts.domain_hour[name], counts.domain_since[name] = total, since
-    counts.total_hour, counts.total_since = session.execute(_tally().where(*lately)).one()
+    if settings.total_hour:
+        counts.total_hour, counts.total_since = session.execute(_tally().where(*lately)).one()
     _find_queues(session, counts, names)
     return counts
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.servers import needs
 from tests.servers.dovecot import DovecotServer
@@ -20,6 +21,10 @@ from tests.servers.redis_server import RedisServer
 from tests.servers.smtp import SmtpServer
 from tests.servers.tls import Certificates, make_certificates
 from tests.servers.workspace import make_workspace, remove_workspace
+
+# How long an example takes, or takes to be made, says how busy the machine is: tests are not timed.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 NOT_RUN = pytest.StashKey[list[tuple[str, str]]]()
 

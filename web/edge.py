@@ -28,6 +28,7 @@ _HEADERS = {
     "content-security-policy": CLOSED_POLICY,
 }
 _ONE_YEAR = "max-age=31536000; includeSubDomains"
+_NAMES = frozenset(name.encode() for name in [*_HEADERS, "strict-transport-security"])
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -65,7 +66,9 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             present = {name.lower() for name, _ in message.get("headers", [])}
-            own = [pair for pair in self._headers if pair[0] not in present]
+            own = self._headers
+            if not present.isdisjoint(_NAMES):
+                own = [pair for pair in own if pair[0] not in present]
             message = {**message, "headers": [*message.get("headers", []), *own]}
         await self._send(message)
 

@@ -1,4 +1,4 @@
-"""One message from bytes: mail-parser reads it, and what it loses is taken from the bytes and ``.message``.
+"""One message from bytes: mail-parser reads its head, the standard library its structure, and what both lose is in the bytes.
 
 Never raises. Caps are checked on the raw bytes before mail-parser sees any (security.md, rule 1). ``notes`` are
 snake_case codes: the charset used where it was not the declared one, defects, and the caps that were met.
@@ -48,6 +48,7 @@ _DEFECTS = {
     "MimeHeaderDefect": "part_header_charset",
     "DateHeaderDefect": "date_defect",
 }
+_PART_FIELDS = frozenset({"content-type", "content-disposition", "content-id", "content-transfer-encoding"})
 
 
 def parse_mail(data: bytes, options: ParseOptions) -> ParsedMail | Refusal:
@@ -116,18 +117,56 @@ def _read_structure(outline: Outline, headers: Headers) -> tuple[Message, dateti
         headers.notes.append("structure_unreadable")
         return _make_plain(outline), _read_date(headers)
     try:
-        parser = MailParser(message)
+        parser = _HeadParser(_head_of(message))
+        defects = parser.defects_categories | _defects_of(message)
     except MemoryError:
         raise  # the limit of the child: another try may do
     except Exception:
         headers.notes.append("mail_parser_defect")
     else:
         date = parser.date
-        headers.notes += [_DEFECTS[name] for name in sorted(parser.defects_categories) if name in _DEFECTS]
+        headers.notes += [_DEFECTS[name] for name in sorted(defects) if name in _DEFECTS]
     date = date.replace(tzinfo=UTC) if date and date.tzinfo is None else date or _read_date(headers)
     if date is not None and not 1980 <= date.year < 2100:
         headers.notes.append("date_absurd")
     return message, date
+
+
+class _HeadParser(MailParser):
+    """mail-parser without the two tables of all fields that it makes of each message; nobody here asks for them."""
+
+    def _make_mail(self, complete: bool = True) -> dict[str, object]:
+        return {}
+
+
+def _head_of(message: Message) -> Message:
+    """The fields about the message, none about its body: of the parts mail-parser would decode each one, for nobody."""
+    head = Message()
+    for name, value in message.raw_items():
+        if not name.lower().startswith("content-"):
+            head.set_raw(name, value)
+    head.set_payload("")
+    return head
+
+
+def _defects_of(message: Message) -> set[str]:
+    """The classes of the defects of all parts, and whether a field of one has bytes that are no UTF-8, as mail-parser says it."""
+    found = set()
+    for part in message.walk():
+        found.update(type(defect).__name__ for defect in part.defects)
+        if not all(_is_utf8(str(value)) for name, value in part.raw_items() if name.lower() in _PART_FIELDS):
+            found.add("MimeHeaderDefect")
+    return found
+
+
+def _is_utf8(value: str) -> bool:
+    if value.isascii():
+        return True
+    try:
+        value.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _make_plain(outline: Outline) -> Message:

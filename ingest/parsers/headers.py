@@ -16,7 +16,7 @@ MAX_BLOCK = 100_000
 MAX_LINES = 1_000
 
 NEWLINE = re.compile(rb"\r\n|\r|\n")
-BLANK = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
+_BLANK = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
 _FIELD = re.compile(rb"([!-9;-~]{1,200})[ \t]*:")
 # Programs leave question marks in the text as they are, which RFC 2047 §4.2 forbids: the last one before ``=`` ends the word.
 _WORD = re.compile(r"=\?([^?\s]{1,60})\?([bBqQ])\?([^?]*+(?:\?(?!=)[^?]{0,200}+|\?(?=\?=)){0,8}+)\?=")
@@ -99,7 +99,7 @@ def read_block(data: bytes, start: int = 0) -> HeaderBlock:
     """Read the header block at ``start`` within the caps; what is over them is left out and noted."""
     headers = Headers()
     end, body_start = _find_end(data, start, headers)
-    lines = NEWLINE.split(data[start:end])
+    lines = _split_lines(data[start:end])
     if len(lines) > MAX_LINES:
         headers.notes.append("header_lines_cut")
         del lines[MAX_LINES:]
@@ -128,15 +128,37 @@ def read_block(data: bytes, start: int = 0) -> HeaderBlock:
 
 def _find_end(data: bytes, start: int, headers: Headers) -> tuple[int, int]:
     """Where the block ends and where the body begins; over the cap the block is cut at a line end."""
-    blank = BLANK.search(data, start, start + MAX_BLOCK + 2)
-    if blank is not None:
-        return blank.start(), blank.end()
+    found = find_blank(data, start, start + MAX_BLOCK + 2)
+    if found is not None:
+        return found
     if len(data) - start <= MAX_BLOCK:
         return len(data), len(data)
     headers.notes.append("headers_cut")
     cut = max(data.rfind(b"\n", start, start + MAX_BLOCK), data.rfind(b"\r", start, start + MAX_BLOCK))
-    blank = BLANK.search(data, start + MAX_BLOCK)
+    blank = _BLANK.search(data, start + MAX_BLOCK)
     return (cut if cut > start else start + MAX_BLOCK), (blank.end() if blank else len(data))
+
+
+def find_blank(data: bytes, start: int, stop: int) -> tuple[int, int] | None:
+    """Where the first line end before an empty line begins, and where the empty line ends.
+
+    As `_BLANK` has it, which looks at each byte; few messages have line ends of a single CR.
+    """
+    ends = [at for at in (data.find(b"\n\n", start, stop), data.find(b"\n\r\n", start, stop)) if at >= 0]
+    if ends and not _has_bare_return(data[start : min(ends) + 1]):
+        at = min(ends)
+        begins = at - 1 if at > start and data[at - 1 : at] == b"\r" else at
+        return begins, at + (2 if data[at + 1 : at + 2] == b"\n" else 3)
+    blank = _BLANK.search(data, start, stop)
+    return None if blank is None else blank.span()
+
+
+def _split_lines(block: bytes) -> list[bytes]:
+    return NEWLINE.split(block) if _has_bare_return(block) else block.replace(b"\r\n", b"\n").split(b"\n")
+
+
+def _has_bare_return(block: bytes) -> bool:
+    return block.count(b"\r") != block.count(b"\r\n")
 
 
 def _goes_on(lines: list[bytes], number: int) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from email.message import Message
 from typing import NamedTuple
 
-from ingest.parsers.headers import BLANK, Headers
+from ingest.parsers.headers import Headers, find_blank
 
 MAX_DEPTH = 20
 MAX_PARTS = 500
@@ -110,8 +110,7 @@ class _Walk:
 
     def _find_header_end(self, start: int) -> tuple[int, int]:
         limit = start + MAX_PART_HEADER + 2
-        blank = BLANK.search(self.data, start, limit)
-        end, body = (blank.start(), blank.end()) if blank else (min(limit, len(self.data)), len(self.data))
+        end, body = find_blank(self.data, start, limit) or (min(limit, len(self.data)), len(self.data))
         for newline in (b"\n", b"\r"):  # a part may end before its header block does
             found = self.data.find(newline + self.stack[-1], start, end)
             if found >= 0:

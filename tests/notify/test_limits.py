@@ -90,6 +90,28 @@ def test_a_delayed_mail_waits_a_minute_at_least() -> None:
     assert limits.rule(9, 1, PAT, CLINIC, counts, Notices(), NOW).until == NOW + limits.DELAY
 
 
+def test_nought_is_no_limit_and_nobody_waits_behind_those_of_an_earlier_one() -> None:
+    queue = Queue(5, NOW + timedelta(minutes=7))
+    counts = Counts(total_hour=10**6, total_queue=queue, domain_queues={CLINIC: queue, "gmail.com": queue})
+    counts.domain_hour[CLINIC] = counts.domain_hour["gmail.com"] = 10**6
+    unlimited = Notices(total_hour=0, per_domain_hour=0, per_public_domain_hour=0)
+    for domain in (CLINIC, "gmail.com"):
+        assert limits.rule(6, 1, PAT, domain, counts, unlimited, NOW) == limits.SEND
+
+
+def test_what_has_no_limit_is_not_counted(make_post: MakePost, smtp_server: SmtpServer, smtp_url: str) -> None:
+    post = make_post(notices={"total_hour": 0, "per_domain_hour": 0})
+    for number in range(3):
+        post.ticket(f"pat{number}@busy.example")
+    post.ticket("kim@gmail.com")
+    post.settle(post.delivering(smtp_url))
+    assert post.states() == ["sent"] * 4
+    domains = ["busy.example", "gmail.com"]
+    with post.database.read() as session:
+        counts = limits.count(session, [], domains, [], post.settings.notices, clock.now())
+    assert (counts.total_hour, dict(counts.domain_hour)) == (0, {"gmail.com": 1})
+
+
 @pytest.mark.parametrize("whole", [True, False])
 def test_nobody_overtakes_an_older_mail_that_waits(whole: bool) -> None:
     queue = Queue(5, NOW + timedelta(minutes=7))
