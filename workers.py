@@ -71,8 +71,8 @@ TURN_SECONDS = 10.0
 #: While inbound items pile up, facts, notices and timers wait this long at most, and then have as long: tickets come first.
 STEP_ASIDE_SECONDS = 2.0
 #: After so few rows the next ones may gather for a moment: a batch of one costs its row what a batch of fifty costs all of them.
-FEW = 10
-GATHER_SECONDS = 0.05
+FEW = 20
+GATHER_SECONDS = 0.15
 #: After so many there are likely more, and others are called to help.
 MANY = 50
 #: A claim ends twenty seconds after its holder; this comes on top.
