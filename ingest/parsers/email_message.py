@@ -132,7 +132,7 @@ def _read_structure(outline: Outline, headers: Headers) -> tuple[Message, dateti
     return message, date
 
 
-class _HeadParser(MailParser):
+class _HeadParser(MailParser):  # type: ignore[misc]  # it comes without types
     """mail-parser without the two tables of all fields that it makes of each message; nobody here asks for them."""
 
     def _make_mail(self, complete: bool = True) -> dict[str, object]:
@@ -151,7 +151,7 @@ def _head_of(message: Message) -> Message:
 
 def _defects_of(message: Message) -> set[str]:
     """The classes of the defects of all parts, and whether a field of one has bytes that are no UTF-8, as mail-parser says it."""
-    found = set()
+    found: set[str] = set()
     for part in message.walk():
         found.update(type(defect).__name__ for defect in part.defects)
         if not all(_is_utf8(str(value)) for name, value in part.raw_items() if name.lower() in _PART_FIELDS):
