@@ -35,6 +35,7 @@ class WebServer:
         self._socket: socket.socket | None = None
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
+        self._starting = threading.Lock()
 
     @property
     def address(self) -> str:
@@ -46,10 +47,10 @@ class WebServer:
 
         Raises ConfigurationError when the address cannot be listened on.
         """
-        self._socket = self._bind()
-        thread = threading.Thread(target=self._serve, name="web", daemon=True)
-        thread.start()
-        self._thread = thread  # only now: another thread may call stop() at any moment, and joins what it finds here
+        with self._starting:  # another thread may call stop() at any moment, and ends what it finds here
+            self._socket = self._bind()
+            self._thread = threading.Thread(target=self._serve, name="web", daemon=True)
+            self._thread.start()
         if not self._server.ready.wait(_START_SECONDS):
             self.stop()
             raise ConfigurationError("the web server did not start", key="web.listen", mend="see the log for the reason")
@@ -58,10 +59,12 @@ class WebServer:
         """Accept nothing more, let requests end, and be gone within ten seconds."""
         self._server.should_exit = True
         self._ended.set()
-        if self._thread is not None:
-            self._thread.join(_STOP_SECONDS)
-        if self._socket is not None:
-            self._socket.close()
+        with self._starting:
+            thread, listener = self._thread, self._socket
+        if thread is not None:
+            thread.join(_STOP_SECONDS)
+        if listener is not None:
+            listener.close()
 
     def serve_forever(self) -> None:
         """Serve until :meth:`stop`, SIGINT or SIGTERM (when called in the main thread); returns normally.

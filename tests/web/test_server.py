@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -98,6 +99,22 @@ def test_serving_in_the_foreground_ends_normally_when_stopped() -> None:
     server.stop()
     thread.join(5)
     assert not thread.is_alive()
+
+
+def test_a_stop_in_the_middle_of_the_start_waits_for_it_and_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = WebServer(APP, "127.0.0.1:0")
+    stopper, make_thread = threading.Thread(target=server.stop), threading.Thread
+
+    def make_while_somebody_stops(**options: Any) -> threading.Thread:
+        monkeypatch.undo()
+        stopper.start()
+        stopper.join(0.2)
+        return make_thread(**options)
+
+    monkeypatch.setattr(threading, "Thread", make_while_somebody_stops)
+    server.serve_forever()
+    stopper.join(10)
+    assert not stopper.is_alive()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
