@@ -26,11 +26,10 @@ from pathlib import Path
 
 from benchmarks.bench_memory import resident
 from benchmarks.bench_webhook import CONNECTIONS, FORM, HANDSHAKE, KEY, exchange, make_request
-from benchmarks.harness import SCALED, Mill, Scene, percentile, say, wait
+from benchmarks.harness import SCALED, UNLIMITED, Mill, Scene, percentile, say, wait
 from benchmarks.report import describe_machine
 
 TARGET = Path(__file__).resolve().parent / "SOAK.md"
-UNLIMITED = "\n".join(f"{name} = 0" for name in ("total_hour", "per_domain_hour", "per_public_domain_hour"))
 FORM_SECTION = f'[forms.{FORM}]\nsignature_keys = ["{KEY}"]\nhandshake_key = "{HANDSHAKE}"'
 PROCESSES = ("watch", "tick", "dramatiq workers", "web")
 REST_SECONDS = 120.0

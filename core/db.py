@@ -174,7 +174,6 @@ class Database:
             self._writer, self._reader = engines.sqlite_engines(self.url.database or "", pool_size)
         else:
             self._writer, self._reader = engines.postgresql_engines(self.url, pool_size)
-        self._lone = self._writer if self.is_sqlite else self._writer.execution_options(isolation_level="AUTOCOMMIT")
         self._checkpointer = Checkpointer(self._writer) if self.is_sqlite else None
         self._group: _GroupWriter | None = None
         self._group_guard = threading.Lock()
@@ -219,12 +218,12 @@ class Database:
         return _run_again(once, attempts)
 
     def run_alone(self, unit: Callable[[Transaction], T], *, attempts: int = 5) -> T:
-        """The same for a unit of one statement: PostgreSQL needs not be told where it begins and ends."""
+        """The same for a unit that is one statement on PostgreSQL, which then needs not be told where it begins and ends."""
         if self.is_sqlite:
             return self.run_plain(unit, attempts=attempts)
 
         def once() -> T:
-            with self._lone.connect() as connection:
+            with self._writer.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 return unit(_Plain(connection))
 
         return _run_again(once, attempts)

@@ -48,9 +48,8 @@ def intend(database: Database, token: str, one: Claimed, record: Record | None) 
     Raises :class:`ClaimLostError` when ``one`` is no longer ours; the outcome is written all the same.
     """
     changes = {"state": "intent", "attempts": one.attempts + 1, "tried_at": clock.now()}
-    both = database.run_plain if database.is_sqlite else database.run_alone
     way = _one_by_one if database.is_sqlite else _at_once
-    if not both(lambda session: way(session, token, one.id, changes, record)):
+    if not database.run_alone(lambda session: way(session, token, one.id, changes, record)):
         raise ClaimLostError
 
 

@@ -22,6 +22,7 @@ from core.db import Database
 from core.settings import Settings
 from core.signing import signer_for
 from notify import bounces, claims, letters, mailings
+from notify.claims import Claimed
 from notify.delivery import Delivering
 from notify.models import Delivery
 from notify.render import Renderer
@@ -127,6 +128,10 @@ class Post:
         """Hand on all facts that are due."""
         while relay.run(self.database, SUBSCRIPTIONS):
             pass
+
+    def claim(self, token: str, limit: int = 50) -> list[Claimed]:
+        """What is due, under a token; no limit is looked at."""
+        return claims.claim(self.database, token, limit, lambda _session, batch: list(batch))[1]
 
     def settle(self, delivering: Delivering) -> None:
         """Relay, send and relay until nothing is due."""

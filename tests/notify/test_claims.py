@@ -23,7 +23,7 @@ def everybody(_session: Session, batch: Sequence[Claimed]) -> list[Claimed]:
 
 
 def claim(post: Post, token: str, limit: int = 50) -> list[Claimed]:
-    return claims.claim(post.database, token, limit, everybody)[1]
+    return post.claim(token, limit)
 
 
 def waiting(post: Post, count: int = 1) -> Post:

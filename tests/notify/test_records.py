@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
-from sqlalchemy.orm import Session
 
-from notify import claims, outcomes, records
+from notify import outcomes, records
 from notify.claims import Claimed, ClaimLostError
 from tests.notify.post import Commits, Post
-
-
-def everybody(_session: Session, batch: Sequence[Claimed]) -> list[Claimed]:
-    return list(batch)
 
 
 def take(post: Post, count: int) -> list[Claimed]:
     post.tickets(count)
     post.relay()
-    return claims.claim(post.database, "ours", count, everybody)[1]
+    return post.claim("ours", count)
 
 
 def test_an_intent_alone_is_one_commit(post: Post) -> None:
@@ -85,7 +78,7 @@ def test_of_an_assignment_notice_only_its_row_tells(post: Post) -> None:
     post.assign(ticket_id, staff_id)
     post.relay()
     before = len(post.facts("notice.settled"))
-    (one,) = claims.claim(post.database, "ours", 1, everybody)[1]
+    (one,) = post.claim("ours")
     with post.database.write() as session:
         records.write(session, "ours", outcomes.sent(one, "250 taken"))
     assert (one.mailing, post.deliveries()[-1].state) == ("ticket_assigned", "sent")
