@@ -1,4 +1,4 @@
-"""The composition root: hints, actors, the broker, worker processes and the sweeps."""
+"""The composition root: hints, actors, the broker and the sweeps."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import dramatiq
 import pytest
@@ -22,43 +20,14 @@ from sqlalchemy import select
 
 import workers
 from core import clock, hints, logs, migrations
-from core.db import Database
 from core.errors import ConfigurationError
 from core.settings import Settings
 from ingest import ledger
 from ingest.models import InboundItem
-from tests.e2e.system import COMMAND, ROOT, WORKERS, System
+from tests.arrivals import INGEST, accept, mail, tickets
+from tests.e2e.system import ROOT, System
 from tests.servers.redis_server import RedisServer
-from tickets import queries
-
-INGEST = "ingest.drain"
-
-
-def mail(number: int) -> bytes:
-    return (
-        f"From: Dana <dana{number}@practice{number}.example>\r\nTo: support@casemill.example\r\nSubject: Claim {number}\r\n"
-        f"Message-ID: <{number}@lakeside.example>\r\nDate: Sun, 22 Nov 2026 04:00:00 +0000\r\n\r\nClaim {number} was denied.\r\n"
-    ).encode()
-
-
-def accept(database: Database, *numbers: int) -> None:
-    now = clock.now()
-    arrivals = [ledger.Arrival("mail", "mail", "upload", f"file {number}", mail(number), now) for number in numbers]
-    database.run(lambda session: ledger.accept(session, arrivals, now))
-
-
-def tickets(database: Database) -> list[dict[str, Any]]:
-    with database.read() as session:
-        return queries.list_tickets(session, "all", clock.now())
-
-
-def wait(condition: Callable[[], object], seconds: float = 15) -> bool:
-    ends = time.monotonic() + seconds
-    while time.monotonic() < ends:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return bool(condition())
+from tests.waiting import happens
 
 
 @pytest.fixture
@@ -100,13 +69,13 @@ def test_equal_hints_become_one_message_until_the_work_begins(stub: StubBroker) 
     giver = workers.Hints(lambda name: workers.ACTORS[name].send(), hold_seconds=60)
     for _ in range(1000):
         giver.put(INGEST)
-    assert wait(lambda: queued(stub))
+    assert happens(lambda: queued(stub))
     for _ in range(1000):
         giver.put(INGEST)
     time.sleep(0.2)
     assert queued(stub) == 1
     giver.begun(INGEST)
-    assert wait(lambda: queued(stub) == 2), "what was hinted meanwhile is news"
+    assert happens(lambda: queued(stub) == 2), "what was hinted meanwhile is news"
     time.sleep(0.2)
     assert queued(stub) == 2
 
@@ -114,16 +83,16 @@ def test_equal_hints_become_one_message_until_the_work_begins(stub: StubBroker) 
 def test_a_hint_that_nobody_begins_is_given_again_after_a_while(stub: StubBroker) -> None:
     giver = workers.Hints(lambda name: workers.ACTORS[name].send(), hold_seconds=0.2)
     giver.put(INGEST)
-    assert wait(lambda: queued(stub) == 1)
+    assert happens(lambda: queued(stub) == 1)
     giver.put(INGEST)
-    assert wait(lambda: queued(stub) == 2)
+    assert happens(lambda: queued(stub) == 2)
 
 
 def test_hints_of_different_names_do_not_wait_for_each_other(stub: StubBroker) -> None:
     giver = workers.Hints(lambda name: workers.ACTORS[name].send(), hold_seconds=60)
     for name in ("notify.drain", INGEST, "outbox.drain", INGEST):
         giver.put(name)
-    assert wait(lambda: [queued(stub, name) for name in ("ingest", "outbox", "notify")] == [1, 1, 1])
+    assert happens(lambda: [queued(stub, name) for name in ("ingest", "outbox", "notify")] == [1, 1, 1])
 
 
 def test_a_hint_nobody_knows_is_logged_and_the_next_one_is_given(stub: StubBroker, caplog: pytest.LogCaptureFixture) -> None:
@@ -131,9 +100,8 @@ def test_a_hint_nobody_knows_is_logged_and_the_next_one_is_given(stub: StubBroke
     with caplog.at_level(logging.WARNING):
         giver.put("no.such")
         giver.put(INGEST)
-        assert wait(lambda: queued(stub) == 1)
-        assert wait(lambda: any(vars(record).get("drain") == "no.such" for record in caplog.records))
-
+        assert happens(lambda: queued(stub) == 1)
+        assert happens(lambda: any(vars(record).get("drain") == "no.such" for record in caplog.records))
 
 LOST_BROKER = """
 import sys, time
@@ -173,7 +141,7 @@ def test_a_broker_that_hangs_or_is_gone_neither_blocks_nor_raises(redis_server: 
     redis_server.start()
     broker = workers.make_broker(Settings(redis_url=redis_server.url), [workers.Floor(Settings())])
     assert isinstance(broker, RedisBroker)
-    assert wait(lambda: [hint(), broker.client.llen("casemill:ingest")][1], 30), "once it is back, hints arrive again"
+    assert happens(lambda: [hint(), broker.client.llen("casemill:ingest")][1], 30), "once it is back, hints arrive again"
     broker.client.close()
     _, errors = giver.communicate(timeout=30)
     system.close()
@@ -191,7 +159,6 @@ def test_a_mill_takes_a_mail_all_the_way_to_a_notice_and_stage_four(mill: worker
     assert [row["stage"] for row in rows] == ["4-In Progress"] * 3
     assert len(list((mill.settings.data_dir / "sent" / "new").iterdir())) == 3
     assert mill.drain() == 0
-
 
 HOSTILE_MAIL = (
     b"From: =?utf-8?q?Da=00na?= <dana@lakeside.example>\r\nTo: support@casemill.example\r\nMessage-ID: <nul@lakeside.example>\r\n"
@@ -237,7 +204,7 @@ def test_worker_threads_of_this_process_follow_a_hint(floor: workers.Mill, stub:
     try:
         accept(floor.database, *range(120))
         hints.hint(INGEST)
-        assert wait(lambda: len([row for row in tickets(floor.database) if row["stage"] == "4-In Progress"]) == 50, 30)
+        assert happens(lambda: len([row for row in tickets(floor.database) if row["stage"] == "4-In Progress"]) == 50, 30)
     finally:
         floor.stopping.set()
         worker.stop(timeout=10_000)
@@ -308,100 +275,6 @@ def test_middleware_is_the_floor_alone_so_that_nothing_retries_or_ends_a_transac
     assert [type(one) for one in broker.middleware] == [workers.Floor]
 
 
-# Worker processes
-
-
-@pytest.fixture
-def scaled_out(postgres_url: str, redis_url: str, tmp_path: Path) -> Iterator[System]:
-    system = System(tmp_path, database_url=postgres_url, redis_url=redis_url)
-    yield system
-    with suppress(subprocess.TimeoutExpired):
-        system.stop()  # a worker whose parent is killed would live on
-    system.close()
-
-
-def send(url: str, actor: str) -> None:
-    """A hint as any process gives it."""
-    settings = Settings(redis_url=url)
-    broker = workers.make_broker(settings, [workers.Floor(settings)])
-    queue = actor.partition(".")[0]
-    broker.declare_queue(queue)
-    broker.enqueue(dramatiq.Message(queue_name=queue, actor_name=actor, args=(), kwargs={}, options={}))
-    assert isinstance(broker, RedisBroker)
-    broker.client.close()
-
-
-def test_a_worker_process_follows_a_hint_through_redis(scaled_out: System, redis_url: str) -> None:
-    database = Database(scaled_out.database_url)
-    migrations.upgrade(database)
-    scaled_out.start(WORKERS, ready=False)
-    assert wait(lambda: "ready for work" in scaled_out.log, 30)
-    accept(database, *range(20))
-    assert tickets(database) == []
-    send(redis_url, INGEST)
-    assert wait(lambda: len([row for row in tickets(database) if row["stage"] == "4-In Progress"]) == 20, 30), scaled_out.log
-    database.close()
-    assert scaled_out.stop() == [0]
-
-
-def test_work_whose_hint_was_lost_is_found_by_the_clock(scaled_out: System, redis_server: RedisServer) -> None:
-    database = Database(scaled_out.database_url)
-    migrations.upgrade(database)
-    accept(database, *range(5))
-    scaled_out.start(WORKERS, [*COMMAND, "tick"], ready=False)
-    time.sleep(2)
-    redis_server.flush()
-    accept(database, *range(5, 10))
-    assert wait(lambda: len([row for row in tickets(database) if row["stage"] == "4-In Progress"]) == 10, 30), scaled_out.log
-    database.close()
-
-
-def test_a_worker_process_ends_when_its_parent_is_killed(scaled_out: System) -> None:
-    scaled_out.start(WORKERS, ready=False)
-    assert wait(lambda: "ready for work" in scaled_out.log, 30)
-    parent = scaled_out.processes[0].pid
-    children = [int(path.name) for path in Path("/proc").glob("[0-9]*") if _parent(int(path.name)) == parent]
-    assert children
-    scaled_out.kill()
-    assert wait(lambda: not any(_parent(child) for child in children), 30), "no worker works on unseen"
-
-
-def _parent(pid: int) -> int | None:
-    """The parent of a living process, None when it is gone."""
-    with suppress(OSError):
-        state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
-        return None if state == "Z" else int(parent)
-    return None
-
-
-def test_a_worker_process_without_redis_refuses_with_the_mend(tmp_path: Path) -> None:
-    system = System(tmp_path)
-    ended = subprocess.run(WORKERS, cwd=ROOT, env=system.environment(), capture_output=True, text=True, timeout=60, check=False)
-    system.close()
-    assert ended.returncode != 0
-    said = ended.stdout + ended.stderr
-    assert "workers of their own need Redis" in said
-    assert "mend: set CASEMILL_REDIS_URL" in said
-
-
-def test_a_worker_process_with_unusable_settings_ends_and_says_why(redis_url: str, tmp_path: Path) -> None:
-    system = System(tmp_path, redis_url=redis_url, smtp_url="smtp://relay.example/?cafile=/nowhere.pem")
-    ended = subprocess.run(WORKERS, cwd=ROOT, env=system.environment(), capture_output=True, text=True, timeout=60, check=False)
-    system.close()
-    assert ended.returncode != 0
-    assert "smtp_url" in ended.stdout + ended.stderr
-
-
-def test_a_worker_process_that_fails_logs_no_statement_and_no_text(scaled_out: System, redis_url: str) -> None:
-    scaled_out.start(WORKERS, ready=False)  # the database has no tables
-    send(redis_url, INGEST)
-    assert wait(lambda: "a drain failed" in scaled_out.log, 30), scaled_out.log
-    time.sleep(0.2)
-    line = next(json.loads(line) for line in scaled_out.log.splitlines() if "a drain failed" in line)
-    assert line["drain"] == INGEST
-    assert "SELECT" not in scaled_out.log and "inbound_item" not in scaled_out.log
-
-
 # Sweeps
 
 
@@ -416,4 +289,4 @@ def test_sweeping_gives_hints_and_forgets_old_facts(mill: workers.Mill, stub: St
         workers._hints.begun(name)
     for sweep in workers.sweeps(mill.database).values():
         sweep.act()
-    assert wait(lambda: [queued(stub, name) for name in ("ingest", "outbox", "notify")] == [1, 1, 1])
+    assert happens(lambda: [queued(stub, name) for name in ("ingest", "outbox", "notify")] == [1, 1, 1])

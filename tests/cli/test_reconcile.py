@@ -16,11 +16,12 @@ from ingest import ledger
 from ingest.ledger import Arrival
 from ingest.models import InboundItem, Sighting
 from tests.cli.support import run, write_mail, write_workbook
-from tests.ingest.sources.support import last_uid, mailbox, message, numbers, wait_until, watching
+from tests.ingest.sources.support import last_uid, mailbox, message, numbers, watching
 from tests.servers.dovecot import DovecotServer
 from tests.servers.formstack import TOKEN, FormstackServer
 from tests.servers.ports import free_port
 from tests.servers.web import Told
+from tests.waiting import wait_until
 
 Write = Callable[[str], None]
 

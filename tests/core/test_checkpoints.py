@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,10 @@ import pytest
 from sqlalchemy import text
 
 from core.db import Base, Database
+from tests.waiting import happens
 
 LARGE = 2_000_000
 
-
-def wait_for(condition: Callable[[], bool], seconds: float = 10) -> bool:
-    ends = time.monotonic() + seconds
-    while not condition() and time.monotonic() < ends:
-        time.sleep(0.02)
-    return condition()
 
 
 def fill(database: Database) -> None:
@@ -39,9 +33,9 @@ def test_what_was_committed_is_in_the_file_soon_and_no_commit_waited_for_that(tm
     database = Database(f"sqlite:///{path}")
     Base.metadata.create_all(database.engine)
     fill(database)
-    assert wait_for(lambda: path.stat().st_size > LARGE)
+    assert happens(lambda: path.stat().st_size > LARGE)
     fill(database)
-    assert wait_for(lambda: path.stat().st_size > 2 * LARGE), "again with every commit"
+    assert happens(lambda: path.stat().st_size > 2 * LARGE), "again with every commit"
     database.close()
 
 

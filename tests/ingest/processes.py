@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,12 +17,6 @@ def find_children(parent: int) -> list[int]:
                 found.append(int(folder.name))
     return found
 
-
-def wait_for(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def cpu_seconds(pid: int) -> float:

@@ -22,7 +22,8 @@ from ingest import children
 from ingest.children import ParserPool
 from ingest.parsers.child import Answer, ParseFailure, ParseTask
 from ingest.parsers.types import ParsedForm, ParsedMail, ParsedWorkbook, Refusal
-from tests.ingest.processes import cpu_seconds, find_children, wait_for
+from tests.ingest.processes import cpu_seconds, find_children
+from tests.waiting import wait_until
 from tests.ingest.support import HEADERS, mail_with_file, make_form, make_mail, make_row, make_workbook, subjects
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +51,7 @@ def new_children(count: int = 1) -> Iterator[list[int]]:
 def wait_until_busy(pid: int) -> None:
     """Until the process has worked for a while on something that takes longer."""
     start = cpu_seconds(pid)
-    wait_for(lambda: cpu_seconds(pid) - start > 0.3)
+    wait_until(lambda: cpu_seconds(pid) - start > 0.3)
 
 
 def parse_in_background(pool: ParserPool, tasks: list[ParseTask]) -> Future[list[Answer]]:
@@ -201,7 +202,7 @@ def test_a_child_killed_while_idle_is_replaced(make_pool: Callable[..., ParserPo
         pool = make_pool()
         pool.parse([MAIL])
     os.kill(pids[0], signal.SIGKILL)
-    wait_for(lambda: pids[0] not in find_children(os.getpid()))
+    wait_until(lambda: pids[0] not in find_children(os.getpid()))
     assert subjects(pool.parse([OTHER], alone=True)) == ["Claim 2"]
 
 
@@ -276,7 +277,7 @@ def test_a_pool_whose_child_cannot_be_started_is_not_stuck(
         pool = make_pool()
         pool.parse([MAIL])
     os.kill(pids[0], signal.SIGKILL)
-    wait_for(lambda: pids[0] not in find_children(os.getpid()))
+    wait_until(lambda: pids[0] not in find_children(os.getpid()))
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     for _ in range(3):
         with pytest.raises(OSError, match="nowhere"):
@@ -339,9 +340,9 @@ def test_children_die_with_a_parent_that_was_killed(busy: bool) -> None:
             start = {pid: cpu_seconds(pid) for pid in pids}
             parent.stdin.write(slow_task().data)
             parent.stdin.close()
-            wait_for(lambda: any(cpu_seconds(pid) - start[pid] > 0.3 for pid in pids))
+            wait_until(lambda: any(cpu_seconds(pid) - start[pid] > 0.3 for pid in pids))
         parent.kill()
-        wait_for(lambda: not any(_runs(pid) for pid in pids), seconds=3)
+        wait_until(lambda: not any(_runs(pid) for pid in pids), seconds=3)
 
 
 def _runs(pid: int) -> bool:

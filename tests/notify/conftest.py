@@ -13,8 +13,10 @@ from sqlalchemy import text
 
 from core.db import Base, Database
 from notify.delivery import Delivering
+from notify.smtp import SmtpSender
 from tests.notify.post import Post
 from tests.notify.scripted import ScriptedServer
+from tests.notify.sending import FEATURES, open_sender, url_of
 from tests.servers.postgres import PostgresServer
 from tests.servers.smtp import SmtpServer
 
@@ -91,5 +93,11 @@ def worker(post: Post, smtp_url: str) -> Delivering:
 
 @pytest.fixture
 def scripted() -> Iterator[ScriptedServer]:
-    with ScriptedServer("PIPELINING", "8BITMIME", "SIZE 1000000") as server:
+    with ScriptedServer(*FEATURES) as server:
         yield server
+
+
+@pytest.fixture
+def sender(smtp_server: SmtpServer) -> Iterator[SmtpSender]:
+    with open_sender(url_of(smtp_server), command_timeout=5, final_timeout=5) as opened:
+        yield opened

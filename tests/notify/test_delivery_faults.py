@@ -21,6 +21,7 @@ from tests.notify.crash import run_until
 from tests.notify.post import HookedSender, Post, stored
 from tests.servers.postgres import PostgresServer
 from tests.servers.smtp import Behaviour, SmtpServer
+from tests.waiting import wait_until
 
 ONLY_POSTGRES = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
@@ -48,12 +49,6 @@ def in_thread(work: Callable[[], object]) -> threading.Thread:
     return thread
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends, "it never happened"
-        time.sleep(0.02)
-
 
 def drain_until_sent(post: Post, worker: Delivering, seconds: float = 30) -> None:
     """What the clock does, ten times as often."""
@@ -62,7 +57,7 @@ def drain_until_sent(post: Post, worker: Delivering, seconds: float = 30) -> Non
         worker.drain()
         return set(post.states()) == {"sent"}
 
-    wait_for(is_done, seconds)
+    wait_until(is_done, seconds)
 
 
 # A relay that is away
@@ -130,7 +125,7 @@ def test_a_slow_answer_keeps_its_claim_and_nobody_sends_the_mail_again(
     smtp_server.behave(Behaviour(dot_delay=4.5), times=1)  # half as long again as a claim lasts
     first, second = post.delivering(smtp_url), post.delivering(smtp_url)
     thread = in_thread(first.drain)
-    wait_for(lambda: post.states() == ["intent"])
+    wait_until(lambda: post.states() == ["intent"])
     while thread.is_alive():
         assert claims.recover(post.database) == 0
         assert second.drain() == 0
@@ -147,13 +142,13 @@ def test_those_who_wait_behind_a_slow_mail_are_taken_by_another_worker(
     post.relay()
     first, second = post.delivering(slow), post.delivering(smtp_url)
     thread = in_thread(first.drain)
-    wait_for(lambda: "intent" in post.states())
+    wait_until(lambda: "intent" in post.states())
 
     def have_others_gone() -> bool:
         second.drain()
         return post.states() == ["intent"] + ["sent"] * 7
 
-    wait_for(have_others_gone)
+    wait_until(have_others_gone)
     answer.set()
     thread.join()
     assert post.states() == ["sent"] * 8
@@ -169,7 +164,7 @@ def test_an_outcome_is_written_although_the_next_mail_hangs(
     def look_at_the_first() -> None:
         if len(hooked.recipients) == 2:
             seen.append(post.states()[0])
-            wait_for(lambda: post.states()[0] == "sent")
+            wait_until(lambda: post.states()[0] == "sent")
 
     hooked._before = look_at_the_first
     post.tickets(2)
@@ -251,7 +246,7 @@ def test_closing_from_another_thread_waits_for_the_mail_in_hand(post: Post, smtp
     smtp_server.behave(Behaviour(dot_delay=0.7), times=1)
     worker = post.delivering(smtp_url)
     thread = in_thread(worker.drain)
-    wait_for(lambda: "intent" in post.states())
+    wait_until(lambda: "intent" in post.states())
     worker.close()
     thread.join()
     assert post.states() == ["sent", "pending", "pending"]
@@ -268,7 +263,7 @@ def test_closing_does_not_wait_for_ever_for_a_relay_that_hangs(
     smtp_server.behave(Behaviour(dot_delay=2), times=1)
     worker = post.delivering(SmtpSender(smtp_url))
     thread = in_thread(worker.drain)
-    wait_for(lambda: post.states() == ["intent"])
+    wait_until(lambda: post.states() == ["intent"])
     begun = time.monotonic()
     worker.close()
     assert time.monotonic() - begun < 1.5

@@ -32,11 +32,11 @@ from tests.ingest.sources.support import (
     moved,
     numbers,
     sightings,
-    wait_until,
     watching,
 )
 from tests.servers.dovecot import DovecotServer
 from tests.servers.ports import free_port
+from tests.waiting import wait_until
 
 
 @pytest.fixture

@@ -1,14 +1,12 @@
-"""Intake: from submissions to tickets, companies, contacts, threads, files and facts, in one transaction."""
+"""Intake: from submissions to tickets, companies, contacts, files and facts, in one transaction."""
 
 from __future__ import annotations
 
-import threading
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, event, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from accounts.models import Contact
@@ -17,16 +15,10 @@ from core.blobs import Blob
 from core.reasons import Reason
 from outbox.facts import TicketAssigned, TicketCreated
 from outbox.models import OutboxFact
-from tests.tickets.world import NOW, World, matter, secure
+from tests.tickets.world import NOW, World, file, matter, secure
 from tickets import intake
-from tickets.models import Activity, Attachment, FollowUp, Ticket, TicketContact, TicketThread
-from tickets.submission import Source, Submission, SubmittedFile
-
-HEAD = "secure_message:"
-
-
-def file(name: str, content: bytes) -> SubmittedFile:
-    return SubmittedFile(name, "application/pdf", "application/pdf", len(content), blobs.digest(content), False, content)
+from tickets.models import Activity, Attachment, Ticket, TicketContact
+from tickets.submission import Source
 
 
 def test_a_mail_becomes_a_ticket_in_stage_one_with_its_message(world: World) -> None:
@@ -87,7 +79,6 @@ def test_the_facts_carry_no_text_of_the_message(world: World) -> None:
     world.take(subject="canary subject", text="canary text", name="Canary Name")
     payloads = [str(row.payload) for row in world.rows(OutboxFact)]
     assert len(payloads) == 2 and not any("canary" in payload.lower() for payload in payloads)
-
 
 SILENT = Reason("auto_submitted", "An automatic mail")
 
@@ -246,274 +237,6 @@ def test_a_source_with_authority_puts_a_new_contact_on_record(world: World, sour
     assert world.rows(Contact)[0].company_id == lakeside
 
 
-# Assignment over a batch
-
-
-def test_each_assignment_of_a_batch_sees_the_loads_of_those_before(world: World) -> None:
-    ada, ben = world.staff("Ada"), world.staff("Ben", capacity=3)
-    world.team("billing", ada, ben, default=True)
-    world.open_tickets(ada, 2)
-    world.receive(*(matter(subject=str(number)) for number in range(6)))
-    owners = [ticket.owner_id for ticket in world.rows(Ticket, Ticket.id) if ticket.name != "earlier"]
-    # Ben 1, 2; then level with Ada, who was longer without; Ben is full with three.
-    assert owners == [ben, ben, ada, ben, ada, ada]
-
-
-def test_the_next_batch_sees_the_loads_and_the_order_of_the_last_one(world: World) -> None:
-    people = [world.staff(name) for name in ("Ada", "Ben", "Cleo")]
-    world.team("billing", *people, default=True)
-    world.receive(matter(), matter(), matter())
-    world.receive(*(matter() for _ in range(3)), now=NOW + timedelta(minutes=1))
-    assert [ticket.owner_id for ticket in world.rows(Ticket, Ticket.id)] == people * 2
-
-
-def test_completed_tickets_are_no_load(world: World) -> None:
-    ada, ben = world.staff("Ada"), world.staff("Ben")
-    world.team("billing", ada, ben, default=True)
-    world.open_tickets(ada, 5, stage=6)
-    world.open_tickets(ben, 1, stage=5)
-    world.receive(matter())
-    assert world.rows(Ticket, Ticket.id)[-1].owner_id == ada
-
-
-def test_when_all_are_full_the_rest_waits_unassigned(world: World) -> None:
-    world.team("billing", world.staff("Ada", capacity=2), default=True)
-    world.receive(*(matter() for _ in range(4)))
-    owners = [ticket.owner_id for ticket in world.rows(Ticket, Ticket.id)]
-    assert [owner is None for owner in owners] == [False, False, True, True]
-    assert world.steps(4) == ["no_consultant", "no_routing_rule", "team_full_or_away", "nobody"]
-
-
-def test_the_steps_of_an_assignment_are_on_the_timeline_with_their_reasons(world: World) -> None:
-    ada, ben, cleo = world.staff("Ada"), world.staff("Ben"), world.staff("Cleo")
-    world.company("Lakeside", "lakeside.example", consultant_id=world.staff("Dov", stand_in_id=ada, active=False))
-    world.away(ada, NOW - timedelta(hours=1), NOW + timedelta(days=1))
-    world.team("billing", ben, cleo, default=True)
-    world.open_tickets(ben, 1)
-    (received,) = world.receive(matter())
-    expected = ["consultant_unavailable", "stand_in_unavailable", "no_routing_rule", "least_loaded"]
-    assert world.steps(received.ticket_id) == expected
-    shown = world.show(received.ticket_id)["timeline"][1]
-    assert [reason["code"] for reason in shown["reasons"]] == expected
-    assert (shown["title"], shown["body"]) == ("Assigned to Cleo", "Cleo has the fewest open tickets in Billing (0)")
-
-
-def test_the_stand_in_gets_it_while_the_consultant_is_away_and_not_afterwards(world: World) -> None:
-    ada = world.staff("Ada")
-    dov = world.staff("Dov", stand_in_id=ada)
-    world.away(dov, NOW, NOW + timedelta(days=1))
-    world.company("Lakeside", "lakeside.example", consultant_id=dov)
-    world.receive(matter())
-    world.receive(matter(), now=NOW + timedelta(days=1))
-    assert [ticket.owner_id for ticket in world.rows(Ticket, Ticket.id)] == [ada, dov]
-
-
-def test_rules_of_the_configuration_reach_persons_and_teams(world: World) -> None:
-    ada, ben, cleo = world.staff("Ada"), world.staff("Ben"), world.staff("Cleo")
-    world.team("denials", ben)
-    world.team("billing", cleo, default=True)
-    rules = [
-        {"source": "formstack", "category": "Enrollment", "person": "Ada@billing.example"},
-        {"keyword": "denied", "team": "denials"},
-        {"sender_domain": "hill.example", "person": "ada@billing.example"},
-    ]
-    world.configure(routing={"rules": rules})
-    world.receive(
-        matter(source=Source.FORMSTACK, category="enrollment"),
-        matter(),
-        matter(subject="x", text="y", email="sam@hill.example"),
-        matter(subject="x", text="y"),
-    )
-    assert [ticket.owner_id for ticket in world.rows(Ticket, Ticket.id)] == [ada, ben, ada, cleo]
-
-
-def test_two_batches_at_once_do_not_overfill_anybody(world: World) -> None:
-    world.team("billing", world.staff("Ada", capacity=5), world.staff("Ben", capacity=5), default=True)
-    gate = threading.Barrier(4)
-
-    def run(number: int) -> None:
-        gate.wait()
-        world.receive(*(matter(email=f"p{number}.{one}@lakeside.example") for one in range(4)))
-
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    owners = [ticket.owner_id for ticket in world.rows(Ticket)]
-    assert sorted(owners.count(owner) for owner in set(owners) - {None}) == [5, 5]
-    assert owners.count(None) == 6
-
-
-def test_a_batch_of_a_hundred_takes_no_more_statements_than_one_of_two(world: World) -> None:
-    world.team("billing", world.staff("Ada"), default=True)
-    statements: list[str] = []
-    event.listen(world.database.engine, "before_cursor_execute", lambda *args: statements.append(args[2].split("(")[0]))
-
-    def count(*submissions: Submission) -> int:
-        statements.clear()
-        world.receive(*submissions)
-        return len(statements)
-
-    def one(number: int) -> Submission:
-        return matter(email=f"p{number}@d{number}.example", files=(file("a", str(number).encode()),))
-
-    few, many = count(*map(one, range(2))), count(*map(one, range(2, 102)))
-    assert many <= few + 2
-
-
-# Telemedicine
-
-
-@pytest.mark.parametrize(
-    ("company", "values", "code"),
-    [
-        ({"telemedicine": True}, {}, "telemedicine_company"),
-        ({}, {"category": "telemedicine"}, "telemedicine_category"),
-        ({}, {"text": "The video visit of yesterday"}, "telemedicine_keyword"),
-        ({}, {"subject": "TELEHEALTH claim"}, "telemedicine_keyword"),
-    ],
-)
-def test_telemedicine_raises_a_task_and_the_owner_stays(
-    world: World, company: dict[str, Any], values: dict[str, Any], code: str
-) -> None:
-    ada, jo = world.staff("Ada"), world.staff("Jo")
-    world.company("Lakeside", "lakeside.example", consultant_id=ada, **company)
-    world.configure(routing={"telemedicine": {"person": "jo@billing.example"}})
-    shown = world.take(**values)
-    assert shown["owner"] == "Ada"
-    (task,) = world.rows(FollowUp)
-    assert (task.kind, task.assignee_id, task.team_id, task.key) == ("assist", jo, None, "telemedicine:1")
-    assert shown["tasks"][0]["assignee"] == "Jo"
-    assert code in ("telemedicine_company", "telemedicine_category", "telemedicine_keyword") and task.reason
-
-
-def test_without_telemedicine_there_is_no_task(world: World) -> None:
-    world.company("Lakeside", "lakeside.example")
-    assert world.take()["tasks"] == []
-
-
-def test_the_telemedicine_task_may_go_to_a_team_or_to_the_default_teams_manager(world: World) -> None:
-    jo = world.staff("Jo")
-    default = world.team("billing", default=True, manager=jo)
-    onboarding = world.team("onboarding", jo)
-    world.configure(routing={"telemedicine": {"team": "onboarding"}})
-    world.take(text="telemedicine")
-    world.configure(routing={})
-    world.take(text="telemedicine")
-    first, second = world.rows(FollowUp, FollowUp.id)
-    assert (first.assignee_id, first.team_id) == (None, onboarding)
-    assert (second.assignee_id, second.team_id) == (jo, default)
-
-
-# Threads of secure messages
-
-
-def test_messages_of_a_thread_in_one_batch_are_one_ticket(world: World) -> None:
-    lakeside = world.company("Lakeside")
-    one, two, three = (
-        secure(subject=subject, company="Lakeside", email="dana@gmail.com", thread_key=HEAD + thread, item_id=number)
-        for number, (subject, thread) in enumerate([("First", "7"), ("Second", "7"), ("Other", "8")], 1)
-    )
-    results = world.receive(one, two, three)
-    assert [result.ticket_id for result in results] == [1, 1, 2]
-    assert [result.appended for result in results] == [False, True, False]
-    assert results[1].reason.code == "thread_known"
-    messages = [entry for entry in world.show(1)["timeline"] if entry["kind"] == "message_in"]
-    assert [(entry["title"], entry["item"]) for entry in messages] == [("First", 1), ("Second", 2)]
-    assert world.ticket(1).version == 2 and world.ticket(1).company_id == lakeside
-    assert len([fact for fact in world.facts() if isinstance(fact, TicketCreated)]) == 2
-
-
-def test_a_later_message_of_a_thread_is_added_to_its_ticket(world: World) -> None:
-    world.company("Lakeside")
-    world.take(secure(company="Lakeside", thread_key=HEAD + "7"))
-    later = NOW + timedelta(hours=1)
-    (result,) = world.receive(
-        secure(subject="More", company="Lakeside", thread_key=HEAD + "7", files=(file("a.pdf", b"a"),)), now=later
-    )
-    assert (result.ticket_id, result.appended) == (1, True)
-    shown = world.show(1)
-    assert [entry["title"] for entry in shown["timeline"] if entry["kind"] == "message_in"] == ["Claim denied", "More"]
-    assert [one["name"] for one in shown["attachments"]] == ["a.pdf"]
-    assert (world.ticket(1).version, world.ticket(1).updated_at) == (2, later)
-    assert world.count(Ticket) == world.count(TicketThread) == 1
-
-
-def test_somebody_else_of_the_same_company_joins_the_ticket(world: World) -> None:
-    world.company("Lakeside")
-    world.take(secure(company="Lakeside", email="dana@gmail.com", thread_key=HEAD + "7"))
-    (result,) = world.receive(secure(company="Lakeside", email="sam@gmail.com", name="Sam", thread_key=HEAD + "7"))
-    assert result.appended
-    people = {one["email"]: one["role"] for one in world.show(1)["contacts"]}
-    assert people == {"dana@gmail.com": "requester", "sam@gmail.com": "participant"}
-
-
-@pytest.mark.parametrize("together", [True, False], ids=["in one batch", "later"])
-def test_a_stranger_who_names_a_thread_gets_a_ticket_of_their_own(world: World, together: bool) -> None:
-    world.company("Lakeside")
-    world.company("Hill")
-    first = secure(company="Lakeside", email="dana@gmail.com", thread_key=HEAD + "7")
-    strangers = [
-        secure(company="Hill", email="mallory@gmail.com", thread_key=HEAD + "7"),
-        secure(company="", email="nobody@gmail.com", thread_key=HEAD + "7"),
-        secure(company="", email=None, name="", thread_key=HEAD + "7"),
-    ]
-    results = world.receive(first, *strangers) if together else world.receive(first) + world.receive(*strangers)
-    assert [result.ticket_id for result in results] == [1, 2, 3, 4]
-    assert not any(result.appended for result in results)
-    assert len(world.show(1)["timeline"]) == 2
-    (thread,) = world.rows(TicketThread)
-    assert thread.ticket_id == 1
-
-
-@pytest.mark.parametrize("together", [True, False], ids=["in one batch", "later"])
-def test_two_without_any_company_are_not_of_the_same_company(world: World, together: bool) -> None:
-    one = secure(email="dana@gmail.com", thread_key=HEAD + "7")
-    other = secure(email="mallory@gmail.com", thread_key=HEAD + "7")
-    results = world.receive(one, other) if together else world.receive(one) + world.receive(other)
-    assert [result.appended for result in results] == [False, False]
-    (again,) = world.receive(one)
-    assert (again.ticket_id, again.appended) == (1, True)
-
-
-def test_a_message_without_a_thread_is_a_ticket_of_its_own(world: World) -> None:
-    results = world.receive(secure(thread_key=None), secure(thread_key=None), secure(thread_key=None))
-    assert [result.ticket_id for result in results] == [1, 2, 3]
-
-
-# Replies to our own mail
-
-
-def test_the_timeline_holds_what_is_new_and_the_rest_beside_it(world: World) -> None:
-    shown = world.take(text="It is paid.", quoted="> Is it\x00 paid?", signature="-- \nDana")
-    (message, _) = shown["timeline"]
-    assert (shown["description"], message["body"]) == ("It is paid.", "It is paid.")
-    assert (message["quoted"], message["signature"]) == ("> Is it\N{REPLACEMENT CHARACTER} paid?", "-- \nDana")
-
-
-def test_a_reply_from_one_of_its_people_is_added_to_the_ticket_it_answers(world: World) -> None:
-    world.take()
-    (result,) = world.receive(matter(subject="Re: [BS-000001] received", text="One more thing", replies_to=1))
-    assert (result.ticket_id, result.appended, result.reason.code) == (1, True, "reply_to_notice")
-    assert [entry["body"] for entry in world.show(1)["timeline"] if entry["kind"] == "message_in"][1] == "One more thing"
-    assert world.count(Ticket) == 1
-    assert len([fact for fact in world.facts() if isinstance(fact, TicketCreated)]) == 1, "no second creation notice"
-
-
-@pytest.mark.parametrize("email", ["mallory@gmail.com", "boss@lakeside.example", None])
-def test_a_reply_from_anybody_else_is_a_ticket_of_its_own(world: World, email: str | None) -> None:
-    world.company("Lakeside", "lakeside.example")
-    world.take()
-    (result,) = world.receive(matter(email=email, replies_to=1))
-    assert (result.ticket_id, result.appended) == (2, False)
-
-
-def test_a_reply_to_a_ticket_that_does_not_exist_is_a_ticket_of_its_own(world: World) -> None:
-    (result,) = world.receive(matter(replies_to=4711))
-    assert (result.ticket_id, result.appended) == (1, False)
-
-
 # Files
 
 
@@ -532,69 +255,3 @@ def test_a_file_is_stored_once_and_hangs_on_each_of_its_tickets(world: World) ->
         assert blobs.get(session, late.sha256) == b"same"
         message = session.get(Activity, late.activity_id)
     assert message is not None and (message.ticket_id, message.kind) == (4, "message_in")
-
-
-# Tickets by hand
-
-
-def by_hand(**values: Any) -> Submission:
-    base = matter(source=Source.PHONE, subject="Asked about ERA", owner_email="ben@billing.example", company="Lakeside")
-    return replace(base, **values)
-
-
-def test_a_ticket_by_hand_is_owned_by_its_creator_and_named_after_the_company(world: World) -> None:
-    ada, _ben = world.staff("Ada"), world.staff("Ben", active=True)
-    world.company("Lakeside", "lakeside.example", consultant_id=ada)
-    shown = world.take(by_hand())
-    assert (shown["name"], shown["owner"], shown["stage"]) == ("Support – Lakeside", "Ben", "1-Submitted")
-    assert (shown["source"], shown["type"]) == ("phone", "Billing Issue")
-    assert world.steps(1) == ["created_by_hand"]
-    assert [type(fact) for fact in world.facts()] == [TicketCreated, TicketAssigned]
-
-
-@pytest.mark.parametrize(
-    ("values", "name"),
-    [
-        ({"company": "Unheard Of Clinic"}, "Support – Unheard Of Clinic"),
-        ({"company": "", "name": "Dana Reyes"}, "Support – Dana Reyes"),
-        ({"company": "", "name": "", "email": "dana@gmail.com"}, "Support – dana@gmail.com"),
-        ({"company": "", "name": "", "email": None, "phone": "1"}, "Support – unknown customer"),
-    ],
-)
-def test_a_ticket_by_hand_without_a_known_company_is_named_after_who_called(
-    world: World, values: dict[str, Any], name: str
-) -> None:
-    world.staff("Ben")
-    assert world.take(by_hand(**values))["name"] == name
-
-
-def test_a_ticket_by_hand_has_exactly_one_requester_and_further_contacts(world: World) -> None:
-    world.staff("Ben")
-    lakeside = world.company("Lakeside")
-    sam = world.contact("sam@lakeside.example", lakeside, name="Sam")
-    contacts = ("sam@lakeside.example", "new@lakeside.example", "dana@lakeside.example")
-    shown = world.take(by_hand(contacts=contacts))
-    roles = {one["email"]: one["role"] for one in shown["contacts"]}
-    assert roles == {
-        "dana@lakeside.example": "requester",
-        "sam@lakeside.example": "participant",
-        "new@lakeside.example": "participant",
-    }
-    assert world.ticket(1).company_id == lakeside
-    assert sam in {contact.id for contact in world.rows(Contact)}
-
-
-@pytest.mark.parametrize("company", [True, False])
-@pytest.mark.parametrize("contact", [True, False])
-def test_whether_activity_shows_on_their_timelines_is_kept(world: World, company: bool, contact: bool) -> None:
-    world.staff("Ben")
-    shown = world.take(by_hand(on_company_timeline=company, on_contact_timeline=contact))
-    assert world.ticket(1).on_company_timeline is company
-    assert shown["contacts"][0]["on_timeline"] is contact
-
-
-def test_a_ticket_by_hand_counts_as_load_of_its_creator(world: World) -> None:
-    ada, ben = world.staff("Ada"), world.staff("Ben")
-    world.team("billing", ben, ada, default=True)
-    world.receive(by_hand(), matter(source=Source.EMAIL))
-    assert [ticket.owner_id for ticket in world.rows(Ticket, Ticket.id)] == [ben, ada]

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from accounts.models import Absence, Company, CompanyDomain, Contact, Staff, Team, TeamMember
 from accounts.names import fold_name
+from core import blobs
 from core.db import Base, Database
 from core.reasons import Reason
 from core.settings import Settings
@@ -21,7 +22,7 @@ from outbox.models import OutboxFact
 from tickets import intake, queries
 from tickets.intake import Received
 from tickets.models import Activity, Ticket
-from tickets.submission import Source, Submission
+from tickets.submission import Source, Submission, SubmittedFile
 
 #: A Monday, 10:00 in New York.
 NOW = datetime(2026, 11, 23, 15, tzinfo=UTC)
@@ -143,6 +144,10 @@ class World:
         with self.database.read() as session:
             statement = select(Activity.data).where(Activity.ticket_id == ticket_id, Activity.kind == "assignment")
             return [step["code"] for step in session.execute(statement).scalar_one()["steps"]]
+
+
+def file(name: str, content: bytes) -> SubmittedFile:
+    return SubmittedFile(name, "application/pdf", "application/pdf", len(content), blobs.digest(content), False, content)
 
 
 def hours(count: float) -> timedelta:

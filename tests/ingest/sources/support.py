@@ -1,8 +1,7 @@
 """What the tests of the sources share: a database with its tables, messages, and watchers running in threads."""
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
@@ -66,13 +65,6 @@ def watching(database: Database, box: Mailbox, name: str = "desk", **options: An
         thread.join(10)
         assert not thread.is_alive()
 
-
-def wait_until(condition: Callable[[], object], seconds: float = 15) -> None:
-    """Wait for ``condition``; fails when it does not come."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def items(database: Database) -> list[InboundItem]:

@@ -15,9 +15,9 @@ from core.sections import Backfill, Form
 from ingest import ledger
 from ingest.models import FormCursor
 from ingest.sources.backfill import Backfilling, FormAsking
-from tests.ingest.sources.support import wait_until
 from tests.ingest.support import Room
 from tests.servers.formstack import TOKEN, FormstackServer
+from tests.waiting import wait_until
 
 FORM = FormstackServer.form
 

@@ -23,7 +23,8 @@ from ingest.ledger import Arrival
 from ingest.models import InboundItem
 from ingest.sources import shelves
 from ingest.sources.folder import FolderWatcher
-from tests.ingest.sources.support import LIMITS, items, message, sightings, wait_until
+from tests.ingest.sources.support import LIMITS, items, message, sightings
+from tests.waiting import wait_until
 
 XLSX = b"PK\x03\x04 the rest of a workbook"
 SEPARATOR = b"From ann@clinic.example Mon Nov  2 09:00:00 2026\r\n"

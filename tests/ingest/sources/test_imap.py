@@ -3,39 +3,28 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 import pytest
 from imapclient import IMAPClient
-from sqlalchemy import update
 
 from core.db import Database
-from core.leases import Lease, LeaseHolder
 from core.sections import Limits
-from ingest.sources.imap import MAX_PAUSE, MailboxWatcher, pause_after
 from ingest.sources.imap_session import ImapSession
 from tests.ingest.sources.support import (
-    LIMITS,
     bodies,
     cursor,
     items,
     last_uid,
     mailbox,
-    make_tables,
     message,
     moved,
     numbers,
     sightings,
-    wait_until,
     watching,
 )
 from tests.servers.dovecot import DovecotServer
-from tests.servers.ports import free_port
-from tests.servers.postgres import PostgresServer
-from tests.servers.proxy import Proxy
-
-MakeProxy = Callable[[int], Proxy]
+from tests.waiting import wait_until
 
 
 def sign_in(server: DovecotServer, user: str = "desk") -> IMAPClient:
@@ -260,201 +249,3 @@ def test_moving_set_up_later_moves_what_had_been_taken_before(database: Database
     with watching(database, mailbox(desk, move_to="Done")):
         wait_until(lambda: moved(database) == 1)
     assert (desk.count("desk"), desk.count("desk", "Done")) == (0, 1)
-
-
-# -- faults
-
-
-def test_a_connection_cut_in_the_middle_of_a_message_loses_and_doubles_nothing(
-    either_database: Database, desk: DovecotServer, make_proxy: MakeProxy
-) -> None:
-    proxy = make_proxy(desk.port)
-    for number in range(1, 41):
-        desk.deliver("desk", message(number, 5_000))
-    for cut in (60_000, 90_000, 120_000):
-        proxy.cut_after(cut)
-        box = mailbox(desk, port=proxy.port, tls=False, ca_file=None)
-        with watching(either_database, box):
-            wait_until(lambda: last_uid(either_database) >= 0)
-            wait_until(lambda: last_uid(either_database) == 40)
-        with either_database.write() as session:
-            session.execute(update(Lease).values(until=datetime.now(UTC) - timedelta(seconds=1)))
-    assert sorted(numbers(either_database)) == list(range(1, 41))
-    assert {len(body) for body in bodies(either_database)} == {len(message(number, 5_000)) for number in (1, 10)}
-
-
-def test_every_cut_of_a_first_contact_ends_in_one_item_for_each_message(
-    tmp_path_factory: pytest.TempPathFactory, desk: DovecotServer, make_proxy: MakeProxy
-) -> None:
-    proxy = make_proxy(desk.port)
-    for number in range(1, 4):
-        desk.deliver("desk", message(number, 400))
-    for cut in range(0, 4200, 300):
-        database = make_tables(f"sqlite:///{tmp_path_factory.mktemp('cut') / 'casemill.db'}")
-        proxy.cut_after(cut)
-        with watching(database, mailbox(desk, port=proxy.port, tls=False, ca_file=None)):
-            wait_until(lambda one=database: last_uid(one) == 3)  # type: ignore[misc]
-        assert sorted(numbers(database)) == [1, 2, 3]
-        assert {item.kind for item in items(database)} == {"mail"}
-        database.close()
-
-
-def test_a_connection_dropped_while_idling_is_noticed_and_mended_at_once(
-    database: Database, desk: DovecotServer, make_proxy: MakeProxy
-) -> None:
-    proxy = make_proxy(desk.port)
-    with watching(database, mailbox(desk, port=proxy.port, tls=False, ca_file=None, poll_seconds=300)):
-        wait_until(lambda: last_uid(database) == 0)
-        time.sleep(1)
-        proxy.cut_now()
-        desk.deliver("desk", message(1))
-        wait_until(lambda: last_uid(database) == 1, 3)
-    assert proxy.connections == 2
-
-
-def test_a_server_that_is_restarted_is_taken_up_again(database: Database, desk: DovecotServer, make_proxy: MakeProxy) -> None:
-    proxy = make_proxy(desk.port)
-    with watching(database, mailbox(desk, port=proxy.port, tls=False, ca_file=None)):
-        desk.deliver("desk", message(1))
-        wait_until(lambda: last_uid(database) == 1)
-        desk.stop()
-        proxy.stop()  # what Dovecot leaves open when it is told to end
-        wait_until(lambda: errors(database) > 0)
-        desk.deliver("desk", message(2))
-        desk.start()
-        proxy.start()
-        wait_until(lambda: last_uid(database) == 2)
-        wait_until(lambda: errors(database) == 0)
-    assert numbers(database) == [1, 2]
-
-
-def test_mail_stays_where_it_is_while_the_database_is_away(
-    postgres_url: str, postgres_server: PostgresServer, desk: DovecotServer
-) -> None:
-    database = make_tables(postgres_url)
-    with watching(database, mailbox(desk, move_to="Done")):
-        wait_until(lambda: last_uid(database) == 0)
-        postgres_server.stop("immediate")
-        desk.deliver("desk", message(1))
-        time.sleep(3)
-        assert desk.count("desk") == 1
-        postgres_server.start()
-        wait_until(lambda: moved(database) == 1, 30)
-    assert numbers(database) == [1]
-    database.close()
-
-
-def test_two_watchers_of_one_mailbox_take_each_message_once(either_database: Database, desk: DovecotServer) -> None:
-    box = mailbox(desk, move_to="Done")
-    for number in range(1, 31):
-        desk.deliver("desk", message(number))
-    with watching(either_database, box), watching(either_database, box):
-        for number in range(31, 61):
-            desk.deliver("desk", message(number))
-        wait_until(lambda: moved(either_database) == 60)
-    assert sorted(numbers(either_database)) == list(range(1, 61))
-    assert len(sightings(either_database)) == 60
-    assert desk.count("desk", "Done") == 60
-
-
-def test_a_second_watcher_takes_over_when_the_first_ends(database: Database, desk: DovecotServer) -> None:
-    stop = threading.Event()
-    first = MailboxWatcher("desk", mailbox(desk), database, LIMITS, stop)
-    thread = threading.Thread(target=first.run)
-    thread.start()
-    wait_until(lambda: last_uid(database) == 0)
-    with watching(database, mailbox(desk)):
-        stop.set()
-        thread.join(5)
-        desk.deliver("desk", message(1))
-        wait_until(lambda: last_uid(database) == 1, 8)
-    assert numbers(database) == [1]
-
-
-def test_a_watcher_whose_lease_was_taken_stops_writing(database: Database, desk: DovecotServer, make_proxy: MakeProxy) -> None:
-    proxy = make_proxy(desk.port)
-    with watching(database, mailbox(desk, port=proxy.port, tls=False, ca_file=None), lease_seconds=60):
-        wait_until(lambda: last_uid(database) == 0)
-        with database.write() as session:  # the lease ran out while the holder slept
-            session.execute(update(Lease).where(Lease.name == "mailbox:desk").values(token=None))
-        other = LeaseHolder(database, "mailbox:desk", seconds=600)
-        assert other.acquire()
-        desk.deliver("desk", message(1))
-        time.sleep(3)
-        assert (items(database), last_uid(database)) == ([], 0)
-        other.release()
-        wait_until(lambda: last_uid(database) == 1)
-
-
-def test_one_mailbox_that_is_down_does_not_stop_another(database: Database, desk: DovecotServer) -> None:
-    down = mailbox(desk, port=free_port())
-    with watching(database, down, "down"), watching(database, mailbox(desk)):
-        wait_until(lambda: (row := cursor(database, "down")) is not None and row.errors >= 1)
-        desk.deliver("desk", message(1))
-        wait_until(lambda: last_uid(database) == 1)
-    row = cursor(database, "down")
-    assert row is not None and (row.error, row.uidvalidity) == ("connection_refusal", 0)
-
-
-def test_five_errors_in_a_row_raise_one_alert_and_the_recovery_another(
-    database: Database, desk: DovecotServer, make_proxy: MakeProxy, caplog: pytest.LogCaptureFixture
-) -> None:
-    proxy = make_proxy(desk.port)
-    box = mailbox(desk, port=proxy.port, tls=False, ca_file=None)
-
-    def alerts() -> list[str]:
-        return [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
-
-    with caplog.at_level(logging.INFO, "casemill.sources"):
-        for _ in range(8):  # each watcher fails at once, as one would over the hours
-            proxy.stop()
-            with watching(database, box):
-                before = errors(database)
-                wait_until(lambda before=before: errors(database) > before)  # type: ignore[misc]
-        assert errors(database) >= 8
-        assert alerts() == ["mailbox unreachable"]
-        proxy.start()
-        with watching(database, box):
-            wait_until(lambda: last_uid(database) == 0)
-            wait_until(lambda: errors(database) == 0)
-        assert alerts() == ["mailbox unreachable", "mailbox answers again"]
-
-
-def errors(database: Database) -> int:
-    row = cursor(database)
-    return row.errors if row else 0
-
-
-@pytest.mark.parametrize(
-    ("changes", "code"),
-    [
-        ({"ca_file": None}, "untrusted_certificate"),
-        ({"user": "nobody-here"}, "login_refusal"),
-        ({"folder": "No Such Folder"}, "server_refusal"),
-        ({"host": "no-such-host.invalid"}, "unknown_host"),
-    ],
-)
-def test_what_is_wrong_with_a_mailbox_is_recorded_as_a_code(
-    database: Database, desk: DovecotServer, changes: dict[str, object], code: str
-) -> None:
-    desk.deliver("desk", message(1))
-    with watching(database, mailbox(desk, **changes)):
-        wait_until(lambda: (row := cursor(database)) is not None and row.errors > 0)
-    row = cursor(database)
-    assert row is not None and row.error == code
-    assert items(database) == []
-
-
-def test_a_password_never_leaves_the_house_in_plain_text(database: Database, desk: DovecotServer) -> None:
-    box = mailbox(desk).model_copy(update={"host": "mail.example.com", "tls": False, "port": 143})
-    with watching(database, box):
-        wait_until(lambda: (row := cursor(database)) is not None and row.errors > 0)
-    row = cursor(database)
-    assert row is not None and row.error == "plain_text_refusal"
-
-
-def test_pauses_grow_to_ten_minutes_and_the_first_loss_is_mended_at_once() -> None:
-    assert pause_after(1, at_once=True, jitter=1.0) == 0
-    assert [pause_after(errors, at_once=False, jitter=1.0) for errors in (1, 2, 3, 4, 5, 6)] == [1, 2, 4, 8, 30, 60]
-    assert pause_after(5000, at_once=True, jitter=1.0) == MAX_PAUSE
-    assert pause_after(5000, at_once=True, jitter=0.0) == MAX_PAUSE / 2

@@ -8,8 +8,9 @@ from sqlalchemy import text
 from core.db import Database
 from ingest.sources.imap_failures import BREAKS, REFUSALS, FailureBook
 from ingest.sources.imap_fetch import Failure, Vanished
-from tests.ingest.sources.support import items, last_uid, mailbox, message, numbers, sightings, wait_until, watching
+from tests.ingest.sources.support import items, last_uid, mailbox, message, numbers, sightings, watching
 from tests.servers.dovecot import DovecotServer
+from tests.waiting import wait_until
 
 
 def hide(path: Path) -> None:

@@ -16,9 +16,10 @@ from sqlalchemy import update
 from core.db import Database
 from core.leases import Lease
 from core.sections import Mailbox
-from tests.ingest.sources.support import items, last_uid, mailbox, message, moved, numbers, sightings, wait_until, watching
+from tests.ingest.sources.support import items, last_uid, mailbox, message, moved, numbers, sightings, watching
 from tests.servers.dovecot import DovecotServer
 from tests.servers.proxy import Proxy
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 WATCH = """

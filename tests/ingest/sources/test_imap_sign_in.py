@@ -16,13 +16,14 @@ from core.sections import Mailbox, OAuth
 from core.tokens import source_for
 from ingest.sources.imap_session import ImapSession
 from ingest.sources.imap_sign_in import sign_in
-from tests.ingest.sources.support import cursor, mailbox, message, numbers, wait_until, watching
+from tests.ingest.sources.support import cursor, mailbox, message, numbers, watching
 from tests.ingest.support import Room
 from tests.servers import needs
 from tests.servers.dovecot import DovecotServer
 from tests.servers.tls import Certificates
 from tests.servers.tokens import CLIENT, SECRET, TokenServer
 from tests.servers.web import Told
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

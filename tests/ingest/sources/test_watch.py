@@ -10,9 +10,10 @@ from core.db import Database
 from core.sections import Folder
 from core.settings import Settings
 from ingest.sources.watch import join, keep, watch
-from tests.ingest.sources.support import cursor, items, last_uid, mailbox, message, wait_until
+from tests.ingest.sources.support import cursor, items, last_uid, mailbox, message
 from tests.servers.dovecot import DovecotServer
 from tests.servers.ports import free_port
+from tests.waiting import wait_until
 
 
 def receipt(item_id: int, *, repeated: bool = False) -> bytes:

@@ -1,0 +1,26 @@
+"""Units of work that tests of the database run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
+
+from core.db import Database
+from core.leases import Lease
+
+
+def add(name: str) -> Callable[[Session], str]:
+    """A unit that adds one row."""
+
+    def unit(session: Session) -> str:
+        session.execute(insert(Lease).values(name=name))
+        return name
+
+    return unit
+
+
+def names(database: Database) -> list[str]:
+    with database.read() as session:
+        return list(session.execute(select(Lease.name).order_by(Lease.name)).scalars())

@@ -1,0 +1,114 @@
+"""Worker processes of their own, under Redis and PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import dramatiq
+import pytest
+from dramatiq.brokers.redis import RedisBroker
+
+import workers
+from core import migrations
+from core.db import Database
+from core.settings import Settings
+from tests.arrivals import INGEST, accept, tickets
+from tests.e2e.system import COMMAND, ROOT, WORKERS, System
+from tests.servers.redis_server import RedisServer
+from tests.waiting import happens
+
+
+@pytest.fixture
+def scaled_out(postgres_url: str, redis_url: str, tmp_path: Path) -> Iterator[System]:
+    system = System(tmp_path, database_url=postgres_url, redis_url=redis_url)
+    yield system
+    with suppress(subprocess.TimeoutExpired):
+        system.stop()  # a worker whose parent is killed would live on
+    system.close()
+
+
+def send(url: str, actor: str) -> None:
+    """A hint as any process gives it."""
+    settings = Settings(redis_url=url)
+    broker = workers.make_broker(settings, [workers.Floor(settings)])
+    queue = actor.partition(".")[0]
+    broker.declare_queue(queue)
+    broker.enqueue(dramatiq.Message(queue_name=queue, actor_name=actor, args=(), kwargs={}, options={}))
+    assert isinstance(broker, RedisBroker)
+    broker.client.close()
+
+
+def test_a_worker_process_follows_a_hint_through_redis(scaled_out: System, redis_url: str) -> None:
+    database = Database(scaled_out.database_url)
+    migrations.upgrade(database)
+    scaled_out.start(WORKERS, ready=False)
+    assert happens(lambda: "ready for work" in scaled_out.log, 30)
+    accept(database, *range(20))
+    assert tickets(database) == []
+    send(redis_url, INGEST)
+    assert happens(lambda: len([row for row in tickets(database) if row["stage"] == "4-In Progress"]) == 20, 30), scaled_out.log
+    database.close()
+    assert scaled_out.stop() == [0]
+
+
+def test_work_whose_hint_was_lost_is_found_by_the_clock(scaled_out: System, redis_server: RedisServer) -> None:
+    database = Database(scaled_out.database_url)
+    migrations.upgrade(database)
+    accept(database, *range(5))
+    scaled_out.start(WORKERS, [*COMMAND, "tick"], ready=False)
+    time.sleep(2)
+    redis_server.flush()
+    accept(database, *range(5, 10))
+    assert happens(lambda: len([row for row in tickets(database) if row["stage"] == "4-In Progress"]) == 10, 30), scaled_out.log
+    database.close()
+
+
+def test_a_worker_process_ends_when_its_parent_is_killed(scaled_out: System) -> None:
+    scaled_out.start(WORKERS, ready=False)
+    assert happens(lambda: "ready for work" in scaled_out.log, 30)
+    parent = scaled_out.processes[0].pid
+    children = [int(path.name) for path in Path("/proc").glob("[0-9]*") if _parent(int(path.name)) == parent]
+    assert children
+    scaled_out.kill()
+    assert happens(lambda: not any(_parent(child) for child in children), 30), "no worker works on unseen"
+
+
+def _parent(pid: int) -> int | None:
+    """The parent of a living process, None when it is gone."""
+    with suppress(OSError):
+        state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+        return None if state == "Z" else int(parent)
+    return None
+
+
+def test_a_worker_process_without_redis_refuses_with_the_mend(tmp_path: Path) -> None:
+    system = System(tmp_path)
+    ended = subprocess.run(WORKERS, cwd=ROOT, env=system.environment(), capture_output=True, text=True, timeout=60, check=False)
+    system.close()
+    assert ended.returncode != 0
+    said = ended.stdout + ended.stderr
+    assert "workers of their own need Redis" in said
+    assert "mend: set CASEMILL_REDIS_URL" in said
+
+
+def test_a_worker_process_with_unusable_settings_ends_and_says_why(redis_url: str, tmp_path: Path) -> None:
+    system = System(tmp_path, redis_url=redis_url, smtp_url="smtp://relay.example/?cafile=/nowhere.pem")
+    ended = subprocess.run(WORKERS, cwd=ROOT, env=system.environment(), capture_output=True, text=True, timeout=60, check=False)
+    system.close()
+    assert ended.returncode != 0
+    assert "smtp_url" in ended.stdout + ended.stderr
+
+
+def test_a_worker_process_that_fails_logs_no_statement_and_no_text(scaled_out: System, redis_url: str) -> None:
+    scaled_out.start(WORKERS, ready=False)  # the database has no tables
+    send(redis_url, INGEST)
+    assert happens(lambda: "a drain failed" in scaled_out.log, 30), scaled_out.log
+    time.sleep(0.2)
+    line = next(json.loads(line) for line in scaled_out.log.splitlines() if "a drain failed" in line)
+    assert line["drain"] == INGEST
+    assert "SELECT" not in scaled_out.log and "inbound_item" not in scaled_out.log
