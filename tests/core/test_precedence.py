@@ -2,8 +2,9 @@
 
 import threading
 import time
+from itertools import pairwise
 
-from core.precedence import Precedence
+from core.precedence import LOOK_SECONDS, Precedence
 
 
 def test_nobody_waits_when_nothing_of_the_first_rank_piles_up() -> None:
@@ -54,3 +55,20 @@ def test_when_one_has_waited_long_enough_nobody_waits_on() -> None:
     for thread in threads:
         thread.join(5)
     assert ends[1] - ends[0] < 0.15
+
+
+def test_one_thread_looks_for_all_that_wait() -> None:
+    precedence = Precedence(0.5)
+    asked: list[float] = []
+
+    def is_piled_up() -> bool:
+        asked.append(time.monotonic())
+        return True
+
+    threads = [threading.Thread(target=precedence.step_aside, args=(is_piled_up,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(5)
+    assert asked
+    assert all(later - earlier >= LOOK_SECONDS for earlier, later in pairwise(asked))
