@@ -7,6 +7,7 @@ only the beginning is kept, so that a million tickets fit into a few gigabytes.
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,6 +35,8 @@ EXPRESSIONS: Mapping[str, Mapping[str, str]] = {
     "sighting": {"place": "{column} || '.' || n.k"},
     "mail_fingerprint": {"key": "lower(hex(randomblob(32)))"},
     "ticket_contact": {},
+    "ticket_thread": {"key": "n.k || '.' || {column}"},
+    "attachment": {},
     "delivery": {"key": "{column} || '.' || n.k", "frozen": "zeroblob(64)"},
 }
 #: Columns that hold a row's own number or another row's; both move on by the number of rows there were.
@@ -45,14 +48,17 @@ NUMBERS = {
     "sighting": {"id": "sighting", "item_id": "inbound_item"},
     "mail_fingerprint": {"item_id": "inbound_item"},
     "ticket_contact": {"ticket_id": "ticket", "contact_id": "contact"},
+    "ticket_thread": {"ticket_id": "ticket"},
+    "attachment": {"id": "attachment", "ticket_id": "ticket", "activity_id": "activity"},
     "delivery": {"id": "delivery", "ticket_id": "ticket"},
 }
 
 
-def multiply(path: Path, copies: int) -> int:
-    """Add ``copies`` of everything; answers how many tickets there are then. Nobody else may have the file open."""
+def multiply(path: Path, tickets: int) -> int:
+    """Copy everything until there are at least ``tickets``; answers how many there are. Nobody else may have the file open."""
     connection = sqlite3.connect(path)
     try:
+        copies = max(1, math.ceil(tickets / _count(connection)) - 1)
         for pragma in ("synchronous = OFF", "cache_size = -1000000", "temp_store = MEMORY", "foreign_keys = OFF"):
             connection.execute(f"PRAGMA {pragma}")
         connection.execute("CREATE TEMP TABLE n (k INTEGER PRIMARY KEY)")

@@ -23,6 +23,9 @@ SILENCE_SECONDS = 12
 #: How long a statement waits for somebody's lock: longer than for one who is silent.
 LOCK_SECONDS = 20
 REST_SECONDS = 1.0
+#: What the writer keeps of a large database: keys of mails and people are hashes and addresses, so each of a batch's rows lies on
+#: another page, and with SQLite's own 2 MB hardly one is there.
+WRITER_CACHE_KIB = 32 * 1024
 #: Up to 64 MB of log: checkpoints are taken beside the writers (:mod:`core.checkpoints`), this is for when they cannot keep up.
 _PRAGMAS = (
     "journal_mode=WAL",
@@ -122,8 +125,7 @@ def _sqlite_engine(path: str, pool_size: int, *, read_only: bool) -> Engine:
         connection.isolation_level = None  # the driver's own transaction handling is off; "begin" below decides
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
-        if read_only:
-            connection.execute("PRAGMA query_only=ON")
+        connection.execute("PRAGMA query_only=ON" if read_only else f"PRAGMA cache_size=-{WRITER_CACHE_KIB}")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
