@@ -25,7 +25,9 @@ from core.sections import Limits as LimitSettings
 from ingest.parsers import child
 from ingest.parsers.child import Answer, ParseCall, ParseFailure, ParseTask
 
-CALL_ITEMS = 16
+#: A call carries no more, and fewer when that lets all children work: between two calls a child waits for its parent.
+CALL_ITEMS = 50
+FEWEST_ITEMS = 8
 #: How long a child may take until it is ready; a machine under load has needed several seconds.
 START_SECONDS = 60.0
 CALL_BYTES = 2_000_000
@@ -52,7 +54,7 @@ class ParserPool:
 
     def parse(self, tasks: Sequence[ParseTask], *, alone: bool = False) -> list[Answer]:
         """Parse ``tasks``, answers in their order. ``alone`` gives each a call of its own."""
-        calls = [[task] for task in tasks] if alone else _calls(tasks)
+        calls = [[task] for task in tasks] if alone else _calls(tasks, self.size)
         futures = [self._threads.submit(self._call, call) for call in calls]
         return [answer for future in futures for answer in future.result()]
 
@@ -249,12 +251,13 @@ class _Keeper:
                 worker.expire()
 
 
-def _calls(tasks: Sequence[ParseTask]) -> list[list[ParseTask]]:
-    """Up to 16 items and 2 MB a call: enough to hide the round trip, little enough to share out."""
+def _calls(tasks: Sequence[ParseTask], children: int) -> list[list[ParseTask]]:
+    """Shared out among the children: up to 50 items and 2 MB a call, enough to hide the round trip."""
+    most = min(CALL_ITEMS, max(FEWEST_ITEMS, -(-len(tasks) // children)))
     calls: list[list[ParseTask]] = []
     size = 0
     for task in tasks:
-        if not calls or len(calls[-1]) >= CALL_ITEMS or size + len(task.data) > CALL_BYTES:
+        if not calls or len(calls[-1]) >= most or size + len(task.data) > CALL_BYTES:
             calls.append([])
             size = 0
         calls[-1].append(task)

@@ -10,6 +10,8 @@ from core import clock
 from ingest.sources.imap_session import BROKEN, MAIL_ERRORS, ImapSession, error_code
 
 BATCH_MESSAGES = 100
+#: Of many messages the first few are taken by themselves, so that the parsers have something to do while the next ones come.
+FIRST_MESSAGES = 25
 #: Bytes of one FETCH, and so of one transaction: SQLite's write lock is held while they are stored.
 BATCH_BYTES = 4 * 1024 * 1024
 #: Of a message too large to take, this much of its header is kept.
@@ -75,6 +77,15 @@ def look_up(session: ImapSession, uids: Sequence[int]) -> tuple[list[About], lis
         else:
             outcomes.append(row if isinstance(row, Failure) else _absent(session, uid))
     return known, outcomes
+
+
+def chunks(uids: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Cut into pieces of :data:`FIRST_MESSAGES` and then up to :data:`BATCH_MESSAGES`, each at most twice as long as the last."""
+    at, length = 0, FIRST_MESSAGES
+    while at < len(uids):
+        yield uids[at : at + length]
+        at += length
+        length = min(2 * length, BATCH_MESSAGES)
 
 
 def batches(abouts: Sequence[About], limit: int, single: bool = False) -> Iterator[list[About]]:

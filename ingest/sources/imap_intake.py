@@ -1,11 +1,16 @@
-"""Taking a mailbox's mail: search, fetch in batches, and commit bytes, sightings and cursor together."""
+"""Taking a mailbox's mail: search, fetch in batches, and commit bytes, sightings and cursor together.
+
+While a batch is committed the next one is fetched, and no more than one: half of the time the server and the database would
+wait for each other.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from datetime import date
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import date, datetime
 
 from sqlalchemy.orm import Session
 
@@ -24,6 +29,17 @@ from ingest.sources.imap_session import SEARCH_SPAN, ImapSession
 from ingest.sources.tenure import LeaseLostError, Tenure
 
 log = logging.getLogger("casemill.sources")
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What one transaction writes; ``last`` is the cursor's place afterwards."""
+
+    outcomes: Sequence[Outcome]
+    arrivals: Sequence[Arrival]
+    last: int
+    is_first: bool
+    now: datetime
 
 
 class Intake:
@@ -62,6 +78,7 @@ class Intake:
         self._open: set[int] = set()  # found and not yet done with
         self._ceiling = position.last_uid  # the cursor's place once nothing is open
         self._commits = 0
+        self._pending: tuple[_Entry, Future[Trouble | None]] | None = None
 
     def poll(self) -> int:
         """Take everything that is new, each message at most once; then move what an earlier poll could not.
@@ -103,16 +120,18 @@ class Intake:
         """Oldest first; those over which a connection broke come last and alone."""
         clean = [uid for uid in uids if not self._book.is_suspect(uid)]
         suspects = [uid for uid in uids if self._book.is_suspect(uid)]
-        chunks = [clean[at : at + imap_fetch.BATCH_MESSAGES] for at in range(0, len(clean), imap_fetch.BATCH_MESSAGES)]
+        chunks = list(imap_fetch.chunks(clean))
         chunks += [[uid] for uid in sorted(suspects, key=lambda uid: (self._book.breaks(uid), uid))]
-        for chunk in chunks:
-            if self._over():
-                return
-            self._take(chunk)
-        if self._next_last() > self._position.last_uid:
+        with ThreadPoolExecutor(1, thread_name_prefix="accept") as aside:
+            for chunk in chunks:
+                if self._over():
+                    break
+                self._take(chunk, aside)
+            self._finish()
+        if not self._over() and self._next_last() > self._position.last_uid:
             self._commit([])
 
-    def _take(self, uids: Sequence[int]) -> None:
+    def _take(self, uids: Sequence[int], aside: Executor) -> None:
         unseen = self._without_seen(uids)
         if len(unseen) == 1 and self._book.has_broken_off(unseen[0]):
             self._accept([Failure(unseen[0], "connection_loss")])
@@ -122,15 +141,27 @@ class Intake:
         for batch in imap_fetch.batches(known, self._limit):
             if self._over():
                 return
-            self._take_batch(batch)
+            self._take_batch(batch, aside)
 
-    def _take_batch(self, batch: Sequence[About]) -> None:
+    def _take_batch(self, batch: Sequence[About], aside: Executor) -> None:
         outcomes = self._book.judge(imap_fetch.fetch(self._session, batch, self._limit))
         failpoint("imap.fetched")
-        self._accept(outcomes)
+        self._finish()
+        entry = self._prepare(outcomes)
+        self._pending = entry, aside.submit(self._write, entry)
+
+    def _finish(self) -> None:
+        """Wait for the batch that is being committed; only then is the server told of it."""
+        if self._pending is None:
+            return
+        (entry, written), self._pending = self._pending, None
+        try:
+            self._conclude(entry, written.result())
+        except Exception as error:
+            self._accept_alone(entry.outcomes, error)
         failpoint("imap.accepted")
         if self._moves:
-            self._moves.move(self._session, [outcome.uid for outcome in outcomes if isinstance(outcome, Message)])
+            self._moves.move(self._session, [outcome.uid for outcome in entry.outcomes if isinstance(outcome, Message)])
 
     def _without_seen(self, uids: Sequence[int]) -> list[int]:
         """After a rewind, and behind a failing message, lie others that were taken already."""
@@ -140,44 +171,58 @@ class Intake:
         return [uid for uid in uids if self._place(uid) not in seen]
 
     def _accept(self, outcomes: Sequence[Outcome]) -> None:
-        """Commit ``outcomes``; when the database refuses them they go one by one, so that one cannot spoil the others."""
+        """Commit ``outcomes``, after what is being committed."""
         if not outcomes:
             return
+        self._finish()
         try:
             self._commit(outcomes)
-        except LeaseLostError:
-            raise
         except Exception as error:
-            alone = len(outcomes) == 1
-            if is_unavailable(error) or (alone and isinstance(outcomes[0], Failure)):
-                raise
-            log.warning("mail not stored", extra={"mailbox": self._name, "error": type(error).__name__, "count": len(outcomes)})
-            for outcome in outcomes:
-                self._accept([outcome] if not alone else self._book.judge([Failure(outcome.uid, "storage_failure")]))
+            self._accept_alone(outcomes, error)
+
+    def _accept_alone(self, outcomes: Sequence[Outcome], error: Exception) -> None:
+        """What the database refused goes one by one, so that one cannot spoil the others; raises what is no fault of theirs."""
+        alone = len(outcomes) == 1
+        if isinstance(error, LeaseLostError) or is_unavailable(error) or (alone and isinstance(outcomes[0], Failure)):
+            raise error
+        log.warning("mail not stored", extra={"mailbox": self._name, "error": type(error).__name__, "count": len(outcomes)})
+        for outcome in outcomes:
+            self._accept([outcome] if not alone else self._book.judge([Failure(outcome.uid, "storage_failure")]))
 
     def _commit(self, outcomes: Sequence[Outcome]) -> None:
-        """One transaction: arrivals, cursor, and that the mailbox answered; refused when the lease is another's."""
-        now = clock.now()
-        done = {outcome.uid for outcome in outcomes}
-        last = self._next_last(done)
-        arrivals = [arrival for outcome in outcomes if (arrival := self._arrival(outcome)) is not None]
+        entry = self._prepare(outcomes)
+        self._conclude(entry, self._write(entry))
 
-        is_first = not self._commits  # an error ends a session, so there is none between two commits of one
+    def _prepare(self, outcomes: Sequence[Outcome]) -> _Entry:
+        arrivals = [arrival for outcome in outcomes if (arrival := self._arrival(outcome)) is not None]
+        last = self._next_last({outcome.uid for outcome in outcomes})
+        # An error ends a session, so there is none between two commits of one.
+        return _Entry(outcomes, arrivals, last, is_first=not self._commits, now=clock.now())
+
+    def _write(self, entry: _Entry) -> Trouble | None:
+        """One transaction: arrivals, cursor, and that the mailbox answered; refused when the lease is another's.
+
+        Answers the trouble there had been before.
+        """
 
         def unit(db: Session) -> Trouble | None:
             self._tenure.check(db)
-            ledger.accept(db, arrivals, now)
-            trouble = cursors.trouble(db, self._name) if is_first else None
-            cursors.advance(db, self._name, self._position.uidvalidity, last, now)
+            ledger.accept(db, entry.arrivals, entry.now)
+            trouble = cursors.trouble(db, self._name) if entry.is_first else None
+            cursors.advance(db, self._name, self._position.uidvalidity, entry.last, entry.now)
             return trouble
 
         trouble = self._database.run(unit)
+        if entry.arrivals:
+            hint("ingest.drain")
+        return trouble
+
+    def _conclude(self, entry: _Entry, trouble: Trouble | None) -> None:
+        done = {outcome.uid for outcome in entry.outcomes}
         self._commits += 1
-        self._position = replace(self._position, last_uid=last)
+        self._position = replace(self._position, last_uid=entry.last)
         self._open -= done
         self._book.forget(done)
-        if arrivals:
-            hint("ingest.drain")
         if trouble is not None:
             self._on_answer(trouble)
 

@@ -23,8 +23,8 @@ from ingest.children import ParserPool
 from ingest.parsers.child import Answer, ParseFailure, ParseTask
 from ingest.parsers.types import ParsedForm, ParsedMail, ParsedWorkbook, Refusal
 from tests.ingest.processes import cpu_seconds, find_children
-from tests.waiting import wait_until
 from tests.ingest.support import HEADERS, mail_with_file, make_form, make_mail, make_row, make_workbook, subjects
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 MAIL, OTHER = ParseTask("mail", make_mail(1)), ParseTask("mail", make_mail(2))
@@ -92,12 +92,22 @@ def test_an_item_of_the_largest_size_allowed_is_parsed(parser_pool: ParserPool) 
     assert [attachment.content for attachment in answer.attachments] == [content]
 
 
-def test_calls_carry_at_most_16_items_and_2_megabytes() -> None:
-    small = [ParseTask("mail", bytes([number])) for number in range(40)]
+@pytest.mark.parametrize(
+    ("tasks", "processes", "lengths"),
+    [(5, 2, [5]), (25, 2, [13, 12]), (100, 2, [50, 50]), (100, 4, [25] * 4), (150, 2, [50] * 3), (20, 4, [8, 8, 4])],
+)
+def test_calls_are_shared_out_among_the_children_and_carry_at_most_50_items(
+    tasks: int, processes: int, lengths: list[int]
+) -> None:
+    small = [ParseTask("mail", bytes([number])) for number in range(tasks)]
+    calls = children._calls(small, processes)
+    assert [len(call) for call in calls] == lengths
+    assert [task for call in calls for task in call] == small
+
+
+def test_calls_carry_at_most_2_megabytes() -> None:
     large = [ParseTask("mail", b"x" * 1_500_000) for _ in range(3)]
-    calls = children._calls([*small, *large])
-    assert [len(call) for call in calls] == [16, 16, 9, 1, 1]
-    assert [task for call in calls for task in call] == [*small, *large]
+    assert children._calls(large, 1) == [[task] for task in large]
 
 
 def test_a_child_sees_nothing_of_its_parents_environment(

@@ -16,6 +16,7 @@ from sqlalchemy import update
 from core.db import Database
 from core.leases import Lease
 from core.sections import Mailbox
+from ingest.sources.imap_fetch import FIRST_MESSAGES
 from tests.ingest.sources.support import items, last_uid, mailbox, message, moved, numbers, sightings, watching
 from tests.servers.dovecot import DovecotServer
 from tests.servers.proxy import Proxy
@@ -63,8 +64,8 @@ def test_a_kill_at_any_step_loses_and_doubles_nothing(either_database: Database,
         desk.deliver("desk", message(number))
     with watching_process(either_database, box, failpoint) as process:
         assert process.wait(30) == -signal.SIGKILL
-    taken = {"imap.fetched": 0, "imap.accepted": 100, "imap.moved": 100}[failpoint]
-    gone = {"imap.fetched": 0, "imap.accepted": 0, "imap.moved": 100}[failpoint]
+    taken = {"imap.fetched": 0, "imap.accepted": FIRST_MESSAGES, "imap.moved": FIRST_MESSAGES}[failpoint]
+    gone = {"imap.fetched": 0, "imap.accepted": 0, "imap.moved": FIRST_MESSAGES}[failpoint]
     assert (len(items(either_database)), moved(either_database)) == (taken, 0)
     assert desk.count("desk", "Done") == gone
     end_lease(either_database)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ingest.sources import imap_session
-from ingest.sources.imap_fetch import BATCH_BYTES, About, Vanished, batches, fetch, look_up
+from ingest.sources.imap_fetch import BATCH_BYTES, About, Vanished, batches, chunks, fetch, look_up
 from ingest.sources.imap_session import ImapSession
 from tests.ingest.sources.support import mailbox, message
 from tests.servers.dovecot import DovecotServer
@@ -129,6 +129,15 @@ def test_idle_notices_a_dead_connection(
     proxy.cut_now()
     with pytest.raises(imap_session.BROKEN):
         session.wait(60, lambda: False, threading.Event())
+
+
+def test_of_many_messages_the_first_few_are_taken_by_themselves() -> None:
+    uids = list(range(1, 401))
+    pieces = list(chunks(uids))
+    assert [len(piece) for piece in pieces] == [25, 50, 100, 100, 100, 25]
+    assert [uid for piece in pieces for uid in piece] == uids
+    assert [len(piece) for piece in chunks(uids[:3])] == [3]
+    assert list(chunks([])) == []
 
 
 def test_batches_hold_a_hundred_messages_and_a_few_megabytes_and_a_large_one_goes_alone() -> None:

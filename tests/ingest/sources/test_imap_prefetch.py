@@ -1,0 +1,97 @@
+"""The IMAP watcher fetches the next batch while the last one is committed."""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from core.db import Database
+from ingest import ledger
+from ingest.sources import imap_fetch
+from ingest.sources.imap_fetch import FIRST_MESSAGES
+from ingest.sources.imap_session import ImapSession
+from tests.ingest.sources.support import items, last_uid, mailbox, message, moved, numbers, sightings, watching
+from tests.servers.dovecot import DovecotServer
+from tests.servers.proxy import Proxy
+from tests.waiting import wait_until
+
+COUNT = 2 * FIRST_MESSAGES
+
+
+class Gate:
+    """Holds up the first commit that brings mail until it is opened, and notes which batches were fetched."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.fetched: list[int] = []
+        self.reached = threading.Event()
+        self._opened = threading.Event()
+        accept, fetch = ledger.accept, imap_fetch.fetch
+
+        def held_up(session: Any, arrivals: Sequence[Any], *args: Any, **more: Any) -> Any:
+            if arrivals:
+                self.reached.set()
+                assert self._opened.wait(30)
+            return accept(session, arrivals, *args, **more)
+
+        def noted(session: ImapSession, batch: Sequence[Any], limit: int) -> Any:
+            outcomes = fetch(session, batch, limit)
+            self.fetched.append(len(batch))
+            return outcomes
+
+        monkeypatch.setattr(ledger, "accept", held_up)
+        monkeypatch.setattr(imap_fetch, "fetch", noted)
+
+    def open(self) -> None:
+        self._opened.set()
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
+    return Gate(monkeypatch)
+
+
+def test_the_next_batch_is_fetched_while_the_last_one_is_committed_and_no_further_one(
+    database: Database, desk: DovecotServer, gate: Gate
+) -> None:
+    for number in range(4 * FIRST_MESSAGES):
+        desk.deliver("desk", message(number))
+    with watching(database, mailbox(desk, move_to="Taken")):
+        assert gate.reached.wait(30)
+        wait_until(lambda: len(gate.fetched) == 2)
+        assert items(database) == [] and moved(database) == 0, "nothing is told to the server before its commit"
+        assert gate.fetched == [FIRST_MESSAGES, 2 * FIRST_MESSAGES]
+        gate.open()
+        wait_until(lambda: last_uid(database) == 4 * FIRST_MESSAGES and moved(database) == 4 * FIRST_MESSAGES)
+    assert numbers(database) == list(range(4 * FIRST_MESSAGES))
+
+
+def test_a_connection_cut_during_a_commit_loses_and_doubles_nothing(
+    database: Database, desk: DovecotServer, gate: Gate, make_proxy: Callable[[int], Proxy]
+) -> None:
+    for number in range(COUNT):
+        desk.deliver("desk", message(number))
+    proxy = make_proxy(desk.port)
+    with watching(database, mailbox(desk, port=proxy.port, tls=False, ca_file=None, insecure=True, poll_seconds=0.3)):
+        assert gate.reached.wait(30)
+        proxy.cut_now()
+        gate.open()
+        wait_until(lambda: last_uid(database) == COUNT)
+    assert numbers(database) == list(range(COUNT))
+    assert len(sightings(database)) == COUNT
+
+
+def test_a_mail_that_is_refused_while_the_next_ones_are_fetched_is_recorded_and_stops_none(
+    database: Database, desk: DovecotServer
+) -> None:
+    odd = message(5, 77)
+    with database.write() as session:
+        refuse = f"CREATE TRIGGER refuse BEFORE INSERT ON blob WHEN NEW.size = {len(odd)} BEGIN SELECT RAISE(ABORT, 'no'); END"
+        session.execute(text(refuse))
+    for number in range(COUNT):
+        desk.deliver("desk", odd if number == 5 else message(number))
+    with watching(database, mailbox(desk, poll_seconds=0.3)):
+        wait_until(lambda: last_uid(database) == COUNT)
+    assert sorted(item.kind for item in items(database)) == ["mail"] * (COUNT - 1) + ["unfetched"]
+    assert next(item.extra for item in items(database) if item.kind == "unfetched") == {"error": "storage_failure"}
