@@ -25,7 +25,7 @@ from dramatiq.middleware import MiddlewareError
 from sqlalchemy.orm import Session
 
 from accounts import api_answers
-from core import collector, leases, logs
+from core import arenas, collector, leases, logs
 from core import settings as configuration
 from core.broker import end_with_parent, make_broker
 from core.crew import Crew
@@ -206,6 +206,7 @@ class Floor(Middleware):
     def before_worker_boot(self, broker: Broker, worker: Any) -> None:
         if self._mill is not None:
             return
+        arenas.limit()
         logs.configure()  # the broker's own way of logging prints exceptions with their texts
         end_with_parent()
         try:

@@ -4,7 +4,7 @@ The resident set (VmRSS) is read after every thousand mails of a mailbox that is
 synchronous=FULL, defaults, notices running (and put off by the default limits, as they would be). Flat means: the highest
 figure of the second half is no more than a tenth above the highest of the first half, the first tenth left out.
 
-Run: python -m benchmarks.bench_memory [--mails 20000] [--full]    --full: 100,000 mails
+Run: python -m benchmarks.bench_memory [--mails 100000]
 """
 
 from __future__ import annotations
@@ -23,10 +23,8 @@ STEP = 1000
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Memory over many mails.")
-    parser.add_argument("--mails", type=int, default=20_000)
-    parser.add_argument("--full", action="store_true", help="100,000 mails")
-    options = parser.parse_args()
-    mails = 100_000 if options.full else max(options.mails, 10 * STEP)
+    parser.add_argument("--mails", type=int, default=100_000)
+    mails = max(parser.parse_args().mails, 10 * STEP)
     with Scene() as scene:
         user = scene.new_user()
         with scene.mill(EMBEDDED, user) as mill:

@@ -36,9 +36,10 @@ def run(
     ``first`` may prepare the database before anything starts; ``ready`` is told the web address once all is up.
     """
     import workers
-    from core import collector, logs
+    from core import arenas, collector, logs
     from core.soleness import sole
 
+    arenas.limit()
     logs.configure()
     settings = workers.SETTINGS
     with ExitStack() as stack:
@@ -91,9 +92,10 @@ def tick() -> None:
 def _serve_alone(part: Part) -> None:
     """One part of casemill in this process until SIGINT or SIGTERM."""
     import workers
-    from core import collector, logs
+    from core import arenas, collector, logs
     from core.db import Database
 
+    arenas.limit()
     logs.configure()
     with _stop_signals() as stop, closing(Database(workers.SETTINGS.database)) as database:
         prepare(database)

@@ -25,7 +25,7 @@ LOCK_SECONDS = 20
 REST_SECONDS = 1.0
 #: What the writer keeps of a large database: keys of mails and people are hashes and addresses, so each of a batch's rows lies on
 #: another page, and with SQLite's own 2 MB hardly one is there.
-WRITER_CACHE_KIB = 32 * 1024
+WRITER_CACHE_KIB = 16 * 1024
 #: Up to 64 MB of log: checkpoints are taken beside the writers (:mod:`core.checkpoints`), this is for when they cannot keep up.
 _PRAGMAS = (
     "journal_mode=WAL",
@@ -114,6 +114,7 @@ def _sqlite_engine(path: str, pool_size: int, *, read_only: bool) -> Engine:
         f"sqlite:///{path}",
         pool_size=pool_size,
         max_overflow=20,
+        pool_use_lifo=True,  # the one whose pages are there, and not each in turn
         connect_args={"timeout": 10, "check_same_thread": False},
         json_serializer=_pack,
     )

@@ -11,7 +11,7 @@ from ingest.sources.imap_session import BROKEN, MAIL_ERRORS, ImapSession, error_
 
 BATCH_MESSAGES = 100
 #: Of many messages the first few are taken by themselves, so that the parsers have something to do while the next ones come.
-FIRST_MESSAGES = 25
+FIRST_MESSAGES = 50
 #: Bytes of one FETCH, and so of one transaction: SQLite's write lock is held while they are stored.
 BATCH_BYTES = 4 * 1024 * 1024
 #: Of a message too large to take, this much of its header is kept.

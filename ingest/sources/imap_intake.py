@@ -147,8 +147,9 @@ class Intake:
         outcomes = self._book.judge(imap_fetch.fetch(self._session, batch, self._limit))
         failpoint("imap.fetched")
         self._finish()
-        entry = self._prepare(outcomes)
-        self._pending = entry, aside.submit(self._write, entry)
+        if outcomes:
+            entry = self._prepare(outcomes)
+            self._pending = entry, aside.submit(self._write, entry)
 
     def _finish(self) -> None:
         """Wait for the batch that is being committed; only then is the server told of it."""

@@ -134,7 +134,7 @@ def test_idle_notices_a_dead_connection(
 def test_of_many_messages_the_first_few_are_taken_by_themselves() -> None:
     uids = list(range(1, 401))
     pieces = list(chunks(uids))
-    assert [len(piece) for piece in pieces] == [25, 50, 100, 100, 100, 25]
+    assert [len(piece) for piece in pieces] == [50, 100, 100, 100, 50]
     assert [uid for piece in pieces for uid in piece] == uids
     assert [len(piece) for piece in chunks(uids[:3])] == [3]
     assert list(chunks([])) == []
