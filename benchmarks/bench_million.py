@@ -1,8 +1,9 @@
 """Measures whether a million tickets make casemill slower: 1,000 mails in, against the same with an empty database, in turn.
 
 The large database is made of a real one (1,000 mixed mails taken in) by copying its rows with SQL: tickets, people, timeline,
-ledger, notices. Then, on the large one, the 95th percentile of the list of each view and of single tickets, by the functions
-behind `casemill tickets` and the pages, each call in a session of its own. SQLite with synchronous=FULL, `casemill run`.
+threads, files, ledger, notices. Then, on the large one, the 95th percentile of the list of each view and of single tickets, by
+the functions behind `casemill tickets` and the pages, each call in a session of its own. SQLite with synchronous=FULL,
+`casemill run`.
 
 Run: python -m benchmarks.bench_million [--tickets 1000000] [--mails 1000] [--runs 3]
 """

@@ -7,6 +7,7 @@ alone counts against an item, and no item answers for what another left behind i
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import subprocess
@@ -25,7 +26,7 @@ from core.sections import Limits as LimitSettings
 from ingest.parsers import child
 from ingest.parsers.child import Answer, ParseCall, ParseFailure, ParseTask
 
-#: A call carries no more, and fewer when that lets all children work: between two calls a child waits for its parent.
+#: A call carries no more, and fewer when that lets all children work, down to those few that hide the round trip.
 CALL_ITEMS = 50
 FEWEST_ITEMS = 8
 #: How long a child may take until it is ready; a machine under load has needed several seconds.
@@ -252,8 +253,8 @@ class _Keeper:
 
 
 def _calls(tasks: Sequence[ParseTask], children: int) -> list[list[ParseTask]]:
-    """Shared out among the children: up to 50 items and 2 MB a call, enough to hide the round trip."""
-    most = min(CALL_ITEMS, max(FEWEST_ITEMS, -(-len(tasks) // children)))
+    """Shared out among the children, up to 50 items and 2 MB a call."""
+    most = min(CALL_ITEMS, max(FEWEST_ITEMS, math.ceil(len(tasks) / children)))
     calls: list[list[ParseTask]] = []
     size = 0
     for task in tasks:

@@ -80,12 +80,12 @@ def look_up(session: ImapSession, uids: Sequence[int]) -> tuple[list[About], lis
 
 
 def chunks(uids: Sequence[int]) -> Iterator[Sequence[int]]:
-    """Cut into pieces of :data:`FIRST_MESSAGES` and then up to :data:`BATCH_MESSAGES`, each at most twice as long as the last."""
+    """Cut into a first piece of :data:`FIRST_MESSAGES` and further ones of :data:`BATCH_MESSAGES`."""
     at, length = 0, FIRST_MESSAGES
     while at < len(uids):
         yield uids[at : at + length]
         at += length
-        length = min(2 * length, BATCH_MESSAGES)
+        length = BATCH_MESSAGES
 
 
 def batches(abouts: Sequence[About], limit: int, single: bool = False) -> Iterator[list[About]]:

@@ -1,7 +1,7 @@
 """Taking a mailbox's mail: search, fetch in batches, and commit bytes, sightings and cursor together.
 
-While a batch is committed the next one is fetched, and no more than one: half of the time the server and the database would
-wait for each other.
+While a batch is committed the next one is fetched, and no more than one: else the mail server and the database wait for each
+other in turn.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from datetime import date, datetime
+from dataclasses import replace
+from datetime import date
 
 from sqlalchemy.orm import Session
 
@@ -29,17 +29,6 @@ from ingest.sources.imap_session import SEARCH_SPAN, ImapSession
 from ingest.sources.tenure import LeaseLostError, Tenure
 
 log = logging.getLogger("casemill.sources")
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """What one transaction writes; ``last`` is the cursor's place afterwards."""
-
-    outcomes: Sequence[Outcome]
-    arrivals: Sequence[Arrival]
-    last: int
-    is_first: bool
-    now: datetime
 
 
 class Intake:
@@ -78,7 +67,8 @@ class Intake:
         self._open: set[int] = set()  # found and not yet done with
         self._ceiling = position.last_uid  # the cursor's place once nothing is open
         self._commits = 0
-        self._pending: tuple[_Entry, Future[Trouble | None]] | None = None
+        # What is being committed, the cursor's place after it, and the answer to come.
+        self._pending: tuple[Sequence[Outcome], int, Future[Trouble | None]] | None = None
 
     def poll(self) -> int:
         """Take everything that is new, each message at most once; then move what an earlier poll could not.
@@ -148,21 +138,21 @@ class Intake:
         failpoint("imap.fetched")
         self._finish()
         if outcomes:
-            entry = self._prepare(outcomes)
-            self._pending = entry, aside.submit(self._write, entry)
+            last = self._place_after(outcomes)
+            self._pending = outcomes, last, aside.submit(self._write, outcomes, last)
 
     def _finish(self) -> None:
         """Wait for the batch that is being committed; only then is the server told of it."""
         if self._pending is None:
             return
-        (entry, written), self._pending = self._pending, None
+        (outcomes, last, written), self._pending = self._pending, None
         try:
-            self._conclude(entry, written.result())
+            self._conclude(outcomes, last, written.result())
         except Exception as error:
-            self._accept_alone(entry.outcomes, error)
+            self._accept_alone(outcomes, error)
         failpoint("imap.accepted")
         if self._moves:
-            self._moves.move(self._session, [outcome.uid for outcome in entry.outcomes if isinstance(outcome, Message)])
+            self._moves.move(self._session, [outcome.uid for outcome in outcomes if isinstance(outcome, Message)])
 
     def _without_seen(self, uids: Sequence[int]) -> list[int]:
         """After a rewind, and behind a failing message, lie others that were taken already."""
@@ -191,41 +181,41 @@ class Intake:
             self._accept([outcome] if not alone else self._book.judge([Failure(outcome.uid, "storage_failure")]))
 
     def _commit(self, outcomes: Sequence[Outcome]) -> None:
-        entry = self._prepare(outcomes)
-        self._conclude(entry, self._write(entry))
+        last = self._place_after(outcomes)
+        self._conclude(outcomes, last, self._write(outcomes, last))
 
-    def _prepare(self, outcomes: Sequence[Outcome]) -> _Entry:
-        arrivals = [arrival for outcome in outcomes if (arrival := self._arrival(outcome)) is not None]
-        last = self._next_last({outcome.uid for outcome in outcomes})
-        # An error ends a session, so there is none between two commits of one.
-        return _Entry(outcomes, arrivals, last, is_first=not self._commits, now=clock.now())
-
-    def _write(self, entry: _Entry) -> Trouble | None:
+    def _write(self, outcomes: Sequence[Outcome], last: int) -> Trouble | None:
         """One transaction: arrivals, cursor, and that the mailbox answered; refused when the lease is another's.
 
         Answers the trouble there had been before.
         """
+        now = clock.now()
+        arrivals = [arrival for outcome in outcomes if (arrival := self._arrival(outcome)) is not None]
+        is_first = not self._commits  # an error ends a session, so there is none between two commits of one
 
         def unit(db: Session) -> Trouble | None:
             self._tenure.check(db)
-            ledger.accept(db, entry.arrivals, entry.now)
-            trouble = cursors.trouble(db, self._name) if entry.is_first else None
-            cursors.advance(db, self._name, self._position.uidvalidity, entry.last, entry.now)
+            ledger.accept(db, arrivals, now)
+            trouble = cursors.trouble(db, self._name) if is_first else None
+            cursors.advance(db, self._name, self._position.uidvalidity, last, now)
             return trouble
 
         trouble = self._database.run(unit)
-        if entry.arrivals:
+        if arrivals:
             hint("ingest.drain")
         return trouble
 
-    def _conclude(self, entry: _Entry, trouble: Trouble | None) -> None:
-        done = {outcome.uid for outcome in entry.outcomes}
+    def _conclude(self, outcomes: Sequence[Outcome], last: int, trouble: Trouble | None) -> None:
+        done = {outcome.uid for outcome in outcomes}
         self._commits += 1
-        self._position = replace(self._position, last_uid=entry.last)
+        self._position = replace(self._position, last_uid=last)
         self._open -= done
         self._book.forget(done)
         if trouble is not None:
             self._on_answer(trouble)
+
+    def _place_after(self, outcomes: Sequence[Outcome]) -> int:
+        return self._next_last({outcome.uid for outcome in outcomes})
 
     def _next_last(self, done: set[int] | frozenset[int] = frozenset()) -> int:
         """The last UID up to which everything is done with, once ``done`` is."""

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from core.db import Database
 from ingest import ledger
 from ingest.sources import imap_fetch
-from ingest.sources.imap_fetch import FIRST_MESSAGES
+from ingest.sources.imap_fetch import BATCH_MESSAGES, FIRST_MESSAGES
 from ingest.sources.imap_session import ImapSession
 from tests.ingest.sources.support import items, last_uid, mailbox, message, moved, numbers, sightings, watching
 from tests.servers.dovecot import DovecotServer
@@ -55,16 +55,17 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
 def test_the_next_batch_is_fetched_while_the_last_one_is_committed_and_no_further_one(
     database: Database, desk: DovecotServer, gate: Gate
 ) -> None:
-    for number in range(4 * FIRST_MESSAGES):
+    count = FIRST_MESSAGES + 2 * BATCH_MESSAGES
+    for number in range(count):
         desk.deliver("desk", message(number))
     with watching(database, mailbox(desk, move_to="Taken")):
         assert gate.reached.wait(30)
         wait_until(lambda: len(gate.fetched) == 2)
         assert items(database) == [] and moved(database) == 0, "nothing is told to the server before its commit"
-        assert gate.fetched == [FIRST_MESSAGES, 2 * FIRST_MESSAGES]
+        assert gate.fetched == [FIRST_MESSAGES, BATCH_MESSAGES]
         gate.open()
-        wait_until(lambda: last_uid(database) == 4 * FIRST_MESSAGES and moved(database) == 4 * FIRST_MESSAGES)
-    assert numbers(database) == list(range(4 * FIRST_MESSAGES))
+        wait_until(lambda: last_uid(database) == count and moved(database) == count)
+    assert numbers(database) == list(range(count))
 
 
 def test_a_connection_cut_during_a_commit_loses_and_doubles_nothing(
