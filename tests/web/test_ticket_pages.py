@@ -63,7 +63,7 @@ def test_an_owner_sees_why_the_ticket_is_theirs_and_what_is_missing(site: Site, 
     assert answer.status_code == 200
     assert "There is no default team" in answer.text
     assert "The phone call gave no claim number" in answer.text
-    assert "dana@riverside.example" in answer.text
+    assert "<dd>dana@<wbr>riverside.example</dd>" in answer.text, "an address may break behind its @, and nowhere else"
     assert CANARY not in answer.text
     assert "<b>Ortiz" not in answer.text
 
