@@ -23,12 +23,13 @@ SILENCE_SECONDS = 12
 #: How long a statement waits for somebody's lock: longer than for one who is silent.
 LOCK_SECONDS = 20
 REST_SECONDS = 1.0
+#: How long a process that opens a new file of SQLite at the same moment as others waits for them.
+SWITCH_SECONDS = 10.0
 #: What the writer keeps of a large database: keys of mails and people are hashes and addresses, so each of a batch's rows lies on
 #: another page, and with SQLite's own 2 MB hardly one is there.
 WRITER_CACHE_KIB = 16 * 1024
 #: Up to 64 MB of log: checkpoints are taken beside the writers (:mod:`core.checkpoints`), this is for when they cannot keep up.
 _PRAGMAS = (
-    "journal_mode=WAL",
     "synchronous=FULL",
     "foreign_keys=ON",
     "busy_timeout=10000",
@@ -124,6 +125,7 @@ def _sqlite_engine(path: str, pool_size: int, *, read_only: bool) -> Engine:
     @event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # the driver's own transaction handling is off; "begin" below decides
+        _write_ahead(connection)
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
         connection.execute("PRAGMA query_only=ON" if read_only else f"PRAGMA cache_size=-{WRITER_CACHE_KIB}")
@@ -133,6 +135,19 @@ def _sqlite_engine(path: str, pool_size: int, *, read_only: bool) -> Engine:
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch the file to a write-ahead log. A new file has to be the switcher's alone, and for that SQLite does not wait."""
+    deadline = time.monotonic() + SWITCH_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)
 
 
 def _pack(value: Any) -> str:

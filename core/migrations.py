@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
 
 from core.db import Database
 from core.errors import CasemillError
@@ -15,23 +17,42 @@ from core.errors import CasemillError
 LOCATION = Path(__file__).resolve().parent.parent / "migrations"
 #: A number of our own for PostgreSQL's advisory lock: two processes that start at once migrate one after the other.
 LOCK = 7_251_946_301
+#: How long one waits for the other's migrations: a large table takes minutes.
+OTHERS_SECONDS = 1800
 
 
 def upgrade(database: Database) -> None:
-    """Run the migrations that have not run yet. Safe to call from several processes at once."""
+    """Run the migrations that have not run yet, in one transaction. Safe to call from several processes at once.
+
+    On SQLite it is begun here as well: Alembic by itself would commit each migration there, and another process could run
+    the next one in between.
+    """
+    if current(database) == head():
+        return  # without waiting for whoever writes
     with database.engine.connect() as connection:
-        if not database.is_sqlite:
-            connection.exec_driver_sql("SET LOCAL lock_timeout = 0")  # however long the other one takes
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
-        config = _config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        if database.is_sqlite:
+            _be_patient(connection)
+        with connection.begin():
+            if not database.is_sqlite:
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{OTHERS_SECONDS}s'")
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
+            config = _config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+
+def _be_patient(connection: Connection) -> None:
+    """Let it wait for SQLite's lock, which its transaction takes as it begins; the pool does not get it back."""
+    sqlite = connection.connection.driver_connection
+    assert isinstance(sqlite, sqlite3.Connection)  # noqa: S101 - for mypy
+    sqlite.execute(f"PRAGMA busy_timeout={OTHERS_SECONDS * 1000}")
+    connection.detach()
 
 
 def current(database: Database) -> str | None:
     """The revision the database is at, None for an empty one."""
-    with database.engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+    with database.read() as session:
+        return MigrationContext.configure(session.connection()).get_current_revision()
 
 
 def head() -> str | None:

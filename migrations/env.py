@@ -1,4 +1,4 @@
-"""Runs the migrations on the connection that core.migrations hands over, in one transaction."""
+"""Runs the migrations in the transaction that core.migrations has begun and will end."""
 
 from alembic import context
 
@@ -7,11 +7,8 @@ from core.db import Base
 
 def run() -> None:
     connection = context.config.attributes["connection"]
-    context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True, transaction_per_migration=False)
-    with context.begin_transaction():
-        context.run_migrations()
-    if connection.in_transaction():
-        connection.commit()
+    context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True)
+    context.run_migrations()
 
 
 run()

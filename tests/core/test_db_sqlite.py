@@ -6,10 +6,11 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -169,6 +170,25 @@ def test_sqlite_is_durable_and_keeps_its_foreign_keys(tmp_path: Path) -> None:
         values = [connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in pragmas]
     database.close()
     assert values == ["wal", 2, 1]
+
+
+def test_many_that_open_a_new_file_at_once_all_get_it(tmp_path: Path) -> None:
+    """SQLite's own waiting leaves out the switch to a write-ahead log, about once in twenty new files."""
+    at_once = 8
+    barrier = threading.Barrier(at_once)
+
+    def open_it(path: Path) -> str:
+        barrier.wait(10)
+        database = Database(f"sqlite:///{path}")
+        try:
+            with database.read() as session:
+                return str(session.execute(text("PRAGMA journal_mode")).scalar_one())
+        finally:
+            database.close()
+
+    with ThreadPoolExecutor(at_once) as pool:
+        modes = [list(pool.map(open_it, [tmp_path / f"{number}.db"] * at_once)) for number in range(120)]
+    assert modes == [["wal"] * at_once] * 120
 
 
 def test_the_write_ahead_log_is_folded_back(tmp_path: Path) -> None:

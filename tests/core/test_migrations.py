@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, event, inspect, text
 
 import accounts.api_answers
 import accounts.api_tokens
@@ -139,6 +140,40 @@ def test_processes_that_migrate_at_once_all_succeed(empty: Database) -> None:
     assert differences(empty) == []
 
 
+def test_another_process_finds_no_gap_between_two_migrations(empty: Database) -> None:
+    """It may run whenever a transaction is about to begin, were there more than one."""
+    begins = 0
+
+    def slip_in(_connection: Connection) -> None:
+        nonlocal begins
+        begins += 1
+        if begins > 1:
+            other = Database(empty.url.render_as_string(hide_password=False))
+            migrations.upgrade(other)
+            other.close()
+
+    event.listen(empty.engine, "begin", slip_in, insert=True)
+    migrations.upgrade(empty)
+    assert begins == 1
+    assert differences(empty) == []
+
+
+def test_who_comes_while_another_migrates_waits_for_it(empty: Database) -> None:
+    other = Database(empty.url.render_as_string(hide_password=False))
+    outcome: list[str | None] = []
+
+    def come() -> None:
+        migrations.upgrade(other)
+        outcome.append(migrations.current(other))
+
+    late = threading.Thread(target=come)
+    event.listen(empty.engine, "begin", lambda _connection: late.start())
+    migrations.upgrade(empty)
+    late.join(30)
+    other.close()
+    assert outcome == [migrations.head()]
+
+
 def test_the_way_back_removes_every_table_and_the_way_forth_makes_them_again(empty: Database) -> None:
     migrations.upgrade(empty)
     _downgrade(empty)
@@ -164,7 +199,7 @@ def test_ticket_numbers_are_never_handed_out_again(empty: Database) -> None:
 
 
 def _downgrade(database: Database) -> None:
-    with database.engine.connect() as connection:
+    with database.engine.begin() as connection:
         config = migrations._config()
         config.attributes["connection"] = connection
         command.downgrade(config, "base")
