@@ -112,7 +112,7 @@ def _read_structure(outline: Outline, headers: Headers) -> tuple[Message, dateti
     """The parsed tree and the date. What neither library survives becomes one text body."""
     date = None
     try:
-        message = email.message_from_bytes(outline.skeleton)
+        message = _make_tree(outline.skeleton)
     except (RecursionError, ValueError, LookupError, TypeError, AttributeError):
         headers.notes.append("structure_unreadable")
         return _make_plain(outline), _read_date(headers)
@@ -132,11 +132,25 @@ def _read_structure(outline: Outline, headers: Headers) -> tuple[Message, dateti
     return message, date
 
 
-class _HeadParser(MailParser):  # type: ignore[misc]  # it comes without types
-    """mail-parser without the two tables of all fields that it makes of each message; nobody here asks for them."""
+def _make_tree(skeleton: bytes) -> Message:
+    """What the standard library's parser makes of it, which is called only for what has parts."""
+    fields, _, body = skeleton.partition(b"\n\n")
+    message = Message()
+    for line in fields.decode("ascii", "surrogateescape").split("\n"):
+        name, _, value = line.partition(": ")
+        message.set_raw(name, value)
+    if message.get_content_maintype() in ("multipart", "message"):
+        return email.message_from_bytes(skeleton)
+    message.set_payload(body.decode("ascii", "surrogateescape"))
+    return message
 
-    def _make_mail(self, complete: bool = True) -> dict[str, object]:
-        return {}
+
+class _HeadParser(MailParser):  # type: ignore[misc]  # it comes without types
+    """mail-parser for a head: it looks for no parts, and makes none of its two tables of all fields."""
+
+    def parse(self) -> _HeadParser:
+        self._reset()
+        return self
 
 
 def _head_of(message: Message) -> Message:

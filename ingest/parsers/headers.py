@@ -144,13 +144,21 @@ def find_blank(data: bytes, start: int, stop: int) -> tuple[int, int] | None:
 
     As `_BLANK` has it, which looks at each byte; few messages have line ends of a single CR.
     """
-    ends = [at for at in (data.find(b"\n\n", start, stop), data.find(b"\n\r\n", start, stop)) if at >= 0]
-    if ends and not _has_bare_return(data[start : min(ends) + 1]):
-        at = min(ends)
+    at = _find_empty_line(data, start, stop)
+    if at >= 0 and not _has_bare_return(data[start : at + 1]):
         begins = at - 1 if at > start and data[at - 1 : at] == b"\r" else at
         return begins, at + (2 if data[at + 1 : at + 2] == b"\n" else 3)
     blank = _BLANK.search(data, start, stop)
     return None if blank is None else blank.span()
+
+
+def _find_empty_line(data: bytes, start: int, stop: int) -> int:
+    """The LF before the first line that is empty or a CR; first of the kind the first line end is of, which is near."""
+    first = data.find(b"\n", start, stop)
+    likely, other = (b"\n\r\n", b"\n\n") if data[first - 1 : first] == b"\r" else (b"\n\n", b"\n\r\n")
+    at = data.find(likely, start, stop)
+    before = data.find(other, start, stop if at < 0 else min(at + len(other) - 1, stop))
+    return at if before < 0 else before
 
 
 def _split_lines(block: bytes) -> list[bytes]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import binascii
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.message import Message
+from functools import lru_cache
 
 from ingest.parsers.charsets import decode_text, find_codec
 from ingest.parsers.headers import decode_base64, decode_words
 from ingest.parsers.mime_outline import Outline, find_leaf, put_back
 
-Params = dict[str, str]
+Params = Mapping[str, str]
+#: Characters of a field whose parameters are kept for the next mail.
+MAX_KEPT = 120
 _ENCODINGS = frozenset({"", "7bit", "8bit", "binary", "base64", "quoted-printable"})
 _ENCODING_WORD = re.compile(r"[\s\"']*(?:\([^()]{0,100}\)\s*)?([a-z0-9-]+)")
 _SOFT_BREAK = re.compile(rb"=[ \t]+(?=\r?\n)")
@@ -70,8 +74,8 @@ def collect_leaves(message: Message, outline: Outline) -> list[Leaf]:
 
 def _read_leaf(part: Message, kind: str, place: _Place, outline: Outline) -> Leaf:
     fields = _read_fields(part)
-    params = _read_params(part, fields, "content-type")
-    disposition = _read_params(part, fields, "content-disposition") if "content-disposition" in fields else {}
+    params = _read_params(fields.get("content-type"))
+    disposition = _read_params(fields.get("content-disposition"))
     encoding = read_encoding(fields.get("content-transfer-encoding", ""))
     content_id = fields.get("content-id", "").strip().strip("<>").strip()
     return Leaf(
@@ -109,23 +113,31 @@ def _read_fields(part: Message) -> dict[str, str]:
     return fields
 
 
-def _read_params(part: Message, fields: dict[str, str], name: str) -> Params:
+def _read_params(value: str | None) -> Params:
     """The parameters of a field by lower-case name; the bare value under ""."""
-    if name not in fields:
+    if value is None:
         return {}
+    return _parse_params(value) if len(value) > MAX_KEPT else _parse_known_params(value)
+
+
+def _parse_params(value: str) -> Params:
     view = Message()
-    view[name] = " ".join(fields[name].splitlines())
+    view["x"] = " ".join(value.splitlines())
     try:
-        pairs = view.get_params([], header=name)
+        pairs = view.get_params([], header="x")
     except (ValueError, LookupError, TypeError, RecursionError):
-        return {"": fields[name].partition(";")[0].strip()}
-    params: Params = {"": pairs[0][0].strip()} if pairs else {}
-    for key, value in pairs[1:]:
-        if isinstance(value, str):
-            params.setdefault(key.lower(), value)
+        return {"": value.partition(";")[0].strip()}
+    params: dict[str, str] = {"": pairs[0][0].strip()} if pairs else {}
+    for key, text in pairs[1:]:
+        if isinstance(text, str):
+            params.setdefault(key.lower(), text)
         else:
-            params[key.lower()] = _collapse(value)  # RFC 6266 §4.3: the form with a charset is the better one
+            params[key.lower()] = _collapse(text)  # RFC 6266 §4.3: the form with a charset is the better one
     return params
+
+
+#: Most leaves are ``text/plain; charset=utf-8`` and the like.
+_parse_known_params = lru_cache(512)(_parse_params)
 
 
 def _collapse(value: tuple[str | None, str | None, str]) -> str:

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import base64
+import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.parsers.headers import (
@@ -11,6 +12,7 @@ from ingest.parsers.headers import (
     clean_text,
     decode_base64,
     decode_words,
+    find_blank,
     read_block,
     read_ids,
 )
@@ -24,6 +26,13 @@ def test_a_block_ends_at_the_first_blank_line_whatever_ends_its_lines(newline: b
     assert block.headers.read_first("to") == b"a@x.example"
     assert data[block.body_start :] == newline.join([b"body", b"", b"X: y"])
     assert "x" not in block.headers
+
+
+@given(st.text("a\r\n", max_size=14), st.integers(0, 3), st.integers(0, 16))
+@settings(max_examples=2_000)
+def test_the_first_empty_line_is_found_as_a_regular_expression_finds_it(text: str, start: int, stop: int) -> None:
+    found = re.compile(rb"(?>\r\n|\r|\n){2}").search(text.encode(), start, stop)
+    assert find_blank(text.encode(), start, stop) == (found.span() if found else None)
 
 
 def test_repeated_fields_are_kept_top_to_bottom() -> None:
