@@ -24,9 +24,9 @@ class InboundItem(Base):
         UniqueConstraint("family", "identity"),
         Index("ix_inbound_item_due", "due_at", "id", **where("state = 'waiting'")),
         Index("ix_inbound_item_claim_until", "claim_until", **where("state = 'claimed'")),
-        Index("ix_inbound_item_disposition", "disposition", "received_at"),
-        Index("ix_inbound_item_parent_id", "parent_id"),
-        Index("ix_inbound_item_ticket_id", "ticket_id"),
+        Index("ix_inbound_item_disposition", "disposition", "received_at", **where("disposition IS NOT NULL")),
+        Index("ix_inbound_item_parent_id", "parent_id", **where("parent_id IS NOT NULL")),
+        Index("ix_inbound_item_ticket_id", "ticket_id", **where("ticket_id IS NOT NULL")),
         Index("ix_inbound_item_received_at", "received_at"),
     )
 

@@ -31,9 +31,9 @@ class Delivery(Base):
         Index("ix_delivery_due", "due_at", "id", **where(DUE_WHERE)),
         Index("ix_delivery_claim_until", "claim_until", **where(HELD_WHERE)),
         Index("ix_delivery_delayed", "reason_code", "domain", "id", "due_at", **where(DELAYED_WHERE)),
-        Index("ix_delivery_recipient_tried", "recipient", "tried_at"),
-        Index("ix_delivery_domain_tried", "domain", "tried_at"),
-        Index("ix_delivery_tried_at", "tried_at"),
+        Index("ix_delivery_recipient_tried", "recipient", "tried_at", **where("tried_at IS NOT NULL")),
+        Index("ix_delivery_domain_tried", "domain", "tried_at", **where("tried_at IS NOT NULL")),
+        Index("ix_delivery_tried_at", "tried_at", **where("tried_at IS NOT NULL")),
         Index("ix_delivery_ticket_id", "ticket_id"),
         Index("ix_delivery_created_at", "created_at", "state"),
     )

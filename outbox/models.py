@@ -17,7 +17,7 @@ class OutboxFact(Base):
     __tablename__ = "outbox_fact"
     __table_args__ = (
         Index("ix_outbox_fact_open", "due_at", "id", **where("done_at IS NULL")),
-        Index("ix_outbox_fact_done_at", "done_at"),
+        Index("ix_outbox_fact_done_at", "done_at", **where("done_at IS NOT NULL")),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

@@ -96,14 +96,15 @@ def probe(session: Session) -> None:
 
 def read_totals(session: Session, now: datetime) -> Totals:
     """Counts of everything by state; index scans only."""
-    dispositions = _count_by(session, select(InboundItem.disposition, func.count()).group_by(InboundItem.disposition))
+    settled_as = select(InboundItem.disposition, func.count()).where(InboundItem.disposition.is_not(None))
+    dispositions = _count_by(session, settled_as.group_by(InboundItem.disposition))
     waiting = _count(session, text(WAITING))
     claimed = _count(session, text(CLAIMED))
-    settled = sum(count for word, count in dispositions.items() if word not in ("", "failed"))
+    settled = sum(count for word, count in dispositions.items() if word != "failed")
     stages = session.execute(select(Ticket.stage, Ticket.source, func.count()).group_by(Ticket.stage, Ticket.source))
     return Totals(
         states={"waiting": waiting, "claimed": claimed, "settled": settled},
-        dispositions={word: count for word, count in dispositions.items() if word},
+        dispositions=dispositions,
         tickets={(stage, source): count for stage, source, count in stages},
         deliveries=_count_by(session, select(Delivery.state, func.count()).group_by(Delivery.state)),
         due_since=_due_since(session, now),
