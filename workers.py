@@ -70,6 +70,8 @@ TEMPLATES = Path(__file__).resolve().parent / "templates"
 TURN_SECONDS = 10.0
 #: While inbound items pile up, facts, notices and timers wait this long at most, and then have as long: tickets come first.
 STEP_ASIDE_SECONDS = 2.0
+#: So many open items are a pile: of a hundred that arrive each second, thirty or forty are open at a time.
+PILE = 75
 #: After so few rows the next ones may gather for a moment: a batch of one costs its row what a batch of fifty costs all of them.
 FEW = 20
 GATHER_SECONDS = 0.15
@@ -151,6 +153,7 @@ class Mill:
         self.stopping.set()
         for delivering in self._delivering:
             delivering.close()
+        self.pipeline.give_back()
         self.pool.close()
         self.database.close()
 
@@ -244,8 +247,15 @@ broker = make_broker(SETTINGS, [FLOOR])
 dramatiq.set_broker(broker)
 
 
-_precedence = Precedence(STEP_ASIDE_SECONDS)
+#: With Redis another process may begin the work, and this one would not hear of it.
+_hints = Hints(lambda name: ACTORS[name].send(), 0.2 if SETTINGS.redis_url else 2.0)
+_precedence = Precedence(STEP_ASIDE_SECONDS, PILE, _hints.put)
 _senders = Crew(SLOW_SECONDS)
+
+
+def _may_work(name: str) -> bool:
+    """After stepping aside for inbound items; False when another thread does that, and asks for this work again."""
+    return _precedence.step_aside(name, FLOOR.mill.pipeline.count_open)
 
 
 def _work(name: str, drain: Callable[[], int], share: Callable[[int], bool] = lambda taken: taken >= MANY) -> None:
@@ -279,7 +289,8 @@ def outbox_drain() -> None:
     """Facts that are due."""
 
     def turn() -> int:
-        _precedence.step_aside(FLOOR.mill.pipeline.is_piled_up)
+        if not _may_work("outbox.drain"):
+            return 0
         done = FLOOR.mill.relay()
         if done:
             failpoint("outbox.relayed")
@@ -294,7 +305,8 @@ def notify_drain() -> None:
     """Deliveries that are due."""
 
     def turn() -> int:
-        _precedence.step_aside(FLOOR.mill.pipeline.is_piled_up)
+        if not _may_work("notify.drain"):
+            return 0
         began = time.monotonic()
         taken = FLOOR.mill.notify()
         _senders.note(taken, time.monotonic() - began)
@@ -313,7 +325,8 @@ def tickets_due() -> None:
     """Reminders and escalations whose moment has come."""
 
     def turn() -> int:
-        _precedence.step_aside(FLOOR.mill.pipeline.is_piled_up)
+        if not _may_work("tickets.due"):
+            return 0
         fired = due.sweep(FLOOR.mill.database, FLOOR.mill.settings.calendar)
         if fired:
             _hints.put("outbox.drain")
@@ -327,7 +340,8 @@ def surveys_due() -> None:
     """Surveys whose moment has come."""
 
     def turn() -> int:
-        _precedence.step_aside(FLOOR.mill.pipeline.is_piled_up)
+        if not _may_work("surveys.due"):
+            return 0
         fired = invitations.sweep(FLOOR.mill.database, FLOOR.mill.settings.surveys)
         if fired:
             _hints.put("outbox.drain")
@@ -339,9 +353,6 @@ def surveys_due() -> None:
 _ALL = (ingest_drain, outbox_drain, notify_drain, tickets_due, surveys_due)
 ACTORS: Mapping[str, Any] = {actor.actor_name: actor for actor in _ALL}
 
-
-#: With Redis another process may begin the work, and this one would not hear of it.
-_hints = Hints(lambda name: ACTORS[name].send(), 0.2 if SETTINGS.redis_url else 2.0)
 
 
 def connect_hints() -> None:

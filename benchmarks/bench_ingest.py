@@ -83,8 +83,8 @@ def ingest(scene: Scene, mill: Mill, user: str, mails: Sequence[bytes], told: in
     with scene.told(user) as heard:
         moved = move_in()
         began = min(heard(), moved + SERVER_SECONDS)
-    # Looking on takes from the same two cores: twenty times a second is often enough until the end is near.
-    wait(lambda: mill.settled(before, len(mails) * 9 // 10), "most tickets", pause=0.05)
+    # Looking on takes from the same two cores: twenty times a second is often enough until all have arrived.
+    wait(lambda: mill.arrived(before, len(mails)), "the mails", pause=0.05)
     ticketed = wait(lambda: mill.settled(before, len(mails)), "the tickets", pause=0.01) - began
     at_rest = wait(mill.at_rest, "the notices") - began
     statement = "SELECT count(*) FROM inbound_item WHERE id > :before AND disposition NOT IN ('ticket', 'appended')"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from core.db import Database
     from core.settings import Settings
     from ingest.children import ParserPool
+    from ingest.intray import InTray
     from workers import Mill
 
     Part = Callable[[Settings, Database, threading.Event], AbstractContextManager[object]]
@@ -55,7 +56,7 @@ def run(
             first(mill.database)
         _sync(mill.database, settings)
         stack.enter_context(_workers(mill))
-        stack.enter_context(_watchers(settings, mill.database, mill.pool, stop))
+        stack.enter_context(_watchers(settings, mill.database, mill.pool, stop, mill.pipeline.intray))
         stack.enter_context(_clock(mill.database, stop))
         address = stack.enter_context(_web(settings, mill.database))
         if ready is not None:
@@ -142,11 +143,13 @@ def _workers(mill: Mill) -> Iterator[None]:
 
 
 @contextmanager
-def _watchers(settings: Settings, database: Database, pool: ParserPool, stop: threading.Event) -> Iterator[None]:
+def _watchers(
+    settings: Settings, database: Database, pool: ParserPool, stop: threading.Event, intray: InTray | None = None
+) -> Iterator[None]:
     from ingest import workbooks
     from ingest.sources.watch import watch as watch_sources
 
-    threads = watch_sources(settings, database, stop, partial(workbooks.receipt, database, pool, settings))
+    threads = watch_sources(settings, database, stop, partial(workbooks.receipt, database, pool, settings), intray)
     try:
         yield
     finally:

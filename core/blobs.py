@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+from collections import OrderedDict
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -12,6 +14,10 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from core.db import Base
 from core.sets import among_given, listed
 from core.upserts import insert_ignore
+
+#: Bytes that are kept in memory at most because they are about to be read, and the largest blob that is.
+KEPT_BYTES = 8 * 1024 * 1024
+KEPT_BLOB_BYTES = 256 * 1024
 
 
 class Blob(Base):
@@ -30,9 +36,46 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def put_all(session: Session, contents: Iterable[tuple[str, bytes]], now: datetime) -> None:
-    """Store (sha256, content) pairs; those already there are left alone. Written in key order to avoid deadlocks."""
+class _Kept:
+    """What was stored a moment ago and is read once: a source takes in what the pipeline parses next.
+
+    Under its key content is always the same, so it is right whatever became of the transaction that stored it.
+    """
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._contents: OrderedDict[str, bytes] = OrderedDict()
+        self._size = 0
+
+    def keep(self, contents: dict[str, bytes]) -> None:
+        """Keep them, the oldest no longer."""
+        with self._guard:
+            for key, content in contents.items():
+                if key not in self._contents and len(content) <= KEPT_BLOB_BYTES:
+                    self._contents[key] = content
+                    self._size += len(content)
+            while self._size > KEPT_BYTES:
+                self._size -= len(self._contents.popitem(last=False)[1])
+
+    def take(self, keys: Iterable[str]) -> dict[str, bytes]:
+        """Those that are there; they are not kept any longer."""
+        with self._guard:
+            found = {key: self._contents.pop(key) for key in keys if key in self._contents}
+            self._size -= sum(map(len, found.values()))
+            return found
+
+
+_kept = _Kept()
+
+
+def put_all(session: Session, contents: Iterable[tuple[str, bytes]], now: datetime, *, read_soon: bool = False) -> None:
+    """Store (sha256, content) pairs; those already there are left alone. Written in key order to avoid deadlocks.
+
+    ``read_soon``: they will be read in a moment. That spares SQLite the reading, where one process does all the work.
+    """
     unique = dict(contents)
+    if read_soon and session.get_bind().dialect.name == "sqlite":
+        _kept.keep(unique)
     rows = [
         {"sha256": key, "size": len(content), "content": content, "created_at": now} for key, content in sorted(unique.items())
     ]
@@ -46,7 +89,12 @@ def get(session: Session, sha256: str) -> bytes:
 
 def get_all(session: Session, keys: Iterable[str]) -> dict[str, bytes]:
     """The bytes under each of ``keys``; unknown keys are missing from the answer."""
-    wanted = sorted(set(keys))
+    wanted = set(keys)
+    found = _kept.take(wanted)
+    return found | _read_all(session, sorted(wanted - set(found))) if len(found) < len(wanted) else found
+
+
+def _read_all(session: Session, wanted: list[str]) -> dict[str, bytes]:
     connection = session.connection()
     if connection.dialect.name == "postgresql":
         # Asked for in the usual way bytes come as hexadecimal text, twice as long, made there and read here.

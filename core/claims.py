@@ -9,13 +9,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
 log = logging.getLogger("casemill.claims")
 
 #: A dead holder's rows come back after this long; promise 4 of reliability.md allows 30 seconds for all of it.
 SPAN = timedelta(seconds=20)
 RENEW_SECONDS = 6.0
+
+
+class Claim(NamedTuple):
+    """Rows are held under ``token`` until a moment, by the database's clock."""
+
+    token: str
+    until: datetime
 
 
 def new_token() -> str:

@@ -8,36 +8,67 @@ import time
 from collections.abc import Callable
 
 LOOK_SECONDS = 0.05
+#: So long after a pile was seen the last of it, however little, is waited for as well.
+REST_SECONDS = 0.25
 
 
 class Precedence:
-    """One instance for all threads of a process that do work of the second rank."""
+    """One instance for all threads of a process that do work of the second rank.
 
-    def __init__(self, seconds: float) -> None:
-        """``seconds``: how long the second rank steps aside at most; then it has as long for itself, whatever comes in."""
+    One of them waits for all: those of the first rank need the others.
+    """
+
+    def __init__(self, seconds: float, pile: int, call: Callable[[str], None]) -> None:
+        """``pile``: from how many pieces of work on the first rank goes first.
+
+        ``seconds``: how long the second rank steps aside at most; then it has as long for itself, whatever comes in. ``call``
+        is told the names of the work that was sent away, once there is no more reason to.
+        """
         self._seconds = seconds
+        self._pile = pile
+        self._call = call
         self._ours_until = -math.inf
-        self._seen_at = -math.inf
-        self._looking = threading.Lock()
+        self._piled_at = -math.inf
+        self._guard = threading.Lock()
+        self._is_waited = False
+        self._sent_away: set[str] = set()
 
-    def step_aside(self, is_piled_up: Callable[[], bool]) -> bool:
-        """Wait until the first rank has no pile of work, as ``is_piled_up`` says; False when it still has one."""
+    def step_aside(self, name: str, count: Callable[[int], int]) -> bool:
+        """Wait until the first rank has no pile of work, and is through with the last one, or for as long as it may.
+
+        False when somebody else waits already: who wants to do work called ``name`` is to leave it, and is called again.
+        ``count`` tells how many pieces the first rank has, and need count no further than it is told.
+        """
+        with self._guard:
+            if self._is_waited:
+                self._sent_away.add(name)
+                return False
+            if not self._has_reason(count):
+                return True
+            self._is_waited = True
+        try:
+            self._wait(count)
+        finally:
+            with self._guard:
+                self._is_waited = False
+                names, self._sent_away = self._sent_away, set()
+            for one in sorted(names):
+                self._call(one)
+        return True
+
+    def _wait(self, count: Callable[[int], int]) -> None:
         ends = time.monotonic() + self._seconds
-        while time.monotonic() > self._ours_until:  # another thread may have waited long enough
-            if not self._sees_pile(is_piled_up):
-                return True
-            if time.monotonic() >= ends:
-                self._ours_until = time.monotonic() + self._seconds
-                break
-            time.sleep(max(0.0, min(LOOK_SECONDS, ends - time.monotonic())))
-        return False
+        while (left := ends - time.monotonic()) > 0:
+            time.sleep(min(LOOK_SECONDS, left))
+            if not self._has_reason(count):
+                return
+        self._ours_until = time.monotonic() + self._seconds
 
-    def _sees_pile(self, is_piled_up: Callable[[], bool]) -> bool:
-        """One thread looks for all that wait: each look is a question to the database that those of the first rank use."""
-        with self._looking:
-            if time.monotonic() - self._seen_at < LOOK_SECONDS:
-                return True
-            found = is_piled_up()
-            if found:
-                self._seen_at = time.monotonic()
-            return found
+    def _has_reason(self, count: Callable[[int], int]) -> bool:
+        now = time.monotonic()
+        if now < self._ours_until:
+            return False
+        found = count(self._pile)
+        if found >= self._pile:
+            self._piled_at = now
+        return found > 0 and now - self._piled_at <= REST_SECONDS

@@ -92,6 +92,12 @@ def _take(unit: Transaction, ids: Sequence[int], token: str, database: Database)
     return sorted((Claimed(*row) for row in rows), key=lambda item: (item.due_at, item.id))
 
 
+def is_any_waiting(session: Session, database: Database) -> bool:
+    """Whether an item is due that nobody works on."""
+    due = select(_COLUMNS.id).where(_COLUMNS.state == "waiting", _COLUMNS.due_at <= database.moment()).limit(1)
+    return session.connection().execute(due).first() is not None
+
+
 def count_open(database: Database, most: int) -> int:
     """How many items are being worked on, by whomever, or could be; ``most`` are counted."""
     due = select(_COLUMNS.id).where(_COLUMNS.state == "waiting", _COLUMNS.due_at <= database.moment()).limit(most)

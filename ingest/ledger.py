@@ -13,6 +13,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
 from core import blobs
+from core.claims import Claim
 from core.sets import among_given, listed
 from core.upserts import insert_ignore, take_numbers
 from ingest.models import InboundItem, Sighting
@@ -50,40 +51,48 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The ledger row of an arrival; ``known`` when its identity had been there before."""
+    """The ledger row of an arrival; ``known`` when its identity had been there before. ``sha256`` is of what came."""
 
     item_id: int
     known: bool
+    sha256: str
 
 
-def accept(session: Session, arrivals: Sequence[Arrival], now: datetime, *, are_new: bool = False) -> list[Accepted]:
+def accept(
+    session: Session, arrivals: Sequence[Arrival], now: datetime, *, are_new: bool = False, claim: Claim | None = None
+) -> list[Accepted]:
     """Write blobs, items and sightings of ``arrivals``; to be committed before the source is told anything.
 
     Answers in the order given. Accepting the same arrival again changes nothing, but for a file that was rejected: whoever
     drops it again, a password configured perhaps, has it tried again. ``are_new`` says that the caller has looked in this
-    transaction, and that none was there.
+    transaction, and that none was there. What is new is held under ``claim``, else it waits.
     """
     if not arrivals:
         return []
     hashes = [blobs.digest(arrival.raw) for arrival in arrivals]
     keys = [(arrival.family, arrival.identity or sha256) for arrival, sha256 in zip(arrivals, hashes, strict=True)]
-    blobs.put_all(session, [(sha, arrival.raw) for sha, arrival in zip(hashes, arrivals, strict=True)], now)
+    blobs.put_all(session, [(sha, arrival.raw) for sha, arrival in zip(hashes, arrivals, strict=True)], now, read_soon=True)
+    state = {} if claim is None else {"state": "claimed", "claim": claim.token, "claim_until": claim.until}
     rows: dict[Key, dict[str, Any]] = {}
     for order, (key, sha256, arrival) in enumerate(zip(keys, hashes, arrivals, strict=True)):
-        # Rows are written in key order; a due time a microsecond apart keeps the order in which they came.
-        rows.setdefault(key, _item_row(arrival, key, sha256, now + timedelta(microseconds=order)))
+        rows.setdefault(key, _item_row(arrival, key, sha256, due_at(now, order)) | state)
     before = {} if are_new else find(session, keys)
     made = _insert(session, [rows[key] for key in sorted(rows) if key not in before])
     items = before | made
     items |= find(session, [key for key in rows if key not in items])  # another transaction was first
     fresh = set(made) | _reopen(session, {key: a for key, a in zip(keys, arrivals, strict=True) if key in before}, now)
     accepted = []
-    for key in keys:
-        accepted.append(Accepted(items[key][0], key not in fresh))
+    for key, sha256 in zip(keys, hashes, strict=True):
+        accepted.append(Accepted(items[key][0], key not in fresh, sha256))
         fresh.discard(key)
     other = [sha256 if items[key][1] != sha256 else None for key, sha256 in zip(keys, hashes, strict=True)]
     _sight(session, arrivals, accepted, other, now)
     return accepted
+
+
+def due_at(now: datetime, order: int) -> datetime:
+    """When the arrival of this place among those accepted at ``now`` is due: rows are written in another order."""
+    return now + timedelta(microseconds=order)
 
 
 def find(session: Session, keys: Sequence[Key]) -> dict[Key, tuple[int, str]]:

@@ -26,6 +26,7 @@ from core.signing import Signer
 from ingest import claims, fingerprints, ledger, workbooks
 from ingest.children import ParserPool
 from ingest.claims import Claimed, Outcome
+from ingest.intray import InTray
 from ingest.models import InboundItem
 from ingest.parsers.child import Answer, ParseFailure, ParseTask
 from ingest.parsers.types import ParsedWorkbook, ParseOptions
@@ -37,8 +38,6 @@ log = logging.getLogger("casemill.ingest")
 
 #: Kinds that need no parser: rows are our own JSON, and of what could not be fetched there is nothing to read.
 UNPARSED = {"row", "unfetched"}
-#: So many open items are a pile: of a hundred that arrive each second, thirty or forty are open at a time.
-PILE = 75
 
 
 class Pipeline:
@@ -49,14 +48,14 @@ class Pipeline:
         self._settings = settings
         self._pool = pool
         self.planner = Planner(settings, signer)
+        self.intray = InTray(database, settings.limits.batch)
 
     def drain(self) -> int:
         """Work on one batch of due items; returns how many it took.
 
         Raises only when the database is away or no child can be started; the items are given back as they were.
         """
-        token = core_claims.new_token()
-        items = claims.claim(self._database, token, self._settings.limits.batch)
+        token, items = self._take()
         if not items:
             return 0
         failpoint("ingest.claimed")
@@ -70,9 +69,24 @@ class Pipeline:
             raise
         return len(items)
 
-    def is_piled_up(self) -> bool:
-        """Whether more is in hand or due, here and in other processes, than steady work brings along."""
-        return claims.count_open(self._database, PILE) == PILE
+    def _take(self) -> tuple[str, Sequence[Claimed]]:
+        """What sources of this process handed over, else what is due in the ledger; under which token."""
+        batch = self.intray.take()
+        if batch is None:
+            token = core_claims.new_token()
+            return token, claims.claim(self._database, token, self._settings.limits.batch)
+        if batch.is_old:
+            claims.renew(self._database, batch.token)
+        return batch.token, batch.items
+
+    def give_back(self) -> None:
+        """Let others have what was handed over and not begun."""
+        while (batch := self.intray.take()) is not None:
+            self._release(batch.token)
+
+    def count_open(self, most: int) -> int:
+        """How many items are in hand or due, here and in other processes; ``most`` are counted."""
+        return claims.count_open(self._database, most)
 
     def _release(self, token: str) -> None:
         """Without the database the end of the claim does the same, and counts a loss."""

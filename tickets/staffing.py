@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
 
-from sqlalchemy import Integer, Select, bindparam, func, select
+from sqlalchemy import Connection, Integer, Select, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from accounts.models import Absence, Staff, Team, TeamMember
@@ -18,52 +18,45 @@ from tickets.stages import COMPLETED
 
 def load(session: Session, now: datetime) -> Staffing:
     """All staff and teams, with loads. Locks the staff rows on PostgreSQL, so that two batches do not overfill anybody."""
+    connection = session.connection()
     absences: dict[int, list[tuple[datetime, datetime]]] = defaultdict(list)
-    for row in session.execute(select(Absence).where(Absence.ends_at > now)).scalars():
-        absences[row.staff_id].append((row.starts_at, row.ends_at))
-    rows = session.execute(select(Staff).order_by(Staff.id).with_for_update(key_share=True)).scalars()
-    people = {row.id: _person(row, tuple(absences[row.id])) for row in rows}
-    staffing = Staffing(people, _teams(session))
+    for staff_id, starts_at, ends_at in connection.execute(_ABSENCES, {"now": now}):
+        absences[staff_id].append((starts_at, ends_at))
+    people = {row.id: Person(**row._mapping, absences=tuple(absences[row.id])) for row in connection.execute(_STAFF)}
+    staffing = Staffing(people, _teams(connection))
     members = {member for team in staffing.teams.values() for member in team.member_ids if member in people}
-    _load_all(session, [people[member] for member in sorted(members)])
+    _load_all(connection, [people[member] for member in sorted(members)])
     return staffing
 
 
-def _person(row: Staff, absences: tuple[tuple[datetime, datetime], ...]) -> Person:
-    return Person(
-        id=row.id,
-        email=row.email,
-        name=row.name,
-        active=row.active,
-        capacity=row.capacity,
-        zone=row.zone,
-        weekdays=row.weekdays,
-        starts=row.starts,
-        ends=row.ends,
-        stand_in_id=row.stand_in_id,
-        last_assigned_at=row.last_assigned_at,
-        absences=absences,
-    )
+_ABSENCES = select(Absence.staff_id, Absence.starts_at, Absence.ends_at).where(Absence.ends_at > bindparam("now"))
+#: The columns of the same name in :class:`~tickets.routing.Person`.
+_OF_PERSON = (
+    "id", "email", "name", "active", "capacity", "zone", "weekdays", "starts", "ends", "stand_in_id", "last_assigned_at",
+)  # fmt: skip
+_STAFF = select(*(Staff.__table__.c[name] for name in _OF_PERSON)).order_by(Staff.id).with_for_update(key_share=True)
+_MEMBERS = select(TeamMember.team_id, TeamMember.staff_id).order_by(TeamMember.staff_id)
+_TEAMS = select(Team.id, Team.name, Team.title, Team.manager_id, Team.is_default).order_by(Team.id)
 
 
-def _teams(session: Session) -> dict[str, TeamView]:
+def _teams(connection: Connection) -> dict[str, TeamView]:
     members: dict[int, list[int]] = defaultdict(list)
-    for team_id, staff_id in session.execute(select(TeamMember.team_id, TeamMember.staff_id).order_by(TeamMember.staff_id)):
+    for team_id, staff_id in connection.execute(_MEMBERS):
         members[team_id].append(staff_id)
     return {
         team.name: TeamView(team.id, team.name, team.title, tuple(members[team.id]), team.manager_id, team.is_default)
-        for team in session.execute(select(Team).order_by(Team.id)).scalars()
+        for team in connection.execute(_TEAMS)
     }
 
 
-def _load_all(session: Session, members: Sequence[Person]) -> None:
+def _load_all(connection: Connection, members: Sequence[Person]) -> None:
     """Open tickets of each, counted no further than their capacity: the count stays cheap with a million tickets."""
     if not members:
         return
     limits: dict[str, int] = {}
     for number, person in enumerate(members):
         limits |= {f"person{number}": person.id, f"capacity{number}": person.capacity}
-    loads = session.connection().execute(_loads(len(members)), limits).one()
+    loads = connection.execute(_loads(len(members)), limits).one()
     for person, load in zip(members, loads, strict=True):
         person.load = load
 

@@ -13,6 +13,7 @@ import time
 
 from core.db import Database, is_unavailable
 from core.sections import Limits, Mailbox
+from ingest.intray import InTray
 from ingest.sources import cursors
 from ingest.sources.cursors import Trouble
 from ingest.sources.imap_contact import Contact
@@ -52,7 +53,10 @@ def pause_after(errors: int, *, at_once: bool, jitter: float) -> float:
 
 
 class MailboxWatcher:
-    """Watches one mailbox until ``stop``. ``lease_seconds`` is how long a dead watcher keeps the others waiting at most."""
+    """Watches one mailbox until ``stop``. ``lease_seconds`` is how long a dead watcher keeps the others waiting at most.
+
+    ``intray`` is that of a pipeline in the same process.
+    """
 
     def __init__(
         self,
@@ -63,12 +67,14 @@ class MailboxWatcher:
         stop: threading.Event,
         *,
         lease_seconds: float = 15.0,
+        intray: InTray | None = None,
     ) -> None:
         self.name = name
         self._mailbox = mailbox
         self._database = database
         self._limit = limits.message_bytes
         self._stop = stop
+        self._intray = intray
         self._tenure = Tenure(database, cursors.source_of(name), seconds=lease_seconds)
         self._contact = Contact(name, mailbox, database, self._tenure)
         self._book = FailureBook()
@@ -131,6 +137,7 @@ class MailboxWatcher:
             tenure=self._tenure,
             book=self._book,
             moves=moves,
+            intray=self._intray,
             limit=self._limit,
             over=self._over,
             on_answer=self._note_recovery,

@@ -15,11 +15,13 @@ from datetime import date
 from sqlalchemy.orm import Session
 
 from core import blobs, clock
+from core.claims import Claim
 from core.db import Database, is_unavailable
 from core.failpoints import failpoint
 from core.hints import hint
 from ingest import ledger
-from ingest.ledger import Arrival
+from ingest.intray import InTray
+from ingest.ledger import Accepted, Arrival
 from ingest.sources import cursors, imap_fetch
 from ingest.sources.cursors import Position, Trouble
 from ingest.sources.imap_failures import FailureBook
@@ -48,6 +50,7 @@ class Intake:
         tenure: Tenure,
         book: FailureBook,
         moves: Moves | None,
+        intray: InTray | None,
         limit: int,
         over: Callable[[], bool],
         on_answer: Callable[[Trouble], None],
@@ -61,6 +64,7 @@ class Intake:
         self._tenure = tenure
         self._book = book
         self._moves = moves
+        self._intray = intray
         self._limit = limit
         self._over = over
         self._on_answer = on_answer
@@ -193,14 +197,17 @@ class Intake:
         arrivals = [arrival for outcome in outcomes if (arrival := self._arrival(outcome)) is not None]
         is_first = not self._commits  # an error ends a session, so there is none between two commits of one
 
-        def unit(db: Session) -> Trouble | None:
+        def unit(db: Session) -> tuple[Trouble | None, Claim | None, list[Accepted]]:
             self._tenure.check(db)
-            ledger.accept(db, arrivals, now)
+            claim = self._intray.claim(db, len(arrivals)) if self._intray is not None else None
+            accepted = ledger.accept(db, arrivals, now, claim=claim)
             trouble = cursors.trouble(db, self._name) if is_first else None
             cursors.advance(db, self._name, self._position.uidvalidity, last, now)
-            return trouble
+            return trouble, claim, accepted
 
-        trouble = self._database.run(unit)
+        trouble, claim, accepted = self._database.run(unit)
+        if self._intray is not None and claim is not None:
+            self._intray.put(claim, arrivals, accepted, now)
         if arrivals:
             hint("ingest.drain")
         return trouble

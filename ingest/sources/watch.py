@@ -11,6 +11,7 @@ from typing import Protocol
 
 from core.db import Database
 from core.settings import Settings
+from ingest.intray import InTray
 from ingest.sources.folder import FolderWatcher, Receipt
 from ingest.sources.imap import MailboxWatcher, pause_after
 
@@ -23,15 +24,18 @@ class Watcher(Protocol):
     def run(self) -> None: ...
 
 
-def watch(settings: Settings, database: Database, stop: threading.Event, receipt: Receipt) -> list[threading.Thread]:
+def watch(
+    settings: Settings, database: Database, stop: threading.Event, receipt: Receipt, intray: InTray | None = None
+) -> list[threading.Thread]:
     """Start a thread for each mailbox and folder of the settings; they end within seconds of ``stop``.
 
-    ``receipt`` makes the receipt workbook of an item. One source's failure never stops another's.
+    ``receipt`` makes the receipt workbook of an item, ``intray`` is that of a pipeline in this process. One source's failure
+    never stops another's.
     """
     makers: dict[str, Callable[[], Watcher]] = {}
     for name, mailbox in settings.mailboxes.items():
         makers[f"mailbox:{name}"] = lambda name=name, mailbox=mailbox: MailboxWatcher(  # type: ignore[misc]
-            name, mailbox, database, settings.limits, stop
+            name, mailbox, database, settings.limits, stop, intray=intray
         )
     for name, folder in settings.folders.items():
         makers[f"folder:{name}"] = lambda name=name, folder=folder: FolderWatcher(  # type: ignore[misc]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import threading
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import event, func, select, text
 from sqlalchemy.exc import NoResultFound
 
 from core import blobs, migrations
@@ -49,6 +50,57 @@ def test_an_unknown_blob_is_an_error_alone_and_missing_among_many(database: Data
         with pytest.raises(NoResultFound):
             blobs.get(session, "0" * 64)
         assert blobs.get_all(session, [blobs.digest(b"a"), "0" * 64, blobs.digest(b"a")]) == {blobs.digest(b"a"): b"a"}
+
+
+def reads(database: Database, keys: list[str]) -> bool:
+    """Whether the bytes under ``keys`` are asked of the database."""
+    asked: list[object] = []
+
+    def note(*given: object) -> None:
+        asked.append(given)
+
+    with database.read() as session:
+        engine = session.get_bind()
+    event.listen(engine, "before_cursor_execute", note)
+    with database.read() as session:
+        assert sorted(blobs.get_all(session, keys)) == sorted(keys)
+    event.remove(engine, "before_cursor_execute", note)
+    return bool(asked)
+
+
+def test_what_is_read_soon_is_kept_for_one_reading(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'a.db'}")
+    migrations.upgrade(database)
+    small, large = [pair(b"soon 1"), pair(b"soon 2")], pair(b"s" * (blobs.KEPT_BLOB_BYTES + 1))
+    database.run(lambda session: blobs.put_all(session, [*small, large], NOW, read_soon=True))
+    keys = [key for key, _ in small]
+    assert not reads(database, keys)
+    assert reads(database, keys)
+    assert reads(database, [large[0]])
+    database.close()
+
+
+def test_what_is_kept_makes_room_for_what_comes(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'a.db'}")
+    migrations.upgrade(database)
+    many = [pair(number.to_bytes(4, "big") * (blobs.KEPT_BLOB_BYTES // 4)) for number in range(40)]
+    for one in many:
+        database.run(lambda session, one=one: blobs.put_all(session, [one], NOW, read_soon=True))  # type: ignore[misc]
+    kept = blobs.KEPT_BYTES // blobs.KEPT_BLOB_BYTES
+    assert not reads(database, [key for key, _ in many[-kept:]])
+    assert reads(database, [many[-kept - 1][0]])
+    database.close()
+
+
+def test_on_a_server_nothing_is_kept(postgres_url: str) -> None:
+    database = Database(postgres_url)
+    migrations.upgrade(database)
+    database.run(lambda session: blobs.put_all(session, [pair(b"elsewhere")], NOW, read_soon=True))
+    with database.write() as session:
+        session.execute(text("DELETE FROM blob"))
+    with database.read() as session:
+        assert blobs.get_all(session, [blobs.digest(b"elsewhere")]) == {}
+    database.close()
 
 
 def test_writers_of_the_same_blobs_in_different_orders_do_not_deadlock(database: Database) -> None:

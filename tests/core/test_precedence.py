@@ -2,73 +2,102 @@
 
 import threading
 import time
+from collections.abc import Callable
 from itertools import pairwise
 
-from core.precedence import LOOK_SECONDS, Precedence
+import pytest
+
+from core.precedence import LOOK_SECONDS, REST_SECONDS, Precedence
+from tests.waiting import wait_until
+
+PILE = 10
+
+
+def make(seconds: float, call: Callable[[str], None] = print) -> Precedence:
+    return Precedence(seconds, PILE, call)
+
+
+def piled_up(_most: int) -> int:
+    return PILE
 
 
 def test_nobody_waits_when_nothing_of_the_first_rank_piles_up() -> None:
     began = time.monotonic()
-    assert Precedence(5.0).step_aside(lambda: False)
+    assert make(5.0).step_aside("notices", lambda _most: PILE - 1)
     assert time.monotonic() - began < 1
 
 
 def test_the_second_rank_waits_until_the_pile_is_gone() -> None:
-    answers = iter([True, True, False])
-    assert Precedence(10.0).step_aside(lambda: next(answers))
+    answers = iter([PILE, PILE, 0])
+    assert make(10.0).step_aside("notices", lambda _most: next(answers))
     assert next(answers, None) is None
+
+
+def test_the_last_of_a_pile_is_waited_for_but_not_for_long() -> None:
+    precedence = make(10.0)
+    answers = iter([PILE, 1, 0])
+    assert precedence.step_aside("notices", lambda _most: next(answers))
+    assert next(answers, None) is None
+    began = time.monotonic()
+    answers = iter([PILE])
+    assert precedence.step_aside("notices", lambda _most: next(answers, 1))
+    assert REST_SECONDS <= time.monotonic() - began < 5
 
 
 def test_a_pile_that_does_not_go_is_not_waited_for() -> None:
     began = time.monotonic()
-    assert not Precedence(0.1).step_aside(lambda: True)
+    assert make(0.1).step_aside("notices", piled_up)
     assert 0.1 <= time.monotonic() - began < 5
 
 
 def test_after_its_patience_the_second_rank_has_as_long_for_itself_and_then_steps_aside_again() -> None:
-    precedence = Precedence(0.2)
+    precedence = make(0.3)
+    assert precedence.step_aside("notices", piled_up)
+    began = time.monotonic()
+    assert precedence.step_aside("notices", piled_up)
+    assert time.monotonic() - began < 0.1
+    time.sleep(0.4)
+    began = time.monotonic()
+    assert precedence.step_aside("notices", piled_up)
+    assert time.monotonic() - began >= 0.3
+
+
+def test_one_waits_for_all_and_those_sent_away_are_called_when_the_way_is_free() -> None:
+    called: list[str] = []
+    precedence = make(30.0, called.append)
+    pieces = [PILE]
+    waiting = threading.Thread(target=precedence.step_aside, args=("facts", lambda _most: pieces[0]))
+    waiting.start()
+    try:
+        wait_until(lambda: not precedence.step_aside("notices", lambda _most: 0))
+        began = time.monotonic()
+        assert not precedence.step_aside("timers", piled_up)
+        assert not precedence.step_aside("notices", piled_up)
+        assert time.monotonic() - began < 1
+        assert called == []
+    finally:
+        pieces[0] = 0
+        waiting.join(10)
+    assert called == ["notices", "timers"]
+    assert precedence.step_aside("notices", lambda _most: 0)
+
+
+def test_a_count_that_fails_sends_nobody_away_for_good() -> None:
+    precedence = make(5.0)
+    for answers in ([], [PILE]):
+        left = iter(answers)
+        with pytest.raises(StopIteration):
+            precedence.step_aside("notices", lambda _most, left=left: next(left))  # type: ignore[misc]
+    assert precedence.step_aside("notices", lambda _most: 0)
+
+
+def test_whoever_waits_looks_now_and_then() -> None:
     asked: list[float] = []
 
-    def is_piled_up() -> bool:
+    def count(_most: int) -> int:
         asked.append(time.monotonic())
-        return True
+        return PILE
 
-    assert not precedence.step_aside(is_piled_up)
-    before, since = len(asked), time.monotonic()
-    while not precedence.step_aside(is_piled_up) and len(asked) == before:
-        assert time.monotonic() - since < 5
-    assert 0.1 < asked[before] - since < 1
-
-
-def test_when_one_has_waited_long_enough_nobody_waits_on() -> None:
-    precedence = Precedence(0.4)
-    ends: list[float] = []
-
-    def wait() -> None:
-        precedence.step_aside(lambda: True)
-        ends.append(time.monotonic())
-
-    threads = [threading.Thread(target=wait) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-        time.sleep(0.2)
-    for thread in threads:
-        thread.join(5)
-    assert ends[1] - ends[0] < 0.15
-
-
-def test_one_thread_looks_for_all_that_wait() -> None:
-    precedence = Precedence(0.5)
-    asked: list[float] = []
-
-    def is_piled_up() -> bool:
-        asked.append(time.monotonic())
-        return True
-
-    threads = [threading.Thread(target=precedence.step_aside, args=(is_piled_up,)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(5)
-    assert asked
-    assert all(later - earlier >= LOOK_SECONDS for earlier, later in pairwise(asked))
+    make(0.5).step_aside("notices", count)
+    assert 2 < len(asked) <= 0.5 / LOOK_SECONDS + 2
+    assert all(later - earlier > LOOK_SECONDS / 2 for earlier, later in pairwise(asked))

@@ -1,0 +1,100 @@
+"""The in-tray: what a source of this process took in already claimed, for the pipeline of the same process.
+
+Taking in and claiming are one commit then, nothing is looked for, and the parsers need not wait until it is the claim's turn to
+write. For the ledger it is a claim like any other: one that ends without a word comes back.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from core.claims import SPAN, Claim, new_token
+from core.db import Database
+from ingest import claims
+from ingest.claims import Claimed
+from ingest.ledger import Accepted, Arrival, due_at
+
+#: Fewer than that wait for others to come, so that they are parsed and stored together.
+FEWEST = 20
+#: What is on top of that is claimed when its turn comes: a claim must not run out in the tray.
+MOST = 500
+#: A claim is renewed before the work on it begins when so much of its time has passed.
+OLD_SECONDS = SPAN.total_seconds() / 3
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Items under one token, and when they were claimed (`time.monotonic()`)."""
+
+    token: str
+    items: Sequence[Claimed]
+    at: float = field(default_factory=time.monotonic)
+
+    @property
+    def is_old(self) -> bool:
+        return time.monotonic() - self.at > OLD_SECONDS
+
+
+class InTray:
+    """First in, first out; safe to use from several threads."""
+
+    def __init__(self, database: Database, largest: int) -> None:
+        """``largest``: how many items the pipeline takes at a time."""
+        self._database = database
+        self._largest = largest
+        self._batches: deque[Batch] = deque()
+        self._items = 0
+        self._guard = threading.Lock()
+
+    def claim(self, session: Session, count: int) -> Claim | None:
+        """The claim under which ``count`` arrivals may be accepted in this transaction; None: they are to wait in the ledger.
+
+        So are few, and all for as long as something waits there: what came first is worked on first.
+        """
+        is_fit = FEWEST <= count <= self._largest and self._items + count <= MOST
+        if not is_fit or claims.is_any_waiting(session, self._database):
+            return None
+        return Claim(new_token(), self._database.now(session) + SPAN)
+
+    def put(self, claim: Claim, arrivals: Sequence[Arrival], accepted: Sequence[Accepted], now: datetime) -> None:
+        """After the commit: hand over what was accepted under ``claim`` at ``now``, but for what had been there before."""
+        pairs = enumerate(zip(arrivals, accepted, strict=True))
+        items = [_claimed(arrival, one, due_at(now, order)) for order, (arrival, one) in pairs if not one.known]
+        if items:
+            with self._guard:
+                self._batches.append(Batch(claim.token, items))
+                self._items += len(items)
+
+    def take(self) -> Batch | None:
+        """The oldest batch."""
+        with self._guard:
+            if not self._batches:
+                return None
+            batch = self._batches.popleft()
+            self._items -= len(batch.items)
+            return batch
+
+
+def _claimed(arrival: Arrival, accepted: Accepted, due_at: datetime) -> Claimed:
+    return Claimed(
+        id=accepted.item_id,
+        family=arrival.family,
+        kind=arrival.kind,
+        source=arrival.source,
+        sha256=accepted.sha256,
+        size=len(arrival.raw),
+        received_at=arrival.received_at,
+        due_at=due_at,
+        attempts=0,
+        losses=0,
+        alone=False,
+        parent_id=arrival.parent_id,
+        extra=arrival.extra,
+    )

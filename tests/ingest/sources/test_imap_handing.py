@@ -1,0 +1,72 @@
+"""A watcher beside a pipeline hands over what it takes in."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from sqlalchemy.orm import Session
+
+from core.db import Database
+from ingest import ledger
+from ingest.intray import FEWEST, InTray
+from ingest.ledger import Accepted, Arrival
+from ingest.models import InboundItem
+from ingest.sources.imap_fetch import FIRST_MESSAGES
+from tests.ingest.sources.support import items, last_uid, mailbox, message, watching
+from tests.servers.dovecot import DovecotServer
+from tests.waiting import wait_until
+
+TAKEN = 100
+
+
+def deliver(desk: DovecotServer, first: int, count: int) -> None:
+    for number in range(first, first + count):
+        desk.deliver("desk", message(number))
+
+
+def test_many_mails_are_handed_over_in_their_order_and_a_few_wait_in_the_ledger(database: Database, desk: DovecotServer) -> None:
+    tray = InTray(database, TAKEN)
+    deliver(desk, 0, FIRST_MESSAGES + FEWEST)
+    with watching(database, mailbox(desk), intray=tray):
+        wait_until(lambda: last_uid(database) == FIRST_MESSAGES + FEWEST)
+        handed = [tray.take(), tray.take()]
+        assert [len(batch.items) for batch in handed if batch] == [FIRST_MESSAGES, FEWEST]
+        found = items(database)
+        assert [item.id for batch in handed if batch for item in batch.items] == [item.id for item in by_due(database)]
+        assert {item.state for item in found} == {"claimed"}
+        assert {item.claim for item in found} == {batch.token for batch in handed if batch}
+        deliver(desk, 1_000, FEWEST - 1)
+        wait_until(lambda: last_uid(database) == FIRST_MESSAGES + 2 * FEWEST - 1)
+    assert tray.take() is None
+    assert [item.state for item in items(database)].count("waiting") == FEWEST - 1
+
+
+def test_of_what_is_not_committed_nothing_is_handed_over(
+    database: Database, desk: DovecotServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commit is refused, so each mail is stored by itself, and waits in the ledger."""
+    tray = InTray(database, TAKEN)
+    refused = threading.Event()
+    accept = ledger.accept
+
+    def refuse_many(session: Session, arrivals: Sequence[Arrival], *args: Any, **more: Any) -> list[Accepted]:
+        accepted = accept(session, arrivals, *args, **more)
+        if len(arrivals) > 1:
+            refused.set()
+            raise ValueError("one of them is odd")
+        return accepted
+
+    monkeypatch.setattr(ledger, "accept", refuse_many)
+    deliver(desk, 0, FEWEST)
+    with watching(database, mailbox(desk), intray=tray):
+        wait_until(lambda: last_uid(database) == FEWEST)
+    assert refused.is_set()
+    assert tray.take() is None
+    assert [item.state for item in items(database)] == ["waiting"] * FEWEST
+
+
+def by_due(database: Database) -> list[InboundItem]:
+    return sorted(items(database), key=lambda item: item.due_at)
