@@ -32,7 +32,7 @@ def new_token() -> str:
 
 
 @contextmanager
-def kept(renew: Callable[[], None]) -> Iterator[None]:
+def kept(renew: Callable[[], object]) -> Iterator[None]:
     """Call ``renew`` every few seconds, from another thread, for as long as the block runs."""
     held = _Held(renew)
     _TIMEKEEPER.add(held)
@@ -46,7 +46,7 @@ def kept(renew: Callable[[], None]) -> Iterator[None]:
 class _Held:
     """A claim; it gets a thread of its own once it is ``due`` to be renewed, and few ever are."""
 
-    def __init__(self, renew: Callable[[], None]) -> None:
+    def __init__(self, renew: Callable[[], object]) -> None:
         self.due = time.monotonic() + RENEW_SECONDS
         self._renew = renew
         self._ended = threading.Event()

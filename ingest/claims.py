@@ -127,14 +127,15 @@ def release(database: Database, token: str) -> None:
     database.run(lambda session: session.execute(statement.values(state="waiting", claim=None, claim_until=None)))
 
 
-def renew(database: Database, token: str) -> None:
-    """Hold the claim longer."""
+def renew(database: Database, token: str) -> set[int]:
+    """Hold the claim longer; answers which items it still holds."""
 
-    def unit(session: Session) -> None:
-        statement = update(InboundItem).where(InboundItem.claim == token, InboundItem.state == "claimed")
-        session.execute(statement.values(claim_until=database.moment() + claims.SPAN))
+    def unit(session: Session) -> set[int]:
+        held = update(_TABLE).where(_COLUMNS.claim == token, _COLUMNS.state == "claimed")
+        longer = held.values(claim_until=database.moment() + claims.SPAN)
+        return set(session.connection().execute(longer.returning(_COLUMNS.id)).scalars())
 
-    database.run(unit)
+    return database.run(unit)
 
 
 def still_ours(session: Session, token: str, ids: Iterable[int]) -> set[int]:

@@ -71,13 +71,12 @@ class Pipeline:
 
     def _take(self) -> tuple[str, Sequence[Claimed]]:
         """What sources of this process handed over, else what is due in the ledger; under which token."""
-        batch = self.intray.take()
-        if batch is None:
-            token = core_claims.new_token()
-            return token, claims.claim(self._database, token, self._settings.limits.batch)
-        if batch.is_old:
-            claims.renew(self._database, batch.token)
-        return batch.token, batch.items
+        while (batch := self.intray.take()) is not None:
+            held = claims.renew(self._database, batch.token) if batch.is_old else {item.id for item in batch.items}
+            if held:
+                return batch.token, [item for item in batch.items if item.id in held]
+        token = core_claims.new_token()
+        return token, claims.claim(self._database, token, self._settings.limits.batch)
 
     def give_back(self) -> None:
         """Let others have what was handed over and not begun."""

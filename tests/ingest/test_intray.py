@@ -135,14 +135,28 @@ def test_a_process_that_dies_loses_nothing_it_was_handed(room: Room, pipeline_of
 
 def test_a_batch_that_lay_long_is_renewed_before_the_work_begins(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     assert hand_over(room, arrivals(FEWEST))
-    renewed: list[str] = []
-    monkeypatch.setattr(claims, "renew", lambda _database, token: renewed.append(token))
-    assert room.pipeline.drain() == FEWEST
-    assert renewed == []
-    assert hand_over(room, arrivals(FEWEST, FEWEST))
+    before = {item.id: item.claim_until for item in room.items()}
     monkeypatch.setattr(intray, "OLD_SECONDS", 0.0)
+    monkeypatch.setattr(Pipeline, "_process", lambda *_: None)
     assert room.pipeline.drain() == FEWEST
-    assert len(renewed) == 1
+    for item in room.items():
+        assert item.claim_until is not None
+        assert item.claim_until > (before[item.id] or item.claim_until)
+
+
+def test_of_a_batch_that_lay_too_long_only_what_nobody_else_has_is_worked_on(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert hand_over(room, arrivals(FEWEST))
+    first = room.items()[0].id
+    room.sql("UPDATE inbound_item SET claim = 'another' WHERE id = :first", first=first)
+    monkeypatch.setattr(intray, "OLD_SECONDS", 0.0)
+    assert room.pipeline.drain() == FEWEST - 1
+    assert [item.id for item in room.items() if item.state == "claimed"] == [first]
+    room.expire()
+    assert hand_over(room, arrivals(FEWEST, FEWEST)) is False
+    room.drain()
+    assert_all_tickets(room.items())
 
 
 def test_a_claim_runs_out_later_than_a_batch_is_old() -> None:
