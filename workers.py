@@ -253,12 +253,11 @@ _precedence = Precedence(STEP_ASIDE_SECONDS, PILE, _hints.put)
 _senders = Crew(SLOW_SECONDS)
 
 
-def _may_work(name: str) -> bool:
-    """After stepping aside for inbound items; False when another thread does that, and asks for this work again."""
-    return _precedence.step_aside(name, FLOOR.mill.pipeline.count_open)
+def _are_many(taken: int) -> bool:
+    return taken >= MANY
 
 
-def _work(name: str, drain: Callable[[], int], share: Callable[[int], bool] = lambda taken: taken >= MANY) -> None:
+def _work(name: str, drain: Callable[[], int], share: Callable[[int], bool] = _are_many) -> None:
     """Drain until nothing is due or the turn is over. An exception is logged by its kind; the sweep tries again.
 
     Where there is more, whoever is idle is called to help if the work is to be shared.
@@ -278,6 +277,15 @@ def _work(name: str, drain: Callable[[], int], share: Callable[[int], bool] = la
         log.error("a drain failed and is tried again by the clock", exc_info=error, extra={"drain": name})
 
 
+def _work_behind(name: str, drain: Callable[[], int], share: Callable[[int], bool] = _are_many) -> None:
+    """The same for work that steps aside for inbound items: one thread does that, and asks again for the work of the others."""
+
+    def turn() -> int:
+        return drain() if _precedence.step_aside(name, FLOOR.mill.pipeline.count_open) else 0
+
+    _work(name, turn, share)
+
+
 @dramatiq.actor(actor_name="ingest.drain", queue_name="ingest")
 def ingest_drain() -> None:
     """Inbound items that are due."""
@@ -289,15 +297,13 @@ def outbox_drain() -> None:
     """Facts that are due."""
 
     def turn() -> int:
-        if not _may_work("outbox.drain"):
-            return 0
         done = FLOOR.mill.relay()
         if done:
             failpoint("outbox.relayed")
             _hints.put("notify.drain")
         return done
 
-    _work("outbox.drain", turn)
+    _work_behind("outbox.drain", turn)
 
 
 @dramatiq.actor(actor_name="notify.drain", queue_name="notify")
@@ -305,8 +311,6 @@ def notify_drain() -> None:
     """Deliveries that are due."""
 
     def turn() -> int:
-        if not _may_work("notify.drain"):
-            return 0
         began = time.monotonic()
         taken = FLOOR.mill.notify()
         _senders.note(taken, time.monotonic() - began)
@@ -315,7 +319,7 @@ def notify_drain() -> None:
     again = True
     while again and _senders.join():
         try:
-            _work("notify.drain", turn, lambda _taken: _senders.wants_more())
+            _work_behind("notify.drain", turn, lambda _taken: _senders.wants_more())
         finally:
             again = _senders.leave()
 
@@ -325,14 +329,12 @@ def tickets_due() -> None:
     """Reminders and escalations whose moment has come."""
 
     def turn() -> int:
-        if not _may_work("tickets.due"):
-            return 0
         fired = due.sweep(FLOOR.mill.database, FLOOR.mill.settings.calendar)
         if fired:
             _hints.put("outbox.drain")
         return fired
 
-    _work("tickets.due", turn)
+    _work_behind("tickets.due", turn)
 
 
 @dramatiq.actor(actor_name="surveys.due", queue_name="tickets")
@@ -340,19 +342,16 @@ def surveys_due() -> None:
     """Surveys whose moment has come."""
 
     def turn() -> int:
-        if not _may_work("surveys.due"):
-            return 0
         fired = invitations.sweep(FLOOR.mill.database, FLOOR.mill.settings.surveys)
         if fired:
             _hints.put("outbox.drain")
         return fired
 
-    _work("surveys.due", turn)
+    _work_behind("surveys.due", turn)
 
 
 _ALL = (ingest_drain, outbox_drain, notify_drain, tickets_due, surveys_due)
 ACTORS: Mapping[str, Any] = {actor.actor_name: actor for actor in _ALL}
-
 
 
 def connect_hints() -> None:

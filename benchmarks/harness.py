@@ -324,7 +324,7 @@ class Mill:
 
     def settled(self, after: int, count: int) -> bool:
         """Whether ``count`` items that came after item ``after`` have their outcome; their tickets were committed with it."""
-        # What is open is in small indexes: looking costs those who work the least so.
+        # What is open is in small indexes: so looking costs those who work the least.
         return self.arrived(after, count) and not self._has_open_items()
 
     def arrived(self, after: int, count: int) -> bool:

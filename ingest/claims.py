@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import Table, and_, bindparam, func, or_, select, union_all, update
+from sqlalchemy import ColumnElement, Table, and_, bindparam, func, or_, select, union_all, update
 from sqlalchemy.orm import Session
 
 from core import claims, clock
@@ -78,9 +78,13 @@ def claim(database: Database, token: str, limit: int) -> list[Claimed]:
 
 def _due(session: Session, database: Database, limit: int) -> list[int]:
     statement = select(_COLUMNS.id, _COLUMNS.alone, _COLUMNS.size)
-    statement = statement.where(_COLUMNS.state == "waiting", _COLUMNS.due_at <= database.moment())
+    statement = statement.where(*_is_due(database))
     statement = statement.order_by(_COLUMNS.due_at, _COLUMNS.id).limit(limit).with_for_update(skip_locked=True)
     return _choose(session.connection().execute(statement).all())
+
+
+def _is_due(database: Database) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return _COLUMNS.state == "waiting", _COLUMNS.due_at <= database.moment()
 
 
 def _take(unit: Transaction, ids: Sequence[int], token: str, database: Database) -> list[Claimed]:
@@ -94,13 +98,13 @@ def _take(unit: Transaction, ids: Sequence[int], token: str, database: Database)
 
 def is_any_waiting(session: Session, database: Database) -> bool:
     """Whether an item is due that nobody works on."""
-    due = select(_COLUMNS.id).where(_COLUMNS.state == "waiting", _COLUMNS.due_at <= database.moment()).limit(1)
+    due = select(_COLUMNS.id).where(*_is_due(database)).limit(1)
     return session.connection().execute(due).first() is not None
 
 
 def count_open(database: Database, most: int) -> int:
     """How many items are being worked on, by whomever, or could be; ``most`` are counted."""
-    due = select(_COLUMNS.id).where(_COLUMNS.state == "waiting", _COLUMNS.due_at <= database.moment()).limit(most)
+    due = select(_COLUMNS.id).where(*_is_due(database)).limit(most)
     held = select(_COLUMNS.id).where(_COLUMNS.state == "claimed").limit(most)
     both = union_all(select(due.subquery()), select(held.subquery())).subquery()
     with database.read() as session:

@@ -25,7 +25,7 @@ from ingest.ledger import Accepted, Arrival, due_at
 FEWEST = 20
 #: What is on top of that is claimed when its turn comes: a claim must not run out in the tray.
 MOST = 500
-#: A claim is renewed before the work on it begins when so much of its time has passed.
+#: A claim is renewed as it is taken when so much of its time has passed.
 OLD_SECONDS = SPAN.total_seconds() / 3
 
 
@@ -73,7 +73,21 @@ class InTray:
                 self._items += len(items)
 
     def take(self) -> Batch | None:
-        """The oldest batch."""
+        """The oldest batch; one that lay long is renewed, and what others have by now is not in it."""
+        while (batch := self._pop()) is not None and batch.is_old:
+            held = claims.renew(self._database, batch.token)
+            if held:
+                return Batch(batch.token, [item for item in batch.items if item.id in held])
+        return batch
+
+    def clear(self) -> list[str]:
+        """Take all; answers their tokens."""
+        tokens = []
+        while (batch := self._pop()) is not None:
+            tokens.append(batch.token)
+        return tokens
+
+    def _pop(self) -> Batch | None:
         with self._guard:
             if not self._batches:
                 return None

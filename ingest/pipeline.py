@@ -71,17 +71,16 @@ class Pipeline:
 
     def _take(self) -> tuple[str, Sequence[Claimed]]:
         """What sources of this process handed over, else what is due in the ledger; under which token."""
-        while (batch := self.intray.take()) is not None:
-            held = claims.renew(self._database, batch.token) if batch.is_old else {item.id for item in batch.items}
-            if held:
-                return batch.token, [item for item in batch.items if item.id in held]
+        batch = self.intray.take()
+        if batch is not None:
+            return batch.token, batch.items
         token = core_claims.new_token()
         return token, claims.claim(self._database, token, self._settings.limits.batch)
 
     def give_back(self) -> None:
         """Let others have what was handed over and not begun."""
-        while (batch := self.intray.take()) is not None:
-            self._release(batch.token)
+        for token in self.intray.clear():
+            self._release(token)
 
     def count_open(self, most: int) -> int:
         """How many items are in hand or due, here and in other processes; ``most`` are counted."""

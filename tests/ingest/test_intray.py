@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import pytest
 
 from core import claims as core_claims
 from core import clock
 from core.db import Database
+from core.errors import BusyError
 from ingest import claims, intray, ledger
 from ingest.intray import FEWEST, MOST, Batch, InTray
 from ingest.ledger import Arrival
@@ -121,6 +123,20 @@ def test_a_process_that_ends_well_gives_back_what_it_has_not_begun(room: Room) -
     assert_all_tickets(room.items())
 
 
+def test_a_process_that_ends_without_its_database_ends_all_the_same(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert hand_over(room, arrivals(FEWEST))
+    monkeypatch.setattr(intray, "OLD_SECONDS", 0.0)
+
+    def refuse(_session: object) -> None:
+        raise BusyError("the database is busy")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(room.database, "run", refuse)
+        room.pipeline.give_back()
+    assert states(room) == {("claimed", 0, False)}
+    assert room.pipeline.intray.take() is None
+
+
 def test_a_process_that_dies_loses_nothing_it_was_handed(room: Room, pipeline_of_another: Pipeline) -> None:
     assert hand_over(room, arrivals(FEWEST))
     assert pipeline_of_another.drain() == 0, "its claim has not ended yet"
@@ -135,13 +151,11 @@ def test_a_process_that_dies_loses_nothing_it_was_handed(room: Room, pipeline_of
 
 def test_a_batch_that_lay_long_is_renewed_before_the_work_begins(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     assert hand_over(room, arrivals(FEWEST))
-    before = {item.id: item.claim_until for item in room.items()}
+    before = claim_ends(room)
     monkeypatch.setattr(intray, "OLD_SECONDS", 0.0)
     monkeypatch.setattr(Pipeline, "_process", lambda *_: None)
     assert room.pipeline.drain() == FEWEST
-    for item in room.items():
-        assert item.claim_until is not None
-        assert item.claim_until > (before[item.id] or item.claim_until)
+    assert all(after > until for after, until in zip(claim_ends(room), before, strict=True))
 
 
 def test_of_a_batch_that_lay_too_long_only_what_nobody_else_has_is_worked_on(
@@ -164,8 +178,12 @@ def test_a_claim_runs_out_later_than_a_batch_is_old() -> None:
     assert not Batch("token", []).is_old
 
 
+def claim_ends(room: Room) -> list[datetime]:
+    return [item.claim_until for item in room.items() if item.claim_until is not None]
+
+
 def _later(database: Database) -> object:
-    moment = clock.now().replace(year=clock.now().year + 1)
+    moment = clock.now() + timedelta(days=1)
     return f"{moment:%Y-%m-%d %H:%M:%S.%f}" if database.is_sqlite else moment
 
 
