@@ -1,14 +1,16 @@
 """SQLite's checkpoints, taken beside the writers.
 
 Left to itself SQLite copies the write-ahead log back within the commit that fills it, and all writers wait for that: a tenth of
-a second for 16 MB. A passive checkpoint from a thread of its own hinders nobody (https://www.sqlite.org/wal.html, 3.1); what it
-leaves for SQLite's own is little.
+a second for 16 MB. A passive checkpoint from a thread of its own hinders nobody (https://www.sqlite.org/wal.html, 3.1), but it
+takes from the cores and the disk that the writers want as well, and a page that changes ten times is copied once if the copying
+waits for the tenth. So it waits until the writers rest, and not for ever.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from contextlib import closing
 
 from sqlalchemy import Engine
@@ -16,8 +18,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core import disk
 
-#: A page that changes often is copied once in this time, and each time costs a sync of the database file.
-PAUSE_SECONDS = 0.25
+#: The writers rest when so long nothing was committed.
+REST_SECONDS = 0.25
+#: Who never rests has the log copied after so long. A thousand mails write 40 MB in it, and their notices more.
+LONGEST_SECONDS = 2.0
+#: What is committed while the log is copied is copied after it, so that a writer finds everything done and begins the log anew:
+#: each time it is a fraction of what was before.
+ROUNDS = 3
 
 
 class Checkpointer:
@@ -50,14 +57,26 @@ class Checkpointer:
             thread.join(timeout=10)
 
     def _loop(self) -> None:
-        while self._committed.wait() and not self._stopping.wait(PAUSE_SECONDS):
-            self._committed.clear()
+        while self._committed.wait() and not self._is_stopped_at_rest():
             self._copy()
+
+    def _is_stopped_at_rest(self) -> bool:
+        """Wait until nobody commits, or for as long as is allowed; answers at once when stopped."""
+        ends = time.monotonic() + LONGEST_SECONDS
+        while self._committed.is_set() and time.monotonic() < ends:
+            self._committed.clear()
+            if self._stopping.wait(REST_SECONDS):
+                return True
+        self._committed.clear()
+        return self._stopping.is_set()
 
     def _copy(self) -> None:
         """What is busy, full or gone now is found by a writer, who can say so."""
         try:
             with closing(self._engine.raw_connection()) as connection:  # in a transaction a checkpoint is refused
-                connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)")
+                for _ in range(ROUNDS):
+                    _, logged, copied = connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                    if logged == copied:
+                        return
         except (sqlite3.Error, SQLAlchemyError) as error:
             disk.end_if_failed(getattr(error, "orig", error))

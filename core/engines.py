@@ -28,13 +28,13 @@ SWITCH_SECONDS = 10.0
 #: What the writer keeps of a large database: keys of mails and people are hashes and addresses, so each of a batch's rows lies on
 #: another page, and with SQLite's own 2 MB hardly one is there.
 WRITER_CACHE_KIB = 16 * 1024
-#: Up to 64 MB of log: checkpoints are taken beside the writers (:mod:`core.checkpoints`), this is for when they cannot keep up.
+#: Up to 128 MB of log: checkpoints are taken beside the writers (:mod:`core.checkpoints`), this is for when they cannot keep up.
 _PRAGMAS = (
     "synchronous=FULL",
     "foreign_keys=ON",
     "busy_timeout=10000",
     "temp_store=MEMORY",
-    "wal_autocheckpoint=16000",
+    "wal_autocheckpoint=32000",
 )
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from core import checkpoints
 from core.db import Base, Database
 from tests.waiting import happens
 
 LARGE = 2_000_000
-
 
 
 def fill(database: Database) -> None:
@@ -59,6 +59,79 @@ def test_a_database_that_has_gone_ends_nothing(tmp_path: Path, monkeypatch: pyte
     fill(database)
     database.engine.dispose()
     shutil.rmtree(folder)
-    time.sleep(0.6)  # more than two pauses
+    time.sleep(0.6)  # more than two rests
     assert failed == []
     database.close()
+
+
+class Script:
+    """A checkpointer without a database: in each rest somebody commits as often as is told, and time goes on by itself."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, commits: list[bool]) -> None:
+        self.events: list[str] = []
+        self._commits = iter(commits)
+        self._now = 0.0
+        self.checkpointer = checkpoints.Checkpointer(None)  # type: ignore[arg-type]
+        monkeypatch.setattr(checkpoints.time, "monotonic", lambda: self._now)
+        monkeypatch.setattr(self.checkpointer, "_copy", self._copy)
+        monkeypatch.setattr(self.checkpointer, "_stopping", self)
+
+    def wait(self, seconds: float) -> bool:
+        """The rest: whether it ended because of the end of the process."""
+        self._now += seconds
+        commits = next(self._commits, None)
+        if commits is None:
+            return True
+        self.events.append("commit" if commits else "rest")
+        if commits:
+            self.checkpointer.note()
+        return False
+
+    def is_set(self) -> bool:
+        return False
+
+    def _copy(self) -> None:
+        self.events.append("copied")
+        self.checkpointer.note()  # and so on, until the script ends
+
+    def run(self) -> list[str]:
+        self.checkpointer._committed.set()  # the first commit
+        self.checkpointer._thread = threading.current_thread()
+        self.checkpointer._loop()
+        return self.events
+
+
+def test_the_log_is_copied_once_when_the_writers_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Script(monkeypatch, [True, True, True, False]).run() == ["commit", "commit", "commit", "rest", "copied"]
+
+
+def test_who_never_rests_has_it_copied_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    most = int(checkpoints.LONGEST_SECONDS / checkpoints.REST_SECONDS)
+    events = Script(monkeypatch, [True] * (2 * most)).run()
+    assert events == (["commit"] * most + ["copied"]) * 2
+
+
+def test_what_was_committed_meanwhile_is_copied_at_once() -> None:
+    asked: list[str] = []
+    answers = iter([(0, 400, 300), (0, 410, 410)])
+
+    class Cursor:
+        def execute(self, statement: str) -> Cursor:
+            asked.append(statement)
+            return self
+
+        def fetchone(self) -> tuple[int, int, int]:
+            return next(answers)
+
+    class Lent:
+        def raw_connection(self) -> Lent:
+            return self
+
+        def cursor(self) -> Cursor:
+            return Cursor()
+
+        def close(self) -> None:
+            asked.append("closed")
+
+    checkpoints.Checkpointer(Lent())._copy()  # type: ignore[arg-type]
+    assert asked == ["PRAGMA wal_checkpoint(PASSIVE)"] * 2 + ["closed"]
