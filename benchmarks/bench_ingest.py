@@ -1,12 +1,13 @@
 """Measures mail in: 1,000 mixed mails in a Dovecot mailbox → durable tickets with facts, notices running, default limits;
-against django-helpdesk's `get_email` on the same server and mails with notices off, and against the bare parse rate.
+against django-helpdesk's `get_email` on the same server and mails with notices off, against the bare parse rate, and against a
+pipeline that does nothing but fetch, parse and insert.
 
 Embedded: `casemill run`, SQLite with synchronous=FULL. Scaled out: `casemill watch`, `casemill tick` and `dramatiq workers`
 on PostgreSQL and Redis. What is timed, casemill: a running one, from the moment at which the server tells its clients of the
 mails (half a second after the first was moved in, at the latest) to the last ticket seen committed from another process;
 beside it, until the last notice was sent as well. The peer: its whole command on the full mailbox less the same command on an
 empty one. So neither pays for its start, nor for the waiting of the server. The floor is mail-parser in one process alone,
-times the cores. Casemill, peer and floor run in turn; medians of the runs.
+times the cores; the bare pipeline has two processes, and its start is not counted. All run in turn; medians of the runs.
 
 Run: python -m benchmarks.bench_ingest [--mails 1000] [--runs 3] [--mode embedded] [--mode "scaled out"] [--no-peer]
 """
@@ -18,6 +19,7 @@ import os
 import time
 from collections.abc import Sequence
 
+from benchmarks import bare_pipeline
 from benchmarks.harness import EMBEDDED, SCALED, Mill, Result, Scene, median, record, say, spread, wait
 from benchmarks.mails import make_mails
 from benchmarks.peer_helpdesk import Peer, version
@@ -32,7 +34,7 @@ def main() -> None:
     parser.add_argument("--mails", type=int, default=1000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--mode", action="append", choices=(EMBEDDED, SCALED))
-    parser.add_argument("--no-peer", action="store_true", help="casemill and the floor only")
+    parser.add_argument("--no-peer", action="store_true", help="without django-helpdesk")
     options = parser.parse_args()
     mails = list(make_mails(options.mails))
     with Scene() as scene:
@@ -43,15 +45,16 @@ def main() -> None:
 def measure(scene: Scene, mode: str, mails: Sequence[bytes], runs: int, *, with_peer: bool) -> None:
     """All runs of one mode in turn, and their lines."""
     peer = Peer(scene, mode) if with_peer else None
-    tickets, notices, peers, floors = [], [], [], []
+    tickets, notices, peers, floors, bare = [], [], [], [], []
     for number in range(runs):
         ticketed, at_rest = run_casemill(scene, mode, mails)
         tickets.append(len(mails) / ticketed)
         notices.append(len(mails) / at_rest)
         floors.append(parse_rate(mails) * (os.cpu_count() or 1))
+        bare.append(len(mails) / run_bare(scene, mode, mails))
         if peer:
             peers.append(len(mails) / run_peer(scene, peer, mails))
-        others = f"floor {floors[-1]:.0f}" + (f", peer {peers[-1]:.1f}" if peers else "")
+        others = f"floor {floors[-1]:.0f}, bare {bare[-1]:.0f}" + (f", peer {peers[-1]:.1f}" if peers else "")
         say(f"{mode} run {number + 1}: tickets {tickets[-1]:.0f}/s, with all notices {notices[-1]:.0f}/s, {others}")
     database = DATABASES[mode]
     if peer:
@@ -61,6 +64,8 @@ def measure(scene: Scene, mode: str, mails: Sequence[bytes], runs: int, *, with_
         record(Result(both, median(notices), "mails/s", name, median(peers), note="the peer sends none; " + spread(notices)))
     floor = "half the parse floor is 0.5: mail-parser × cores"
     record(Result(f"mail → ticket, {database}, from below", median(tickets), "mails/s", floor, median(floors), 0.5))
+    name = "fetch, parse and insert, nothing else"
+    record(Result(f"mail → ticket, {database}, bare", median(tickets), "mails/s", name, median(bare), 0.6, note=spread(bare)))
 
 
 def run_casemill(scene: Scene, mode: str, mails: Sequence[bytes]) -> tuple[float, float]:
@@ -85,7 +90,7 @@ def ingest(scene: Scene, mill: Mill, user: str, mails: Sequence[bytes], told: in
         began = min(heard(), moved + SERVER_SECONDS)
     # Looking on takes from the same two cores: twenty times a second is often enough until all have arrived.
     wait(lambda: mill.arrived(before, len(mails)), "the mails", pause=0.05)
-    ticketed = wait(lambda: mill.settled(before, len(mails)), "the tickets", pause=0.01) - began
+    ticketed = wait(lambda: not mill.has_open_items(), "the tickets", pause=0.01) - began
     at_rest = wait(mill.at_rest, "the notices") - began
     statement = "SELECT count(*) FROM inbound_item WHERE id > :before AND disposition NOT IN ('ticket', 'appended')"
     odd = mill.ask(statement, before=before)
@@ -93,6 +98,13 @@ def ingest(scene: Scene, mill: Mill, user: str, mails: Sequence[bytes], told: in
     if odd or arrived < (len(mails) if told is None else told):
         raise SystemExit(f"{odd} mails have another outcome, {arrived} notices arrived")
     return ticketed, at_rest
+
+
+def run_bare(scene: Scene, mode: str, mails: Sequence[bytes]) -> float:
+    """Seconds of the bare pipeline on a mailbox that is full before it starts."""
+    user = scene.new_user()
+    scene.stage(user, mails)()
+    return bare_pipeline.seconds(scene, mode, user, len(mails))
 
 
 def run_peer(scene: Scene, peer: Peer, mails: Sequence[bytes]) -> float:

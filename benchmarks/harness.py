@@ -325,24 +325,23 @@ class Mill:
     def settled(self, after: int, count: int) -> bool:
         """Whether ``count`` items that came after item ``after`` have their outcome; their tickets were committed with it."""
         # What is open is in small indexes: so looking costs those who work the least.
-        return self.arrived(after, count) and not self._has_open_items()
+        return self.arrived(after, count) and not self.has_open_items()
 
     def arrived(self, after: int, count: int) -> bool:
         """Whether ``count`` items came after item ``after``."""
         self._check()
         return bool(self.ask("SELECT count(*) FROM inbound_item WHERE id > :after", after=after) >= count)
 
-    def _has_open_items(self) -> bool:
-        return bool(
-            self.ask("SELECT 1 FROM inbound_item WHERE state = 'waiting' LIMIT 1")
-            or self.ask("SELECT 1 FROM inbound_item WHERE state = 'claimed' LIMIT 1")
-        )
+    def has_open_items(self) -> bool:
+        """Whether an item waits or is in hand."""
+        self._check()
+        one_of = "SELECT 1 FROM inbound_item WHERE state"
+        return bool(self.ask(f"SELECT EXISTS ({one_of} = 'waiting') OR EXISTS ({one_of} = 'claimed')"))
 
     def at_rest(self) -> bool:
         """Whether nothing is left to be done: no item, no fact, no notice."""
-        self._check()
         return not (
-            self._has_open_items()
+            self.has_open_items()
             or self.ask("SELECT 1 FROM outbox_fact WHERE done_at IS NULL LIMIT 1")
             or self.ask("SELECT 1 FROM delivery WHERE finished_at IS NULL AND state IN ('pending', 'ambiguous') LIMIT 1")
             or self.ask("SELECT 1 FROM delivery WHERE state IN ('claimed', 'intent') LIMIT 1")

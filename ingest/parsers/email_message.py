@@ -6,7 +6,6 @@ snake_case codes: the charset used where it was not the declared one, defects, a
 
 from __future__ import annotations
 
-import email
 import hashlib
 import logging
 from collections.abc import Iterable, Sequence
@@ -28,6 +27,7 @@ from ingest.parsers.mail_body import Body, build_body, split_body
 from ingest.parsers.mail_parts import Leaf, collect_leaves
 from ingest.parsers.message_file import mend_file, skip_lead
 from ingest.parsers.mime_outline import Outline, draw_outline, put_back
+from ingest.parsers.mime_tree import make_tree
 from ingest.parsers.types import Forward, ParsedAttachment, ParsedMail, ParseOptions, Refusal
 from ingest.parsers.wrapped_parts import unwrap
 
@@ -112,7 +112,7 @@ def _read_structure(outline: Outline, headers: Headers) -> tuple[Message, dateti
     """The parsed tree and the date. What neither library survives becomes one text body."""
     date = None
     try:
-        message = _make_tree(outline.skeleton)
+        message = make_tree(outline.skeleton)
     except (RecursionError, ValueError, LookupError, TypeError, AttributeError):
         headers.notes.append("structure_unreadable")
         return _make_plain(outline), _read_date(headers)
@@ -130,19 +130,6 @@ def _read_structure(outline: Outline, headers: Headers) -> tuple[Message, dateti
     if date is not None and not 1980 <= date.year < 2100:
         headers.notes.append("date_absurd")
     return message, date
-
-
-def _make_tree(skeleton: bytes) -> Message:
-    """What the standard library's parser makes of it, which is called only for what has parts."""
-    fields, _, body = skeleton.partition(b"\n\n")
-    message = Message()
-    for line in fields.decode("ascii", "surrogateescape").split("\n"):
-        name, _, value = line.partition(": ")
-        message.set_raw(name, value)
-    if message.get_content_maintype() in ("multipart", "message"):
-        return email.message_from_bytes(skeleton)
-    message.set_payload(body.decode("ascii", "surrogateescape"))
-    return message
 
 
 class _HeadParser(MailParser):  # type: ignore[misc]  # it comes without types

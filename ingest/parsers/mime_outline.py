@@ -33,6 +33,7 @@ _AFTER_ANY = re.compile(rb"[\r\n]--[^\r\n]{1,300}")
 _FOLDED = rb":((?:[^\r\n]*)(?:(?>\r\n|\r|\n)[ \t][^\r\n]*)*)"
 _TYPE = re.compile(rb"(?:\A|[\r\n])content-type" + _FOLDED, re.I)
 _ENCODING = re.compile(rb"(?:\A|[\r\n])content-transfer-encoding" + _FOLDED, re.I)
+_SIMPLE_BOUNDARY = re.compile(r"multipart/[a-z]+;[ \t\r\n]+boundary=\"([!#-\[\]-~]+)\"", re.I)
 _GUESS = re.compile(rb"(?:\A|[\r\n])--([!-~]{1,70})[ \t]*(?:\r\n|[\r\n])content-[a-z-]+:", re.I)
 
 
@@ -163,9 +164,18 @@ def _read_part(block: bytes, *, in_digest: bool) -> _Part:
     )
 
 
+def find_simple_boundary(value: str) -> str | None:
+    """The boundary a Content-Type names, if it is written as nearly everybody writes it: quoted, first and alone."""
+    match = _SIMPLE_BOUNDARY.fullmatch(value)
+    return match.group(1) if match else None
+
+
 def _read_boundary(value: bytes) -> bytes | None:
+    text = value.decode("ascii", "replace")
+    if simple := find_simple_boundary(text):
+        return simple.encode()
     message = Message()
-    message["Content-Type"] = value.decode("ascii", "replace")
+    message["Content-Type"] = text
     try:
         boundary = message.get_boundary()
     except (ValueError, LookupError, TypeError):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import email
 import logging
 import random
 import time
@@ -11,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingest.parsers.email_message import _make_tree, parse_mail
+from ingest.parsers.email_message import parse_mail
 from ingest.parsers.types import ParsedMail, ParseOptions, Refusal
 from tests.ingest.parsers.hostile_mail import HEAD, MIXED, build_hostile
 
@@ -45,19 +44,6 @@ def test_no_byte_string_raises(data: bytes) -> None:
 def test_no_bytes_after_mail_headers_raise(data: bytes) -> None:
     assert_is_an_answer(HEAD + data)
     assert_is_an_answer(MIXED + b"--b\n" + data)
-
-
-KINDS = (None, b"text/plain", b"text/html; charset=latin-1", b"image/png", b"nonsense", b"", b"text", b"\xff/x")
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_message_of_one_part_is_what_the_standard_library_makes_of_it(kind: bytes | None) -> None:
-    fields = b"MIME-Version: 1.0\nDate: \xe9" + (b"" if kind is None else b"\nContent-Type: " + kind)
-    for body in (b"", b"one\r\ntwo\rthree\n\nfour: 5\n", b"\n\nFrom me\n--x\n\xff\x00\x0b\x85"):
-        mine, theirs = _make_tree(fields + b"\n\n" + body), email.message_from_bytes(fields + b"\n\n" + body)
-        assert list(mine.raw_items()) == list(theirs.raw_items())
-        assert (mine.get_content_type(), mine.get_payload()) == (theirs.get_content_type(), theirs.get_payload())
-        assert theirs.defects == []
 
 
 FIELDS = st.sampled_from(
