@@ -12,7 +12,8 @@ from dramatiq.brokers.stub import StubBroker
 
 from core.settings import Settings
 
-#: How long a message in Redis waits at most for a worker that has nothing to do.
+#: How long a message in Redis waits at most for a worker that has nothing to do. Each look costs both of them half a
+#: millisecond, and each queue of each process has somebody who looks.
 LOOK_MILLISECONDS = 100
 PR_SET_PDEATHSIG = 1
 
@@ -23,6 +24,7 @@ def make_broker(settings: Settings, middleware: list[Middleware]) -> Broker:
         return StubBroker(middleware=middleware)
     from dramatiq import Consumer
     from dramatiq.brokers.redis import RedisBroker
+    from dramatiq.common import dq_name
     from redis import Redis
     from redis.backoff import ExponentialBackoff
     from redis.exceptions import ConnectionError as RedisConnectionError
@@ -40,10 +42,14 @@ def make_broker(settings: Settings, middleware: list[Middleware]) -> Broker:
     options: dict[str, Any] = {"client": client, "middleware": middleware, "namespace": "casemill", "heartbeat_timeout": 15_000}
 
     class Broker(RedisBroker):
-        """Looks for messages often: of itself a worker that found none for a while looks once a second only."""
+        """Looks for messages often, where any can be: of itself a worker that found none for a while looks once a second only.
+
+        Nothing is sent with a delay, and the queues for what is are as many as the others.
+        """
 
         def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
-            return super().consume(queue_name, prefetch, min(timeout, LOOK_MILLISECONDS))
+            is_delayed = queue_name == dq_name(queue_name)
+            return super().consume(queue_name, prefetch, timeout if is_delayed else min(timeout, LOOK_MILLISECONDS))
 
     return Broker(**options)  # type: ignore[no-untyped-call]
 

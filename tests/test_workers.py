@@ -269,6 +269,14 @@ def test_the_client_of_redis_tries_again_and_does_not_wait_for_ever(redis_url: s
     broker.client.close()
 
 
+def test_a_queue_is_looked_at_often_and_one_for_delayed_messages_of_which_there_are_none_seldom(redis_url: str) -> None:
+    settings = Settings(redis_url=redis_url)
+    broker = workers.make_broker(settings, [workers.Floor(settings)])
+    often, seldom = (broker.consume(name, timeout=1000) for name in ("ingest", "ingest.DQ"))
+    assert (often.timeout, seldom.timeout) == (100, 1000)  # type: ignore[attr-defined]
+    broker.close()
+
+
 def test_middleware_is_the_floor_alone_so_that_nothing_retries_or_ends_a_transaction() -> None:
     settings = Settings()
     broker = workers.make_broker(settings, [workers.Floor(settings)])
