@@ -26,6 +26,8 @@ HEADERS = (
     "Category", "Claim Reference", "Payer",
 )  # fmt: skip
 PRACTICES = 400
+#: 1,500 rows a second on a machine where the bare pass reads 11,700 (`targets.md`: figures are ratios).
+REACH = round(1_500 / 11_700, 2)
 
 
 def main() -> None:
@@ -40,8 +42,8 @@ def main() -> None:
             own.append(options.rows / run_casemill(scene, content, options.rows))
             bare.append(options.rows / read_bare(content))
             say(f"run {number + 1}: casemill {own[-1]:.0f} rows/s, openpyxl {bare[-1]:.0f} rows/s")
-    reached = f"to reach: 1,500 rows/s; {spread(own)}"
-    record(Result("workbook → tickets and receipt", median(own), "rows/s", "openpyxl read-only", median(bare), note=reached))
+    name, note = "workbook → tickets and receipt", f"to reach besides: 1,500 rows/s; {spread(own)}"
+    record(Result(name, median(own), "rows/s", "openpyxl read-only", median(bare), REACH, note=note))
 
 
 def make_workbook(rows: int) -> bytes:
