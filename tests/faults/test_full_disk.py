@@ -14,6 +14,7 @@ from tests.faults.report import Row
 from tests.faults.trial import FULL, Trial
 from tests.servers.disk import SmallDisk
 from tests.servers.tracer import Tracer
+from tests.waiting import happens
 
 ROUNDS = 3 if FULL else 1
 #: The calls by which SQLite reads and writes; nothing else of casemill's uses them with an offset.
@@ -35,11 +36,10 @@ def test_a_full_disk_refuses_forms_leaves_mail_where_it_is_and_recovers_by_itsel
         trial.settle()
         small_disk.fill()
         late = refused_form(trial)
-        for _ in range(3):
-            trial.send_mail(body=noise(300_000))
         told = trial.system.log.count("the database is away or back again")
+        leave_mail(trial)
         trial.wait(lambda told=told: trial.system.log.count("the database is away or back again") > told, "trouble", 60)
-        assert trial.servers.dovecot.count(trial.mailbox) >= 3
+        assert trial.servers.dovecot.count(trial.mailbox) >= 1
         assert trial.system.get("/healthz") == 200
         small_disk.free()
         trial.insist(late, 60)
@@ -62,6 +62,15 @@ def refused_form(trial: Trial) -> str:
             return nonce
         trial.insist(nonce)
     raise AssertionError("a full disk took 500 forms")
+
+
+def leave_mail(trial: Trial) -> None:
+    """Send mails until one stays where it is: SQLite's log keeps the room it once had, and takes what fits in it."""
+    for _ in range(100):
+        trial.send_mail(body=noise(300_000))
+        if not happens(lambda: trial.servers.dovecot.count(trial.mailbox) == 0, 5):
+            return
+    raise AssertionError("a full disk took 100 mails")
 
 
 @pytest.mark.fault("EIO from the disk of SQLite: the process ends with a line in the log and its own exit code")
