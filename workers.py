@@ -68,9 +68,8 @@ log = logging.getLogger("casemill.workers")
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 #: An actor gives its thread back after this long and asks for another turn.
 TURN_SECONDS = 10.0
-#: While inbound items pile up, facts, notices and timers wait this long at most, and then have as long: tickets come first, and
-#: a notice is to be there within five seconds.
-STEP_ASIDE_SECONDS = 4.0
+#: While inbound items pile up, facts, notices and timers wait this long at most, and then have as long: tickets come first.
+STEP_ASIDE_SECONDS = 2.0
 #: So many open items are a pile: of a hundred that arrive each second, thirty or forty are open at a time.
 PILE = 75
 #: After so few rows the next ones may gather for a moment: a batch of one costs its row what a batch of fifty costs all of them.

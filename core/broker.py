@@ -44,7 +44,7 @@ def make_broker(settings: Settings, middleware: list[Middleware]) -> Broker:
     class Broker(RedisBroker):
         """Looks for messages often, where any can be: of itself a worker that found none for a while looks once a second only.
 
-        Nothing is sent with a delay, and the queues for what is are as many as the others.
+        Each queue has another one for delayed messages, and nothing here is sent with a delay.
         """
 
         def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:

@@ -130,7 +130,7 @@ class _Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env={"LANG": "C.UTF-8"},
-            process_group=0,  # out of reach of Ctrl-C, and not a session of its own, see child.NICENESS
+            start_new_session=True,
         )
         with suppress(OSError):
             child.write_frame(self._stdin, _encoder.encode(limits))

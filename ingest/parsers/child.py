@@ -24,9 +24,6 @@ import msgspec
 from ingest.parsers.types import Parsed, ParsedForm, ParsedMail, ParsedWorkbook, ParseOptions, Refusal
 
 PR_SET_PDEATHSIG = 1
-#: What is parsed is to be stored before more is parsed: else the children are through early, and one core has nothing to do at
-#: the end. Only within a session does Linux regard it, where sessions share the processors (sched(7), autogroup).
-NICENESS = 5
 #: Unpacking and reading a workbook of the largest size allowed takes several times as long as the largest mail.
 WORKBOOK_FACTOR = 6
 #: Answers are kept back this long: each one that is sent wakes the parent.
@@ -106,7 +103,6 @@ def parse(task: ParseTask) -> Parsed:
 def main() -> None:
     """Serve tasks until standard input ends."""
     _die_with_parent()
-    os.nice(NICENESS)
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb", GATHER_BYTES)
     os.dup2(2, 1)  # whatever a library prints must not get between the frames
     limits = msgspec.msgpack.decode(read_frame(source) or b"", type=Limits)

@@ -20,7 +20,6 @@ import pytest
 from core.sections import Limits
 from ingest import children
 from ingest.children import ParserPool
-from ingest.parsers import child
 from ingest.parsers.child import Answer, ParseFailure, ParseTask
 from ingest.parsers.types import ParsedForm, ParsedMail, ParsedWorkbook, Refusal
 from tests.ingest.processes import cpu_seconds, find_children
@@ -126,17 +125,6 @@ def test_a_child_sees_nothing_of_its_parents_environment(
     command = [sys.executable, "-I", "-c", program]
     shown = subprocess.run(command, env={"LANG": "C.UTF-8"}, capture_output=True, text=True, check=True).stdout
     assert set(eval(shown)) <= {"LANG", "LC_CTYPE"}  # noqa: S307 - our own print
-
-
-def test_a_child_stands_behind_its_parent_in_the_same_session_and_ctrl_c_does_not_reach_it(
-    make_pool: Callable[..., ParserPool],
-) -> None:
-    with new_children() as pids:
-        make_pool().parse([MAIL])
-    (pid,) = pids
-    assert os.getsid(pid) == os.getsid(0)
-    assert os.getpgid(pid) == pid
-    assert os.getpriority(os.PRIO_PROCESS, pid) == min(os.getpriority(os.PRIO_PROCESS, 0) + child.NICENESS, 19)
 
 
 def test_a_child_holds_no_file_of_its_parent_but_its_pipes(tmp_path: Path, make_pool: Callable[..., ParserPool]) -> None:
@@ -339,7 +327,6 @@ import sys, time
 sys.path.insert(0, {root!r})
 from core.sections import Limits
 from ingest.children import ParserPool
-from ingest.parsers import child
 from ingest.parsers.child import ParseTask
 pool = ParserPool(Limits(parser_processes=2, parser_cpu_seconds=60, parser_wall_seconds=60))
 pool.parse([ParseTask("mail", b"From: a@b.example\\r\\n\\r\\nhi")] * 40)
