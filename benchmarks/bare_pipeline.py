@@ -21,11 +21,12 @@ from sqlalchemy import Column, Engine, Integer, LargeBinary, MetaData, Table, Te
 from benchmarks.harness import SCALED, Scene
 
 PROCESSES, BATCH = 2, 100
+FIELDS = {"message_id": "Message-ID", "sender": "From", "subject": "Subject"}
 TICKETS = Table(
     "bare_ticket",
     MetaData(),
     Column("id", Integer, primary_key=True),
-    *(Column(name, Text) for name in ("message_id", "sender", "subject", "body")),
+    *(Column(name, Text) for name in (*FIELDS, "body")),
     Column("raw", LargeBinary),
 )
 
@@ -89,9 +90,6 @@ def _read(raw: bytes) -> dict[str, object]:
     message = email.message_from_bytes(raw)
     row: dict[str, object] = {name: str(message[field] or "") for name, field in FIELDS.items()}
     return row | {"body": _first_text(message), "raw": raw}
-
-
-FIELDS = {"message_id": "Message-ID", "sender": "From", "subject": "Subject"}
 
 
 def _first_text(message: Message) -> str:

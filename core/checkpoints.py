@@ -57,18 +57,18 @@ class Checkpointer:
             thread.join(timeout=10)
 
     def _loop(self) -> None:
-        while self._committed.wait() and not self._is_stopped_at_rest():
+        while self._committed.wait() and self._comes_to_rest():
             self._copy()
 
-    def _is_stopped_at_rest(self) -> bool:
-        """Wait until nobody commits, or for as long as is allowed; answers at once when stopped."""
+    def _comes_to_rest(self) -> bool:
+        """Wait until nobody commits, or for as long as is allowed; False at once when stopped."""
         ends = time.monotonic() + LONGEST_SECONDS
         while self._committed.is_set() and time.monotonic() < ends:
             self._committed.clear()
             if self._stopping.wait(REST_SECONDS):
-                return True
+                return False
         self._committed.clear()
-        return self._stopping.is_set()
+        return not self._stopping.is_set()
 
     def _copy(self) -> None:
         """What is busy, full or gone now is found by a writer, who can say so."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import email
 import re
+from contextlib import suppress
 from email.message import Message
 from email.policy import compat32
 
@@ -38,18 +39,14 @@ def make_tree(skeleton: bytes) -> Message:
         name, _, value = line.partition(": ")
         message.set_raw(name, value)
     main = message.get_content_maintype()
-    if main == "multipart":
-        try:
-            if "\r" in fields:
-                raise _NotPlainError
-            _fill(message, body, MAX_LEVELS)
-        except _NotPlainError:
-            return email.message_from_bytes(skeleton)
+    if main not in ("multipart", "message"):
+        message.set_payload(body)
         return message
-    if main == "message":
-        return email.message_from_bytes(skeleton)
-    message.set_payload(body)
-    return message
+    if main == "multipart" and "\r" not in fields:
+        with suppress(_NotPlainError):
+            _fill(message, body, MAX_LEVELS)
+            return message
+    return email.message_from_bytes(skeleton)
 
 
 def _fill(message: Message, body: str, levels: int) -> None:

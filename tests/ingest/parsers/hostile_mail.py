@@ -1,9 +1,11 @@
-"""Messages made to exhaust a parser, built in memory."""
+"""Messages made to exhaust a parser, built in memory, and the corpus, whose messages are damaged by several tests."""
 
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
+CORPUS = [path.read_bytes() for path in sorted((Path(__file__).parents[2] / "corpus" / "mail").glob("*.eml"))]
 HEAD = b"From: ana@customer.example\nSubject: s\nDate: Mon, 06 Oct 2025 09:15:00 +0200\n"
 MIXED = HEAD + b"Content-Type: multipart/mixed; boundary=b\n\n"
 HTML = HEAD + b"Content-Type: text/html\n\n"

@@ -3,7 +3,6 @@ from __future__ import annotations
 import logging
 import random
 import time
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -12,11 +11,10 @@ from hypothesis import strategies as st
 
 from ingest.parsers.email_message import parse_mail
 from ingest.parsers.types import ParsedMail, ParseOptions, Refusal
-from tests.ingest.parsers.hostile_mail import HEAD, MIXED, build_hostile
+from tests.ingest.parsers.hostile_mail import CORPUS, HEAD, MIXED, build_hostile
 
 OPTIONS = ParseOptions()
 EVERYTHING = ParseOptions(html_text=True)
-CORPUS = [path.read_bytes() for path in sorted((Path(__file__).parents[2] / "corpus" / "mail").glob("*.eml"))]
 HOSTILE = build_hostile()
 FEW = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 

@@ -6,7 +6,6 @@ import email
 import random
 from collections.abc import Callable
 from email.message import Message
-from pathlib import Path
 
 import pytest
 
@@ -15,9 +14,8 @@ from ingest.parsers import email_message, mime_tree
 from ingest.parsers.email_message import _DEFECTS, parse_mail
 from ingest.parsers.mime_tree import make_tree
 from ingest.parsers.types import ParseOptions
-from tests.ingest.parsers.hostile_mail import build_hostile
+from tests.ingest.parsers.hostile_mail import CORPUS, build_hostile
 
-CORPUS = [path.read_bytes() for path in sorted((Path(__file__).parents[2] / "corpus" / "mail").glob("*.eml"))]
 FEED = email.message_from_bytes
 KINDS = (None, b"text/plain", b"text/html; charset=latin-1", b"image/png", b"nonsense", b"", b"text", b"\xff/x")
 TOP = b"MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n"
