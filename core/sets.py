@@ -33,7 +33,30 @@ def listed(values: Iterable[Any]) -> str:
 
 def _one_of(column: ColumnElement[Any] | InstrumentedAttribute[Any], parameter: BindParameter[str]) -> ColumnElement[bool]:
     kind = _Numbers if isinstance(column.type, Integer) else _Texts
-    return column.op("IN", is_comparison=True)(kind(parameter))
+    return _Membership(column, kind(parameter))
+
+
+class _Membership(FunctionElement[bool]):
+    """Whether the first is among the second.
+
+    PostgreSQL is given an array. Of a subquery it expects a hundred rows whatever comes, and reads a whole table of some thousand
+    rows for one; of an array it expects ten, and asks the index. It has no type: behind a Boolean SQLite would be given ``= 1``,
+    and read every row.
+    """
+
+    inherit_cache = True
+
+
+@compiles(_Membership, "sqlite")
+def _in_subquery(element: FunctionElement[Any], compiler: Any, **options: Any) -> str:
+    column, values = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"({column} IN {values})"
+
+
+@compiles(_Membership, "postgresql")
+def _in_array(element: FunctionElement[Any], compiler: Any, **options: Any) -> str:
+    column, values = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"({column} = ANY(ARRAY{values}))"
 
 
 class _Numbers(FunctionElement[int]):

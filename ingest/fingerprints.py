@@ -36,7 +36,8 @@ def claim(session: Session, keys: Mapping[int, str], now: datetime) -> dict[int,
     for item_id, key in keys.items():
         first.setdefault(key, item_id)
     rows = [{"key": key, "item_id": first[key], "claimed_at": now} for key in sorted(first)]
-    insert_ignore(session, MailFingerprint, rows)
+    if insert_ignore(session, MailFingerprint, rows) == len(rows):
+        return {item_id: first[key] for item_id, key in keys.items() if first[key] != item_id}
     known = _find(session, first)
     expired = [row for row in rows if known[str(row["key"])][1] < now - WINDOW]
     if expired:

@@ -129,10 +129,10 @@ def _insert(session: Session, rows: Sequence[dict[str, Any]]) -> dict[Key, tuple
 def _insert_many(session: Session, rows: Sequence[dict[str, Any]]) -> dict[Key, tuple[int, str]]:
     """The same for many rows, by the numbers they bring: a row under its own number is ours."""
     numbers = take_numbers(session, InboundItem, len(rows))
-    insert_ignore(session, InboundItem, [{**row, "id": number} for number, row in zip(numbers, rows, strict=True)])
+    inserted = insert_ignore(session, InboundItem, [{**row, "id": number} for number, row in zip(numbers, rows, strict=True)])
     ours = {(row["family"], row["identity"]): (number, row["sha256"]) for number, row in zip(numbers, rows, strict=True)}
-    if session.get_bind().dialect.name == "sqlite":
-        return ours  # there is one writer, and it looked before
+    if inserted == len(rows):
+        return ours
     return {key: item for key, item in find(session, list(ours)).items() if item[0] == ours[key][0]}
 
 

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import event, select, text
 
 from core.db import Database
 from core.leases import Lease
 from core.sets import among
-from core.upserts import insert_all
+from core.upserts import insert_all, insert_numbered, update_all
 from outbox.models import OutboxFact
 
 NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)
@@ -54,3 +54,28 @@ def test_the_statement_keeps_its_text_whatever_the_number_of_values(filled: Data
         wanted = select(Lease).where(among(Lease.name, map(str, range(count))))
         filled.run(lambda session, wanted=wanted: session.execute(wanted).all())  # type: ignore[misc]
     assert len({text for text in sent if "FROM lease" in text}) == 1
+
+
+@pytest.mark.parametrize("work", ["look", "change"])
+def test_an_index_is_asked_for_few_of_some_thousand_rows(database: Database, work: str) -> None:
+    rows = [{"kind": f"kind {number}", "payload": {}, "created_at": NOW, "due_at": NOW} for number in range(3_000)]
+    ids = database.run(lambda session: insert_numbered(session, OutboxFact, rows))
+    changes = [{"id": number, "attempts": 1} for number in ids[7:12]]
+    sent: list[tuple[str, Any]] = []
+    event.listen(database.engine, "before_cursor_execute", lambda *arguments: sent.append(arguments[2:4]))
+    with database.write() as session:
+        if not database.is_sqlite:  # which nobody tells of its tables' sizes
+            session.execute(text("ANALYZE outbox_fact"))
+        if work == "look":
+            session.execute(select(OutboxFact).where(among(OutboxFact.id, ids[7:12]))).all()
+        else:
+            update_all(session, OutboxFact, changes)
+        statement, values = [one for one in sent if "outbox_fact" in one[0]][-1]
+        explain = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN "
+        one = values[0] if isinstance(values, list) else values
+        plan = "\n".join(str(row) for row in session.connection().exec_driver_sql(explain + statement, one))
+    index = "USING INTEGER PRIMARY KEY" if database.is_sqlite else "pk_outbox_fact"
+    assert index in plan, plan
+    with database.read() as session:
+        changed = set(session.execute(select(OutboxFact.id).where(OutboxFact.attempts == 1)).scalars())
+    assert changed == (set(ids[7:12]) if work == "change" else set())

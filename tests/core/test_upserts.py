@@ -27,8 +27,22 @@ def test_rows_whose_key_exists_are_left_alone(database: Database) -> None:
     assert [tuple(row) for row in found] == [("a", "first"), ("b", "second")]
 
 
+@pytest.mark.parametrize("count", [1, 2, 30])  # few go to PostgreSQL in another way than many
+def test_it_is_told_how_many_rows_were_inserted(database: Database, count: int) -> None:
+    def insert(*names: int) -> int:
+        rows = [{"name": f"{name:03}", "token": "t"} for name in names]
+        return database.run(lambda session: insert_ignore(session, Lease, rows))
+
+    assert insert(*range(count)) == count
+    assert insert(*range(count)) == 0
+    assert insert(*range(count + 1)) == 1
+
+
 def test_no_rows_are_no_statement(database: Database) -> None:
-    database.run(lambda session: insert_ignore(session, Lease, []))
+    sent: list[str] = []
+    event.listen(database.engine, "before_cursor_execute", lambda *arguments: sent.append(str(arguments[2])))
+    assert database.run(lambda session: insert_ignore(session, Lease, [])) == 0
+    assert not [text for text in sent if "lease" in text]
 
 
 def test_of_many_writers_of_one_key_the_first_decides(database: Database) -> None:
