@@ -58,14 +58,11 @@ class Accepted:
     sha256: str
 
 
-def accept(
-    session: Session, arrivals: Sequence[Arrival], now: datetime, *, are_new: bool = False, claim: Claim | None = None
-) -> list[Accepted]:
+def accept(session: Session, arrivals: Sequence[Arrival], now: datetime, *, claim: Claim | None = None) -> list[Accepted]:
     """Write blobs, items and sightings of ``arrivals``; to be committed before the source is told anything.
 
     Answers in the order given. Accepting the same arrival again changes nothing, but for a file that was rejected: whoever
-    drops it again, a password configured perhaps, has it tried again. ``are_new`` says that the caller has looked in this
-    transaction, and that none was there. What is new is held under ``claim``, else it waits.
+    drops it again, a password configured perhaps, has it tried again. What is new is held under ``claim``, else it waits.
     """
     if not arrivals:
         return []
@@ -76,10 +73,9 @@ def accept(
     rows: dict[Key, dict[str, Any]] = {}
     for order, (key, sha256, arrival) in enumerate(zip(keys, hashes, arrivals, strict=True)):
         rows.setdefault(key, _item_row(arrival, key, sha256, due_at(now, order)) | state)
-    before = {} if are_new else find(session, keys)
-    made = _insert(session, [rows[key] for key in sorted(rows) if key not in before])
+    made = _insert(session, [rows[key] for key in sorted(rows)])  # most arrivals are new, so nobody looks first
+    before = find(session, [key for key in rows if key not in made])
     items = before | made
-    items |= find(session, [key for key in rows if key not in items])  # another transaction was first
     fresh = set(made) | _reopen(session, {key: a for key, a in zip(keys, arrivals, strict=True) if key in before}, now)
     accepted = []
     for key, sha256 in zip(keys, hashes, strict=True):

@@ -183,10 +183,10 @@ class Pipeline:
         final = [plan for plan in plans if plan.retry is None]
         originals = fingerprints.claim(session, {p.item.id: p.fingerprint for p in final if p.fingerprint}, now)
         fresh = [plan for plan in final if plan.item.id not in originals]
+        known = _accept_children(session, fresh, now)
         outcomes = self._receive(session, fresh)
         failpoint("ingest.storing")
         outcomes += _duplicates(session, originals, outcomes)
-        known = _accept_children(session, fresh, now)
         facts.append(session, [plan.fact for plan in fresh if plan.fact is not None], now)
         claims.settle(session, [_with_known(outcome, known) for outcome in outcomes], now)
 

@@ -11,6 +11,8 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from queue import Queue
+from typing import Any
 
 import dramatiq
 import pytest
@@ -19,7 +21,7 @@ from dramatiq.brokers.stub import StubBroker
 from sqlalchemy import select
 
 import workers
-from core import clock, hints, logs, migrations
+from core import bells, clock, hints, logs, migrations
 from core.errors import ConfigurationError
 from core.settings import Settings
 from ingest import ledger
@@ -269,11 +271,41 @@ def test_the_client_of_redis_tries_again_and_does_not_wait_for_ever(redis_url: s
     broker.client.close()
 
 
-def test_a_queue_is_looked_at_often_and_one_for_delayed_messages_of_which_there_are_none_seldom(redis_url: str) -> None:
+def test_a_consumer_that_waits_hears_of_a_message_at_once(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(redis_url=redis_url)
+    giver, taker = (workers.make_broker(settings, [workers.Floor(settings)]) for _ in range(2))
+    assert isinstance(giver, RedisBroker)
+    consumer = taker.consume("ingest", prefetch=8, timeout=1000)
+    assert next(consumer) is None
+    assert happens(lambda: giver.client.pubsub_numsub(bells.CHANNEL)[0][1] == 1)
+    monkeypatch.setattr(bells, "HEARING_SECONDS", 600.0)  # it would not look by itself
+    found: Queue[Any] = Queue()
+    waiting = threading.Thread(target=lambda: found.put(next(message for message in consumer if message)), daemon=True)
+    waiting.start()
+    time.sleep(0.5)
+    giver.declare_queue("ingest")
+    giver.enqueue(dramatiq.Message(queue_name="ingest", actor_name="ingest.drain", args=(), kwargs={}, options={}))
+    assert found.get(timeout=30).actor_name == "ingest.drain"
+    waiting.join()
+    for broker in (giver, taker):
+        broker.close()
+
+
+def test_an_idle_consumer_seldom_looks(redis_url: str) -> None:
     settings = Settings(redis_url=redis_url)
     broker = workers.make_broker(settings, [workers.Floor(settings)])
-    often, seldom = (broker.consume(name, timeout=1000) for name in ("ingest", "ingest.DQ"))
-    assert (often.timeout, seldom.timeout) == (100, 1000)  # type: ignore[attr-defined]
+    assert isinstance(broker, RedisBroker)
+    consumer = broker.consume("ingest", prefetch=8, timeout=1000)
+    assert next(consumer) is None
+
+    def looks() -> int:
+        return int(broker.client.info("commandstats")["cmdstat_evalsha"]["calls"])
+
+    assert happens(lambda: broker.client.pubsub_numsub(bells.CHANNEL)[0][1] == 1)
+    before, ends = looks(), time.monotonic() + 2.0
+    while time.monotonic() < ends:
+        assert next(consumer) is None
+    assert 1 <= looks() - before <= 4
     broker.close()
 
 

@@ -18,7 +18,7 @@ from core.reasons import Reason
 from core.settings import Settings
 from tickets import contacts, forwards, routing, staffing, threads
 from tickets.cleaning import cleaned
-from tickets.intake_store import Appended, Draft, store
+from tickets.intake_store import Appended, Draft, keep_files, store
 from tickets.routing import Assignment, Matter, Staffing
 from tickets.submission import Source, Submission
 from tickets.threads import Found, Threads
@@ -52,6 +52,8 @@ def receive(session: Session, submissions: Sequence[Submission], settings: Setti
     if not submissions:
         return []
     submissions = [cleaned(submission) for submission in forwards.settle(session, submissions)]
+    # Before the rows of contacts and staff are held, for which other batches wait.
+    keep_files(session, submissions, now)
     claims = [claim_of(submission) for submission in submissions]
     others = [_claim_of_address(email) for submission in submissions for email in submission.contacts]
     directory = matching.load(session, [*claims, *others])
@@ -67,6 +69,7 @@ def add(session: Session, submissions: Sequence[Submission], settings: Settings,
     """Add submissions to the tickets they belong to; None for each that belongs to none. Makes no ticket and no contact."""
     submissions = [cleaned(submission) for submission in submissions]
     directory = matching.load(session, map(claim_of, submissions))
+    keep_files(session, submissions, now)
     known = threads.load(session, submissions, settings, now)
     added: list[Appended | None] = []
     for submission in submissions:

@@ -77,6 +77,11 @@ def _id_of(target: Draft | int) -> int:
     return target if isinstance(target, int) else target.ticket_id
 
 
+def keep_files(session: Session, submissions: Iterable[Submission], now: datetime) -> None:
+    """Store what the files contain; :func:`store` says which ticket has them."""
+    blobs.put_all(session, ((file.sha256, file.content) for submission in submissions for file in submission.files), now)
+
+
 def store(
     session: Session,
     drafts: Sequence[Draft],
@@ -85,10 +90,10 @@ def store(
     settings: Settings,
     now: datetime,
 ) -> None:
-    """Insert everything the batch decided and its facts."""
+    """Insert everything the batch decided and its facts; what its files contain is there already."""
     _insert_tickets(session, drafts, settings, now)
     _insert_activities(session, drafts, appends, staffing, now)
-    _insert_files(session, drafts, appends, now)
+    _insert_files(session, drafts, appends)
     _insert_people(session, drafts, appends)
     insert_ignore(session, FollowUp, [_assist_row(d, staffing, settings, now) for d in drafts if d.telemedicine])
     insert_ignore(session, TicketLink, [_link_row(draft, link, now) for draft in drafts for link in draft.links])
@@ -218,14 +223,13 @@ def _assist_entry(ticket_id: int, reason: Reason, now: datetime) -> dict[str, An
     }
 
 
-def _insert_files(session: Session, drafts: Sequence[Draft], appends: Sequence[Appended], now: datetime) -> None:
+def _insert_files(session: Session, drafts: Sequence[Draft], appends: Sequence[Appended]) -> None:
     placed: list[tuple[int, int, SubmittedFile]] = [
         *((draft.ticket_id, draft.activity_ids[0], file) for draft in drafts for file in draft.submission.files),
         *((one.ticket_id, one.activity_id, file) for one in appends for file in one.submission.files),
     ]
     if not placed:
         return
-    blobs.put_all(session, ((file.sha256, file.content) for _, _, file in placed), now)
     insert_all(
         session,
         Attachment,

@@ -130,7 +130,7 @@ def keep(session: Session, arrivals: Sequence[Arrival]) -> list[Kept]:
     identities = {arrival.identity for arrival in arrivals}
     before = _find(session, arrivals[0].family, identities)
     fresh = {arrival.identity: arrival for arrival in reversed(arrivals) if arrival.identity not in before}
-    accepted = ledger.accept(session, list(fresh.values()), clock.now(), are_new=True)
+    accepted = ledger.accept(session, list(fresh.values()), clock.now())
     found = {
         identity: Kept(one.item_id, one.known, blobs.digest(arrival.raw))
         for (identity, arrival), one in zip(fresh.items(), accepted, strict=True)

@@ -1,0 +1,88 @@
+"""Word of a new message, over Redis' publish and subscribe: who waits for one need not look for it many times a second.
+
+It may get lost, as whatever goes by that way, so everybody looks now and then all the same; and often while nothing can be heard.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from contextlib import closing, suppress
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+log = logging.getLogger("casemill.bells")
+
+CHANNEL = "casemill:bells"
+#: How long a look is put off while a new message would be heard of, and while it would not.
+HEARING_SECONDS, DEAF_SECONDS = 1.0, 0.1
+RETRY_SECONDS = 1.0
+#: How long one who listens takes to find that it is to end.
+LISTEN_SECONDS = 0.5
+
+
+class Bells:
+    """One for each queue. Whoever puts a message there rings it; all processes hear it that have asked :meth:`heard` before."""
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+        self._changed = threading.Condition()
+        self._rung: Counter[str] = Counter()
+        self._is_hearing = False
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def ring(self, queue: str) -> None:
+        """Tell who waits. Never raises: the message is there, and will be found."""
+        with suppress(RedisError):
+            self._client.publish(CHANNEL, queue)
+
+    def heard(self, queue: str) -> int:
+        """How often the bell has been heard; to be asked before the look, and given to :meth:`wait` after it."""
+        with self._changed:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._listen, name="bells", daemon=True)
+                self._thread.start()
+            return self._rung[queue]
+
+    def wait(self, queue: str, heard: int) -> None:
+        """Wait until it rings once more than ``heard``, or until it is time to look again."""
+        ends = time.monotonic()
+        with self._changed:
+            while self._rung[queue] == heard:
+                rest = ends + (HEARING_SECONDS if self._is_hearing else DEAF_SECONDS) - time.monotonic()
+                if rest <= 0:
+                    return
+                self._changed.wait(rest)
+
+    def close(self) -> None:
+        """Listen no longer."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join(timeout=LISTEN_SECONDS)
+
+    def _listen(self) -> None:
+        while not self._ended.is_set():
+            try:
+                with closing(self._client.pubsub()) as subscription:  # type: ignore[no-untyped-call]
+                    subscription.subscribe(CHANNEL)
+                    while not self._ended.is_set():
+                        self._note(subscription.get_message(timeout=LISTEN_SECONDS))
+            except (RedisError, OSError) as error:
+                log.warning("new messages are not heard of and are looked for", extra={"error": type(error).__name__})
+                self._ended.wait(RETRY_SECONDS)
+            self._note({"type": "lost"})
+
+    def _note(self, message: dict[str, object] | None) -> None:
+        """What Redis says: that we are subscribed now, also after a connection was made again, or that a bell rang."""
+        if message is None:
+            return
+        with self._changed:
+            self._is_hearing = message["type"] != "lost"
+            data = message.get("data")
+            if message["type"] == "message" and isinstance(data, bytes):
+                self._rung[data.decode()] += 1
+            self._changed.notify_all()
