@@ -69,13 +69,14 @@ def add(session: Session, submissions: Sequence[Submission], settings: Settings,
     """Add submissions to the tickets they belong to; None for each that belongs to none. Makes no ticket and no contact."""
     submissions = [cleaned(submission) for submission in submissions]
     directory = matching.load(session, map(claim_of, submissions))
-    keep_files(session, submissions, now)
     known = threads.load(session, submissions, settings, now)
     added: list[Appended | None] = []
     for submission in submissions:
         contact = directory.contacts.get(submission.email or "")
         added.append(_append(submission, known.find(submission, contact, None), contact))
-    store(session, [], [one for one in added if one is not None], Staffing(), settings, now)
+    joined = [one for one in added if one is not None]
+    keep_files(session, [one.submission for one in joined], now)
+    store(session, [], joined, Staffing(), settings, now)
     return [None if one is None else Received(one.ticket_id, True, one.reason) for one in added]
 
 

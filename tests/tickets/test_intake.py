@@ -255,3 +255,13 @@ def test_a_file_is_stored_once_and_hangs_on_each_of_its_tickets(world: World) ->
         assert blobs.get(session, late.sha256) == b"same"
         message = session.get(Activity, late.activity_id)
     assert message is not None and (message.ticket_id, message.kind) == (4, "message_in")
+
+
+def test_of_what_is_added_to_a_ticket_the_files_are_kept_and_of_what_belongs_to_none_they_are_not(world: World) -> None:
+    world.receive(matter(message_key="mail:1"))
+    joins = matter(answers=("mail:1",), files=(file("more.pdf", b"more"),))
+    strays = matter(answers=("mail:2",), files=(file("lost.pdf", b"lost"),))
+    results = world.database.run(lambda session: intake.add(session, [strays, joins], world.settings, NOW))
+    assert [result and result.ticket_id for result in results] == [None, 1]
+    assert [one["name"] for one in world.show(1)["attachments"]] == ["more.pdf"]
+    assert [blob.content for blob in world.rows(Blob)] == [b"more"]
