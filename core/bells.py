@@ -62,27 +62,30 @@ class Bells:
         """Listen no longer."""
         self._ended.set()
         if self._thread is not None:
-            self._thread.join(timeout=LISTEN_SECONDS)
+            self._thread.join(timeout=4 * LISTEN_SECONDS)
 
     def _listen(self) -> None:
         while not self._ended.is_set():
             try:
-                with closing(self._client.pubsub()) as subscription:  # type: ignore[no-untyped-call]
-                    subscription.subscribe(CHANNEL)
-                    while not self._ended.is_set():
-                        self._note(subscription.get_message(timeout=LISTEN_SECONDS))
-            except (RedisError, OSError) as error:
-                log.warning("new messages are not heard of and are looked for", extra={"error": type(error).__name__})
+                self._listen_until_it_breaks()
+            except Exception as error:  # whatever it was, somebody has to listen again
+                if self._is_hearing:  # said once, however long it lasts
+                    log.warning("new messages are not heard of and are looked for", extra={"error": type(error).__name__})
+                self._is_hearing = False
                 self._ended.wait(RETRY_SECONDS)
-            self._note({"type": "lost"})
 
-    def _note(self, message: dict[str, object] | None) -> None:
+    def _listen_until_it_breaks(self) -> None:
+        with closing(self._client.pubsub()) as subscription:  # type: ignore[no-untyped-call]
+            subscription.subscribe(CHANNEL)
+            while not self._ended.is_set():
+                message = subscription.get_message(timeout=LISTEN_SECONDS)
+                if message is not None:
+                    self._note(str(message["type"]), message["data"])
+
+    def _note(self, kind: str, data: object) -> None:
         """What Redis says: that we are subscribed now, also after a connection was made again, or that a bell rang."""
-        if message is None:
-            return
         with self._changed:
-            self._is_hearing = message["type"] != "lost"
-            data = message.get("data")
-            if message["type"] == "message" and isinstance(data, bytes):
-                self._rung[data.decode()] += 1
+            self._is_hearing = True
+            if kind == "message" and isinstance(data, bytes):
+                self._rung[data.decode(errors="replace")] += 1
             self._changed.notify_all()
