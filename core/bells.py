@@ -50,10 +50,10 @@ class Bells:
 
     def wait(self, queue: str, heard: int) -> None:
         """Wait until it rings once more than ``heard``, or until it is time to look again."""
-        ends = time.monotonic()
+        began = time.monotonic()
         with self._changed:
             while self._rung[queue] == heard:
-                rest = ends + (HEARING_SECONDS if self._is_hearing else DEAF_SECONDS) - time.monotonic()
+                rest = began + (HEARING_SECONDS if self._is_hearing else DEAF_SECONDS) - time.monotonic()
                 if rest <= 0:
                     return
                 self._changed.wait(rest)

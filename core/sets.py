@@ -81,13 +81,18 @@ def _by_json_each(element: FunctionElement[Any], compiler: Any, **options: Any) 
 
 @compiles(_Numbers, "postgresql")
 def _numbers(element: FunctionElement[Any], compiler: Any, **options: Any) -> str:
-    return _elements(f"CAST({compiler.process(element.clauses, **options)} AS json)", "CAST(value AS bigint)")
+    return numbers_of(compiler.process(element.clauses, **options))
 
 
 @compiles(_Texts, "postgresql")
 def _texts(element: FunctionElement[Any], compiler: Any, **options: Any) -> str:
-    return _elements(f"CAST({compiler.process(element.clauses, **options)} AS json)", "value")
+    return _elements(compiler.process(element.clauses, **options), "value")
 
 
-def _elements(data: str, wanted: str) -> str:
-    return f"(SELECT {wanted} FROM json_array_elements_text({data}))"  # noqa: S608 - a parameter
+def numbers_of(parameter: str) -> str:
+    """PostgreSQL's subquery for the numbers in a parameter made by :func:`listed`; behind ``ARRAY`` it is an array."""
+    return _elements(parameter, "CAST(value AS bigint)")
+
+
+def _elements(parameter: str, wanted: str) -> str:
+    return f"(SELECT {wanted} FROM json_array_elements_text(CAST({parameter} AS json)))"  # noqa: S608 - a parameter

@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.sql.schema import ScalarElementColumnDefault
 
 from core.db import Base, Transaction
-from core.sets import listed
+from core.sets import listed, numbers_of
 
 Row = dict[str, Any]
 
@@ -188,8 +188,7 @@ def _update_from_json(table: Table, given: tuple[str, ...]) -> TextClause:
     """The ids stand beside the rows, so that the server asks the index for them (:mod:`core.sets`)."""
     changes = ", ".join(f'"{name}" = given."{name}"' for name in given if name != "id")
     source = f"json_populate_recordset(NULL::{table.name}, CAST(:rows AS json)) AS given"
-    ids = "ARRAY(SELECT CAST(value AS bigint) FROM json_array_elements_text(CAST(:ids AS json)))"
-    condition = f"{table.name}.id = ANY({ids}) AND given.id = {table.name}.id"
+    condition = f"{table.name}.id = ANY(ARRAY{numbers_of(':ids')}) AND given.id = {table.name}.id"
     return text(f"UPDATE {table.name} SET {changes} FROM {source} WHERE {condition}")  # noqa: S608 - our own names
 
 

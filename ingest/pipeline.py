@@ -183,7 +183,7 @@ class Pipeline:
         final = [plan for plan in plans if plan.retry is None]
         originals = fingerprints.claim(session, {p.item.id: p.fingerprint for p in final if p.fingerprint}, now)
         fresh = [plan for plan in final if plan.item.id not in originals]
-        known = _accept_children(session, fresh, now)
+        known = _accept_children(session, fresh, now)  # blobs before contacts and staff, as intake has it
         outcomes = self._receive(session, fresh)
         failpoint("ingest.storing")
         outcomes += _duplicates(session, originals, outcomes)

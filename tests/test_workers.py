@@ -291,6 +291,26 @@ def test_a_consumer_that_waits_hears_of_a_message_at_once(redis_url: str, monkey
         broker.close()
 
 
+def test_a_consumer_with_its_hands_full_looks_again_once_they_are_free(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(redis_url=redis_url)
+    broker = workers.make_broker(settings, [workers.Floor(settings)])
+    assert isinstance(broker, RedisBroker)
+    consumer = broker.consume("ingest", prefetch=1, timeout=1000)
+    assert next(consumer) is None
+    assert happens(lambda: broker.client.pubsub_numsub(bells.CHANNEL)[0][1] == 1)
+    monkeypatch.setattr(bells, "HEARING_SECONDS", 600.0)  # no bell rings for what it has heard of already
+    broker.declare_queue("ingest")
+    for _ in range(2):
+        broker.enqueue(dramatiq.Message(queue_name="ingest", actor_name="ingest.drain", args=(), kwargs={}, options={}))
+    first = next(message for message in consumer if message)
+    assert [next(consumer) for _ in range(3)] == [None] * 3
+    consumer.ack(first)
+    second = next(message for message in consumer if message)
+    assert second.message_id != first.message_id
+    consumer.ack(second)
+    broker.close()
+
+
 def test_an_idle_consumer_seldom_looks(redis_url: str) -> None:
     settings = Settings(redis_url=redis_url)
     broker = workers.make_broker(settings, [workers.Floor(settings)])
