@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -43,6 +43,7 @@ def create(
         Route("/care/cases/{signed}", CasePage(settings, database).show, methods=["GET"]),
         Route("/care/surveys/{signed}", survey.form, methods=["GET", "POST"]),
         Route("/care/surveys/unsubscribe/{signed}", survey.unsubscribe, methods=["GET", "POST"]),
+        Route("/desk", _show_front, methods=["GET"]),
         Route("/desk/tickets/{number}", TicketPage(settings, database).show, methods=["GET"]),
         Route("/api/v1/{rest:path}", _Later(settings, database)),
         Route("/healthz", answer_alive, methods=["GET"]),
@@ -57,6 +58,11 @@ def create(
     )
     app.router.redirect_slashes = False
     return app
+
+
+async def _show_front(_request: Request) -> Response:
+    """Where digests lead, until the desk has a page of its own."""
+    return RedirectResponse("/")
 
 
 class _Later:

@@ -78,6 +78,13 @@ def test_a_ticket_is_hidden_from_strangers_and_unknown_numbers_are_not_found(sit
     assert site.client.get("/desk/tickets/nonsense").status_code == 404
 
 
+def test_the_link_of_a_digest_leads_to_the_front_page_and_strangers_nowhere(site: Site) -> None:
+    answer = site.client.get("/desk", follow_redirects=True)
+    assert (answer.status_code, answer.url.path) == (200, "/")
+    assert "At a glance" in answer.text
+    assert site.client.get("/desk", headers={"X-Forwarded-For": "203.0.113.9"}, follow_redirects=True).status_code == 404
+
+
 def test_every_page_allows_nothing_remote(site: Site, ticket_id: int) -> None:
     for page in (f"/care/cases/{signed(site, ticket_id)}", f"/desk/tickets/{number(ticket_id)}"):
         policy = site.client.get(page).headers["content-security-policy"]
