@@ -144,11 +144,13 @@ async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, r
 
 def serve(name: str, folder: Path) -> None:
     """Run one of the two servers until standard input ends."""
+    from core import collector
     from web.server import WebServer
 
     app = make_casemill(folder) if name == "casemill" else make_floor(folder)
     server = WebServer(app, "127.0.0.1:0")
     server.start()
+    collector.calm()  # as casemill's own processes are; the floor as well
     print(server.address.rpartition(":")[2], flush=True)
     sys.stdin.read()
     server.stop()

@@ -11,7 +11,7 @@ from datetime import datetime
 from sqlalchemy import LargeBinary, String, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from core.db import Base
+from core.db import Base, Transaction
 from core.sets import among_given, listed
 from core.upserts import insert_ignore
 
@@ -68,13 +68,13 @@ class _Kept:
 _kept = _Kept()
 
 
-def put_all(session: Session, contents: Iterable[tuple[str, bytes]], now: datetime, *, read_soon: bool = False) -> None:
+def put_all(session: Transaction, contents: Iterable[tuple[str, bytes]], now: datetime, *, read_soon: bool = False) -> None:
     """Store (sha256, content) pairs; those already there are left alone. Written in key order to avoid deadlocks.
 
     ``read_soon``: they will be read in a moment. That spares SQLite the reading, where one process does all the work.
     """
     unique = dict(contents)
-    if read_soon and session.get_bind().dialect.name == "sqlite":
+    if read_soon and session.connection().dialect.name == "sqlite":
         _kept.keep(unique)
     rows = [
         {"sha256": key, "size": len(content), "content": content, "created_at": now} for key, content in sorted(unique.items())

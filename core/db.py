@@ -228,8 +228,8 @@ class Database:
 
         return _run_again(once, attempts)
 
-    def submit(self, unit: Callable[[Session], T]) -> Future[T]:
-        """Hand a small unit to the group writer: many units share one commit, each fails alone."""
+    def submit(self, unit: Callable[[Transaction], T]) -> Future[T]:
+        """Hand a small unit without the ORM to the group writer: many units share one commit, each fails alone."""
         with self._group_guard:
             if self._group is None:
                 self._group = _GroupWriter(self)
@@ -292,11 +292,11 @@ class _GroupWriter:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._queue: queue.SimpleQueue[tuple[Callable[[Session], Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[Callable[[Transaction], Any], Future[Any]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._loop, name="group-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, unit: Callable[[Session], T]) -> Future[T]:
+    def submit(self, unit: Callable[[Transaction], T]) -> Future[T]:
         future: Future[T] = Future()
         self._queue.put((unit, future))
         return future
@@ -322,22 +322,22 @@ class _GroupWriter:
             if ended:
                 return
 
-    def _commit(self, batch: list[tuple[Callable[[Session], Any], Future[Any]]]) -> None:
+    def _commit(self, batch: list[tuple[Callable[[Transaction], Any], Future[Any]]]) -> None:
         try:
-            results = self._database.run(lambda session: [unit(session) for unit, _ in batch], attempts=3)
+            results = self._database.run_plain(lambda transaction: [unit(transaction) for unit, _ in batch], attempts=3)
         except Exception as error:
             self._commit_alone(batch, error)
             return
         for (_, future), result in zip(batch, results, strict=True):
             _answer(future, result)
 
-    def _commit_alone(self, batch: list[tuple[Callable[[Session], Any], Future[Any]]], error: Exception) -> None:
+    def _commit_alone(self, batch: list[tuple[Callable[[Transaction], Any], Future[Any]]], error: Exception) -> None:
         if len(batch) == 1:
             _answer(batch[0][1], error)
             return
         for unit, future in batch:
             try:
-                _answer(future, self._database.run(unit))
+                _answer(future, self._database.run_plain(unit))
             except Exception as own:
                 _answer(future, own)
 

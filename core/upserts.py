@@ -13,7 +13,7 @@ from itertools import repeat
 from typing import Any
 
 import msgspec
-from sqlalchemy import Dialect, LargeBinary, Table, TextClause, bindparam, func, insert, select, text, update
+from sqlalchemy import Dialect, LargeBinary, Table, TextClause, bindparam, insert, text, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.sql.schema import ScalarElementColumnDefault
 
@@ -92,12 +92,17 @@ _NUMBERS = text(
 
 def _last_number(session: Transaction, table: Any) -> int:
     """The highest id ever given; AUTOINCREMENT remembers it beyond deletion (https://www.sqlite.org/autoinc.html)."""
-    last: int = session.connection().execute(select(func.coalesce(func.max(table.c.id), 0))).scalar_one()
-    if not table.dialect_options["sqlite"]["autoincrement"]:
-        return last
-    statement = text("SELECT seq FROM sqlite_sequence WHERE name = :name")
-    remembered = session.connection().execute(statement, {"name": table.name}).scalar()
-    return max(last, remembered or 0)
+    last: int = session.connection().exec_driver_sql(_asks_for_last(table)).scalar_one()
+    return last
+
+
+@lru_cache(maxsize=64)
+def _asks_for_last(table: Any) -> str:
+    last = f"coalesce((SELECT max(id) FROM {table.name}), 0)"  # noqa: S608 - our own names
+    if table.dialect_options["sqlite"]["autoincrement"]:
+        remembered = f"coalesce((SELECT seq FROM sqlite_sequence WHERE name = '{table.name}'), 0)"  # noqa: S608
+        last = f"max({last}, {remembered})"
+    return f"SELECT {last}"
 
 
 def _at_once(session: Transaction, table: type[Base], rows: Sequence[Row], ending: str | None) -> int | None:

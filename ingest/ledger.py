@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import Table, bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlalchemy.orm import Session
 
 from core import blobs
 from core.claims import Claim
+from core.db import Transaction
 from core.sets import among_given, listed
 from core.upserts import insert_ignore, take_numbers
 from ingest.models import InboundItem, Sighting
@@ -22,7 +21,7 @@ from ingest.models import InboundItem, Sighting
 MAIL, FORMSTACK, WORKBOOK, ROW = "mail", "formstack", "workbook", "row"
 #: Sources in which a person puts a file, first words of ``Arrival.source``.
 DROPPED = ("folder", "upload")
-#: From this many rows on it pays to number them beforehand.
+#: PostgreSQL: from this many rows on it pays to number them beforehand. SQLite's numbers cost next to nothing.
 MANY = 8
 #: (family, identity).
 Key = tuple[str, str]
@@ -58,7 +57,7 @@ class Accepted:
     sha256: str
 
 
-def accept(session: Session, arrivals: Sequence[Arrival], now: datetime, *, claim: Claim | None = None) -> list[Accepted]:
+def accept(session: Transaction, arrivals: Sequence[Arrival], now: datetime, *, claim: Claim | None = None) -> list[Accepted]:
     """Write blobs, items and sightings of ``arrivals``; to be committed before the source is told anything.
 
     Answers in the order given. Accepting the same arrival again changes nothing, but for a file that was rejected: whoever
@@ -91,7 +90,7 @@ def due_at(now: datetime, order: int) -> datetime:
     return now + timedelta(microseconds=order)
 
 
-def find(session: Session, keys: Sequence[Key]) -> dict[Key, tuple[int, str]]:
+def find(session: Transaction, keys: Sequence[Key]) -> dict[Key, tuple[int, str]]:
     """(family, identity) → (item id, hash of its bytes) of those that are there."""
     identities: dict[str, set[str]] = {}
     for family, identity in keys:
@@ -109,21 +108,25 @@ _KNOWN = select(InboundItem.identity, InboundItem.id, InboundItem.sha256).where(
 )
 
 
-def _insert(session: Session, rows: Sequence[dict[str, Any]]) -> dict[Key, tuple[int, str]]:
+def _insert(session: Transaction, rows: Sequence[dict[str, Any]]) -> dict[Key, tuple[int, str]]:
     """Insert what no other transaction was first with; answers what was inserted, as :func:`find` does."""
-    if len(rows) >= MANY:
-        return _insert_many(session, rows)
     if not rows:
         return {}
-    insert: Any = sqlite_insert if session.get_bind().dialect.name == "sqlite" else postgresql_insert
-    statement = insert(InboundItem.__table__).on_conflict_do_nothing()
-    columns = InboundItem.family, InboundItem.identity, InboundItem.id, InboundItem.sha256
-    found = session.connection().execute(statement.returning(*columns), list(rows))
+    if len(rows) >= MANY or session.connection().dialect.name == "sqlite":
+        return _insert_numbered(session, rows)
+    found = session.connection().execute(_INSERT_FEW, list(rows))
     return {(family, identity): (item_id, sha256) for family, identity, item_id, sha256 in found}
 
 
-def _insert_many(session: Session, rows: Sequence[dict[str, Any]]) -> dict[Key, tuple[int, str]]:
-    """The same for many rows, by the numbers they bring: a row under its own number is ours."""
+_INSERT_FEW = (
+    postgresql_insert(cast(Table, InboundItem.__table__))
+    .on_conflict_do_nothing()
+    .returning(InboundItem.family, InboundItem.identity, InboundItem.id, InboundItem.sha256)
+)
+
+
+def _insert_numbered(session: Transaction, rows: Sequence[dict[str, Any]]) -> dict[Key, tuple[int, str]]:
+    """The same by the numbers the rows bring: a row under its own number is ours."""
     numbers = take_numbers(session, InboundItem, len(rows))
     inserted = insert_ignore(session, InboundItem, [{**row, "id": number} for number, row in zip(numbers, rows, strict=True)])
     ours = {(row["family"], row["identity"]): (number, row["sha256"]) for number, row in zip(numbers, rows, strict=True)}
@@ -132,7 +135,7 @@ def _insert_many(session: Session, rows: Sequence[dict[str, Any]]) -> dict[Key, 
     return {key: item for key, item in find(session, list(ours)).items() if item[0] == ours[key][0]}
 
 
-def _reopen(session: Session, known: Mapping[Key, Arrival], now: datetime) -> set[Key]:
+def _reopen(session: Transaction, known: Mapping[Key, Arrival], now: datetime) -> set[Key]:
     """Open the rejected ones again that a person brings a second time; a mail server may show a message any number of times."""
     dropped = {key: arrival for key, arrival in known.items() if arrival.source.partition(":")[0] in DROPPED}
     reopened = set()
@@ -141,7 +144,7 @@ def _reopen(session: Session, known: Mapping[Key, Arrival], now: datetime) -> se
         values = {"state": "waiting", "due_at": now, "source": dropped[key].source, "extra": dropped[key].extra}
         nothing = {"disposition": None, "reason_code": None, "reason": None, "settled_at": None, "attempts": 0, "losses": 0}
         statement = update(InboundItem).where(InboundItem.family == key[0], InboundItem.identity == key[1], *rejected)
-        if session.execute(statement.values(**values, **nothing).returning(InboundItem.id)).first() is not None:
+        if session.connection().execute(statement.values(**values, **nothing).returning(InboundItem.id)).first() is not None:
             reopened.add(key)
     return reopened
 
@@ -162,7 +165,7 @@ def _item_row(arrival: Arrival, key: tuple[str, str], sha256: str, due_at: datet
 
 
 def _sight(
-    session: Session, arrivals: Sequence[Arrival], accepted: Sequence[Accepted], other: Sequence[str | None], now: datetime
+    session: Transaction, arrivals: Sequence[Arrival], accepted: Sequence[Accepted], other: Sequence[str | None], now: datetime
 ) -> None:
     """``other`` is the hash of bytes that came under a known identity and are not those of its item."""
     rows = [

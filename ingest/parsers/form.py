@@ -6,7 +6,6 @@ before anything is stored. :func:`parse_form` reads what was stored. All three a
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 import re
@@ -29,6 +28,9 @@ LABEL_NOTE = (
 REPEATED_NOTE = "A field came more than once; all its answers are kept."
 
 _SPACE = re.compile(r"[ \t\n\r]*")
+#: A name without escapes and its colon; what stands behind a member (RFC 8259 §2, §4, §7).
+_NAME = re.compile(r'"([^"\\\x00-\x1f]*)"[ \t\n\r]*:[ \t\n\r]*')
+_BEHIND = re.compile(r"[ \t\n\r]*([,}])[ \t\n\r]*")
 _NO_LETTER = re.compile(r"[^a-z]+")
 _HANDSHAKE = "handshakekey"
 _CHARSET = re.compile(r"charset\s*=\s*\"?([\w.:-]+)", re.IGNORECASE)
@@ -65,7 +67,7 @@ def verify_signature(keys: Sequence[bytes], body: bytes, header: str | bytes | N
     given = header.encode("utf-8", "replace") if isinstance(header, str) else header or b""
     fits = False
     for key in filter(None, keys):
-        wanted = b"sha256=" + hmac.new(key, body, hashlib.sha256).hexdigest().encode()
+        wanted = b"sha256=" + hmac.digest(key, body, "sha256").hex().encode()
         fits |= hmac.compare_digest(wanted, given)
     return fits
 
@@ -77,17 +79,17 @@ def split_envelope(data: bytes, content_type: str) -> Envelope | Refusal:
     ``too_many_fields``, ``duplicate_key`` (of an envelope key), ``no_form_id``, ``no_submission_id``,
     ``bad_handshake``.
     """
-    read = _read_body(data, content_type)
+    read = _read_body(data, content_type, _PLAIN)
     if isinstance(read, Refusal):
         return read
     members, is_json = read
-    ids = _read_ids(members)
+    secrets = [member for member in members if _is_secret(member.key)]
+    ids = _read_ids(members, secrets)
     if isinstance(ids, Refusal):
         return ids
-    secrets = [member for member in members if _is_secret(member.key)]
     if any(not isinstance(member.value, str) for member in secrets):
         return Refusal("bad_handshake", "The handshake key is not a string.")
-    stored = _join_members(members, is_json) if secrets else data
+    stored = _join_members([m for m in members if m is not secrets[0]], is_json) if secrets else data
     return Envelope(*ids, str(secrets[0].value) if secrets else None, stored)
 
 
@@ -97,14 +99,15 @@ def parse_form(data: bytes, options: ParseOptions) -> ParsedForm | Refusal:
     ``options.content_type`` decides between JSON and urlencoded, None sniffs. Refusals as in
     :func:`split_envelope`; what had to be mended is said in ``notes``.
     """
-    read = _read_body(data, options.content_type)
+    read = _read_body(data, options.content_type, _MERGING)
     if isinstance(read, Refusal):
         return read
     members, is_json = read
-    ids = _read_ids(members)
+    secrets = [member for member in members if _is_secret(member.key)]
+    ids = _read_ids(members, secrets)
     if isinstance(ids, Refusal):
         return ids
-    fields = [m for m in members if m.key not in ("FormID", "UniqueID") and not _is_secret(m.key)]
+    fields = [m for m in members if m.key not in ("FormID", "UniqueID") and m not in secrets]
     if any(find_depth(member.value) > MAX_DEPTH for member in fields):
         return Refusal("too_deep", f"A field's value is nested deeper than {MAX_DEPTH} levels.")
     answers, repeated = _collect_answers(fields)
@@ -136,14 +139,14 @@ def _merge_pairs(pairs: Sequence[tuple[str, object]]) -> tuple[dict[str, object]
     return merged, bool(repeated)
 
 
-def _read_body(data: bytes, content_type: str | None) -> tuple[list[_Member], bool] | Refusal:
-    """The top-level members and whether the body is JSON."""
+def _read_body(data: bytes, content_type: str | None, decoder: json.JSONDecoder) -> tuple[list[_Member], bool] | Refusal:
+    """The top-level members and whether the body is JSON, of which ``decoder`` reads the values."""
     is_json = _choose_json(data, content_type)
     if isinstance(is_json, Refusal):
         return is_json
     try:
         text = data.decode("utf-8-sig")
-        members = _read_json(text) if is_json else _read_urlencoded(text)
+        members = _read_json(text, decoder) if is_json else _read_urlencoded(text)
     except UnicodeDecodeError:
         return Refusal("not_utf8", "The form is not valid UTF-8.")
     except RecursionError:
@@ -192,42 +195,55 @@ def _refuse_constant(name: str) -> object:
     raise ValueError(name)
 
 
-def _make_decoder() -> json.JSONDecoder:
-    # Numbers stay texts: an id keeps all its digits, and no integer is long enough to be slow or refused.
-    return json.JSONDecoder(
-        object_pairs_hook=lambda pairs: _merge_pairs(pairs)[0],
-        parse_int=str,
-        parse_float=str,
-        parse_constant=_refuse_constant,
-    )
+# Numbers stay texts: an id keeps all its digits, and no integer is long enough to be slow or refused.
+_PLAIN = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refuse_constant)
+#: Keeps all values of a key that an object has twice.
+_MERGING = json.JSONDecoder(
+    object_pairs_hook=lambda pairs: _merge_pairs(pairs)[0],
+    parse_int=str,
+    parse_float=str,
+    parse_constant=_refuse_constant,
+)
 
 
-_DECODER = _make_decoder()
-
-
-def _read_json(text: str) -> list[_Member]:
+def _read_json(text: str, decoder: json.JSONDecoder) -> list[_Member]:
     """The members of the outermost object, walked one by one to have the exact text of each."""
     members: list[_Member] = []
     at = _expect(text, 0, "{")
-    while text[at : at + 1] != "}" or members:
-        if text[at : at + 1] != '"':
-            raise JSONDecodeError("no key", text, at)
+    if text[at : at + 1] == "}":
+        _expect_end(text, at + 1)
+        return members
+    while True:
         start = at
-        key, at = _DECODER.raw_decode(text, at)
-        value, at = _DECODER.raw_decode(text, _expect(text, at, ":"))
+        key, at = _read_name(text, at)
+        value, at = decoder.raw_decode(text, at)
         members.append(_Member(key, value, text[start:at]))
-        at = _skip_space(text, at)
-        if text[at : at + 1] == "}":
-            break
-        at = _expect(text, at, ",")
-    if _skip_space(text, at + 1) != len(text):
+        behind = _BEHIND.match(text, at)
+        if behind is None:
+            raise JSONDecodeError("unexpected", text, at)
+        at = behind.end()
+        if behind[1] == "}":
+            _expect_end(text, at)
+            return members
+
+
+def _read_name(text: str, at: int) -> tuple[str, int]:
+    """A member's name and the place of its value."""
+    name = _NAME.match(text, at)
+    if name is not None:
+        return name[1], name.end()
+    if text[at : at + 1] != '"':
+        raise JSONDecodeError("no key", text, at)
+    key, at = _PLAIN.raw_decode(text, at)
+    return key, _expect(text, at, ":")
+
+
+def _expect_end(text: str, at: int) -> None:
+    if _skip_space(text, at) != len(text):
         raise JSONDecodeError("more after the object", text, at)
-    return members
 
 
 def _skip_space(text: str, at: int) -> int:
-    if text[at : at + 1] > " ":  # hardly any sender writes spaces
-        return at
     match = _SPACE.match(text, at)
     return match.end() if match else at
 
@@ -252,7 +268,7 @@ def _has_repeated_keys(data: bytes) -> bool:
 
 
 def _join_members(members: Sequence[_Member], is_json: bool) -> bytes:
-    kept = [member.raw for member in members if not _is_secret(member.key)]
+    kept = [member.raw for member in members]
     text = "{" + ",".join(kept) + "}" if is_json else "&".join(kept)
     return text.encode()
 
@@ -266,21 +282,17 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit()
 
 
-def _read_ids(members: Sequence[_Member]) -> tuple[str, str] | Refusal:
+def _read_ids(members: Sequence[_Member], secrets: Sequence[_Member]) -> tuple[str, str] | Refusal:
     """FormID and UniqueID. Both must be digits: they stand in links, keys and file names."""
     form_id = _find_once(members, "FormID")
     submission_id = _find_once(members, "UniqueID")
-    if len(_list_secrets(members)) > 1 or form_id is None or submission_id is None:
+    if len(secrets) > 1 or form_id is None or submission_id is None:
         return Refusal("duplicate_key", "FormID, UniqueID or HandshakeKey comes more than once.")
     if not _is_number(form_id) or len(form_id) > MAX_ID_DIGITS:
         return Refusal("no_form_id", "The form has no FormID made of digits.")
     if not _is_number(submission_id) or len(submission_id) > MAX_ID_DIGITS:
         return Refusal("no_submission_id", "The form has no UniqueID made of digits.")
     return form_id, submission_id
-
-
-def _list_secrets(members: Sequence[_Member]) -> list[_Member]:
-    return [member for member in members if _is_secret(member.key)]
 
 
 def _find_once(members: Sequence[_Member], key: str) -> str | None:

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sqlalchemy import insert, select
-from sqlalchemy.orm import Session
 
-from core.db import Database
+from core.db import Database, Transaction
 from core.leases import Lease
 
 
-def add(name: str) -> Callable[[Session], str]:
+def add(name: str) -> Callable[[Transaction], str]:
     """A unit that adds one row."""
 
-    def unit(session: Session) -> str:
-        session.execute(insert(Lease).values(name=name))
+    def unit(session: Transaction) -> str:
+        session.connection().execute(insert(Lease).values(name=name))
         return name
 
     return unit

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from core import blobs, clock
+from core import clock
 from core.db import Database
 from core.errors import BusyError, RefusedError
 from core.metrics import WEBHOOK_POSTS
@@ -104,10 +104,9 @@ class FormstackHook:
         except (BusyError, SQLAlchemyError, TimeoutError) as error:
             log.error("a post could not be stored", extra={"form": form, "error": type(error).__name__})
             raise RefusedError("unavailable", "the database is busy or away") from None
-        given = blobs.digest(arrival.raw)
-        told = {"form": form, "submission": envelope.submission_id, "item": kept.item_id, "sha256": given}
-        if kept.sha256 != given:
-            log.warning("a known submission came with other content and stays as it was", extra=told | {"stored": kept.sha256})
+        told = {"form": form, "submission": envelope.submission_id, "item": kept.item_id, "sha256": kept.given}
+        if kept.stored != kept.given:
+            log.warning("a known submission came with other content and stays as it was", extra=told | {"stored": kept.stored})
         else:
             log.debug("a post is stored", extra=told | {"known": kept.known})
 

@@ -9,52 +9,55 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
-
-from sqlalchemy import Table, bindparam, select
-from sqlalchemy.orm import Session
 
 from core import blobs, clock
-from core.db import Database, is_unavailable
+from core.db import Database, Transaction, is_unavailable
 from core.errors import BusyError
 from core.hints import hint
-from core.sets import among_given, listed
 from ingest import ledger
 from ingest.ledger import Arrival
-from ingest.models import InboundItem
 
 BATCH = 64
+#: How long the next batch waits for as many posts as were there a moment ago.
+GATHER_SECONDS = 0.002
 #: All that waits to be stored, together: what timed out stays in line and must not fill the memory.
 MOST_WAITING = 1_000
 MOST_WAITING_BYTES = 64 * 1024 * 1024
 STORE_SECONDS = 5.0
-_ITEM = cast(Table, InboundItem.__table__)
-_KNOWN = select(_ITEM.c.identity, _ITEM.c.id, _ITEM.c.sha256).where(
-    _ITEM.c.family == bindparam("family"), among_given(_ITEM.c.identity)
-)
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The ledger's answer: ``sha256`` is that of the content kept, another one than given when ``known`` with other content."""
+    """The ledger's answer, with the SHA-256 of what was given and of what is stored: others when only the id is ``known``."""
 
     item_id: int
     known: bool
-    sha256: str
+    given: str
+    stored: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
     arrival: Arrival
     answer: asyncio.Future[Kept]
+    give_up_at: float
 
 
 class Intake:
-    """Writes arrivals of one family in batches: one unit of work under way at a time, all that came meanwhile in the next."""
+    """Writes arrivals of one family in batches: one unit of work under way at a time, all that came meanwhile in the next.
+
+    A batch costs more than the posts in it. Whoever was answered sends the next post soon, so the next batch waits a moment
+    for as many as there were; a post that comes alone waits for nobody.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._waiting: deque[_Entry] = deque()
+        #: In the order in which they give up; those already answered leave when they are the first.
+        self._unanswered: deque[_Entry] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._expected = 0
+        self._patience: asyncio.TimerHandle | None = None
         self._under_way = 0
         self._count = 0
         self._bytes = 0
@@ -68,22 +71,35 @@ class Intake:
         if self._count >= MOST_WAITING or self._bytes + len(arrival.raw) > MOST_WAITING_BYTES:
             raise BusyError("too many posts wait for the database", mend="try again in a moment")
         entry = self._line_up(arrival)
-        if not self._under_way:
+        if not self._under_way and len(self._waiting) >= self._expected:
             self._start()
-        timer = asyncio.get_running_loop().call_later(STORE_SECONDS, _give_up, entry.answer)
-        try:
-            return await entry.answer
-        finally:
-            timer.cancel()
+        return await entry.answer
 
     def _line_up(self, arrival: Arrival) -> _Entry:
-        entry = _Entry(arrival, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        entry = _Entry(arrival, loop.create_future(), loop.time() + STORE_SECONDS)
         self._waiting.append(entry)
+        self._unanswered.append(entry)
+        if self._timer is None:
+            self._timer = loop.call_at(entry.give_up_at, self._give_up)
         self._count += 1
         self._bytes += len(arrival.raw)
         return entry
 
+    def _gather(self, expected: int) -> None:
+        """Begin the next batch, or wait for that many posts if more than one are expected."""
+        self._expected = min(expected, BATCH)
+        if len(self._waiting) >= self._expected or expected == 1:
+            self._start()
+        else:
+            self._patience = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._start)
+
     def _start(self) -> None:
+        """Begin a batch of what waits, if anything does."""
+        self._expected = 0
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
         batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
         self._under_way = len(batch)
         if batch:
@@ -107,8 +123,8 @@ class Intake:
             return
         self._answer(batch, future)
         self._under_way -= len(batch)
-        if self._under_way <= 0:
-            self._start()
+        if not self._under_way:
+            self._gather(len(batch) + len(self._waiting))
 
     def _answer(self, batch: Sequence[_Entry], future: Future[list[Kept]]) -> None:
         error = future.exception()
@@ -123,39 +139,40 @@ class Intake:
                 entry.answer.set_exception(error)
             else:
                 entry.answer.set_result(future.result()[position])
+        self._forget_answered()
+
+    def _give_up(self) -> None:
+        """Tell those whose time is over to come again. One timer serves all, as each costs something."""
+        loop = asyncio.get_running_loop()
+        self._timer = None
+        while self._unanswered and self._unanswered[0].give_up_at <= loop.time():
+            entry = self._unanswered.popleft()
+            if not entry.answer.done():
+                entry.answer.set_exception(TimeoutError())
+        self._forget_answered()
+        if self._unanswered:
+            self._timer = loop.call_at(self._unanswered[0].give_up_at, self._give_up)
+
+    def _forget_answered(self) -> None:
+        while self._unanswered and self._unanswered[0].answer.done():
+            self._unanswered.popleft()
 
 
-def keep(session: Session, arrivals: Sequence[Arrival]) -> list[Kept]:
+def keep(session: Transaction, arrivals: Sequence[Arrival]) -> list[Kept]:
     """Accept what is new; leave what is known as it was, whatever the content that came now. Answers in the order given."""
-    identities = {arrival.identity for arrival in arrivals}
-    before = _find(session, arrivals[0].family, identities)
-    fresh = {arrival.identity: arrival for arrival in reversed(arrivals) if arrival.identity not in before}
-    accepted = ledger.accept(session, list(fresh.values()), clock.now())
-    found = {
-        identity: Kept(one.item_id, one.known, blobs.digest(arrival.raw))
-        for (identity, arrival), one in zip(fresh.items(), accepted, strict=True)
-    }
-    raced = {identity for identity, one in found.items() if one.known}  # another process was first, just now
-    known = before | (_find(session, arrivals[0].family, raced) if raced else {})
-    return _tell(arrivals, found | known)
-
-
-def _tell(arrivals: Sequence[Arrival], found: dict[str, Kept]) -> list[Kept]:
-    told: list[Kept] = []
-    seen: set[str] = set()
-    for arrival in arrivals:
-        one = found[arrival.identity]
-        told.append(Kept(one.item_id, True, one.sha256) if arrival.identity in seen else one)
-        seen.add(arrival.identity)
+    keys = [(arrival.family, arrival.identity) for arrival in arrivals]
+    known = ledger.find(session, keys)  # first, so that nothing is stored of what is known
+    fresh = {key: arrival for key, arrival in zip(reversed(keys), reversed(arrivals), strict=True) if key not in known}
+    accepted = dict(zip(fresh, ledger.accept(session, list(fresh.values()), clock.now()), strict=True))
+    raced = [key for key, one in accepted.items() if one.known]  # another process was first, just now
+    known |= ledger.find(session, raced)
+    told = []
+    for key, arrival in zip(keys, arrivals, strict=True):
+        if key in known:
+            item_id, stored = known[key]
+            told.append(Kept(item_id, True, blobs.digest(arrival.raw), stored))
+        else:
+            one = accepted[key]
+            told.append(Kept(one.item_id, False, one.sha256, one.sha256))
+            known[key] = one.item_id, one.sha256  # whoever sent it in the same moment sent it again
     return told
-
-
-def _find(session: Session, family: str, identities: set[str]) -> dict[str, Kept]:
-    # Without the ORM, and put together once: half the time of a small batch was that.
-    rows = session.connection().execute(_KNOWN, {"family": family, "listed": listed(identities)})
-    return {identity: Kept(item_id, True, sha256) for identity, item_id, sha256 in rows}
-
-
-def _give_up(answer: asyncio.Future[Kept]) -> None:
-    if not answer.done():
-        answer.set_exception(TimeoutError())
