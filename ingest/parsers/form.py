@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from json import JSONDecodeError
 from typing import NamedTuple
 from urllib.parse import unquote_plus
@@ -196,14 +197,10 @@ def _refuse_constant(name: str) -> object:
 
 
 # Numbers stay texts: an id keeps all its digits, and no integer is long enough to be slow or refused.
-_PLAIN = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refuse_constant)
+_make_decoder = partial(json.JSONDecoder, parse_int=str, parse_float=str, parse_constant=_refuse_constant)
+_PLAIN = _make_decoder()
 #: Keeps all values of a key that an object has twice.
-_MERGING = json.JSONDecoder(
-    object_pairs_hook=lambda pairs: _merge_pairs(pairs)[0],
-    parse_int=str,
-    parse_float=str,
-    parse_constant=_refuse_constant,
-)
+_MERGING = _make_decoder(object_pairs_hook=lambda pairs: _merge_pairs(pairs)[0])
 
 
 def _read_json(text: str, decoder: json.JSONDecoder) -> list[_Member]:

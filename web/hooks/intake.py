@@ -162,7 +162,10 @@ def keep(session: Transaction, arrivals: Sequence[Arrival]) -> list[Kept]:
     """Accept what is new; leave what is known as it was, whatever the content that came now. Answers in the order given."""
     keys = [(arrival.family, arrival.identity) for arrival in arrivals]
     known = ledger.find(session, keys)  # first, so that nothing is stored of what is known
-    fresh = {key: arrival for key, arrival in zip(reversed(keys), reversed(arrivals), strict=True) if key not in known}
+    fresh: dict[ledger.Key, Arrival] = {}
+    for key, arrival in zip(keys, arrivals, strict=True):
+        if key not in known:
+            fresh.setdefault(key, arrival)
     accepted = dict(zip(fresh, ledger.accept(session, list(fresh.values()), clock.now()), strict=True))
     raced = [key for key, one in accepted.items() if one.known]  # another process was first, just now
     known |= ledger.find(session, raced)

@@ -7,10 +7,12 @@ import threading
 from collections.abc import Awaitable, Callable
 
 import pytest
+from sqlalchemy import select
 
 from core import clock
 from core.db import Database
 from ingest.ledger import FORMSTACK, Arrival
+from ingest.models import InboundItem
 from web.hooks import intake
 from web.hooks.intake import Intake, Kept
 
@@ -107,6 +109,19 @@ def test_one_submission_many_times_in_a_batch_is_new_once(database: Database, ba
 
     run(database, story)
     assert batches == [1, 3]
+
+
+def test_the_posts_of_a_batch_are_due_in_the_order_in_which_they_came(database: Database, batches: Batches) -> None:
+    numbers = [5, 40, 3, 27, 8, 31, 1]
+
+    async def story(door: Intake) -> None:
+        await store(door, *numbers)
+
+    run(database, story)
+    with database.read() as session:
+        due = session.execute(select(InboundItem.identity).order_by(InboundItem.due_at)).scalars().all()
+    assert due == [f"55/{number}" for number in numbers]
+    assert batches == [1, 6]
 
 
 def test_each_post_gives_up_when_its_own_time_is_over_and_is_stored_all_the_same(
