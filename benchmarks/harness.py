@@ -15,7 +15,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from queue import Queue
 from threading import Thread
 from typing import Any, Self
 
@@ -206,24 +205,24 @@ class Scene:
         return "\n".join(lines)
 
     @contextmanager
-    def told(self, user: str) -> Iterator[Callable[[], float]]:
-        """A client of our own that waits by IDLE; the call that is given tells the moment at which it heard of mail.
+    def told(self, user: str) -> Iterator[Callable[[], float | None]]:
+        """A client of our own that waits by IDLE; the call that is given tells the moment at which it heard of mail, if it has.
 
         Dovecot tells all its clients half a second after a delivery (NOTIFY_DELAY_MSECS), whoever they are.
         """
-        heard: Queue[float] = Queue()
+        heard: list[float] = []
         with IMAPClient(self.dovecot.host, self.dovecot.port, ssl=False) as client:
             client.login(user, self.dovecot.password)
             client.select_folder("INBOX", readonly=True)
             client.idle()
 
             def listen() -> None:
-                client.idle_check(60)
-                heard.put(time.monotonic())
+                if client.idle_check(60):
+                    heard.append(time.monotonic())
 
             thread = Thread(target=listen, daemon=True)
             thread.start()
-            yield lambda: heard.get(timeout=60)
+            yield lambda: heard[0] if heard else None
             thread.join(60)
             client.idle_done()
 
