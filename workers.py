@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -27,7 +26,7 @@ from sqlalchemy.orm import Session
 from accounts import api_answers
 from core import arenas, collector, leases, logs
 from core import settings as configuration
-from core.broker import end_with_parent, make_broker
+from core.broker import make_broker
 from core.crew import Crew
 from core.db import Database
 from core.errors import ConfigurationError
@@ -37,6 +36,7 @@ from core.precedence import Precedence
 from core.settings import Settings
 from core.signing import Signer, signer_for
 from core.sweeps import Sweep
+from core.worker_process import count_siblings, end_with_parent, is_worker_process
 from ingest import claims as ingest_claims
 from ingest.children import ParserPool
 from ingest.pipeline import Pipeline
@@ -179,7 +179,7 @@ class Mill:
 
 def build(settings: Settings) -> Mill:
     """Everything put together. The parser children start before anything else."""
-    pool = ParserPool(settings.limits)
+    pool = ParserPool(settings.limits, sharers=count_siblings())
     database = Database(settings.database)
     signer = signer_for(settings)
     renderer = Renderer(TEMPLATES / "email", zone=ZoneInfo(settings.calendar.zone))
@@ -232,14 +232,9 @@ class Floor(Middleware):
             self._mill.close()
 
 
-def _is_worker_process(program: Path) -> bool:
-    """Whether ``dramatiq workers`` or ``python -m dramatiq workers`` loaded this module."""
-    return "dramatiq" in (program.stem, program.parent.name)
-
-
 SETTINGS = configuration.load()
 FLOOR = Floor(SETTINGS)
-if _is_worker_process(Path(sys.argv[0])) and not SETTINGS.redis_url:
+if is_worker_process() and not SETTINGS.redis_url:
     raise ConfigurationError(
         "workers of their own need Redis", key="redis_url", mend="set CASEMILL_REDIS_URL, or use `casemill run`"
     )

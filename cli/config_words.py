@@ -170,7 +170,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
     "Limits": {
         "message_bytes": "Larger messages are not taken; a ticket says so.",
         "form_bytes": "Larger form posts are refused.",
-        "parser_processes": "Processes that parse; 0 is one a core, at most four.",
+        "parser_processes": "Processes that parse; 0 is one a core, at most four; workers started together share the cores.",
         "parser_cpu_seconds": "Processor time for one item.",
         "parser_wall_seconds": "Time for one item.",
         "parser_memory_bytes": "Memory of one parser process.",

@@ -56,6 +56,7 @@ def _postgresql_engine(url: URL, pool_size: int, setting: str, **more: Any) -> E
         url,
         pool_size=pool_size,
         max_overflow=pool_size,
+        pool_use_lifo=True,  # few sessions whose plans and tables the server has at hand, and not each in turn
         connect_args={"connect_timeout": 5, "options": f"{_postgresql_options(url)} {setting}".strip()},
         json_serializer=_pack,
         **more,

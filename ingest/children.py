@@ -41,10 +41,14 @@ _decoder: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
 
 
 class ParserPool:
-    """Children that parse; safe to use from several threads. ``processes`` 0 means one a core, at most four."""
+    """Children that parse; safe to use from several threads.
 
-    def __init__(self, limits: LimitSettings) -> None:
-        self.size = limits.parser_processes or min(os.cpu_count() or 1, 4)
+    As many as ``limits.parser_processes`` says; 0 means one a core, at most four, or its share when so many pools as
+    ``sharers`` work side by side on the same cores.
+    """
+
+    def __init__(self, limits: LimitSettings, *, sharers: int = 1) -> None:
+        self.size = limits.parser_processes or min(math.ceil((os.cpu_count() or 1) / sharers), 4)
         self._wall = limits.parser_wall_seconds
         self._limits = child.Limits(cpu_seconds=limits.parser_cpu_seconds, memory_bytes=limits.parser_memory_bytes)
         self._keeper = _Keeper(self._limits)

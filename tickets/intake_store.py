@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import select, update
+from sqlalchemy import Table, bindparam, select, update
 from sqlalchemy.orm import Session
 
 from accounts.matching import CompanyView, ContactView
 from accounts.models import Staff
 from core import blobs
 from core.reasons import Reason
-from core.sets import among
+from core.sets import among_given, listed
 from core.settings import Settings
 from core.upserts import insert_all, insert_ignore, insert_numbered, update_all
 from outbox import facts
@@ -306,12 +306,22 @@ def _touch(
         return
     added_to = {one.ticket_id for one in appends}
     by_people = {one.ticket_id for one in appends if not one.submission.automatic}
+    connection = session.connection()
     # Locked in one order by every worker; an UPDATE takes them in any.
-    session.execute(select(Ticket.id).where(among(Ticket.id, added_to)).order_by(Ticket.id).with_for_update(key_share=True)).all()
-    for ids, human in ((by_people, {"human_at": now}), (added_to - by_people, {})):
-        changed = update(Ticket).where(among(Ticket.id, ids)).values(version=Ticket.version + 1, updated_at=now, **human)
+    connection.execute(_LOCK, {"listed": listed(added_to)}).all()
+    for ids, statement in ((by_people, _TOUCH_BY_PEOPLE), (added_to - by_people, _TOUCH)):
         if ids:
-            session.execute(changed, execution_options={"synchronize_session": False})
+            connection.execute(statement, {"listed": listed(ids), "now": now})
+
+
+_LOCK = select(Ticket.id).where(among_given(Ticket.id)).order_by(Ticket.id).with_for_update(key_share=True)
+_TICKETS = cast(Table, Ticket.__table__)
+_TOUCH = (
+    update(_TICKETS)
+    .where(among_given(_TICKETS.c.id))
+    .values(version=_TICKETS.c.version + 1, updated_at=bindparam("now", type_=_TICKETS.c.updated_at.type))
+)
+_TOUCH_BY_PEOPLE = _TOUCH.values(human_at=bindparam("now", type_=_TICKETS.c.human_at.type))
 
 
 def _last_assigned(staffing: Staffing, owner_id: int) -> datetime | None:

@@ -146,3 +146,15 @@ def test_a_value_too_large_for_an_index_of_postgresql_is_not_unavailability(post
         database.run(add(incompressible))
     database.close()
     assert not is_unavailable(large.value)
+
+
+def test_the_session_used_last_is_used_next(postgres_url: str) -> None:
+    """The server keeps plans and tables for each session: work that needs one at a time should find them there."""
+    database = Database(postgres_url)
+    question = text("SELECT pg_backend_pid()")
+    with database.write() as first, database.write() as second, database.write() as third:
+        pids = [session.execute(question).scalar_one() for session in (first, second, third)]
+    again = [database.run(lambda session: session.execute(question).scalar_one()) for _ in range(4)]
+    database.close()
+    assert len(set(pids)) == 3
+    assert again == [pids[0]] * 4, "the one that was given back last"

@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -312,6 +312,19 @@ def test_closing_leaves_no_process_no_thread_and_no_open_pipe() -> None:
     assert not set(pids) & set(find_children(os.getpid()))
     assert len(list(Path("/proc/self/fd").iterdir())) == files
     assert set(threading.enumerate()) <= threads
+
+
+@pytest.mark.parametrize(
+    ("cores", "sharers", "size"), [(2, 1, 2), (2, 2, 1), (2, 8, 1), (3, 2, 2), (8, 1, 4), (8, 2, 4), (8, 4, 2), (None, 1, 1)]
+)
+def test_pools_side_by_side_share_the_cores(monkeypatch: pytest.MonkeyPatch, cores: int | None, sharers: int, size: int) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    before = len(find_children(os.getpid()))
+    with closing(ParserPool(Limits(), sharers=sharers)) as pool:
+        assert pool.size == size
+        assert len(find_children(os.getpid())) - before == size
+    with closing(ParserPool(Limits(parser_processes=3), sharers=sharers)) as pool:
+        assert pool.size == 3, "who says a number is given that number"
 
 
 def test_a_closed_pool_says_so(make_pool: Callable[..., ParserPool]) -> None:
