@@ -77,6 +77,8 @@ FEW = 20
 GATHER_SECONDS = 0.15
 #: After so many there are likely more, and others are called to help.
 MANY = 50
+#: All in one process: storing, pages and notices go before parsing, or what is parsed piles up before the one that stores it.
+NICENESS = 5
 #: A claim ends twenty seconds after its holder; this comes on top.
 RECOVER_SECONDS = 2.0
 #: A mail that takes longer waits for the relay, and other threads may send meanwhile.
@@ -179,7 +181,8 @@ class Mill:
 
 def build(settings: Settings) -> Mill:
     """Everything put together. The parser children start before anything else."""
-    pool = ParserPool(settings.limits, sharers=count_siblings())
+    niceness = 0 if settings.redis_url else NICENESS
+    pool = ParserPool(settings.limits, sharers=count_siblings(), niceness=niceness)
     database = Database(settings.database)
     signer = signer_for(settings)
     renderer = Renderer(TEMPLATES / "email", zone=ZoneInfo(settings.calendar.zone))

@@ -44,13 +44,13 @@ class ParserPool:
     """Children that parse; safe to use from several threads.
 
     As many as ``limits.parser_processes`` says; 0 means one a core, at most four, or its share when so many pools as
-    ``sharers`` work side by side on the same cores.
+    ``sharers`` work side by side on the same cores. ``niceness`` (nice(2)) is how far they let others go first.
     """
 
-    def __init__(self, limits: LimitSettings, *, sharers: int = 1) -> None:
+    def __init__(self, limits: LimitSettings, *, sharers: int = 1, niceness: int = 0) -> None:
         self.size = limits.parser_processes or min(math.ceil((os.cpu_count() or 1) / sharers), 4)
         self._wall = limits.parser_wall_seconds
-        self._limits = child.Limits(cpu_seconds=limits.parser_cpu_seconds, memory_bytes=limits.parser_memory_bytes)
+        self._limits = child.Limits(limits.parser_cpu_seconds, limits.parser_memory_bytes, niceness)
         self._keeper = _Keeper(self._limits)
         self._idle: queue.SimpleQueue[_Child] = queue.SimpleQueue()
         for _ in range(self.size):
@@ -134,7 +134,7 @@ class _Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env={"LANG": "C.UTF-8"},
-            start_new_session=True,
+            process_group=0,  # Ctrl-C is for the parent
         )
         with suppress(OSError):
             child.write_frame(self._stdin, _encoder.encode(limits))

@@ -59,10 +59,11 @@ class ParseFailure(msgspec.Struct, frozen=True, tag="failure"):
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """What a child may use: CPU seconds a task, bytes of address space."""
+    """What a child may use: CPU seconds a task, bytes of address space; and its niceness (nice(2))."""
 
     cpu_seconds: int
     memory_bytes: int
+    niceness: int = 0
 
 
 #: No task and no answer is larger; a longer frame is rubbish, and nobody reserves memory for it.
@@ -109,6 +110,7 @@ def main() -> None:
     _parser("mail")
     _lower(resource.RLIMIT_AS, limits.memory_bytes)
     _lower(resource.RLIMIT_CORE, 0)
+    os.nice(limits.niceness)
     calls = msgspec.msgpack.Decoder(ParseCall)
     gc.freeze()
     gc.set_threshold(YOUNGEST, 10, 10)

@@ -327,6 +327,19 @@ def test_pools_side_by_side_share_the_cores(monkeypatch: pytest.MonkeyPatch, cor
         assert pool.size == 3, "who says a number is given that number"
 
 
+@pytest.mark.parametrize("niceness", [0, 5])
+def test_children_are_as_nice_as_they_are_told_and_in_no_reach_of_ctrl_c(niceness: int) -> None:
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    with new_children(1) as pids:
+        pool = ParserPool(Limits(parser_processes=1), niceness=niceness)
+    with closing(pool):
+        assert subjects(pool.parse([MAIL])) == ["Claim 1"]
+        (pid,) = pids
+        assert os.getpriority(os.PRIO_PROCESS, pid) == min(own + niceness, 19)
+        assert os.getpgid(pid) != os.getpgid(0), "Ctrl-C goes to the group in front"
+        assert os.getsid(pid) == os.getsid(0), "Linux looks at niceness within a session only (sched(7), autogroup)"
+
+
 def test_a_closed_pool_says_so(make_pool: Callable[..., ParserPool]) -> None:
     pool = ParserPool(Limits(parser_processes=1))
     pool.close()
