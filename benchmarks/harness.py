@@ -186,6 +186,7 @@ class Scene:
         """
         inbox = self.dovecot.maildir(user) / "new"
         staged = [self.dovecot.deliver(user, mail, "Staging") for mail in mails]
+        os.sync()  # else the kernel writes down in the next run what the one before has left
 
         def move_in() -> float:
             began = time.monotonic()
