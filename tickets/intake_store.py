@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import Table, bindparam, select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from accounts.matching import CompanyView, ContactView
 from accounts.models import Staff
 from core import blobs
+from core.db import UtcDateTime
 from core.reasons import Reason
 from core.sets import among_given, listed
 from core.settings import Settings
@@ -315,13 +316,9 @@ def _touch(
 
 
 _LOCK = select(Ticket.id).where(among_given(Ticket.id)).order_by(Ticket.id).with_for_update(key_share=True)
-_TICKETS = cast(Table, Ticket.__table__)
-_TOUCH = (
-    update(_TICKETS)
-    .where(among_given(_TICKETS.c.id))
-    .values(version=_TICKETS.c.version + 1, updated_at=bindparam("now", type_=_TICKETS.c.updated_at.type))
-)
-_TOUCH_BY_PEOPLE = _TOUCH.values(human_at=bindparam("now", type_=_TICKETS.c.human_at.type))
+_NOW = bindparam("now", type_=UtcDateTime)
+_TOUCH = update(Ticket).where(among_given(Ticket.id)).values(version=Ticket.version + 1, updated_at=_NOW)
+_TOUCH_BY_PEOPLE = _TOUCH.values(human_at=_NOW)
 
 
 def _last_assigned(staffing: Staffing, owner_id: int) -> datetime | None:
