@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ from core.db import Database
 from core.settings import Settings
 from tests.arrivals import INGEST, accept, tickets
 from tests.e2e.system import COMMAND, ROOT, WORKERS, System
+from tests.ingest.processes import find_children
 from tests.servers.redis_server import RedisServer
 from tests.waiting import happens
 
@@ -76,6 +79,16 @@ def test_a_worker_process_ends_when_its_parent_is_killed(scaled_out: System) -> 
     assert children
     scaled_out.kill()
     assert happens(lambda: not any(_parent(child) for child in children), 30), "no worker works on unseen"
+
+
+def test_worker_processes_share_the_cores_among_their_parsers(scaled_out: System) -> None:
+    command = [*WORKERS[: WORKERS.index("--processes")], "--processes", "2", "--threads", "1"]
+    scaled_out.start(command, ready=False)
+    assert happens(lambda: scaled_out.log.count("ready for work") == 2, 60), scaled_out.log
+    families = [find_children(worker) for worker in find_children(scaled_out.processes[0].pid)]
+    share = min(math.ceil((os.cpu_count() or 1) / 2), 4)
+    assert [len(family) for family in families if family] == [share, share]
+    assert {os.getpriority(os.PRIO_PROCESS, pid) for family in families for pid in family} == {os.getpriority(os.PRIO_PROCESS, 0)}
 
 
 def _parent(pid: int) -> int | None:

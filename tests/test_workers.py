@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from queue import Queue
 from typing import Any
@@ -26,8 +28,10 @@ from core.errors import ConfigurationError
 from core.settings import Settings
 from ingest import ledger
 from ingest.models import InboundItem
+from ingest.parsers.child import ParseTask
 from tests.arrivals import INGEST, accept, mail, tickets
 from tests.e2e.system import ROOT, System
+from tests.ingest.processes import new_children
 from tests.servers.redis_server import RedisServer
 from tests.waiting import happens
 
@@ -62,6 +66,16 @@ def floor(mill: workers.Mill) -> Iterator[workers.Mill]:
 
 def queued(broker: StubBroker, name: str = "ingest") -> int:
     return broker.queues[name].qsize()
+
+
+@pytest.mark.parametrize(("redis_url", "niceness"), [("", workers.NICENESS), ("redis://127.0.0.1:1/0", 0)])
+def test_all_in_one_process_the_parsers_let_it_go_first(tmp_path: Path, redis_url: str, niceness: int) -> None:
+    values = {"data_dir": tmp_path, "redis_url": redis_url, "limits": {"parser_processes": 1}}
+    with new_children() as pids:
+        mill = workers.build(Settings.model_validate(values))
+    with closing(mill):
+        mill.pool.parse([ParseTask("mail", mail(1))])  # it is ready, and as nice as it will be
+        assert os.getpriority(os.PRIO_PROCESS, pids[0]) == min(os.getpriority(os.PRIO_PROCESS, 0) + niceness, 19)
 
 
 # Hints

@@ -63,7 +63,7 @@ class Limits(msgspec.Struct, frozen=True):
 
     cpu_seconds: int
     memory_bytes: int
-    niceness: int = 0
+    niceness: int
 
 
 #: No task and no answer is larger; a longer frame is rubbish, and nobody reserves memory for it.

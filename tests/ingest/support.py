@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from openpyxl import Workbook, load_workbook
@@ -22,7 +23,7 @@ from ingest import claims, ledger
 from ingest.children import ParserPool
 from ingest.ledger import Accepted, Arrival
 from ingest.models import InboundItem
-from ingest.parsers.child import Answer
+from ingest.parsers.child import Answer, ParseTask
 from ingest.parsers.types import ParsedMail
 from ingest.pipeline import Pipeline
 from outbox.facts import TicketCreated
@@ -225,3 +226,11 @@ def notices(room: Room) -> dict[int, tuple[bool, str]]:
 def subjects(answers: list[Answer]) -> list[str | None]:
     """The subjects of mails, None for every other answer."""
     return [answer.subject if isinstance(answer, ParsedMail) else None for answer in answers]
+
+
+@cache
+def slow_task() -> ParseTask:
+    """A workbook within all limits that takes more than a second of any processor."""
+    headers = (*HEADERS, *(f"Column {number}" for number in range(40)))
+    rows = [(*make_row(number), *["x"] * 40) for number in range(5_000)]
+    return ParseTask("workbook", make_workbook(*rows, headers=headers))

@@ -23,7 +23,7 @@ def start_child(prologue: str = "") -> subprocess.Popen[bytes]:
     command = [sys.executable, "-I", "-c", program]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={})
     assert process.stdin is not None
-    child.write_frame(process.stdin, msgspec.msgpack.encode(child.Limits(5, 512 * 1024 * 1024)))  # type: ignore[arg-type]
+    child.write_frame(process.stdin, msgspec.msgpack.encode(child.Limits(5, 512 * 1024 * 1024, 0)))  # type: ignore[arg-type]
     assert child.read_frame(process.stdout) == b"", "the child did not say that it is ready"  # type: ignore[arg-type]
     return process
 
