@@ -16,7 +16,7 @@ from sqlalchemy import ForeignKey, String, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from accounts.models import Staff
-from core.db import Base
+from core.database.types import Base
 from core.errors import NotFoundError, RefusedError
 
 #: Scope → what it lets a program do.
@@ -67,7 +67,7 @@ def issue(session: Session, staff: Staff, name: str, scopes: Iterable[str], days
     unknown = [scope for scope in wanted if scope not in SCOPES]
     if unknown or not wanted:
         problem = f"there is no scope {', '.join(unknown)}" if unknown else "a token needs a scope"
-        raise RefusedError("bad_scope", problem, mend=f"choose of {', '.join(SCOPES)}")
+        raise RefusedError("bad_scope", problem, hint=f"choose of {', '.join(SCOPES)}")
     if not staff.active:
         raise RefusedError("not_active", f"{staff.name} is no longer active")
     if not name.strip() or len(name) > 100:
@@ -109,7 +109,7 @@ def revoke(session: Session, token_id: int, now: datetime) -> ApiToken:
     """End a token; one that is revoked stays so. Raises :class:`NotFoundError`."""
     token = session.get(ApiToken, token_id)
     if token is None:
-        raise NotFoundError(f"there is no token {token_id}", mend="`casemill token list` lists them")
+        raise NotFoundError(f"there is no token {token_id}", hint="`casemill token list` lists them")
     token.revoked_at = token.revoked_at or now
     return token
 

@@ -16,13 +16,14 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from accounts import values
+from accounts import field_parsers
+from accounts.field_parsers import RefusedValueError
 from accounts.models import Absence, Company, Contact, Staff
 from accounts.names import fold_name
-from accounts.register import Register
-from accounts.values import RefusedValueError
+from accounts.record_cache import Register
 from core import clock
-from core.db import Base, Database
+from core.database.session import Database
+from core.database.types import Base
 from core.errors import NotFoundError
 
 __all__ = [
@@ -54,9 +55,9 @@ class Saved(Generic[R]):
 def run_twice(database: Database, unit: Callable[[Session], T]) -> T:
     """Run a unit; once more when another process added the same key in that moment (a UNIQUE key decides)."""
     try:
-        return database.run(unit)
+        return database.transaction(unit)
     except IntegrityError:
-        return database.run(unit)
+        return database.transaction(unit)
 
 
 def add_staff(session: Session, *, email: str, **given: Any) -> Saved[Staff]:
@@ -102,18 +103,18 @@ def save_staff(
 
     ``hours`` as in ``08:00-17:00`` and ``weekdays`` as in ``Mon-Fri``, in ``zone``; ``stand_in`` is an email address.
     """
-    address = values.read_email("email", email)
+    address = field_parsers.read_email("email", email)
     changes: dict[str, Any] = {
-        "name": _read("name", name, values.read_text),
-        "role": _read("role", role, values.read_role),
-        "active": _read("active", active, values.read_flag),
-        "capacity": _read("capacity", capacity, values.read_capacity),
-        "skills": _read("skills", skills, values.read_skills),
-        "zone": _read("zone", zone, values.read_zone),
-        "weekdays": _read("weekdays", weekdays, values.read_weekdays),
-        "digest": _read("digest", digest, values.read_flag),
+        "name": _read("name", name, field_parsers.read_text),
+        "role": _read("role", role, field_parsers.read_role),
+        "active": _read("active", active, field_parsers.read_flag),
+        "capacity": _read("capacity", capacity, field_parsers.read_capacity),
+        "skills": _read("skills", skills, field_parsers.read_skills),
+        "zone": _read("zone", zone, field_parsers.read_zone),
+        "weekdays": _read("weekdays", weekdays, field_parsers.read_weekdays),
+        "digest": _read("digest", digest, field_parsers.read_flag),
     }
-    changes["starts"], changes["ends"] = _read("hours", hours, values.read_hours) or (None, None)
+    changes["starts"], changes["ends"] = _read("hours", hours, field_parsers.read_hours) or (None, None)
     changes["stand_in_id"] = _read_stand_in(register, address, stand_in)
     person = register.staff.get(address)
     if person is None:
@@ -125,11 +126,11 @@ def save_staff(
 
 
 def _read_stand_in(register: Register, address: str, stand_in: str | None) -> int | None:
-    other = _read("stand_in", stand_in, values.read_email)
+    other = _read("stand_in", stand_in, field_parsers.read_email)
     if other is None:
         return None
     if other == address:
-        raise RefusedValueError("stand_in", "own_stand_in", "nobody can stand in for themselves", mend="name somebody else")
+        raise RefusedValueError("stand_in", "own_stand_in", "nobody can stand in for themselves", hint="name somebody else")
     return register.id_of(register.find_staff("stand_in", other))
 
 
@@ -148,20 +149,20 @@ def save_company(
 
     ``domains``, when given, are all its email domains: they replace the stored ones.
     """
-    title = values.read_text("name", name)
+    title = field_parsers.read_text("name", name)
     folded = fold_name(title)
     if not folded:
-        raise RefusedValueError("name", "missing_name", "a company needs a name", mend="give a name with letters or digits")
+        raise RefusedValueError("name", "missing_name", "a company needs a name", hint="give a name with letters or digits")
     company = register.companies.get(folded)
     changes: dict[str, Any] = {
         "name": title,
-        "telemedicine": _read("telemedicine", telemedicine, values.read_flag),
-        "account_number": _read("account_number", account_number, values.read_text),
-        "active": _read("active", active, values.read_flag),
+        "telemedicine": _read("telemedicine", telemedicine, field_parsers.read_flag),
+        "account_number": _read("account_number", account_number, field_parsers.read_text),
+        "active": _read("active", active, field_parsers.read_flag),
         "manager_id": _read_person(register, "manager", manager),
         "consultant_id": _read_person(register, "consultant", consultant),
     }
-    wanted = _read("domains", domains, values.read_domains)
+    wanted = _read("domains", domains, field_parsers.read_domains)
     _refuse_taken(register, company, changes["account_number"], wanted or frozenset())
     if company is None:
         saved = _create(register, Company(folded=folded, created_at=clock.now()), changes)
@@ -182,7 +183,7 @@ def _with_domains(register: Register, saved: Saved[Company], wanted: frozenset[s
 
 
 def _read_person(register: Register, field: str, email: str | None) -> int | None:
-    address = _read(field, email, values.read_email)
+    address = _read(field, email, field_parsers.read_email)
     return None if address is None else register.id_of(register.find_staff(field, address))
 
 
@@ -192,7 +193,7 @@ def _refuse_taken(register: Register, company: Company | None, number: str | Non
     if holder is not None and holder is not company:
         raise RefusedValueError(
             "account_number", "account_number_taken", f"account number {number} belongs to {holder.name}",
-            mend="correct the number, or take it from the other company first",
+            hint="correct the number, or take it from the other company first",
         )  # fmt: skip
     register.domain_owners.fetch(sorted(domains))
     for domain in sorted(domains):
@@ -200,7 +201,7 @@ def _refuse_taken(register: Register, company: Company | None, number: str | Non
         if owner is not None and owner is not company:
             raise RefusedValueError(
                 "domains", "domain_taken", f"{domain} belongs to {owner.name}",
-                mend="leave it out, or take it from the other company first",
+                hint="leave it out, or take it from the other company first",
             )  # fmt: skip
 
 
@@ -216,14 +217,14 @@ def save_contact(
     active: bool | str | None = None,
 ) -> Saved[Contact]:
     """One contact in a unit of many; the caller flushes the register. ``company`` is a name, compared folded."""
-    address = values.read_email("email", email)
+    address = field_parsers.read_email("email", email)
     changes: dict[str, Any] = {
-        "name": _read("name", name, values.read_text),
-        "phone": _read("phone", phone, values.read_text),
-        "preferred_contact": _read("preferred_contact", preferred_contact, values.read_preferred_contact),
+        "name": _read("name", name, field_parsers.read_text),
+        "phone": _read("phone", phone, field_parsers.read_text),
+        "preferred_contact": _read("preferred_contact", preferred_contact, field_parsers.read_preferred_contact),
         "company_id": _read_company(register, company),
-        "is_admin": _read("is_admin", is_admin, values.read_flag),
-        "active": _read("active", active, values.read_flag),
+        "is_admin": _read("is_admin", is_admin, field_parsers.read_flag),
+        "active": _read("active", active, field_parsers.read_flag),
     }
     contact = register.contacts.get(address)
     if contact is None:
@@ -234,13 +235,13 @@ def save_contact(
 
 
 def _read_company(register: Register, name: str | None) -> int | None:
-    title = _read("company", name, values.read_text)
+    title = _read("company", name, field_parsers.read_text)
     if not title:
         return None
     company = register.companies.get(fold_name(title))
     if company is None:
         raise RefusedValueError(
-            "company", "unknown_company", f"there is no company {title!r}", mend="correct the name, or add the company first"
+            "company", "unknown_company", f"there is no company {title!r}", hint="correct the name, or add the company first"
         )
     return register.id_of(company)
 
@@ -250,7 +251,7 @@ def set_out_of_office(
 ) -> Saved[Absence]:
     """Somebody is out of office from ``starts`` to ``ends`` (aware); a span that overlaps replaces the earlier ones."""
     if ends <= starts:
-        raise RefusedValueError("ends", "odd_span", "the absence ends before it begins", mend="give a later end")
+        raise RefusedValueError("ends", "odd_span", "the absence ends before it begins", hint="give a later end")
     person = find_person(session, email)
     if stand_in:
         add_staff(session, email=person.email, stand_in=stand_in)
@@ -281,10 +282,10 @@ def end_out_of_office(session: Session, *, email: str, now: datetime) -> int:
 
 def find_person(session: Session, email: str) -> Staff:
     """The member of staff with this address. Raises :class:`NotFoundError`, or :class:`RefusedError` for no address."""
-    address = values.read_email("email", email)
+    address = field_parsers.read_email("email", email)
     person = session.scalar(select(Staff).where(Staff.email == address))
     if person is None:
-        raise NotFoundError(f"nobody on the staff has the address {address}", mend="see `casemill staff list`")
+        raise NotFoundError(f"nobody on the staff has the address {address}", hint="see `casemill staff list`")
     return person
 
 
@@ -297,7 +298,7 @@ def _read(field: str, value: Any, read: Callable[[str, Any], V]) -> V | None:
 
 def _need_name(changes: dict[str, Any]) -> None:
     if not changes["name"]:
-        raise RefusedValueError("name", "missing_name", "a new member of staff needs a name", mend="give the name")
+        raise RefusedValueError("name", "missing_name", "a new member of staff needs a name", hint="give the name")
 
 
 def _create(register: Register, record: R, changes: dict[str, Any]) -> Saved[R]:

@@ -11,12 +11,12 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from accounts.csv_reader import NEEDED, Line, Sheet, escape_cell, read_sheet
 from accounts.directory import Outcome, Saved, run_twice, save_company, save_contact, save_staff
+from accounts.field_parsers import RefusedValueError, read_domains, read_flag
 from accounts.names import fold_name
-from accounts.register import Register
-from accounts.sheets import NEEDED, Line, Sheet, escape_cell, read_sheet
-from accounts.values import RefusedValueError, read_domains, read_flag
-from core.db import Database, is_unavailable
+from accounts.record_cache import Register
+from core.database.session import Database, is_unavailable
 from core.errors import RefusedError
 
 BATCH = 500
@@ -34,12 +34,12 @@ class RefusedLine:
     field: str
     code: str
     text: str
-    mend: str
+    hint: str
     cells: tuple[str, ...]
 
     @property
     def reason(self) -> str:
-        return f"{self.text} ({self.mend})" if self.mend else self.text
+        return f"{self.text} ({self.hint})" if self.hint else self.text
 
     def as_dict(self) -> dict[str, Any]:
         return {"line": self.line, "field": self.field, "code": self.code, "reason": self.reason}
@@ -154,9 +154,7 @@ def _combine(earlier: Outcome | RefusedLine, later: Outcome | RefusedLine) -> Ou
     return later if earlier is Outcome.UNCHANGED else earlier
 
 
-def _save_batch(
-    database: Database, kind: str, batch: Sequence[Line], may_leave: MayLeave
-) -> dict[int, Outcome | RefusedLine]:
+def _save_batch(database: Database, kind: str, batch: Sequence[Line], may_leave: MayLeave) -> dict[int, Outcome | RefusedLine]:
     """All lines of a batch in one transaction; when the database refuses it, each line in its own."""
     try:
         return run_twice(database, lambda session: _save_lines(session, kind, batch, may_leave))
@@ -172,13 +170,11 @@ def _save_alone(database: Database, kind: str, line: Line, may_leave: MayLeave) 
     except DBAPIError as error:
         if is_unavailable(error):
             raise
-        refusal = RefusedError("refused_by_database", "the database does not take this line", mend="look at its characters")
+        refusal = RefusedError("refused_by_database", "the database does not take this line", hint="look at its characters")
         return _refuse(line, refusal)
 
 
-def _save_lines(
-    session: Session, kind: str, batch: Sequence[Line], may_leave: MayLeave
-) -> dict[int, Outcome | RefusedLine]:
+def _save_lines(session: Session, kind: str, batch: Sequence[Line], may_leave: MayLeave) -> dict[int, Outcome | RefusedLine]:
     register = Register(session)
     _prefetch(register, kind, batch)
     outcomes = {line.number: _save_line(register, kind, line, may_leave) for line in batch}
@@ -197,9 +193,9 @@ def _save_line(register: Register, kind: str, line: Line, may_leave: MayLeave) -
     needed = NEEDED[kind]
     try:
         if line.problem:
-            raise RefusedError("unreadable_line", line.problem, mend="correct the line")
+            raise RefusedError("unreadable_line", line.problem, hint="correct the line")
         if not line.values.get(needed, "").strip():
-            raise RefusedValueError(needed, f"missing_{needed}", f"the line has no {needed}", mend="fill it in")
+            raise RefusedValueError(needed, f"missing_{needed}", f"the line has no {needed}", hint="fill it in")
         if kind == "staff":
             _check_leaving(register, line, may_leave)
         return _SAVE[kind](register, **line.values).outcome
@@ -209,7 +205,7 @@ def _save_line(register: Register, kind: str, line: Line, may_leave: MayLeave) -
 
 def _refuse(line: Line, refusal: RefusedError) -> RefusedLine:
     where = refusal.field if isinstance(refusal, RefusedValueError) else ""
-    return RefusedLine(line.number, where, refusal.code, refusal.text, refusal.mend, line.cells)
+    return RefusedLine(line.number, where, refusal.code, refusal.text, refusal.hint, line.cells)
 
 
 def _prefetch(register: Register, kind: str, batch: Sequence[Line]) -> None:

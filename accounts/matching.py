@@ -11,12 +11,12 @@ from sqlalchemy.orm import Session
 from accounts.models import Company, CompanyDomain, Contact
 from accounts.names import fold_name
 from accounts.public_domains import PUBLIC_DOMAINS
+from core.database.in_lists import among_given, listed
 from core.reasons import Reason
-from core.sets import among_given, listed
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class SenderIdentity:
     """What an item says of its sender. ``trusted`` is a source that names the company on good authority."""
 
     email: str | None
@@ -60,7 +60,7 @@ class Directory:
     accounts: dict[str, int] = field(default_factory=dict)
     recorded: dict[str, Reason] = field(default_factory=dict)
 
-    def company_of(self, claim: Claim, public: frozenset[str] = PUBLIC_DOMAINS) -> tuple[CompanyView | None, Reason]:
+    def company_of(self, claim: SenderIdentity, public: frozenset[str] = PUBLIC_DOMAINS) -> tuple[CompanyView | None, Reason]:
         """The company on record, else by email domain, account number or name, else none; and why.
 
         What a trusted source says of the company goes before the domain; what a form says, behind it.
@@ -91,7 +91,7 @@ def domain_of(email: str | None) -> str:
     return (email or "").rpartition("@")[2]
 
 
-def load(session: Session, claims: Iterable[Claim]) -> Directory:
+def load(session: Session, claims: Iterable[SenderIdentity]) -> Directory:
     """The directory entries that ``claims`` could refer to."""
     claims = list(claims)
     directory = Directory()
@@ -121,7 +121,5 @@ def load_contacts(session: Session, directory: Directory, emails: set[str]) -> N
 _CONTACTS = select(Contact.id, Contact.email, Contact.name, Contact.company_id).where(among_given(Contact.email))
 _DOMAINS = select(CompanyDomain.domain, CompanyDomain.company_id).where(among_given(CompanyDomain.domain))
 _COMPANIES = select(Company.__table__).where(
-    or_(
-        among_given(Company.id, "ids"), among_given(Company.folded, "names"), among_given(Company.account_number, "accounts")
-    )
+    or_(among_given(Company.id, "ids"), among_given(Company.folded, "names"), among_given(Company.account_number, "accounts"))
 )

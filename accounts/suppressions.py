@@ -14,12 +14,12 @@ from typing import Any
 from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from accounts import values
-from core.db import Base
+from accounts import field_parsers
+from core.database.bulk import insert_ignore
+from core.database.in_lists import among
+from core.database.types import Base
 from core.errors import NotFoundError
 from core.reasons import Reason
-from core.sets import among
-from core.upserts import insert_ignore
 
 AUTOMATIC, SURVEYS = "automatic", "surveys"
 SCOPES = (AUTOMATIC, SURVEYS)
@@ -94,7 +94,7 @@ def lift(session: Session, address: str, scope: str | None = None) -> int:
         statement = statement.where(Suppression.scope == scope)
     lifted = len(session.execute(statement.returning(Suppression.address)).all())
     if not lifted:
-        raise NotFoundError(f"{name} is not blocked", mend="`casemill contact blocks` lists who is")
+        raise NotFoundError(f"{name} is not blocked", hint="`casemill contact blocks` lists who is")
     return lifted
 
 
@@ -102,9 +102,9 @@ def read_target(text: str) -> str:
     """An address, or a domain as ``@domain``, in the form in which it is kept. Raises :class:`RefusedError`."""
     name = text.strip()
     if name.startswith("@"):
-        (domain,) = values.read_domains("address", [name.removeprefix("@")])
+        (domain,) = field_parsers.read_domains("address", [name.removeprefix("@")])
         return f"@{domain}"
-    return values.read_email("address", name)
+    return field_parsers.read_email("address", name)
 
 
 def _in_force(now: datetime) -> Any:

@@ -8,9 +8,9 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from accounts.models import Staff, Team, TeamMember
-from core import sections
+from core.database.bulk import insert_ignore
 from core.errors import ConfigurationError
-from core.upserts import insert_ignore
+from core.settings import sections
 
 
 def sync_teams(session: Session, teams: Mapping[str, sections.Team]) -> list[str]:
@@ -39,7 +39,7 @@ def find_default(teams: Mapping[str, sections.Team]) -> str | None:
     candidates = flagged or list(teams)
     if len(candidates) > 1:
         text = f"several teams are the default: {', '.join(flagged)}" if flagged else "none of several teams is the default"
-        raise ConfigurationError(text, key="teams", mend="set default = true in exactly one team")
+        raise ConfigurationError(text, key="teams", hint="set default = true in exactly one team")
     return candidates[0] if candidates else None
 
 
@@ -53,9 +53,7 @@ def _load_staff(session: Session, teams: Mapping[str, sections.Team]) -> dict[st
     return {email: staff_id for email, staff_id in found}  # noqa: C416 - rows are no pairs to mypy
 
 
-def _sync_team(
-    record: Team, is_default: bool, name: str, teams: Mapping[str, sections.Team], staff: Mapping[str, int]
-) -> None:
+def _sync_team(record: Team, is_default: bool, name: str, teams: Mapping[str, sections.Team], staff: Mapping[str, int]) -> None:
     record.is_default = is_default
     if name in teams:
         record.title = _title(name, teams)

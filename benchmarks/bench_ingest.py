@@ -21,7 +21,7 @@ import time
 from collections.abc import Sequence
 
 from benchmarks import bare_pipeline
-from benchmarks.harness import EMBEDDED, SCALED, Mill, Result, Scene, median, record, say, spread, wait
+from benchmarks.harness import EMBEDDED, SCALED, Result, RunningCasemill, Scene, median, record, say, spread, wait
 from benchmarks.mails import make_mails
 from benchmarks.peer_helpdesk import Peer, version
 
@@ -76,31 +76,33 @@ def measure(scene: Scene, mode: str, mails: Sequence[bytes], runs: int, *, with_
 def run_casemill(scene: Scene, mode: str, mails: Sequence[bytes]) -> tuple[float, float]:
     """Seconds until all tickets are committed, and until all notices are sent as well, beginning with an empty database."""
     user = scene.new_user()
-    with scene.mill(mode, user) as mill:
-        return ingest(scene, mill, user, mails)
+    with scene.system(mode, user) as system:
+        return ingest(scene, system, user, mails)
 
 
-def ingest(scene: Scene, mill: Mill, user: str, mails: Sequence[bytes], told: int | None = None) -> tuple[float, float]:
-    """The same with a mill that is given, and not running; it runs afterwards. ``told``: as many notices arrive at least."""
+def ingest(
+    scene: Scene, system: RunningCasemill, user: str, mails: Sequence[bytes], told: int | None = None
+) -> tuple[float, float]:
+    """The same with a system that is given, and not running; it runs afterwards. ``told``: as many notices arrive at least."""
     move_in = scene.stage(user, mails)
-    mill.start()
-    before = mill.last_item()
+    system.start()
+    before = system.last_item()
     for mail in make_mails(FIRST_MAILS, seed=scene.serial(), first=10**6):
         scene.dovecot.deliver(user, mail)
-    wait(lambda: mill.settled(before, FIRST_MAILS) and mill.at_rest(), "the first mails")
+    wait(lambda: system.settled(before, FIRST_MAILS) and system.at_rest(), "the first mails")
     time.sleep(1.0)
-    taken, before = len(scene.sink.taken()), mill.last_item()
+    taken, before = len(scene.sink.taken()), system.last_item()
     with scene.told(user) as heard:
         moved = move_in()
-        wait(lambda: heard() or mill.arrived(before, 1), "news of the mails")
+        wait(lambda: heard() or system.arrived(before, 1), "news of the mails")
         # Who looked without having been told, because it was just time to look, is timed from the first mail on.
         began = min(heard() or moved, moved + SERVER_SECONDS)
     # Looking on takes from the same two cores: twenty times a second is often enough until all have arrived.
-    wait(lambda: mill.arrived(before, len(mails)), "the mails", pause=0.05)
-    ticketed = wait(lambda: not mill.has_open_items(), "the tickets", pause=0.01) - began
-    at_rest = wait(mill.at_rest, "the notices") - began
+    wait(lambda: system.arrived(before, len(mails)), "the mails", pause=0.05)
+    ticketed = wait(lambda: not system.has_open_items(), "the tickets", pause=0.01) - began
+    at_rest = wait(system.at_rest, "the notices") - began
     statement = "SELECT count(*) FROM inbound_item WHERE id > :before AND disposition NOT IN ('ticket', 'appended')"
-    odd = mill.ask(statement, before=before)
+    odd = system.ask(statement, before=before)
     arrived = len(scene.sink.taken()) - taken
     if odd or arrived < (len(mails) if told is None else told):
         raise SystemExit(f"{odd} mails have another outcome, {arrived} notices arrived")

@@ -15,7 +15,7 @@ import random
 import time
 from collections.abc import Sequence
 
-from benchmarks.harness import EMBEDDED, Mill, Result, Scene, percentile, record, wait
+from benchmarks.harness import EMBEDDED, Result, RunningCasemill, Scene, percentile, record, wait
 from benchmarks.mails import SENDERS, make_mails, sender_address
 
 
@@ -27,28 +27,28 @@ def main() -> None:
         raise SystemExit(f"fewer than {SENDERS} mails: every sender writes one")
     with Scene() as scene:
         user = scene.new_user()
-        with scene.mill(EMBEDDED, user) as mill:
-            mill.start()
+        with scene.system(EMBEDDED, user) as system:
+            system.start()
             scene.dovecot.deliver(user, next(make_mails(1, seed=9, first=SENDERS - 1)))
-            wait(lambda: mill.settled(0, 1) and mill.at_rest(), "the first mail")
-            tickets, notices = measure(scene, mill, user, options.mails)
+            wait(lambda: system.settled(0, 1) and system.at_rest(), "the first mail")
+            tickets, notices = measure(scene, system, user, options.mails)
     for what, seconds, reach in (("ticket", tickets, 2.0), ("notice at the SMTP server", notices, 5.0)):
         note = f"median {percentile(seconds, 0.5):.2f} s, slowest {max(seconds):.2f} s of {len(seconds)}"
         record(Result(f"mail delivered → {what}, p95", percentile(seconds, 0.95), "s", reach=reach, most=True, note=note))
 
 
-def measure(scene: Scene, mill: Mill, user: str, count: int) -> tuple[list[float], list[float]]:
+def measure(scene: Scene, system: RunningCasemill, user: str, count: int) -> tuple[list[float], list[float]]:
     """Seconds to the ticket and to the notice, of each mail."""
     pauses = random.Random(1)  # noqa: S311 - reproducible, not secret
     delivered: list[float] = []
     tickets: list[float] = []
     for mail in make_mails(count, seed=2, kinds=("plain", "html", "attachment", "charset")):
-        before = mill.last_item()
+        before = system.last_item()
         delivered.append(time.monotonic())
         scene.dovecot.deliver(user, mail)
-        tickets.append(wait(lambda before=before: mill.settled(before, 1), "a ticket", pause=0.01) - delivered[-1])  # type: ignore[misc]
+        tickets.append(wait(lambda before=before: system.settled(before, 1), "a ticket", pause=0.01) - delivered[-1])  # type: ignore[misc]
         time.sleep(pauses.uniform(0.05, 0.6))
-    wait(mill.at_rest, "the notices")
+    wait(system.at_rest, "the notices")
     taken = dict(scene.sink.taken())
     return tickets, _until(delivered, [taken[sender_address(number)] for number in range(count)])
 

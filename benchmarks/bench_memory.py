@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from benchmarks.harness import EMBEDDED, Mill, Result, Scene, record, say, wait
+from benchmarks.harness import EMBEDDED, Result, RunningCasemill, Scene, record, say, wait
 from benchmarks.mails import make_mails
 
 STEP = 1000
@@ -27,10 +27,10 @@ def main() -> None:
     mails = max(parser.parse_args().mails, 10 * STEP)
     with Scene() as scene:
         user = scene.new_user()
-        with scene.mill(EMBEDDED, user) as mill:
-            mill.start()
+        with scene.system(EMBEDDED, user) as system:
+            system.start()
             began = time.monotonic()
-            figures = list(take_in(scene, mill, user, mails))
+            figures = list(take_in(scene, system, user, mails))
             rate = mails / (time.monotonic() - began)
     settled = figures[len(figures) // 10 :]
     half = len(settled) // 2
@@ -40,7 +40,7 @@ def main() -> None:
     record(Result("memory late / early", late, "MB", "early", early, 1.1, most=True, note="the first tenth left out"))
 
 
-def take_in(scene: Scene, mill: Mill, user: str, mails: int) -> Iterator[float]:
+def take_in(scene: Scene, system: RunningCasemill, user: str, mails: int) -> Iterator[float]:
     """Megabytes after each thousand mails."""
     source = make_mails(mails)
     inbox = scene.dovecot.maildir(user)
@@ -48,10 +48,10 @@ def take_in(scene: Scene, mill: Mill, user: str, mails: int) -> Iterator[float]:
     while chunk := list(islice(source, STEP)):
         scene.stage(user, chunk)()
         done += len(chunk)
-        wait(lambda: mill.settled(0, done), f"{done} tickets", 300)  # noqa: B023 - called at once
-        yield resident(mill.pid)
+        wait(lambda: system.settled(0, done), f"{done} tickets", 300)  # noqa: B023 - called at once
+        yield resident(system.pid)
         if done % (5 * STEP) == 0:
-            say(f"{done} mails: {resident(mill.pid):.0f} MB")
+            say(f"{done} mails: {resident(system.pid):.0f} MB")
         for path in [*inbox.glob("cur/*"), *inbox.glob("new/*")]:
             path.unlink()
 

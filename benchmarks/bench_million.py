@@ -18,11 +18,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.bench_ingest import ingest, run_casemill
-from benchmarks.harness import EMBEDDED, UNLIMITED, Mill, Result, Scene, median, percentile, record, say, spread
+from benchmarks.harness import EMBEDDED, UNLIMITED, Result, RunningCasemill, Scene, median, percentile, record, say, spread
 from benchmarks.mails import make_mails
 from benchmarks.multiply import multiply
 from core import clock
-from core.db import Database
+from core.database.session import Database
 from tickets import queries
 
 SAMPLE = 1000
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--mails", type=int, default=1000)
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
-    with Scene() as scene, scene.mill(EMBEDDED) as large:
+    with Scene() as scene, scene.system(EMBEDDED) as large:
         total = fill(scene, large, options.tickets)
         full, empty = [], []
         for number in range(options.runs):
@@ -49,27 +49,27 @@ def main() -> None:
         measure_queries(Path(large.data / "casemill.db"), total)
 
 
-def fill(scene: Scene, mill: Mill, tickets: int) -> int:
-    """The large database, in ``mill``; answers its number of tickets."""
+def fill(scene: Scene, system: RunningCasemill, tickets: int) -> int:
+    """The large database, in ``system``; answers its number of tickets."""
     user = scene.new_user()
-    mill.configure(user)
-    ingest(scene, mill, user, list(make_mails(SAMPLE)))
-    mill.stop()
+    system.configure(user)
+    ingest(scene, system, user, list(make_mails(SAMPLE)))
+    system.stop()
     say("copying rows")
     began = time.monotonic()
-    total = multiply(mill.data / "casemill.db", tickets)
+    total = multiply(system.data / "casemill.db", tickets)
     os.sync()  # gigabytes just written would be on their way to the disk while the first run is measured
     say(f"{total} tickets after {time.monotonic() - began:.0f} s")
     return total
 
 
-def run_large(scene: Scene, mill: Mill, mails: list[bytes]) -> float:
+def run_large(scene: Scene, system: RunningCasemill, mails: list[bytes]) -> float:
     """Seconds until ``mails`` are tickets, in the large database."""
     user = scene.new_user()
-    mill.configure(user, notices=UNLIMITED)
+    system.configure(user, notices=UNLIMITED)
     # The same customers write in every run, and get ten automatic mails a day: not all of them are told.
-    seconds, _ = ingest(scene, mill, user, mails, told=1)
-    mill.stop()
+    seconds, _ = ingest(scene, system, user, mails, told=1)
+    system.stop()
     return seconds
 
 

@@ -28,15 +28,15 @@ from sqlalchemy import func, insert, select
 from accounts.models import Contact
 from benchmarks.harness import Result, Scene, median, record, say, spread
 from core import clock, migrations
-from core.db import Database
+from core.database.session import Database
 from core.settings import Settings
 from core.signing import Signer
-from notify.delivery import Delivering
+from notify.delivery import DeliveryWorker
 from notify.mailings import CREATED, on_ticket_created
 from notify.mime import Outgoing, freeze
 from notify.models import Delivery
 from notify.render import Renderer
-from notify.senders import sender_for
+from notify.transport import sender_for
 from outbox.facts import TicketCreated
 from tests.servers.ports import free_port
 from tickets.models import Ticket
@@ -98,12 +98,14 @@ def taken(pipe: Connection) -> int:
 def settings_for(folder: Path, url: str, port: int) -> Settings:
     """The defaults, with limits that do not get in the way; they are counted all the same."""
     plenty = 10**9
-    return Settings.model_validate({
-        "data_dir": folder,
-        "database_url": url,
-        "smtp_url": f"smtp://127.0.0.1:{port}",
-        "notices": {"total_hour": plenty, "per_domain_hour": plenty, "per_public_domain_hour": plenty},
-    })
+    return Settings.model_validate(
+        {
+            "data_dir": folder,
+            "database_url": url,
+            "smtp_url": f"smtp://127.0.0.1:{port}",
+            "notices": {"total_hour": plenty, "per_domain_hour": plenty, "per_public_domain_hour": plenty},
+        }
+    )
 
 
 def fill(database: Database, count: int) -> None:
@@ -187,7 +189,7 @@ def send_all(folder: Path, url: str, port: int, pipe: Connection) -> None:
     renderer = Renderer(TEMPLATES, zone=ZoneInfo(settings.calendar.zone))
     signer = Signer(settings.keys(), settings.notices.domain)
     with closing(Database(settings.database)) as database:
-        delivering = Delivering(database, settings, renderer, signer, sender_for(settings.mail_out))
+        delivering = DeliveryWorker(database, settings, renderer, signer, sender_for(settings.mail_out))
         with closing(delivering):
             database.ping()
             pipe.send("ready")

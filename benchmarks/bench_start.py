@@ -15,7 +15,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 
-from benchmarks.harness import COMMAND, EMBEDDED, ROOT, Mill, Result, Scene, median, record, spread, wait
+from benchmarks.harness import COMMAND, EMBEDDED, ROOT, Result, RunningCasemill, Scene, median, record, spread, wait
 
 
 def main() -> None:
@@ -23,11 +23,11 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=7)
     options = parser.parse_args()
     helps, readies, bare = [], [], []
-    with Scene() as scene, scene.mill(EMBEDDED) as mill:
+    with Scene() as scene, scene.system(EMBEDDED) as system:
         for _ in range(options.runs):
             bare.append(seconds_of([sys.executable, "-c", "pass"]))
             helps.append(seconds_of([*COMMAND, "--help"]))
-            readies.append(seconds_until_ready(mill))
+            readies.append(seconds_until_ready(system))
     python = f"python -c pass takes {median(bare):.3f} s"
     record(Result("casemill --help", median(helps), "s", reach=0.3, most=True, note=f"{python}; {spread(helps)}"))
     record(Result("casemill run ready", median(readies), "s", reach=3.0, most=True, note=f"{python}; {spread(readies)}"))
@@ -39,11 +39,11 @@ def seconds_of(command: Sequence[str]) -> float:
     return time.monotonic() - began
 
 
-def seconds_until_ready(mill: Mill) -> float:
+def seconds_until_ready(system: RunningCasemill) -> float:
     began = time.monotonic()
-    mill.start()
-    ready = wait(lambda: answers(f"http://127.0.0.1:{mill.port}/readyz"), "casemill to be ready", 60, pause=0.005)
-    mill.stop()
+    system.start()
+    ready = wait(lambda: answers(f"http://127.0.0.1:{system.port}/readyz"), "casemill to be ready", 60, pause=0.005)
+    system.stop()
     return ready - began
 
 

@@ -144,13 +144,13 @@ async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, r
 
 def serve(name: str, folder: Path) -> None:
     """Run one of the two servers until standard input ends."""
-    from core import collector
+    from runtime import process_tuning
     from web.server import WebServer
 
     app = make_casemill(folder) if name == "casemill" else make_floor(folder)
     server = WebServer(app, "127.0.0.1:0")
     server.start()
-    collector.calm()  # as casemill's own processes are; the floor as well
+    process_tuning.tune_garbage_collector()  # as casemill's own processes are; the floor as well
     print(server.address.rpartition(":")[2], flush=True)
     sys.stdin.read()
     server.stop()
@@ -162,7 +162,8 @@ def make_casemill(folder: Path):  # type: ignore[no-untyped-def]
     import notify.models  # noqa: F401
     import outbox.models  # noqa: F401
     import tickets.models  # noqa: F401
-    from core.db import Base, Database
+    from core.database.session import Database
+    from core.database.types import Base
     from core.settings import Settings
     from web import app
 

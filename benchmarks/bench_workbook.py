@@ -71,14 +71,14 @@ def run_casemill(scene: Scene, content: bytes, rows: int) -> float:
     """Seconds from the file to its receipt."""
     drop = scene.new_folder()
     folder = f'[folders.drop]\npath = "{drop}"\nsettle_seconds = 0\npoll_seconds = 0.1'
-    with scene.mill(EMBEDDED, extra=folder) as mill:
-        mill.start()
+    with scene.system(EMBEDDED, extra=folder) as system:
+        system.start()
         take(drop, "first.xlsx", make_workbook(1))
-        wait(lambda: mill.at_rest() and mill.ask("SELECT count(*) FROM ticket"), "the first workbook")
+        wait(lambda: system.at_rest() and system.ask("SELECT count(*) FROM ticket"), "the first workbook")
         began = time.monotonic()
         receipt = take(drop, "messages.xlsx", content)
         ended = wait(receipt.exists, "the receipt", 300)
-        tickets = mill.ask("SELECT count(*) FROM inbound_item WHERE family = 'row' AND disposition = 'ticket'")
+        tickets = system.ask("SELECT count(*) FROM inbound_item WHERE family = 'row' AND disposition = 'ticket'")
         if tickets < rows:
             raise SystemExit(f"{rows} rows became {tickets} tickets")
     return ended - began

@@ -24,7 +24,7 @@ from sqlalchemy import create_engine, text
 from accounts.directory import add_company, add_staff
 from benchmarks.sink import Sink, sink
 from core import migrations
-from core.db import Database
+from core.database.session import Database
 from tests.servers.dovecot import DovecotServer
 from tests.servers.ports import free_port
 from tests.servers.postgres import PostgresServer, find_postgres
@@ -228,19 +228,19 @@ class Scene:
             client.idle_done()
 
     @contextmanager
-    def mill(self, mode: str, user: str = "", extra: str = "") -> Iterator[Mill]:
+    def system(self, mode: str, user: str = "", extra: str = "") -> Iterator[RunningCasemill]:
         """A casemill with an empty database and a few people, not yet started."""
         url = self.postgres.create_database() if mode == SCALED else ""
-        mill = Mill(self, mode, self._sub(f"mill{self.serial()}"), user, url, extra)
+        system = RunningCasemill(self, mode, self._sub(f"system{self.serial()}"), user, url, extra)
         try:
-            mill.prepare()
-            yield mill
+            system.prepare()
+            yield system
         finally:
-            mill.close()
+            system.close()
             if url:
                 self.postgres.drop_database(url)
             else:
-                shutil.rmtree(mill.data, ignore_errors=True)
+                shutil.rmtree(system.data, ignore_errors=True)
 
     def _sub(self, name: str) -> Path:
         folder = self.folder / name
@@ -249,7 +249,7 @@ class Scene:
         return folder
 
 
-class Mill:
+class RunningCasemill:
     """A casemill in processes of its own, with the default settings; all it is told is where its servers are."""
 
     def __init__(self, scene: Scene, mode: str, folder: Path, user: str, database_url: str, extra: str) -> None:
@@ -299,9 +299,7 @@ class Mill:
         """Start the processes of the mode; ``wrapper`` (a profiler) is put in front of the first, ``web`` adds the web server."""
         for number, command in enumerate([*COMMANDS[self.mode], *([[*COMMAND, "web"]] if web else [])]):
             argv = [*wrapper, *command] if number == 0 else command
-            self._processes.append(
-                subprocess.Popen(argv, cwd=ROOT, env=self.environment, stdout=self._log, stderr=self._log)
-            )
+            self._processes.append(subprocess.Popen(argv, cwd=ROOT, env=self.environment, stdout=self._log, stderr=self._log))
 
     def run(self, *arguments: str) -> str:
         """One casemill command to its end; answers what it printed."""

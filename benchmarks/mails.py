@@ -89,7 +89,7 @@ def _head(source: random.Random, number: int, sender: int, seed: int) -> list[st
     return [
         f"Return-Path: <{_address(sender)}>",
         f"Received: from out{number % 9}.provider.example (out{number % 9}.provider.example [192.0.2.{number % 250}])\r\n"
-        f"\tby mail.mill.example with ESMTPS id {number:x} (version=TLS1_3 cipher=TLS_AES_256_GCM_SHA384);\r\n\t{date}",
+        f"\tby mail.system.example with ESMTPS id {number:x} (version=TLS1_3 cipher=TLS_AES_256_GCM_SHA384);\r\n\t{date}",
         f"Received: from hub{number % 7}.provider.example (2001:db8::{number % 999:x}) by out{number % 9}.provider.example\r\n"
         f"\t(2001:db8::7) with HTTP; {date}",
         f"Received: from desk{sender}.{domain} ([198.51.100.{number % 250}]) by hub{number % 7}.provider.example; {date}",
@@ -99,7 +99,7 @@ def _head(source: random.Random, number: int, sender: int, seed: int) -> list[st
         f"ARC-Authentication-Results: i=1; mx.provider.example 1; {results}",
         f"DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d={domain}; s=s1; t={number};\r\n\th={signed};\r\n"
         f"\tbh={_token(source, 32)}; b={_token(source, 256)}",
-        f"Authentication-Results: mail.mill.example; {results}",
+        f"Authentication-Results: mail.system.example; {results}",
         f"From: {name} <{_address(sender)}>",
         "To: Billing Support <support@mill.example>",
         f"Date: {date}",

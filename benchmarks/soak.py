@@ -26,7 +26,7 @@ from pathlib import Path
 
 from benchmarks.bench_memory import resident
 from benchmarks.bench_webhook import CONNECTIONS, FORM, HANDSHAKE, KEY, exchange, make_request
-from benchmarks.harness import SCALED, UNLIMITED, Mill, Scene, percentile, say, wait
+from benchmarks.harness import SCALED, UNLIMITED, RunningCasemill, Scene, percentile, say, wait
 from benchmarks.report import describe_machine
 
 TARGET = Path(__file__).resolve().parent / "SOAK.md"
@@ -55,23 +55,23 @@ def main() -> None:
     with Scene() as scene:
         users = [scene.new_user() for _ in range(0, options.seconds, MAILBOX_SECONDS)]
         others = [scene.mailbox(user, user) for user in users[1:]]
-        with scene.mill(SCALED, users[0]) as mill:
-            mill.configure(users[0], "\n".join([*others, FORM_SECTION]), UNLIMITED)
-            mill.start(web=True)
-            warm_up(scene, mill, users[0])
-            load, memory = run(scene, mill, users, options.seconds, options.rate)
-            lines = report(scene, mill, load, memory, options.seconds, options.rate)
+        with scene.system(SCALED, users[0]) as system:
+            system.configure(users[0], "\n".join([*others, FORM_SECTION]), UNLIMITED)
+            system.start(web=True)
+            warm_up(scene, system, users[0])
+            load, memory = run(scene, system, users, options.seconds, options.rate)
+            lines = report(scene, system, load, memory, options.seconds, options.rate)
     TARGET.write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
     if not {"| lost | 0 | 0 |", "| doubled | 0 | 0 |"} <= set(lines):
         raise SystemExit("something was lost or doubled")
 
 
-def warm_up(scene: Scene, mill: Mill, user: str) -> None:
+def warm_up(scene: Scene, system: RunningCasemill, user: str) -> None:
     """One mail through all processes, and one post: then everything is up."""
     scene.dovecot.deliver(user, make_mail("first@clinic0.example", 0))
-    wait(lambda: mill.settled(0, 1) and mill.at_rest(), "the first mail")
-    wait(lambda: answers(mill.port), "the web server")
+    wait(lambda: system.settled(0, 1) and system.at_rest(), "the first mail")
+    wait(lambda: answers(system.port), "the web server")
 
 
 def answers(port: int) -> bool:
@@ -88,12 +88,12 @@ def answers(port: int) -> bool:
 
 
 def run(
-    scene: Scene, mill: Mill, users: Sequence[str], seconds: int, rate: int
+    scene: Scene, system: RunningCasemill, users: Sequence[str], seconds: int, rate: int
 ) -> tuple[Load, list[Mapping[str, float]]]:
     """The load, and the memory of the processes at its begin, every tenth of it, and its end."""
-    load, memory = Load(), [take_memory(mill)]
+    load, memory = Load(), [take_memory(system)]
     begin = time.monotonic() + 0.5
-    posting = threading.Thread(target=lambda: asyncio.run(post_all(mill.port, load, begin, seconds * rate, rate)))
+    posting = threading.Thread(target=lambda: asyncio.run(post_all(system.port, load, begin, seconds * rate, rate)))
     posting.start()
     for number in range(seconds * rate):
         time.sleep(max(0.0, begin + number / rate - time.monotonic()))
@@ -101,11 +101,11 @@ def run(
         load.mails[sender] = time.monotonic()
         scene.dovecot.deliver(users[number // rate // MAILBOX_SECONDS], make_mail(sender, number))
         if (number + 1) % (seconds * rate // 10) == 0:
-            memory.append(take_memory(mill))
+            memory.append(take_memory(system))
             say(f"{number + 1} mails, {len(load.answered)} posts answered, {sum(memory[-1].values()):.0f} MB")
     posting.join()
-    wait(lambda: mill.settled(0, 2 + 2 * seconds * rate), "the tickets", REST_SECONDS)
-    wait(mill.at_rest, "the notices", REST_SECONDS)
+    wait(lambda: system.settled(0, 2 + 2 * seconds * rate), "the tickets", REST_SECONDS)
+    wait(system.at_rest, "the notices", REST_SECONDS)
     return load, memory
 
 
@@ -140,9 +140,9 @@ def make_mail(sender: str, number: int) -> bytes:
     return (head + f"Date: {moment}\r\n\r\n{text}\r\n").encode()
 
 
-def take_memory(mill: Mill) -> Mapping[str, float]:
+def take_memory(system: RunningCasemill) -> Mapping[str, float]:
     """Megabytes of each command with its children."""
-    return {name: sum(map(resident, family(pid))) for name, pid in zip(PROCESSES, mill.pids, strict=True)}
+    return {name: sum(map(resident, family(pid))) for name, pid in zip(PROCESSES, system.pids, strict=True)}
 
 
 def family(pid: int) -> list[int]:
@@ -156,7 +156,7 @@ def family(pid: int) -> list[int]:
 
 
 def report(
-    scene: Scene, mill: Mill, load: Load, memory: Sequence[Mapping[str, float]], seconds: int, rate: int
+    scene: Scene, system: RunningCasemill, load: Load, memory: Sequence[Mapping[str, float]], seconds: int, rate: int
 ) -> list[str]:
     """The report as Markdown. A loss or a double is said first."""
     given = load.mails | load.posts
@@ -165,7 +165,7 @@ def report(
         "SELECT c.email, count(*), min(extract(epoch FROM t.created_at)) FROM ticket t JOIN contact c ON c.id = t.requester_id"
         " GROUP BY c.email"
     )
-    rows = {str(email): (int(count), float(at) - shift) for email, count, at in mill.rows(statement)}
+    rows = {str(email): (int(count), float(at) - shift) for email, count, at in system.rows(statement)}
     notices: dict[str, float] = {}
     counts: Counter[str] = Counter()
     for recipient, moment in scene.sink.taken():

@@ -32,7 +32,7 @@ def block(
         name, kind, now = suppressions.read_target(address), _read_scope(scope), clock.now()
         until = now + timedelta(days=days) if days else None
         wanted = suppressions.Block(name, kind, Reason("never_answer", reason.strip()), until)
-        database.run(lambda session: suppressions.block(session, [wanted], now))
+        database.transaction(lambda session: suppressions.block(session, [wanted], now))
     console.print_line(f"{name}: blocked {f'until {until:%Y-%m-%d}' if until else 'until it is lifted'}")
 
 
@@ -44,7 +44,7 @@ def unblock(address: Target, scope: Scope = None) -> None:
 
     kind = _read_scope(scope) if scope else None
     with console.reporting(), open_database() as (_, database):
-        database.run(lambda session: suppressions.lift(session, address, kind))
+        database.transaction(lambda session: suppressions.lift(session, address, kind))
     console.print_line(f"{address.strip()}: no longer blocked")
 
 

@@ -148,10 +148,10 @@ def print_error(error: CasemillError | str) -> None:
     if isinstance(error, ConfigurationError):
         console.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
         return
-    text, mend = (error.text, error.mend) if isinstance(error, CasemillError) else (error, "")
+    text, hint = (error.text, error.hint) if isinstance(error, CasemillError) else (error, "")
     console.print(Text.assemble(("error: ", "bold red"), text), soft_wrap=True)
-    if mend:
-        console.print(Text(f"  mend: {mend}"), soft_wrap=True)
+    if hint:
+        console.print(Text(f"  hint: {hint}"), soft_wrap=True)
 
 
 def fail(error: CasemillError | str, code: int = FOUND_WRONG) -> NoReturn:
@@ -229,5 +229,5 @@ def edit(text: str) -> str:
         try:
             subprocess.run([*shlex.split(program), str(path)], check=True)
         except (OSError, subprocess.CalledProcessError):
-            raise ConfigurationError(f"{program} did not open the text", key="EDITOR", mend="set EDITOR to an editor") from None
+            raise ConfigurationError(f"{program} did not open the text", key="EDITOR", hint="set EDITOR to an editor") from None
         return path.read_text("utf-8")

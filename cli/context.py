@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from core.db import Database
+    from core.database.session import Database
     from core.settings import Settings
 
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def open_database() -> Iterator[tuple[Settings, Database]]:
     """Settings and database. The embedded database is migrated on the way; a server's must have been (``casemill migrate``)."""
     from core import settings
-    from core.db import Database
+    from core.database.session import Database
 
     loaded = settings.load()
     database = Database(loaded.database)
@@ -47,4 +47,4 @@ def seed(database: Database) -> None:
     with database.read() as session:
         if not message_templates.is_behind(session, folder):
             return
-    database.run(lambda session: message_templates.seed(session, folder, clock.now()))
+    database.transaction(lambda session: message_templates.seed(session, folder, clock.now()))

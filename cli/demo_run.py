@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from core.db import Database
+    from core.database.session import Database
     from core.settings import Settings
 
 DATA_DIR = Path("var/demo")

@@ -53,14 +53,14 @@ def _translate_database(error: Exception) -> CasemillError | None:
     if isinstance(error, OperationalError | PoolTimeoutError):
         return CasemillError(
             "the database does not answer, or cannot be written",
-            mend="see that it is running and that its disk has room; `casemill doctor` tells more",
+            hint="see that it is running and that its disk has room; `casemill doctor` tells more",
         )
     if isinstance(error, ProgrammingError) and getattr(error.orig, "sqlstate", None) in UNDEFINED:
-        return CasemillError("the database does not have this version's tables", mend="run `casemill migrate`")
+        return CasemillError("the database does not have this version's tables", hint="run `casemill migrate`")
     if isinstance(error, ArgumentError):
         return ConfigurationError(
             "no database is reached that way",
             key="database_url",
-            mend="write sqlite:///path/to/file.db or postgresql://user:password@host/name",
+            hint="write sqlite:///path/to/file.db or postgresql://user:password@host/name",
         )
     return None

@@ -10,29 +10,29 @@ import typer
 
 from cli import (
     blocks,
-    items,
-    leaving,
-    letters,
+    ingest,
     quarantine,
     reconcile,
     replay,
     setup,
+    staff_departure,
+    staff_messages,
     surveys,
     tasks,
     templates,
-    ticket_life,
+    ticket_actions,
     tickets,
     tokens,
 )
+from cli.directory import company_app, contact_app, staff_app
 from cli.errors import Root
 from cli.notices import notice_app
-from cli.people import company_app, contact_app, staff_app
 
 app = typer.Typer(
     name="casemill",
     cls=Root,
     help="Turns support mail, forms, workbooks and calls into owned tickets.",
-    epilog="Begin with: casemill init, then casemill run. What is wrong, and its mend: casemill doctor",
+    epilog="Begin with: casemill init, then casemill run. What is wrong, and its hint: casemill doctor",
     no_args_is_help=True,
     rich_markup_mode=None,  # a page drawn with rich costs more time than everything else of --help
     pretty_exceptions_enable=False,
@@ -107,12 +107,12 @@ def tick() -> None:
     serve.tick()
 
 
-items.register(app)
+ingest.register(app)
 tickets.register(app)
-ticket_life.register(tickets.ticket_app)
-letters.register(tickets.ticket_app)
+ticket_actions.register(tickets.ticket_app)
+staff_messages.register(tickets.ticket_app)
 tasks.register(app)
-leaving.register(staff_app)
+staff_departure.register(staff_app)
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(surveys.app, name="survey")
 app.add_typer(templates.app, name="templates")

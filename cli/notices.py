@@ -22,14 +22,14 @@ def list_notices(
     """List the notices to customers that were not sent, the newest first, each with its reason."""
     from cli import console
     from cli.context import open_database
-    from notify import releases
+    from notify import skipped
     from tickets.numbers import parse_number
 
     wanted = parse_number(ticket) if ticket else None
     if ticket and wanted is None:
         raise typer.BadParameter(f"{ticket!r} is no ticket number; they look like BS-000123", param_hint="--ticket")
     with console.reporting(), open_database() as (_, database), database.read() as session:
-        rows = releases.list_skipped(session, wanted)
+        rows = skipped.list_skipped(session, wanted)
     if json:
         console.print_json(rows)
         return
@@ -54,13 +54,13 @@ def release(
     from cli import console
     from cli.context import open_database
     from core import clock
-    from notify import releases
+    from notify import skipped
     from tickets.numbers import number
 
     with console.reporting(), open_database() as (_, database):
 
         def unit(session: Session) -> int:
-            return releases.release(session, notice, find_person(session, by), reason, clock.now())
+            return skipped.release(session, notice, find_person(session, by), reason, clock.now())
 
-        ticket_id = database.run(unit)
+        ticket_id = database.transaction(unit)
     console.print_line(f"{number(ticket_id)}: notice {notice} goes out with `casemill run` or the workers")

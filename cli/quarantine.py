@@ -24,7 +24,7 @@ Who = Annotated[str | None, typer.Option("--by", help="Who does it; else the nam
 def list_items(json: Json = False) -> None:
     """List what was set aside: when it came, from where, why, and after how many attempts."""
     from cli import console
-    from ingest import quarantine
+    from ingest.ledger import quarantine
 
     rows = _read(quarantine.list_items)
     if json:
@@ -51,7 +51,7 @@ def show_item(
 ) -> None:
     """Show one item: why it was set aside, where it was seen, and with --raw its source."""
     from cli import console
-    from ingest import quarantine
+    from ingest.ledger import quarantine
 
     if raw:
         _write_raw(_read(lambda session: quarantine.read_source(session, item)))
@@ -78,7 +78,7 @@ def retry_items(
         raise typer.BadParameter("give one item, or --all")
     from cli import console
     from core import clock
-    from ingest import quarantine
+    from ingest.ledger import quarantine
 
     def unit(session: Session) -> list[int]:
         if item is None:
@@ -106,7 +106,7 @@ def discard_item(
         raise typer.BadParameter("the reason is empty", param_hint="--reason")
     from cli import console
     from core import clock
-    from ingest import quarantine
+    from ingest.ledger import quarantine
 
     _write(lambda session: quarantine.discard(session, item, reason.strip(), by or _account(), clock.now()))
     console.print_line(f"item {item}: discarded")
@@ -136,7 +136,7 @@ def _account() -> str:
 
 
 def _read(query: Any) -> Any:
-    from cli.mills import open_existing
+    from cli.services import open_existing
     from core import settings
 
     with open_existing(settings.load()) as database, database.read() as session:
@@ -144,8 +144,8 @@ def _read(query: Any) -> Any:
 
 
 def _write(unit: Any) -> Any:
-    from cli.mills import open_existing
+    from cli.services import open_existing
     from core import settings
 
     with open_existing(settings.load()) as database:
-        return database.run(unit)
+        return database.transaction(unit)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ingest.replay import Difference, Tally
+    from ingest.inspection.replay import Difference, ReplayCounts
 
 #: How many differences are shown to people.
 SHOWN = 50
@@ -23,13 +23,13 @@ def replay(
     if not dry_run:
         raise typer.BadParameter("items keep what became of them: give --dry-run to look", param_hint="--dry-run")
     from cli import console
-    from cli.mills import open_existing
+    from cli.services import open_existing
     from core import settings
-    from ingest import replay as replaying
-    from ingest.children import ParserPool
-    from ingest.explain import Explainer
+    from ingest.inspection import replay as replaying
+    from ingest.inspection.explain import Explainer
+    from ingest.parser_pool import ParserPool
 
-    loaded, tally = settings.load(), replaying.Tally()
+    loaded, tally = settings.load(), replaying.ReplayCounts()
     differences: list[Difference] = []
     with console.reporting(), open_existing(loaded) as database:
         pool = ParserPool(loaded.limits)
@@ -44,7 +44,7 @@ def replay(
         _print(differences, tally)
 
 
-def _print(differences: list[Difference], tally: Tally) -> None:
+def _print(differences: list[Difference], tally: ReplayCounts) -> None:
     from cli import console
 
     columns = [

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from cli.context import prepare
 
 if TYPE_CHECKING:
-    from core.db import Database
+    from bootstrap import Services
+    from core.database.session import Database
     from core.settings import Settings
-    from ingest.children import ParserPool
-    from ingest.intray import InTray
-    from workers import Mill
+    from ingest.ledger.handoff import HandoffQueue
+    from ingest.parser_pool import ParserPool
 
     Part = Callable[[Settings, Database, threading.Event], AbstractContextManager[object]]
 
@@ -29,41 +29,41 @@ STOP_SECONDS = 10.0
 EMBEDDED_THREADS = 4
 
 
-def run(
-    first: Callable[[Database], None] | None = None, ready: Callable[[Settings, Database, str], None] | None = None
-) -> None:
+def run(first: Callable[[Database], None] | None = None, ready: Callable[[Settings, Database, str], None] | None = None) -> None:
     """Everything in one process until SIGINT or SIGTERM.
 
     ``first`` may prepare the database before anything starts; ``ready`` is told the web address once all is up.
     """
     import workers
-    from core import arenas, collector, logs
-    from core.soleness import sole
+    from bootstrap import build_services
+    from core import logs
+    from runtime import process_tuning
+    from runtime.single_instance import single_instance_lock
 
-    arenas.limit()
+    process_tuning.limit_malloc_arenas()
     logs.configure()
     settings = workers.SETTINGS
     with ExitStack() as stack:
         stop = stack.enter_context(_stop_signals())
-        mill = workers.build(settings)
-        stack.callback(mill.close)
-        if mill.database.is_sqlite:
-            stack.enter_context(sole(Path(mill.database.url.database or "")))
-        prepare(mill.database)
-        if mill.database.is_sqlite:
-            mill.take_over()
+        services = build_services(settings)
+        stack.callback(services.close)
+        if services.database.is_sqlite:
+            stack.enter_context(single_instance_lock(Path(services.database.url.database or "")))
+        prepare(services.database)
+        if services.database.is_sqlite:
+            services.take_over()
         if first is not None:
-            first(mill.database)
-        _sync(mill.database, settings)
-        stack.enter_context(_workers(mill))
-        stack.enter_context(_watchers(settings, mill.database, mill.pool, stop, mill.pipeline.intray))
-        stack.enter_context(_clock(mill.database, stop))
-        address = stack.enter_context(_web(settings, mill.database))
+            first(services.database)
+        _sync(services.database, settings)
+        stack.enter_context(_workers(services))
+        stack.enter_context(_watchers(settings, services.database, services.pool, stop, services.pipeline.intray))
+        stack.enter_context(_clock(services.database, stop))
+        address = stack.enter_context(_web(settings, services.database))
         if ready is not None:
-            ready(settings, mill.database, address)
-        collector.calm()
+            ready(settings, services.database, address)
+        process_tuning.tune_garbage_collector()
         stop.wait()
-        mill.stopping.set()
+        services.stopping.set()
 
 
 def web() -> None:
@@ -74,7 +74,7 @@ def web() -> None:
 def watch() -> None:
     """The watchers of all mailboxes and folders alone; the parser children, for receipts, start first."""
     import workers
-    from ingest.children import ParserPool
+    from ingest.parser_pool import ParserPool
 
     with closing(ParserPool(workers.SETTINGS.limits)) as pool:
         _serve_alone(lambda settings, database, stop: _watchers(settings, database, pool, stop))
@@ -93,16 +93,17 @@ def tick() -> None:
 def _serve_alone(part: Part) -> None:
     """One part of casemill in this process until SIGINT or SIGTERM."""
     import workers
-    from core import arenas, collector, logs
-    from core.db import Database
+    from core import logs
+    from core.database.session import Database
+    from runtime import process_tuning
 
-    arenas.limit()
+    process_tuning.limit_malloc_arenas()
     logs.configure()
     with _stop_signals() as stop, closing(Database(workers.SETTINGS.database)) as database:
         prepare(database)
-        workers.connect_hints()
+        workers.connect_drain_requests()
         with part(workers.SETTINGS, database, stop):
-            collector.calm()
+            process_tuning.tune_garbage_collector()
             stop.wait()
 
 
@@ -125,31 +126,31 @@ def _stop_signals() -> Iterator[threading.Event]:
 
 
 @contextmanager
-def _workers(mill: Mill) -> Iterator[None]:
+def _workers(services: Services) -> Iterator[None]:
     """Worker threads in this process, on the broker inside it or on Redis."""
     import dramatiq
 
     import workers
 
-    workers.FLOOR.use(mill)
-    workers.connect_hints()
+    workers.services_middleware.use(services)
+    workers.connect_drain_requests()
     worker = dramatiq.Worker(workers.broker, worker_timeout=200, worker_threads=EMBEDDED_THREADS)
     worker.start()
     try:
         yield
     finally:
-        mill.stopping.set()
+        services.stopping.set()
         worker.stop(timeout=int(STOP_SECONDS * 1000))
 
 
 @contextmanager
 def _watchers(
-    settings: Settings, database: Database, pool: ParserPool, stop: threading.Event, intray: InTray | None = None
+    settings: Settings, database: Database, pool: ParserPool, stop: threading.Event, intray: HandoffQueue | None = None
 ) -> Iterator[None]:
-    from ingest import workbooks
-    from ingest.sources.watch import watch as watch_sources
+    from ingest.sources.supervisor import watch as watch_sources
+    from ingest.workbooks.expand import receipt
 
-    threads = watch_sources(settings, database, stop, partial(workbooks.receipt, database, pool, settings), intray)
+    threads = watch_sources(settings, database, stop, partial(receipt, database, pool, settings), intray)
     try:
         yield
     finally:
@@ -161,9 +162,9 @@ def _watchers(
 @contextmanager
 def _clock(database: Database, stop: threading.Event) -> Iterator[None]:
     import workers
-    from core.sweeps import Clock
+    from runtime.scheduler import Scheduler
 
-    thread = threading.Thread(target=Clock(database, workers.sweeps(database), stop).run, name="clock", daemon=True)
+    thread = threading.Thread(target=Scheduler(database, workers.sweeps(database), stop).run, name="clock", daemon=True)
     thread.start()
     try:
         yield
@@ -174,7 +175,7 @@ def _clock(database: Database, stop: threading.Event) -> Iterator[None]:
 
 @contextmanager
 def _web(settings: Settings, database: Database) -> Iterator[str]:
-    from ops.invariants import check
+    from ops.invariants.checks import check
     from web.app import create
     from web.server import WebServer
 
@@ -210,5 +211,5 @@ def _sync(database: Database, settings: Settings) -> None:
     """Teams of the configuration become teams of the database."""
     from accounts.teams import sync_teams
 
-    for warning in database.run(lambda session: sync_teams(session, settings.teams)):
+    for warning in database.transaction(lambda session: sync_teams(session, settings.teams)):
         log.warning("a team names somebody who is not on the staff", extra={"team": str(warning).split()[0]})

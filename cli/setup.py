@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from cli.doctor import Finding
+    from cli.doctor.run import Finding
 
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs in place of text for people.")]
 
@@ -45,7 +45,7 @@ def migrate() -> None:
 def doctor(json: Json = False) -> None:
     """Check configuration, connections, clock and queues, each with its mend; changes nothing."""
     from cli import console
-    from cli.doctor import examine
+    from cli.doctor.run import examine
 
     findings = examine()
     if json:
@@ -56,7 +56,7 @@ def doctor(json: Json = False) -> None:
 
 
 def _write_config(path: Path) -> str:
-    from cli.config_text import write_text
+    from cli.config_writer import write_text
 
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -70,7 +70,7 @@ def _write_config(path: Path) -> str:
 def _migrate() -> str:
     from cli.context import seed
     from core import migrations, settings
-    from core.db import Database
+    from core.database.session import Database
 
     database = Database(settings.load().database)
     try:
@@ -107,8 +107,8 @@ def _print_findings(findings: Sequence[Finding]) -> None:
     for finding in findings:
         head = Text.assemble((f"{finding.state:<8}", styles[finding.state]), f" {clean(finding.check):<{width}}  ")
         console.print(head + Text(clean(finding.text)), soft_wrap=True)
-        if finding.mend:
-            console.print(Text(f"{'':<8} {'':<{width}}  mend: {clean(finding.mend)}", style="dim"), soft_wrap=True)
+        if finding.hint:
+            console.print(Text(f"{'':<8} {'':<{width}}  hint: {clean(finding.hint)}", style="dim"), soft_wrap=True)
 
 
 def register(app: typer.Typer) -> None:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from core.db import Database
+    from core.database.session import Database
     from core.settings import Settings
 
 
@@ -24,9 +24,9 @@ class StaffLookup:
         """Those of the addresses that staff have."""
         from sqlalchemy.exc import SQLAlchemyError
 
-        from cli.mills import open_existing
+        from cli.services import open_existing
         from core.errors import CasemillError
-        from ingest.explain import configured_staff
+        from ingest.inspection.explain import configured_staff
         from tickets import forwards
 
         if not self._is_away:

@@ -51,7 +51,7 @@ def show(number: Number, json: Json = False) -> None:
         with database.read() as session:
             rows = queries.list_surveys(session, ticket_id=ticket_id)
         if not rows:
-            raise NotFoundError(f"{number} has no survey", mend="there is one once a ticket is completed")
+            raise NotFoundError(f"{number} has no survey", hint="there is one once a ticket is completed")
     if json:
         console.print_json(rows)
         return
@@ -83,7 +83,7 @@ def skip(
                 raise RefusedError("not_active", f"{person.name} is no longer active")
             invitations.skip_by_hand(session, ticket_id, reason, person.email, clock.now())
 
-        database.run(unit)
+        database.transaction(unit)
     console.print_line(f"{number}: no survey is sent")
 
 

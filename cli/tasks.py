@@ -136,7 +136,7 @@ def _act(by: str, verb: Verb) -> None:
     from tickets.tasks import show_task
 
     with console.reporting(), open_database() as (_, database):
-        task_id = database.run(lambda session: verb(session, find_person(session, by), clock.now()).id)
+        task_id = database.transaction(lambda session: verb(session, find_person(session, by), clock.now()).id)
         with database.read() as session:
             row = show_task(session, task_id, clock.now()) or {}
     state = f"done {_minute(row['done_at'])}" if row["done_at"] else f"due {_minute(row['due_at'])}"

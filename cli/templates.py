@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.ticket_life import By
+from cli.ticket_actions import By
 
 app = typer.Typer(help="Message templates: list, show, edit, history, restore.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="The template's name, such as 'Please Tell Us More'.")]
@@ -71,7 +71,7 @@ def edit(
         if not body.strip():
             raise RefusedError("empty_template", "nothing was written, so nothing was changed")
         title = subject or (before.subject if before else "")
-        saved = database.run(
+        saved = database.transaction(
             lambda session: message_templates.edit(
                 session, before.name if before else name, title, body, find_person(session, by), clock.now()
             )
@@ -107,7 +107,7 @@ def restore(name: Name, version: Annotated[int, typer.Option(help="The version t
     from tickets import message_templates
 
     with console.reporting(), open_database() as (_, database):
-        saved = database.run(
+        saved = database.transaction(
             lambda session: message_templates.restore(session, name, version, find_person(session, by), clock.now())
         )
     console.print_line(f"{saved.name}: version {saved.number}")

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from tickets.entry import Entered
+    from tickets.manual_entry import ManualEntry
     from tickets.submission import SubmittedFile
 
 
-def complete(entered: Entered) -> Entered:
+def complete(entered: ManualEntry) -> ManualEntry:
     """Ask on the terminal for the main fields that are empty."""
     questions = {
         "owner": "Your email address",
@@ -36,7 +36,7 @@ def read_file(path: Path) -> SubmittedFile:
     import filetype
 
     from core import blobs
-    from ingest.parsers.attachments import clean_name
+    from ingest.parsers.mail.attachments import clean_name
     from tickets.submission import SubmittedFile
 
     content = path.read_bytes()

@@ -25,9 +25,7 @@ EVERYTHING = 2**31 - 1
 
 
 def list_tickets(
-    view: Annotated[
-        str, typer.Option(help="unassigned, open, mine, today, overdue, audit, matches, completed or all.")
-    ] = "all",
+    view: Annotated[str, typer.Option(help="unassigned, open, mine, today, overdue, audit, matches, completed or all.")] = "all",
     source: Annotated[str | None, typer.Option(help="Only from: email, formstack, secure_message, portal or phone.")] = None,
     by: Annotated[str | None, typer.Option(help="Your address, for “mine” and “today”.", envvar="CASEMILL_USER")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="How many at most; 50 for people, all of them with --json.")] = None,
@@ -89,7 +87,7 @@ def show_ticket(
     ticket_id = parse_number(number)
     ticket = _read(lambda session: queries.show(session, ticket_id)) if ticket_id else None
     if ticket is None:
-        raise NotFoundError(f"there is no ticket {number}", mend="see `casemill tickets`")
+        raise NotFoundError(f"there is no ticket {number}", hint="see `casemill tickets`")
     if json:
         console.print_json(ticket)
     else:
@@ -117,9 +115,9 @@ def new_ticket(
     """Enter a ticket by hand, such as after a telephone call. On a terminal it asks for what was not given."""
     from cli.ticket_form import complete, read_file
     from core import clock
-    from tickets.entry import Entered, to_submission
+    from tickets.manual_entry import ManualEntry, to_submission
 
-    entered = Entered(
+    entered = ManualEntry(
         owner or "", company or "", email or "", name or "", phone or "", description or "", tuple(contact or ()), category,
         issue, detail, prefers, tuple(map(read_file, attach or ())), not not_on_company_timeline, not not_on_contact_timeline,
     )  # fmt: skip
@@ -130,14 +128,16 @@ def new_ticket(
 
 def _create(submission: Submission, json: bool) -> None:
     from cli import console
-    from cli.mills import finish, open_mill
+    from cli.services import finish, open_services
     from core import clock
-    from tickets import entry, queries
+    from tickets import manual_entry, queries
 
-    with open_mill() as mill:
-        ticket_id = mill.database.run(lambda session: entry.create(session, submission, mill.settings, clock.now()))
-        finish(mill)
-        with mill.database.read() as session:
+    with open_services() as services:
+        ticket_id = services.database.transaction(
+            lambda session: manual_entry.create(session, submission, services.settings, clock.now())
+        )
+        finish(services)
+        with services.database.read() as session:
             ticket = queries.show(session, ticket_id)
     if json or ticket is None:
         console.print_json(ticket)
@@ -177,7 +177,7 @@ def _minute(moment: str) -> str:
 
 
 def _read(query: Any) -> Any:
-    from cli.mills import open_existing
+    from cli.services import open_existing
     from core import settings
 
     with open_existing(settings.load()) as database, database.read() as session:

@@ -33,7 +33,7 @@ def add(
             token, secret = api_tokens.issue(session, find_person(session, holder), name, scope, days, clock.now())
             return token.id, token.expires_at, secret
 
-        token_id, expires_at, secret = database.run(unit)
+        token_id, expires_at, secret = database.transaction(unit)
     if json:
         console.print_json({"id": token_id, "expires_at": expires_at.isoformat(timespec="seconds"), "token": secret})
         return
@@ -75,5 +75,5 @@ def revoke(token: Annotated[int, typer.Argument(help="The token's number, as lis
     from core import clock
 
     with console.reporting(), open_database() as (_, database):
-        name = database.run(lambda session: api_tokens.revoke(session, token, clock.now()).name)
+        name = database.transaction(lambda session: api_tokens.revoke(session, token, clock.now()).name)
     console.print_line(f"token {token} ({console.clean(name)}) is revoked")

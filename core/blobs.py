@@ -11,9 +11,9 @@ from datetime import datetime
 from sqlalchemy import LargeBinary, String, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from core.db import Base, Transaction
-from core.sets import among_given, listed
-from core.upserts import insert_ignore
+from core.database.bulk import insert_ignore
+from core.database.in_lists import among_given, listed
+from core.database.types import Base, Transaction
 
 #: Bytes that are kept in memory at most because they are about to be read, and the largest blob that is.
 KEPT_BYTES = 8 * 1024 * 1024

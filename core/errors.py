@@ -6,25 +6,25 @@ from __future__ import annotations
 class CasemillError(Exception):
     """Base of all expected errors; ``mend`` says in one sentence what to do about it."""
 
-    def __init__(self, text: str, *, mend: str = "") -> None:
+    def __init__(self, text: str, *, hint: str = "") -> None:
         super().__init__(text)
         self.text = text
-        self.mend = mend
+        self.hint = hint
 
 
 class ConfigurationError(CasemillError):
     """The configuration cannot be used: names the file, the key and the mend."""
 
-    def __init__(self, text: str, *, file: str = "", key: str = "", mend: str = "") -> None:
-        super().__init__(text, mend=mend)
+    def __init__(self, text: str, *, file: str = "", key: str = "", hint: str = "") -> None:
+        super().__init__(text, hint=hint)
         self.file = file
         self.key = key
 
     def __str__(self) -> str:
         where = ": ".join(part for part in (self.file, self.key) if part)
         lines = [f"{where}: {self.text}" if where else self.text]
-        if self.mend:
-            lines.append(f"  mend: {self.mend}")
+        if self.hint:
+            lines.append(f"  hint: {self.hint}")
         return "\n".join(lines)
 
 
@@ -35,8 +35,8 @@ class NotFoundError(CasemillError):
 class RefusedError(CasemillError):
     """A request that the rules do not allow; ``code`` is a snake_case reason."""
 
-    def __init__(self, code: str, text: str, *, mend: str = "") -> None:
-        super().__init__(text, mend=mend)
+    def __init__(self, code: str, text: str, *, hint: str = "") -> None:
+        super().__init__(text, hint=hint)
         self.code = code
 
 

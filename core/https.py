@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from core.errors import RefusedError
-from core.setting_types import is_loopback
+from core.settings.types import is_loopback
 
 MOST_BYTES = 32 * 1024 * 1024
 #: Time-outs, cut connections, names that are not known, bad certificates and bad answers.

@@ -14,7 +14,8 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from core.db import Base, Database
+from core.database.session import Database
+from core.database.types import Base
 
 
 class Lease(Base):
@@ -39,15 +40,15 @@ class LeaseHolder:
 
     def acquire(self) -> bool:
         """Take or renew the lease; False when another holder has it."""
-        return self._database.run(self._take)
+        return self._database.transaction(self._take)
 
     def release(self) -> None:
         """Give the lease up at once, so that another holder need not wait for its end."""
-        self._database.run(self._give_up)
+        self._database.transaction(self._give_up)
 
     def holds(self, session: Session) -> bool:
         """Whether the lease is still ours; asked inside the writing transaction, it locks the row until the commit."""
-        ours = Lease.name == self.name, Lease.token == self.token, Lease.until > self._database.moment()
+        ours = Lease.name == self.name, Lease.token == self.token, Lease.until > self._database.now_expression()
         return session.connection().execute(select(Lease.name).where(*ours).with_for_update()).first() is not None
 
     def _take(self, session: Session) -> bool:

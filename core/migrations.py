@@ -11,7 +11,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
-from core.db import Database
+from core.database.session import Database
 from core.errors import CasemillError
 
 LOCATION = Path(__file__).resolve().parent.parent / "migrations"
@@ -63,7 +63,7 @@ def head() -> str | None:
 def require(database: Database) -> None:
     """Raise unless the database is at the revision this version needs."""
     if current(database) != head():
-        raise CasemillError("the database does not have this version's tables", mend="run `casemill migrate`")
+        raise CasemillError("the database does not have this version's tables", hint="run `casemill migrate`")
 
 
 def _config() -> Config:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from core.sections import Team
+from core.settings.sections import Team
 
 DOMAIN = "casemill.example"
 SUPPORT = f"support@{DOMAIN}"

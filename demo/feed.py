@@ -8,12 +8,12 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from core.db import Database
+from core.database.session import Database
 from core.settings import Settings
 from demo import inputs
 from demo.configuration import FORM_ID
 from demo.letters import mails
-from ingest.models import InboundItem
+from ingest.ledger.models import InboundItem
 
 
 def is_fed(database: Database) -> bool:

@@ -85,9 +85,7 @@ def sign(body: bytes, key: str = SIGNATURE_KEY) -> str:
 def form_posts(key: str = SIGNATURE_KEY) -> list[tuple[bytes, dict[str, str]]]:
     """Body and headers of three posts as Formstack sends them, signed with ``key``."""
     agent = f"FormstackWebhook/1.0 (Form {FORM_ID})"
-    return [
-        (body, {"Content-Type": kind, "User-Agent": agent, "X-FS-Signature": sign(body, key)}) for kind, body in FORM_BODIES
-    ]
+    return [(body, {"Content-Type": kind, "User-Agent": agent, "X-FS-Signature": sign(body, key)}) for kind, body in FORM_BODIES]
 
 
 def workbook(now: datetime | None = None) -> bytes:

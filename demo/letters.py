@@ -145,7 +145,7 @@ def write_forward(at: datetime) -> bytes:
         "This came to me directly, please open a ticket.\n\nOmar\n\n---------- Forwarded message ---------\n"
         f"From: Molly Stein <molly.stein@summitortho.example>\nDate: {at - timedelta(hours=3):%a, %b %d, %Y at %I:%M %p}\n"
         f"Subject: Eligibility check for new patients\nTo: Omar Haddad <omar.haddad@{DOMAIN}>\n\n\n"
-        "Hi Omar,\n\nthe eligibility check returns \"payer not found\" for all new patients since this morning.\n\nMolly\n"
+        'Hi Omar,\n\nthe eligibility check returns "payer not found" for all new patients since this morning.\n\nMolly\n'
     )
     return message.as_bytes()
 

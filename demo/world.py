@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from accounts.directory import add_company, add_contact, add_staff, run_twice, set_out_of_office
 from accounts.teams import sync_teams
-from core.db import Database
+from core.database.session import Database
 from demo.configuration import DOMAIN, TEAMS
 
 #: local part, name, role, capacity, hours, zone, skills, stand-in
@@ -35,8 +35,15 @@ AWAY = "priya.nair"
 COMPANIES = (
     ("Riverside Family Clinic", "riverside.example", "ruth.calder", "omar.haddad", "100234", False, True),
     ("Oak Hill Pediatrics, P.C.", "oakhillpeds.example", "ruth.calder", "lena.fischer", "100871", False, True),
-    ("Bluewater Behavioral Health LLC", "bluewaterbh.example, bluewater-care.example", "neil.arden", "tomas.vega", "101902", True,
-     True),
+    (
+        "Bluewater Behavioral Health LLC",
+        "bluewaterbh.example, bluewater-care.example",
+        "neil.arden",
+        "tomas.vega",
+        "101902",
+        True,
+        True,
+    ),
     ("Summit Orthopedics & Sports Medicine", "summitortho.example", "carla.mendes", "priya.nair", "102455", False, True),
     ("Prairie Dermatology Associates", "prairiederm.example", "neil.arden", None, "103118", False, True),
     ("Harbor Street Chiropractic", "harborchiro.example", "carla.mendes", "grace.okafor", "099410", False, False),

@@ -9,7 +9,7 @@ import logging
 import sys
 from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 
 import atheris
 
@@ -20,10 +20,10 @@ with atheris.instrument_imports(include=["ingest", "mailparser", "inscriptis", "
     import ingest.parsers
     from fuzz.targets import TARGETS, read_seeds
 
-    # Loaded here, since only what is loaded here is instrumented. "child" is the process around them.
-    for _module in iter_modules(ingest.parsers.__path__):
-        if _module.name != "child":
-            import_module(f"ingest.parsers.{_module.name}")
+    # Loaded here, since only what is loaded here is instrumented. "worker" is the process around them.
+    for _module in walk_packages(ingest.parsers.__path__, "ingest.parsers."):
+        if _module.name != "ingest.parsers.worker":
+            import_module(_module.name)
 
 
 def _used() -> int:

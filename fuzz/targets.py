@@ -18,7 +18,7 @@ HEAD = b"From: ana@customer.example\nSubject: Fwd: s\nContent-Type: multipart/mi
 def _mail(data: bytes) -> None:
     import msgspec
 
-    from ingest.parsers.email_message import parse_mail
+    from ingest.parsers.mail.message import parse_mail
 
     for raw in (data, HEAD + data):
         found = parse_mail(raw, ParseOptions(html_text=True))
@@ -28,7 +28,7 @@ def _mail(data: bytes) -> None:
 
 
 def _forward(data: bytes) -> None:
-    from ingest.parsers.forward import find_inline
+    from ingest.parsers.forward.original import find_inline
 
     subject, _, body = data.decode("utf-8", "replace").partition("\n")
     find_inline(subject, body)
@@ -36,9 +36,9 @@ def _forward(data: bytes) -> None:
 
 
 def _wrapped(data: bytes) -> None:
-    from ingest.parsers.other_texts import read_calendar, read_enriched, read_rtf
-    from ingest.parsers.smime import read_signed
-    from ingest.parsers.tnef import read_tnef
+    from ingest.parsers.mail.other_texts import read_calendar, read_enriched, read_rtf
+    from ingest.parsers.mail.smime import read_signed
+    from ingest.parsers.mail.tnef import read_tnef
 
     text = data.decode("utf-8", "replace")
     read_tnef(b"\x78\x9f\x3e\x22\x01\x00" + data)
@@ -49,8 +49,8 @@ def _wrapped(data: bytes) -> None:
 
 
 def _html(data: bytes) -> None:
-    from ingest.parsers.html_quotes import has_quote, mark_quotes, read_marks
-    from ingest.parsers.html_text import clean_html, make_text
+    from ingest.parsers.mail.html_text import clean_html, make_text
+    from ingest.parsers.reply.html_quotes import has_quote, mark_quotes, read_marks
 
     text = data.decode("utf-8", "replace")
     make_text(text)
@@ -60,14 +60,14 @@ def _html(data: bytes) -> None:
 
 
 def _form(data: bytes) -> None:
-    from ingest.parsers.form import parse_form
+    from ingest.parsers.form.submission import parse_form
 
     parse_form(data, ParseOptions(content_type="application/json"))
     parse_form(data, ParseOptions(content_type="application/x-www-form-urlencoded"))
 
 
 def _workbook(data: bytes) -> None:
-    from ingest.parsers.workbook import parse_workbook
+    from ingest.parsers.workbook.sheet import parse_workbook
 
     parse_workbook(data, ParseOptions())
 
@@ -88,8 +88,8 @@ def _sound_parts() -> dict[str, bytes]:
 
 
 def _reply(data: bytes) -> None:
-    from ingest.parsers.reply_text import split_reply
-    from ingest.parsers.thanks import find_thanks
+    from ingest.parsers.reply.split import split_reply
+    from ingest.parsers.reply.thanks import find_thanks
 
     text = data.decode("utf-8", "replace")
     split = split_reply(text, subject="Re: s")
@@ -98,8 +98,8 @@ def _reply(data: bytes) -> None:
 
 
 def _sender(data: bytes) -> None:
-    from ingest.parsers.addresses import read_list, read_mailbox, scan_addresses
-    from ingest.parsers.authentication import read_authentication
+    from ingest.parsers.mail.addresses import read_list, read_mailbox, scan_addresses
+    from ingest.parsers.mail.authentication import read_authentication
 
     text = data.decode("utf-8", "surrogateescape")
     lines = text.split("\n")

@@ -15,23 +15,25 @@ from sqlalchemy.orm import Session
 
 from core import blobs, clock
 from core import claims as core_claims
-from core.db import Database, is_unavailable
+from core.database.in_lists import among
+from core.database.session import Database, is_unavailable
 from core.errors import CasemillError
 from core.failpoints import failpoint
-from core.hints import hint
 from core.reasons import Reason
-from core.sets import among
 from core.settings import Settings
 from core.signing import Signer
-from ingest import claims, fingerprints, ledger, workbooks
-from ingest.children import ParserPool
-from ingest.claims import Claimed, Outcome
-from ingest.intray import InTray
-from ingest.models import InboundItem
-from ingest.parsers.child import Answer, ParseFailure, ParseTask
+from ingest.decisions.outcome import Plan, Planner
+from ingest.ledger import claims, fingerprints
+from ingest.ledger.accept import accept
+from ingest.ledger.claims import Claimed, Outcome
+from ingest.ledger.handoff import HandoffQueue
+from ingest.ledger.models import InboundItem
+from ingest.parser_pool import ParserPool
 from ingest.parsers.types import ParsedWorkbook, ParseOptions
-from ingest.plans import Plan, Planner
+from ingest.parsers.worker import Answer, ParseFailure, ParseTask
+from ingest.workbooks.expand import expand, options_for
 from outbox import facts
+from runtime.drain_requests import request_drain
 from tickets import intake
 
 log = logging.getLogger("casemill.ingest")
@@ -48,7 +50,7 @@ class Pipeline:
         self._settings = settings
         self._pool = pool
         self.planner = Planner(settings, signer)
-        self.intray = InTray(database, settings.limits.batch)
+        self.intray = HandoffQueue(database, settings.limits.batch)
 
     def drain(self) -> int:
         """Work on one batch of due items; returns how many it took.
@@ -120,21 +122,21 @@ class Pipeline:
         if item.kind == "form":
             return ParseTask("form", data, ParseOptions(content_type=item.extra.get("content_type")))
         if item.kind == "workbook":
-            return ParseTask("workbook", data, workbooks.options_for(self._settings, item.source, item.extra))
+            return ParseTask("workbook", data, options_for(self._settings, item.source, item.extra))
         return ParseTask("mail", data, self.planner.mail_options(item.source))
 
     def _store_all(self, token: str, plans: Sequence[Plan]) -> None:
         if not plans:
             return
         try:
-            self._database.run(lambda session: self._store(session, token, plans))
+            self._database.transaction(lambda session: self._store(session, token, plans))
         except Exception as error:
             if is_unavailable(error):
                 raise
             log.warning("a batch could not be stored", extra={"items": len(plans), "error": type(error).__name__})
             self._store_alone(token, plans, error)
         failpoint("ingest.stored")
-        hint("outbox.drain")
+        request_drain("outbox.drain")
 
     def _store_alone(self, token: str, plans: Sequence[Plan], error: Exception) -> None:
         """One bad item does not spoil the others: each again in its own transaction."""
@@ -146,31 +148,31 @@ class Pipeline:
 
     def _expand(self, token: str, plan: Plan, workbook: ParsedWorkbook) -> None:
         try:
-            workbooks.expand(self._database, token, plan.item, workbook, self._category(plan.item))
+            expand(self._database, token, plan.item, workbook, self._category(plan.item))
         except Exception as error:
             if is_unavailable(error):
                 raise
             log.warning("a workbook could not be stored", extra={"item": plan.item.id, "error": type(error).__name__})
             self._give_up_or_retry(token, plan, error)
-        hint("ingest.drain")
+        request_drain("ingest.drain")
 
     def _give_up_or_retry(self, token: str, plan: Plan, error: Exception) -> None:
         item = plan.item
         if item.attempts + 1 < self._settings.limits.attempts:
             code = type(error).__name__
             retry = Plan(item, "failed", Reason(code, "It is tried again"), retry="failed")
-            self._database.run(lambda session: self._store(session, token, [retry]))
+            self._database.transaction(lambda session: self._store(session, token, [retry]))
             return
         reason = Reason("not_storable", f"It could not be stored, {item.attempts + 1} times in a row")
         with_ticket = self.planner.quarantined(item, reason)
         try:
-            self._database.run(lambda session: self._store(session, token, [with_ticket]))
+            self._database.transaction(lambda session: self._store(session, token, [with_ticket]))
         except Exception as error:
             if is_unavailable(error):
                 raise
             log.error("an item is set aside without a ticket", extra={"item": item.id, "error": type(error).__name__})
             bare = Plan(item, "quarantined", reason)
-            self._database.run(lambda session: self._store(session, token, [bare]))
+            self._database.transaction(lambda session: self._store(session, token, [bare]))
 
     def _store(self, session: Session, token: str, plans: Sequence[Plan]) -> None:
         now = clock.now()
@@ -225,7 +227,7 @@ class Pipeline:
 def _accept_children(session: Session, plans: Sequence[Plan], now: datetime) -> dict[int, int]:
     """Accept what came inside; answers item → how many of its children had been there before."""
     children = [(plan.item.id, child) for plan in plans for child in plan.children]
-    accepted = ledger.accept(session, [child for _, child in children], now)
+    accepted = accept(session, [child for _, child in children], now)
     return Counter(parent for (parent, _), one in zip(children, accepted, strict=True) if one.known)
 
 
@@ -234,7 +236,6 @@ def _with_known(outcome: Outcome, known: Mapping[int, int]) -> Outcome:
         return outcome
     text = f"{outcome.reason.text}; files taken in before: {known[outcome.item_id]}"
     return replace(outcome, reason=Reason(outcome.reason.code, text))
-
 
 
 def _duplicates(session: Session, originals: Mapping[int, int], outcomes: Sequence[Outcome]) -> list[Outcome]:

@@ -13,9 +13,9 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from ingest import workbooks
-from ingest.models import InboundItem
+from ingest.ledger.models import InboundItem
 from ingest.sources.upload import Uploaded
+from ingest.workbooks.expand import row_outcomes
 from tickets.numbers import number
 
 #: Ids of one statement's IN list.
@@ -24,7 +24,7 @@ RECEIPT_ENDING = ".receipt.xlsx"
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
+class UploadOutcome:
     """One outcome: where in which file, what became of it and why, and the number of its ticket."""
 
     place: str
@@ -52,14 +52,14 @@ def count_open(session: Session, item_ids: AbstractSet[int]) -> int:
     return sum(item_id in item_ids or ours.get(parent, False) for item_id, parent in rows)
 
 
-def read_fates(session: Session, uploaded: Sequence[Uploaded]) -> list[Fate]:
+def read_fates(session: Session, uploaded: Sequence[Uploaded]) -> list[UploadOutcome]:
     """The outcomes in the order of the upload; what had been there before is a duplicate of its ticket."""
     items = {item.id: item for item in _load(session, [one.item_id for one in uploaded if one.item_id is not None])}
-    fates: list[Fate] = []
+    fates: list[UploadOutcome] = []
     for one in uploaded:
         place = os.fsencode(one.path).decode("utf-8", "backslashreplace")
         if one.refusal is not None:
-            fates.append(Fate(place, "rejected", one.refusal.text))
+            fates.append(UploadOutcome(place, "rejected", one.refusal.text))
         elif one.item_id is not None:
             fates += _fates_of(session, place, items[one.item_id], one.known)
     return fates
@@ -82,12 +82,12 @@ def receipt_path(workbook: Path) -> Path:
     raise AssertionError("unreachable")
 
 
-def _fates_of(session: Session, place: str, item: Any, known: bool) -> Iterator[Fate]:
+def _fates_of(session: Session, place: str, item: Any, known: bool) -> Iterator[UploadOutcome]:
     if item.kind == "workbook" and item.disposition == "expanded":
-        outcomes = workbooks.row_outcomes(session, item.id, repeated=known)
+        outcomes = row_outcomes(session, item.id, repeated=known)
         for row in sorted(outcomes, key=_row_order):
             outcome = outcomes[row]
-            yield Fate(f"{place}: {row}", outcome.disposition, outcome.reason or "", outcome.ticket or None)
+            yield UploadOutcome(f"{place}: {row}", outcome.disposition, outcome.reason or "", outcome.ticket or None)
         if outcomes:
             return
     yield _fate(place, item, known)
@@ -101,13 +101,13 @@ def _row_order(place: str) -> tuple[str, int]:
     return sheet, int(number)
 
 
-def _fate(place: str, item: Any, known: bool) -> Fate:
+def _fate(place: str, item: Any, known: bool) -> UploadOutcome:
     ticket = number(item.ticket_id) if item.ticket_id else None
     if item.state != "settled" or item.disposition is None:
-        return Fate(place, "failed", item.reason or "It is still to be worked on", ticket)
+        return UploadOutcome(place, "failed", item.reason or "It is still to be worked on", ticket)
     if known and item.disposition not in ("quarantined", "rejected"):
-        return Fate(place, "duplicate", f"It was there before, as item {item.id}", ticket)
-    return Fate(place, item.disposition, item.reason or "", ticket)
+        return UploadOutcome(place, "duplicate", f"It was there before, as item {item.id}", ticket)
+    return UploadOutcome(place, item.disposition, item.reason or "", ticket)
 
 
 _COLUMNS = (

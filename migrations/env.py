@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from core.db import Base
+from core.database.types import Base
 
 
 def run() -> None:

@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 
 from accounts import suppressions
 from accounts.suppressions import AUTOMATIC, SURVEYS, Block
+from core.database.bulk import insert_ignore
 from core.reasons import Reason
-from core.upserts import insert_ignore
 from notify.models import Delivery, DeliveryReport
 from outbox.facts import BounceReceived, Fact, ReportReceived
 from tickets import alerts

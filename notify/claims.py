@@ -12,9 +12,10 @@ from sqlalchemy import Table, and_, bindparam, null, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from core import claims, clock
-from core.db import Database, Transaction
+from core.database.in_lists import among
+from core.database.session import Database
+from core.database.types import Transaction
 from core.reasons import Reason
-from core.sets import among
 from notify.mailings import REPEATABLE, settled
 from notify.models import DUE_WHERE, HELD_WHERE, Delivery
 from outbox import facts
@@ -66,7 +67,7 @@ def claim(database: Database, token: str, limit: int, admit: Admission) -> tuple
         chosen = list(session.execute(due.limit(limit).with_for_update(skip_locked=True)).scalars())
         if not chosen:
             return 0, []
-        values = {"state": "claimed", "claim": token, "claim_until": database.moment() + claims.SPAN}
+        values = {"state": "claimed", "claim": token, "claim_until": database.now_expression() + claims.SPAN}
         session.execute(update(_TABLE).where(among(_COLUMNS.id, chosen)).values(values))
         wanted = select(*(_COLUMNS[name] for name in Claimed.__slots__)).where(among(_COLUMNS.id, chosen))
         rows = [Claimed(*row) for row in session.execute(wanted.order_by(_COLUMNS.due_at, _COLUMNS.id))]
@@ -75,7 +76,7 @@ def claim(database: Database, token: str, limit: int, admit: Admission) -> tuple
     with database.read() as session:
         if session.execute(select(Delivery.id).where(DUE, Delivery.due_at <= clock.now()).limit(1)).first() is None:
             return 0, []
-    return database.run(unit)
+    return database.transaction(unit)
 
 
 def renew(database: Database, token: str, ids: Sequence[int]) -> None:
@@ -83,9 +84,9 @@ def renew(database: Database, token: str, ids: Sequence[int]) -> None:
 
     def unit(session: Session) -> None:
         ours = update(_TABLE).where(among(_COLUMNS.id, ids), _COLUMNS.claim == token, HELD)
-        session.execute(ours.values(claim_until=database.moment() + claims.SPAN))
+        session.execute(ours.values(claim_until=database.now_expression() + claims.SPAN))
 
-    database.run(unit)
+    database.transaction(unit)
 
 
 def freeze(session: Transaction, token: str, made: Sequence[Claimed]) -> None:
@@ -120,17 +121,17 @@ def recover(database: Database) -> int:
     """What expired claims held: not begun goes back, begun becomes ambiguous, never pending. Returns how many."""
 
     def unit(session: Session) -> int:
-        late = select(Delivery).where(HELD, Delivery.claim_until <= database.moment())
+        late = select(Delivery).where(HELD, Delivery.claim_until <= database.now_expression())
         rows = session.execute(late.with_for_update(skip_locked=True)).scalars().all()
         for row in sorted(rows, key=lambda row: row.id):
             _release(session, row, clock.now())
         return len(rows)
 
     with database.read() as session:
-        late = select(Delivery.id).where(HELD, Delivery.claim_until <= database.moment())
+        late = select(Delivery.id).where(HELD, Delivery.claim_until <= database.now_expression())
         if session.execute(late.limit(1)).first() is None:
             return 0
-    return database.run(unit)
+    return database.transaction(unit)
 
 
 def bring_forward(session: Session, now: datetime) -> None:
@@ -177,7 +178,5 @@ _FREEZE = (
 @lru_cache(maxsize=64)
 def changing(names: tuple[str, ...], prefix: str) -> Any:
     """The statement that changes these columns of a delivery that is still ours; its parameters, ``id`` too, have ``prefix_``."""
-    ours = update(_TABLE).where(
-        _COLUMNS.id == bindparam(f"{prefix}_id"), _HELD_BY, _UNDECIDED, _COLUMNS.finished_at.is_(null())
-    )
+    ours = update(_TABLE).where(_COLUMNS.id == bindparam(f"{prefix}_id"), _HELD_BY, _UNDECIDED, _COLUMNS.finished_at.is_(null()))
     return ours.values({name: bindparam(f"{prefix}_{name}", type_=_COLUMNS[name].type) for name in names})

@@ -16,18 +16,19 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core import claims as core_claims
 from core import clock
-from core.db import Database, Transaction, is_unavailable
+from core.database.session import Database, is_unavailable
+from core.database.types import Transaction
 from core.errors import BusyError
 from core.failpoints import failpoint
-from core.hints import hint
 from core.settings import Settings
 from core.signing import Signer
-from notify import admission, claims, outcomes, records
+from notify import attempts, claims, outcomes, rate_limits
+from notify.attempts import Record
 from notify.claims import Claimed, ClaimLostError
-from notify.freezing import Freezer, reason_of
-from notify.records import Record
+from notify.message_builder import MessageBuilder, reason_of
 from notify.render import Renderer
-from notify.senders import AmbiguousOutcome, PermanentFailure, RelayUnavailable, Sender, TemporaryFailure
+from notify.transport import AmbiguousOutcome, PermanentFailure, RelayUnavailable, Sender, TemporaryFailure
+from runtime.drain_requests import request_drain
 
 log = logging.getLogger("casemill.notify")
 
@@ -66,7 +67,7 @@ class _Run:
         return self.current is not None and not self.released and time.monotonic() - self.since > PATIENCE_SECONDS
 
 
-class Delivering:
+class DeliveryWorker:
     """Sends what is due. One instance a thread: its sender keeps a connection."""
 
     def __init__(
@@ -82,7 +83,7 @@ class Delivering:
         """Once ``stopping`` is set, the mail in hand is the last one, and the rest is given back."""
         self._database = database
         self._settings = settings
-        self._freezer = Freezer(settings, renderer, signer)
+        self._freezer = MessageBuilder(settings, renderer, signer)
         self._sender = sender
         self._stopping = stopping or threading.Event()
         self._closed = False
@@ -96,7 +97,7 @@ class Delivering:
                 return 0
             taken = self._take()
         if taken:
-            hint("outbox.drain")
+            request_drain("outbox.drain")
         return taken
 
     def close(self) -> None:
@@ -115,7 +116,7 @@ class Delivering:
     def _take(self) -> int:
         token = core_claims.new_token()
         taken, batch = claims.claim(
-            self._database, token, BATCH, lambda session, rows: admission.admit(session, token, rows, self._settings)
+            self._database, token, BATCH, lambda session, rows: rate_limits.admit(session, token, rows, self._settings)
         )
         run = _Run(token, [one.id for one in batch], {one.id for one in batch})
         if batch:
@@ -126,7 +127,7 @@ class Delivering:
                 finally:
                     self._write_record(run)
                     if run.waiting:
-                        self._database.run(lambda session: claims.give_back(session, token, sorted(run.waiting)))
+                        self._database.transaction(lambda session: claims.give_back(session, token, sorted(run.waiting)))
         return taken
 
     def _hold(self, run: _Run) -> None:
@@ -136,8 +137,8 @@ class Delivering:
         if run.drags():
             run.released = True
             keep = [one for one in run.ids if one != run.current]
-            if self._database.run(lambda session: claims.give_back(session, run.token, keep)):
-                hint("notify.drain")
+            if self._database.transaction(lambda session: claims.give_back(session, run.token, keep)):
+                request_drain("notify.drain")
 
     def _freeze_all(self, run: _Run, batch: Sequence[Claimed]) -> list[Claimed]:
         """Render what was never rendered, and commit the bytes before the first attempt."""
@@ -155,7 +156,7 @@ class Delivering:
         new = {one.id for one in batch if one.frozen is None}
         made = [one for one in ready if one.id in new]
         if made or spoilt:
-            self._database.run_plain(lambda session: _write_made(session, run.token, made, spoilt))
+            self._database.core_transaction(lambda session: _write_made(session, run.token, made, spoilt))
         failpoint("notify.frozen")
         return ready
 
@@ -208,7 +209,7 @@ class Delivering:
 
         with run.guard:
             try:
-                records.intend(self._database, run.token, one, run.record)
+                attempts.intend(self._database, run.token, one, run.record)
             except ClaimLostError:
                 run.record = None
                 raise
@@ -227,7 +228,7 @@ class Delivering:
         with run.guard:
             while (record := run.record) is not None:
                 try:
-                    self._database.run_plain(partial(records.write, token=run.token, record=record))
+                    self._database.core_transaction(partial(attempts.write, token=run.token, record=record))
                     run.record = None
                 except Exception as error:
                     if not is_unavailable(error) or time.monotonic() > ends:
@@ -239,4 +240,4 @@ class Delivering:
 def _write_made(session: Transaction, token: str, made: Sequence[Claimed], spoilt: Sequence[Record]) -> None:
     claims.freeze(session, token, made)
     for record in spoilt:
-        records.write(session, token, record)
+        attempts.write(session, token, record)

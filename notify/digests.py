@@ -16,10 +16,10 @@ from sqlalchemy.orm import Session
 
 from accounts.models import Absence, Company, Staff
 from core import clock
-from core.db import Database
+from core.database.bulk import insert_ignore
+from core.database.session import Database
 from core.reasons import Reason
-from core.sections import Calendar
-from core.upserts import insert_ignore
+from core.settings.sections import Calendar
 from notify.models import Delivery
 from tickets.deadlines import day_after
 from tickets.follow_ups import BY_HAND
@@ -42,7 +42,7 @@ def sweep(database: Database, calendar: Calendar) -> int:
         due = _due(session, calendar, now)
     if not due:
         return 0
-    return database.run(lambda session: _make(session, due, now))
+    return database.transaction(lambda session: _make(session, due, now))
 
 
 def is_due(person: Staff, calendar: Calendar, now: datetime) -> bool:

@@ -15,7 +15,7 @@ from typing import Final
 
 from core.clock import now
 from notify.addresses import AddressError, wire_address
-from notify.senders import AmbiguousOutcome, PermanentFailure, TemporaryFailure
+from notify.transport import AmbiguousOutcome, PermanentFailure, TemporaryFailure
 
 _SUFFIX: Final = ".casemill"
 # Bernstein's own figure for a file in tmp that nobody is writing any more.
@@ -32,10 +32,8 @@ class MaildirSender:
             (path / folder).mkdir(parents=True, exist_ok=True)
         self._sweep()
 
-    def transmit(
-        self, envelope_from: str, recipient: str, data: bytes, key: str, before_dot: Callable[[], None]
-    ) -> str:
-        """Store one message; the rename is its final dot. Errors as in :class:`notify.senders.Sender`."""
+    def transmit(self, envelope_from: str, recipient: str, data: bytes, key: str, before_dot: Callable[[], None]) -> str:
+        """Store one message; the rename is its final dot. Errors as in :class:`notify.transport.Sender`."""
         trace = _trace(envelope_from, recipient)
         name = sha256(key.encode()).hexdigest()[:40] + _SUFFIX
         # A name of its own in tmp: a stale worker with the same delivery must not truncate what is about to move.

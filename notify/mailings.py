@@ -10,15 +10,15 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from accounts.models import Company, Contact, Staff
+from core.database.bulk import insert_ignore
+from core.database.in_lists import among
 from core.reasons import Reason
-from core.sets import among
-from core.upserts import insert_ignore
 from notify.models import Delivery
 from outbox import facts
 from outbox.facts import Fact, NoticeSettled, SurveyAnswered, SurveyDue, TaskRaised, TicketAssigned, TicketCreated
-from tickets import service
+from tickets import creation_notice
+from tickets.creation_notice import NoticeOutcome
 from tickets.models import Ticket
-from tickets.service import NoticeOutcome
 
 CREATED, ASSIGNED = "ticket_created", "ticket_assigned"
 INVITATION, ANSWERED = "survey_invitation", "survey_answered"
@@ -109,7 +109,7 @@ def on_notice_settled(session: Session, batch: Sequence[Fact], now: datetime) ->
         for fact in batch
         if isinstance(fact, NoticeSettled) and fact.mailing == CREATED and fact.ticket_id is not None
     ]
-    service.settle_creation_notices(session, outcomes, now)
+    creation_notice.settle_creation_notices(session, outcomes, now)
 
 
 def make_row(key: str, mailing: str, ticket_id: int, email: str | None, outside: bool, now: datetime) -> dict[str, Any]:
@@ -152,8 +152,6 @@ def _staff(ids: Iterable[int]) -> Any:
 
 
 def _tickets(ids: Iterable[int]) -> Any:
-    statement = select(
-        Ticket.id, Ticket.source, Ticket.opened_at, Company.name.label("company"), Staff.name.label("owner")
-    )
+    statement = select(Ticket.id, Ticket.source, Ticket.opened_at, Company.name.label("company"), Staff.name.label("owner"))
     joined = statement.outerjoin(Company, Company.id == Ticket.company_id).outerjoin(Staff, Staff.id == Ticket.owner_id)
     return joined.where(among(Ticket.id, list(ids)))

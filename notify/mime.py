@@ -125,9 +125,7 @@ def _body(message: Outgoing) -> bytes:
 
 def _part(subtype: bytes, content: str) -> bytes:
     encoding, body = _transfer_encoded(content)
-    return (
-        b"Content-Type: text/%b; charset=utf-8\r\nContent-Transfer-Encoding: %b\r\n\r\n%b" % (subtype, encoding, body)
-    )
+    return b"Content-Type: text/%b; charset=utf-8\r\nContent-Transfer-Encoding: %b\r\n\r\n%b" % (subtype, encoding, body)
 
 
 def _transfer_encoded(content: str) -> tuple[bytes, bytes]:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ForeignKey, Index, LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
 
-from core.db import Base, where
+from core.database.types import Base, where
 
 #: Conditions of partial indexes, for queries that mean to use them.
 DUE_WHERE = "finished_at IS NULL AND state IN ('pending', 'ambiguous')"

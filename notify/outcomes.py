@@ -8,9 +8,9 @@ from typing import Any, Final
 from core import clock
 from core.reasons import Reason
 from notify import claims
+from notify.attempts import Record
 from notify.claims import Claimed
 from notify.mailings import settled
-from notify.records import Record
 
 REPEAT_PAUSE = timedelta(minutes=1)
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=4)

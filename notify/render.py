@@ -26,7 +26,7 @@ from jinja2 import (
 from markupsafe import Markup
 
 from core.errors import CasemillError
-from core.marker import marker_line
+from core.reply_separator import marker_line
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 _PARTS: Final = ("subject.txt", "body.txt", "body.html")
@@ -38,8 +38,8 @@ _QUOTED_NAME: Final = re.compile(r"'([A-Za-z_]\w*)'(?: is undefined)?$")
 class RenderError(CasemillError):
     """A mailing could not be rendered. Names the mailing and never holds what it was to say."""
 
-    def __init__(self, mailing: str, text: str, *, mend: str = "") -> None:
-        super().__init__(f"mailing {mailing}: {text}", mend=mend)
+    def __init__(self, mailing: str, text: str, *, hint: str = "") -> None:
+        super().__init__(f"mailing {mailing}: {text}", hint=hint)
         self.mailing = mailing
 
 
@@ -117,8 +117,8 @@ class Renderer:
             loaded = _Mailing(*(self._environment.get_template(f"{name}/{part}") for part in _PARTS))
         except TemplateNotFound as error:
             missing = str(error.name)
-            mend = f"add {missing} to the template folder"
-            raise UnknownMailingError(name, f"the template {missing} does not exist", mend=mend) from None
+            hint = f"add {missing} to the template folder"
+            raise UnknownMailingError(name, f"the template {missing} does not exist", hint=hint) from None
         except TemplateError as error:
             raise RenderError(name, f"a template cannot be compiled ({type(error).__name__})") from error
         self._mailings[name] = loaded

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from io import BufferedReader
 from typing import Final
 
-from core.sections import Smtp
+from core.settings.sections import Smtp
 from notify.addresses import AddressError, wire_address
-from notify.relay import Relay, connect, decode, socket_of
-from notify.senders import AmbiguousOutcome, DeliveryError, PermanentFailure, TemporaryFailure
+from notify.smtp_connection import Relay, connect, decode, socket_of
+from notify.transport import AmbiguousOutcome, DeliveryError, PermanentFailure, TemporaryFailure
 
 _QUIT_SECONDS: Final = 5.0
 _RESET: Final = b"RSET\r\n"
@@ -65,7 +65,7 @@ class SmtpSender:
         final_timeout: float = 600.0,
         max_messages: int = 100,
     ) -> None:
-        """``url`` and ``smtp`` as in :meth:`notify.relay.Relay.parse`, which raises ConfigurationError. Times in seconds; the
+        """``url`` and ``smtp`` as in :meth:`notify.smtp_connection.Relay.parse`, which raises ConfigurationError. Times in seconds; the
         defaults of 300 and 600 are those of RFC 5321 §4.5.3.2. After ``max_messages`` the connection is renewed."""
         self._relay = Relay.parse(url, smtp)
         self._local_hostname = local_hostname
@@ -78,10 +78,8 @@ class SmtpSender:
         self._in_step = False
         self._open_transaction = False
 
-    def transmit(
-        self, envelope_from: str, recipient: str, data: bytes, key: str, before_dot: Callable[[], None]
-    ) -> str:
-        """Send one message and return the reply to its final dot. Errors as in :class:`notify.senders.Sender`.
+    def transmit(self, envelope_from: str, recipient: str, data: bytes, key: str, before_dot: Callable[[], None]) -> str:
+        """Send one message and return the reply to its final dot. Errors as in :class:`notify.transport.Sender`.
 
         A kept connection that turns out to be dead is replaced at once; ``before_dot`` has not been called then.
         """

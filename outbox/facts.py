@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, ClassVar
 
-from core.db import Transaction
-from core.upserts import insert_all
+from core.database.bulk import insert_all
+from core.database.types import Transaction
 from outbox.models import OutboxFact
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Index
 from sqlalchemy.orm import Mapped, mapped_column
 
-from core.db import Base, where
+from core.database.types import Base, where
 
 
 class OutboxFact(Base):

@@ -13,8 +13,8 @@ from sqlalchemy import and_, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from core import clock
-from core.db import Database, is_unavailable
-from core.sets import among
+from core.database.in_lists import among
+from core.database.session import Database, is_unavailable
 from outbox import facts
 from outbox.facts import Fact
 from outbox.models import OutboxFact
@@ -31,7 +31,7 @@ LONGEST_PAUSE = timedelta(minutes=10)
 def run(database: Database, subscriptions: Subscriptions) -> int:
     """Relay one batch of due facts; returns how many were done. Raises only when the database itself is away."""
     try:
-        return database.run(lambda session: _relay(session, subscriptions, BATCH))
+        return database.transaction(lambda session: _relay(session, subscriptions, BATCH))
     except Exception as error:
         if is_unavailable(error):
             raise
@@ -53,7 +53,7 @@ def forget(database: Database, older_than: timedelta) -> int:
         before = clock.now() - older_than
         return len(session.execute(delete(OutboxFact).where(OutboxFact.done_at < before).returning(OutboxFact.id)).all())
 
-    return database.run(unit)
+    return database.transaction(unit)
 
 
 def _relay(session: Session, subscriptions: Subscriptions, limit: int, only: int | None = None) -> int:
@@ -82,7 +82,7 @@ def _relay_alone(database: Database, subscriptions: Subscriptions) -> int:
     done = 0
     for fact_id in due:
         try:
-            done += database.run(lambda session, one=fact_id: _relay(session, subscriptions, 1, only=one))  # type: ignore[misc]
+            done += database.transaction(lambda session, one=fact_id: _relay(session, subscriptions, 1, only=one))  # type: ignore[misc]
         except Exception as error:
             if is_unavailable(error):
                 raise
@@ -106,4 +106,4 @@ def _push_on(database: Database, fact_id: int, error: Exception) -> None:
         row.error = type(error).__name__
         row.due_at = clock.now() + min(timedelta(seconds=2 ** min(row.attempts, 20)), LONGEST_PAUSE)
 
-    database.run(unit)
+    database.transaction(unit)

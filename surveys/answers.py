@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from accounts.models import Contact
 from core.errors import NotFoundError, RefusedError
-from core.sections import Surveys
+from core.settings.sections import Surveys
 from core.signing import Signer
 from outbox import facts
 from outbox.facts import SurveyAnswered

@@ -12,10 +12,10 @@ from sqlalchemy.orm import Session
 
 from accounts.models import Contact
 from core import clock
-from core.db import Database, is_unavailable
+from core.database.session import Database, is_unavailable
 from core.errors import NotFoundError, RefusedError
 from core.reasons import Reason
-from core.sections import Surveys
+from core.settings.sections import Surveys
 from outbox import facts
 from outbox.facts import Fact, NoticeSettled, SurveyDue, TicketCompleted
 from surveys import rules, throttle
@@ -101,7 +101,7 @@ def skip_by_hand(session: Session, ticket_id: int, reason: str, by: str, now: da
     latest = select(Survey).where(Survey.ticket_id == ticket_id).order_by(Survey.opening.desc()).limit(1)
     survey = session.execute(latest.with_for_update()).scalar_one_or_none()
     if survey is None:
-        raise NotFoundError(f"{number(ticket_id)} has no survey", mend="there is one once a ticket is completed")
+        raise NotFoundError(f"{number(ticket_id)} has no survey", hint="there is one once a ticket is completed")
     if survey.state != "waiting":
         raise RefusedError("not_waiting", f"the survey of {number(ticket_id)} no longer waits: it is {survey.state}")
     skip(session, survey, Reason("by_hand", reason.strip()), now, by)
@@ -115,12 +115,12 @@ def sweep(database: Database, settings: Surveys) -> int:
         ids = list(session.execute(due.limit(BATCH)).scalars())
     for survey_id in ids:
         try:
-            database.run(lambda session, one=survey_id: _fire(session, one, settings))  # type: ignore[misc]
+            database.transaction(lambda session, one=survey_id: _fire(session, one, settings))  # type: ignore[misc]
         except Exception as error:
             if is_unavailable(error):
                 raise
             log.error("a survey failed and is tried again later", exc_info=error, extra={"survey": survey_id})
-            database.run(lambda session, one=survey_id: _push_on(session, one))  # type: ignore[misc]
+            database.transaction(lambda session, one=survey_id: _push_on(session, one))  # type: ignore[misc]
     return len(ids)
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from core.db import Base, where
+from core.database.types import Base, where
 
 #: The condition of the timer's partial index.
 WAITING_WHERE = "state = 'waiting'"

@@ -43,7 +43,7 @@ def list_surveys(
 def average(session: Session, by: str) -> list[dict[str, Any]]:
     """Answers and their average score by owner at completion, company, or month of the first answer (UTC)."""
     if by not in GROUPS:
-        raise RefusedError("unknown_group", f"there is no average by {by!r}", mend=f"choose one of {', '.join(GROUPS)}")
+        raise RefusedError("unknown_group", f"there is no average by {by!r}", hint=f"choose one of {', '.join(GROUPS)}")
     scores: dict[str, list[int]] = {}
     for survey, owner, company in session.execute(_listed().where(Survey.score.is_not(None))):
         month = survey.first_answered_at.strftime("%Y-%m") if survey.first_answered_at else ""

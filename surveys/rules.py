@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from core.reasons import Reason
-from core.sections import Surveys
+from core.settings.sections import Surveys
 
 DISABLED = Reason("disabled", "Surveys are switched off")
 NO_REQUESTER = Reason("no_requester", "The ticket has no requester")

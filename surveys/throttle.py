@@ -10,7 +10,7 @@ from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from accounts.models import Company, Contact
-from core.sections import Surveys
+from core.settings.sections import Surveys
 from surveys.models import Survey
 
 CONTACT, COMPANY = "contact", "company"

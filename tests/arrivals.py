@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from core import clock
-from core.db import Database
-from ingest import ledger
+from core.database.session import Database
+from ingest.ledger.accept import Arrival
+from ingest.ledger.accept import accept as accept_arrivals
 from tickets import queries
 
 INGEST = "ingest.drain"
@@ -19,10 +20,10 @@ def mail(number: int) -> bytes:
     ).encode()
 
 
-def accept(database: Database, *numbers: int) -> None:
+def accept_mails(database: Database, *numbers: int) -> None:
     now = clock.now()
-    arrivals = [ledger.Arrival("mail", "mail", "upload", f"file {number}", mail(number), now) for number in numbers]
-    database.run(lambda session: ledger.accept(session, arrivals, now))
+    arrivals = [Arrival("mail", "mail", "upload", f"file {number}", mail(number), now) for number in numbers]
+    database.transaction(lambda session: accept_arrivals(session, arrivals, now))
 
 
 def tickets(database: Database) -> list[dict[str, Any]]:

@@ -33,13 +33,17 @@ class TestSmtp:
         assert message.recipients == ("anna@clinic.example", "ben@clinic.example")
         assert message.content == MESSAGE
 
-    @pytest.mark.parametrize(("behaviour", "error"), [
-        (Behaviour(mail="451 4.3.0 Try later"), smtplib.SMTPSenderRefused),
-        (Behaviour(rcpt="550 5.1.1 No such user"), smtplib.SMTPRecipientsRefused),
-        (Behaviour(dot="554 5.6.0 Not this one"), smtplib.SMTPDataError),
-    ])
+    @pytest.mark.parametrize(
+        ("behaviour", "error"),
+        [
+            (Behaviour(mail="451 4.3.0 Try later"), smtplib.SMTPSenderRefused),
+            (Behaviour(rcpt="550 5.1.1 No such user"), smtplib.SMTPRecipientsRefused),
+            (Behaviour(dot="554 5.6.0 Not this one"), smtplib.SMTPDataError),
+        ],
+    )
     def test_a_refusal_is_given_once_and_the_next_message_is_taken(
-            self, smtp_server: SmtpServer, behaviour: Behaviour, error: type[Exception]) -> None:
+        self, smtp_server: SmtpServer, behaviour: Behaviour, error: type[Exception]
+    ) -> None:
         smtp_server.behave(behaviour, times=1)
         with pytest.raises(error):
             send(smtp_server)
@@ -60,12 +64,18 @@ class TestSmtp:
         assert time.monotonic() - begun >= 0.5
         assert [message.reply for message in smtp_server.messages] == ["250 OK"]
 
-    @pytest.mark.parametrize(("drop", "dots", "stored"), [
-        ("connect", 0, 0), ("mail", 0, 0), ("rcpt", 0, 0), ("data", 0, 0), ("dot_lost", 1, 0),
-        ("dot_stored", 1, 1),
-    ])
-    def test_a_connection_is_dropped_where_told(
-            self, smtp_server: SmtpServer, drop: Drop, dots: int, stored: int) -> None:
+    @pytest.mark.parametrize(
+        ("drop", "dots", "stored"),
+        [
+            ("connect", 0, 0),
+            ("mail", 0, 0),
+            ("rcpt", 0, 0),
+            ("data", 0, 0),
+            ("dot_lost", 1, 0),
+            ("dot_stored", 1, 1),
+        ],
+    )
+    def test_a_connection_is_dropped_where_told(self, smtp_server: SmtpServer, drop: Drop, dots: int, stored: int) -> None:
         smtp_server.behave(Behaviour(drop=drop), times=1)
         with pytest.raises((smtplib.SMTPServerDisconnected, ConnectionError)):
             send(smtp_server)
@@ -116,6 +126,7 @@ class TestSmtp:
 def source_of(content: bytes) -> Iterator[int]:
     """A server that sends `content` to every client and waits for the client to hang up."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
+
         def serve() -> None:
             while True:
                 try:
@@ -144,16 +155,14 @@ def read_from(port: int, timeout: float = 2) -> bytes:
 
 class TestProxy:
     @pytest.mark.parametrize("count", [0, 1, 9_999, 100_000])
-    def test_exactly_the_bytes_before_the_cut_arrive(
-            self, make_proxy: Callable[[int], Proxy], count: int) -> None:
+    def test_exactly_the_bytes_before_the_cut_arrive(self, make_proxy: Callable[[int], Proxy], count: int) -> None:
         with source_of(bytes(300_000)) as port:
             proxy = make_proxy(port)
             proxy.cut_after(count)
             assert len(read_from(proxy.port)) == count
             proxy.stop()
 
-    def test_only_the_next_connection_is_cut(
-            self, make_proxy: Callable[[int], Proxy], dovecot: DovecotServer) -> None:
+    def test_only_the_next_connection_is_cut(self, make_proxy: Callable[[int], Proxy], dovecot: DovecotServer) -> None:
         dovecot.add_user(USER)
         proxy = make_proxy(dovecot.port)
         proxy.cut_after(200)
@@ -166,17 +175,21 @@ class TestProxy:
         assert proxy.connections == 2
 
     def test_a_cut_towards_the_server_loses_the_rest_of_the_message(
-            self, make_proxy: Callable[[int], Proxy], smtp_server: SmtpServer) -> None:
+        self, make_proxy: Callable[[int], Proxy], smtp_server: SmtpServer
+    ) -> None:
         proxy = make_proxy(smtp_server.port)
         proxy.cut_after(100, "to_server")
-        with pytest.raises((smtplib.SMTPServerDisconnected, ConnectionError)), \
-                smtplib.SMTP(proxy.host, proxy.port, timeout=5) as client:
+        with (
+            pytest.raises((smtplib.SMTPServerDisconnected, ConnectionError)),
+            smtplib.SMTP(proxy.host, proxy.port, timeout=5) as client,
+        ):
             client.sendmail("desk@support.example", ["anna@clinic.example"], MESSAGE)
         assert smtp_server.transactions == []
         assert proxy.passed["to_server"] == 100
 
     def test_a_hang_passes_nothing_and_resume_passes_all(
-            self, make_proxy: Callable[[int], Proxy], redis_server: RedisServer) -> None:
+        self, make_proxy: Callable[[int], Proxy], redis_server: RedisServer
+    ) -> None:
         proxy = make_proxy(redis_server.port)
         with redis.Redis.from_url(f"redis://127.0.0.1:{proxy.port}", socket_timeout=0.3, retry=None) as client:
             assert client.ping()
@@ -187,7 +200,8 @@ class TestProxy:
             assert client.ping()
 
     def test_a_stopped_proxy_refuses_and_cuts_what_is_open(
-            self, make_proxy: Callable[[int], Proxy], redis_server: RedisServer) -> None:
+        self, make_proxy: Callable[[int], Proxy], redis_server: RedisServer
+    ) -> None:
         proxy = make_proxy(redis_server.port)
         with socket.create_connection(("127.0.0.1", proxy.port), timeout=2) as client:
             client.sendall(b"PING\r\n")

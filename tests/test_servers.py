@@ -33,8 +33,9 @@ USER = "care@support.example"
 def imap(server: DovecotServer, port: int | None = None, user: str = USER) -> Iterator[imapclient.IMAPClient]:
     context = ssl.create_default_context(cafile=str(server.ca_file)) if port is None else None
     timeout = imapclient.SocketTimeout(connect=5, read=10)
-    client = imapclient.IMAPClient(server.host, port=port or server.tls_port, ssl=port is None,
-                                   ssl_context=context, timeout=timeout)
+    client = imapclient.IMAPClient(
+        server.host, port=port or server.tls_port, ssl=port is None, ssl_context=context, timeout=timeout
+    )
     try:
         client.login(user, server.password)
         yield client
@@ -59,8 +60,10 @@ class TestDovecot:
 
     def test_a_client_without_our_authority_refuses_the_certificate(self, dovecot: DovecotServer) -> None:
         context = ssl.create_default_context()
-        with socket.create_connection((dovecot.host, dovecot.tls_port), timeout=5) as plain, \
-                pytest.raises(ssl.SSLCertVerificationError):
+        with (
+            socket.create_connection((dovecot.host, dovecot.tls_port), timeout=5) as plain,
+            pytest.raises(ssl.SSLCertVerificationError),
+        ):
             context.wrap_socket(plain, server_hostname=dovecot.host)
 
     def test_a_wrong_password_and_an_unknown_user_are_refused(self, dovecot: DovecotServer) -> None:
@@ -148,15 +151,13 @@ class TestPostgres:
         for url in (first, second):
             postgres_server.drop_database(url)
 
-    def test_a_committed_row_survives_an_immediate_restart(
-            self, postgres_server: PostgresServer, postgres_url: str) -> None:
+    def test_a_committed_row_survives_an_immediate_restart(self, postgres_server: PostgresServer, postgres_url: str) -> None:
         rows(postgres_url, "CREATE TABLE ticket (id int)")
         rows(postgres_url, "INSERT INTO ticket VALUES (7)")
         postgres_server.restart("immediate")
         assert rows(postgres_url, "SELECT id FROM ticket") == [(7,)]
 
-    def test_an_immediate_restart_breaks_an_open_transaction(
-            self, postgres_server: PostgresServer, postgres_url: str) -> None:
+    def test_an_immediate_restart_breaks_an_open_transaction(self, postgres_server: PostgresServer, postgres_url: str) -> None:
         with psycopg.connect(postgres_url.replace("+psycopg", "")) as connection:
             connection.execute("CREATE TABLE ticket (id int)")
             postgres_server.restart("immediate")
@@ -231,8 +232,8 @@ time.sleep(60)
 
 
 def test_servers_die_with_a_killed_test_process(
-        dovecot_server: DovecotServer, postgres_server: PostgresServer, redis_process: RedisServer,
-        server_folder: Path) -> None:
+    dovecot_server: DovecotServer, postgres_server: PostgresServer, redis_process: RedisServer, server_folder: Path
+) -> None:
     folder = server_folder / "killed"
     folder.mkdir()
     with subprocess.Popen([sys.executable, "-c", _START_ALL, str(folder)], stdout=subprocess.PIPE) as process:
@@ -260,11 +261,17 @@ def run_without_redis(tmp_path: Path, *, ci: bool) -> subprocess.CompletedProces
     (tmp_path / "no_redis.py").write_text(
         "from tests.servers import needs\n"
         "from dataclasses import replace\n"
-        "needs.NEEDS['redis'] = replace(needs.NEEDS['redis'], find=lambda: None)\n")
+        "needs.NEEDS['redis'] = replace(needs.NEEDS['redis'], find=lambda: None)\n"
+    )
     environment = {**os.environ, "CI": str(ci).lower(), "PYTHONPATH": str(tmp_path)}
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no_redis", "-k", "flushed or dead_run",
-         __file__], capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[1], check=False)
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no_redis", "-k", "flushed or dead_run", __file__],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=Path(__file__).parents[1],
+        check=False,
+    )
 
 
 def test_a_test_without_its_server_is_named_as_not_run(tmp_path: Path) -> None:
@@ -286,8 +293,25 @@ def test_a_skipped_test_fails_the_run_in_ci(tmp_path: Path) -> None:
     file = tmp_path / "test_skipped.py"
     file.write_text("import pytest\ndef test_nothing(): pytest.skip('no reason')\n")
     codes = [
-        subprocess.run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "tests.conftest", "-q",
-                        "--rootdir", str(tmp_path), str(file)], capture_output=True, check=False,
-                       env={**os.environ, "CI": ci}, cwd=Path(__file__).parents[1]).returncode
-        for ci in ("false", "true")]
+        subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-p",
+                "no:cacheprovider",
+                "-p",
+                "tests.conftest",
+                "-q",
+                "--rootdir",
+                str(tmp_path),
+                str(file),
+            ],
+            capture_output=True,
+            check=False,
+            env={**os.environ, "CI": ci},
+            cwd=Path(__file__).parents[1],
+        ).returncode
+        for ci in ("false", "true")
+    ]
     assert codes == [0, 1]

@@ -17,9 +17,9 @@ from dramatiq.brokers.redis import RedisBroker
 
 import workers
 from core import migrations
-from core.db import Database
+from core.database.session import Database
 from core.settings import Settings
-from tests.arrivals import INGEST, accept, tickets
+from tests.arrivals import INGEST, accept_mails, tickets
 from tests.e2e.system import COMMAND, ROOT, WORKERS, System
 from tests.ingest.processes import find_children
 from tests.servers.redis_server import RedisServer
@@ -38,7 +38,7 @@ def scaled_out(postgres_url: str, redis_url: str, tmp_path: Path) -> Iterator[Sy
 def send(url: str, actor: str) -> None:
     """A hint as any process gives it."""
     settings = Settings(redis_url=url)
-    broker = workers.make_broker(settings, [workers.Floor(settings)])
+    broker = workers.make_broker(settings, [workers.ServicesMiddleware(settings)])
     queue = actor.partition(".")[0]
     broker.declare_queue(queue)
     broker.enqueue(dramatiq.Message(queue_name=queue, actor_name=actor, args=(), kwargs={}, options={}))
@@ -51,7 +51,7 @@ def test_a_worker_process_follows_a_hint_through_redis(scaled_out: System, redis
     migrations.upgrade(database)
     scaled_out.start(WORKERS, ready=False)
     assert happens(lambda: "ready for work" in scaled_out.log, 30)
-    accept(database, *range(20))
+    accept_mails(database, *range(20))
     assert tickets(database) == []
     send(redis_url, INGEST)
     assert happens(lambda: len([row for row in tickets(database) if row["stage"] == "4-In Progress"]) == 20, 30), scaled_out.log
@@ -62,11 +62,11 @@ def test_a_worker_process_follows_a_hint_through_redis(scaled_out: System, redis
 def test_work_whose_hint_was_lost_is_found_by_the_clock(scaled_out: System, redis_server: RedisServer) -> None:
     database = Database(scaled_out.database_url)
     migrations.upgrade(database)
-    accept(database, *range(5))
+    accept_mails(database, *range(5))
     scaled_out.start(WORKERS, [*COMMAND, "tick"], ready=False)
     time.sleep(2)
     redis_server.flush()
-    accept(database, *range(5, 10))
+    accept_mails(database, *range(5, 10))
     assert happens(lambda: len([row for row in tickets(database) if row["stage"] == "4-In Progress"]) == 10, 30), scaled_out.log
     database.close()
 
@@ -106,7 +106,7 @@ def test_a_worker_process_without_redis_refuses_with_the_mend(tmp_path: Path) ->
     assert ended.returncode != 0
     said = ended.stdout + ended.stderr
     assert "workers of their own need Redis" in said
-    assert "mend: set CASEMILL_REDIS_URL" in said
+    assert "hint: set CASEMILL_REDIS_URL" in said
 
 
 def test_a_worker_process_with_unusable_settings_ends_and_says_why(redis_url: str, tmp_path: Path) -> None:

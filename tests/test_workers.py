@@ -23,13 +23,15 @@ from dramatiq.brokers.stub import StubBroker
 from sqlalchemy import select
 
 import workers
-from core import bells, clock, hints, logs, migrations
+from bootstrap import NICENESS, Services, build_services
+from core import clock, logs, migrations
 from core.errors import ConfigurationError
 from core.settings import Settings
-from ingest import ledger
-from ingest.models import InboundItem
-from ingest.parsers.child import ParseTask
-from tests.arrivals import INGEST, accept, mail, tickets
+from ingest.ledger.accept import Arrival, accept
+from ingest.ledger.models import InboundItem
+from ingest.parsers.worker import ParseTask
+from runtime import drain_requests, redis_wakeups
+from tests.arrivals import INGEST, accept_mails, mail, tickets
 from tests.e2e.system import ROOT, System
 from tests.ingest.processes import new_children
 from tests.servers.redis_server import RedisServer
@@ -46,35 +48,35 @@ def stub() -> Iterator[StubBroker]:
 
 
 @pytest.fixture
-def mill(database_url: str, tmp_path: Path) -> Iterator[workers.Mill]:
+def services(database_url: str, tmp_path: Path) -> Iterator[Services]:
     settings = Settings.model_validate({"database_url": database_url, "data_dir": tmp_path, "limits": {"parser_processes": 1}})
-    mill = workers.build(settings)
-    migrations.upgrade(mill.database)
-    yield mill
-    mill.close()
+    services = build_services(settings)
+    migrations.upgrade(services.database)
+    yield services
+    services.close()
 
 
 @pytest.fixture
-def floor(mill: workers.Mill) -> Iterator[workers.Mill]:
-    """The actors of this process work with ``mill``."""
-    workers.FLOOR.use(mill)
-    workers.connect_hints()
-    yield mill
-    hints.connect(None)
-    workers.FLOOR._mill, workers.FLOOR._given = None, False
+def shared_services(services: Services) -> Iterator[Services]:
+    """The actors of this process work with ``services``."""
+    workers.services_middleware.use(services)
+    workers.connect_drain_requests()
+    yield services
+    drain_requests.connect(None)
+    workers.services_middleware._services, workers.services_middleware._is_shared = None, False
 
 
 def queued(broker: StubBroker, name: str = "ingest") -> int:
     return broker.queues[name].qsize()
 
 
-@pytest.mark.parametrize(("redis_url", "niceness"), [("", workers.NICENESS), ("redis://127.0.0.1:1/0", 0)])
+@pytest.mark.parametrize(("redis_url", "niceness"), [("", NICENESS), ("redis://127.0.0.1:1/0", 0)])
 def test_all_in_one_process_the_parsers_let_it_go_first(tmp_path: Path, redis_url: str, niceness: int) -> None:
     values = {"data_dir": tmp_path, "redis_url": redis_url, "limits": {"parser_processes": 1}}
     with new_children() as pids:
-        mill = workers.build(Settings.model_validate(values))
-    with closing(mill):
-        mill.pool.parse([ParseTask("mail", mail(1))])  # it is ready, and as nice as it will be
+        services = build_services(Settings.model_validate(values))
+    with closing(services):
+        services.pool.parse([ParseTask("mail", mail(1))])  # it is ready, and as nice as it will be
         assert os.getpriority(os.PRIO_PROCESS, pids[0]) == min(os.getpriority(os.PRIO_PROCESS, 0) + niceness, 19)
 
 
@@ -82,7 +84,7 @@ def test_all_in_one_process_the_parsers_let_it_go_first(tmp_path: Path, redis_ur
 
 
 def test_equal_hints_become_one_message_until_the_work_begins(stub: StubBroker) -> None:
-    giver = workers.Hints(lambda name: workers.ACTORS[name].send(), hold_seconds=60)
+    giver = workers.DrainRequestQueue(lambda name: workers.ACTORS[name].send(), hold_seconds=60)
     for _ in range(1000):
         giver.put(INGEST)
     assert happens(lambda: queued(stub))
@@ -90,14 +92,14 @@ def test_equal_hints_become_one_message_until_the_work_begins(stub: StubBroker) 
         giver.put(INGEST)
     time.sleep(0.2)
     assert queued(stub) == 1
-    giver.begun(INGEST)
+    giver.mark_started(INGEST)
     assert happens(lambda: queued(stub) == 2), "what was hinted meanwhile is news"
     time.sleep(0.2)
     assert queued(stub) == 2
 
 
 def test_a_hint_that_nobody_begins_is_given_again_after_a_while(stub: StubBroker) -> None:
-    giver = workers.Hints(lambda name: workers.ACTORS[name].send(), hold_seconds=0.2)
+    giver = workers.DrainRequestQueue(lambda name: workers.ACTORS[name].send(), hold_seconds=0.2)
     giver.put(INGEST)
     assert happens(lambda: queued(stub) == 1)
     giver.put(INGEST)
@@ -105,19 +107,20 @@ def test_a_hint_that_nobody_begins_is_given_again_after_a_while(stub: StubBroker
 
 
 def test_hints_of_different_names_do_not_wait_for_each_other(stub: StubBroker) -> None:
-    giver = workers.Hints(lambda name: workers.ACTORS[name].send(), hold_seconds=60)
+    giver = workers.DrainRequestQueue(lambda name: workers.ACTORS[name].send(), hold_seconds=60)
     for name in ("notify.drain", INGEST, "outbox.drain", INGEST):
         giver.put(name)
     assert happens(lambda: [queued(stub, name) for name in ("ingest", "outbox", "notify")] == [1, 1, 1])
 
 
 def test_a_hint_nobody_knows_is_logged_and_the_next_one_is_given(stub: StubBroker, caplog: pytest.LogCaptureFixture) -> None:
-    giver = workers.Hints(lambda name: workers.ACTORS[name].send(), hold_seconds=1)
+    giver = workers.DrainRequestQueue(lambda name: workers.ACTORS[name].send(), hold_seconds=1)
     with caplog.at_level(logging.WARNING):
         giver.put("no.such")
         giver.put(INGEST)
         assert happens(lambda: queued(stub) == 1)
         assert happens(lambda: any(vars(record).get("drain") == "no.such" for record in caplog.records))
+
 
 LOST_BROKER = """
 import sys, time
@@ -155,7 +158,7 @@ def test_a_broker_that_hangs_or_is_gone_neither_blocks_nor_raises(redis_server: 
     redis_server.kill()
     times += [hint(), hint()]
     redis_server.start()
-    broker = workers.make_broker(Settings(redis_url=redis_server.url), [workers.Floor(Settings())])
+    broker = workers.make_broker(Settings(redis_url=redis_server.url), [workers.ServicesMiddleware(Settings())])
     assert isinstance(broker, RedisBroker)
     assert happens(lambda: [hint(), broker.client.llen("casemill:ingest")][1], 30), "once it is back, hints arrive again"
     broker.client.close()
@@ -168,13 +171,14 @@ def test_a_broker_that_hangs_or_is_gone_neither_blocks_nor_raises(redis_server: 
 # Actors
 
 
-def test_a_mill_takes_a_mail_all_the_way_to_a_notice_and_stage_four(mill: workers.Mill) -> None:
-    accept(mill.database, 1, 2, 3)
-    assert mill.drain() > 0
-    rows = tickets(mill.database)
+def test_a_mill_takes_a_mail_all_the_way_to_a_notice_and_stage_four(services: Services) -> None:
+    accept_mails(services.database, 1, 2, 3)
+    assert services.drain() > 0
+    rows = tickets(services.database)
     assert [row["stage"] for row in rows] == ["4-In Progress"] * 3
-    assert len(list((mill.settings.data_dir / "sent" / "new").iterdir())) == 3
-    assert mill.drain() == 0
+    assert len(list((services.settings.data_dir / "sent" / "new").iterdir())) == 3
+    assert services.drain() == 0
+
 
 HOSTILE_MAIL = (
     b"From: =?utf-8?q?Da=00na?= <dana@lakeside.example>\r\nTo: support@casemill.example\r\nMessage-ID: <nul@lakeside.example>\r\n"
@@ -189,40 +193,42 @@ HOSTILE_FORM = (
 )
 
 
-def test_texts_no_database_can_keep_go_all_the_way_through(mill: workers.Mill) -> None:
+def test_texts_no_database_can_keep_go_all_the_way_through(services: Services) -> None:
     now = clock.now()
     form = {"content_type": "application/json"}
     arrivals = [
-        ledger.Arrival("mail", "mail", "upload", "hostile", HOSTILE_MAIL, now),
-        ledger.Arrival("mail", "mail", "upload", "harmless", mail(1), now),
-        ledger.Arrival("formstack", "form", "form:5512345", "1", HOSTILE_FORM, now, identity="5512345/1", extra=form),
+        Arrival("mail", "mail", "upload", "hostile", HOSTILE_MAIL, now),
+        Arrival("mail", "mail", "upload", "harmless", mail(1), now),
+        Arrival("formstack", "form", "form:5512345", "1", HOSTILE_FORM, now, identity="5512345/1", extra=form),
     ]
-    mill.database.run(lambda session: ledger.accept(session, arrivals, now))
-    mill.drain()
-    with mill.database.read() as session:
+    services.database.transaction(lambda session: accept(session, arrivals, now))
+    services.drain()
+    with services.database.read() as session:
         items = session.execute(select(InboundItem.disposition, InboundItem.attempts, InboundItem.reason)).all()
     assert [(item.disposition, item.attempts) for item in items] == [("ticket", 0)] * 3, items
-    assert {row["stage"] for row in tickets(mill.database)} == {"4-In Progress"}
+    assert {row["stage"] for row in tickets(services.database)} == {"4-In Progress"}
 
 
-def test_a_mill_that_is_stopping_ends_its_drain(mill: workers.Mill) -> None:
-    accept(mill.database, *range(5))
-    mill.stopping.set()
-    mill.drain()
-    with mill.database.read() as session:
+def test_a_mill_that_is_stopping_ends_its_drain(services: Services) -> None:
+    accept_mails(services.database, *range(5))
+    services.stopping.set()
+    services.drain()
+    with services.database.read() as session:
         states = set(session.execute(select(InboundItem.state)).scalars())
     assert "claimed" not in states
 
 
-def test_worker_threads_of_this_process_follow_a_hint(floor: workers.Mill, stub: StubBroker) -> None:
+def test_worker_threads_of_this_process_follow_a_hint(shared_services: Services, stub: StubBroker) -> None:
     worker = dramatiq.Worker(stub, worker_timeout=50, worker_threads=3)
     worker.start()
     try:
-        accept(floor.database, *range(120))
-        hints.hint(INGEST)
-        assert happens(lambda: len([row for row in tickets(floor.database) if row["stage"] == "4-In Progress"]) == 50, 30)
+        accept_mails(shared_services.database, *range(120))
+        drain_requests.request_drain(INGEST)
+        assert happens(
+            lambda: len([row for row in tickets(shared_services.database) if row["stage"] == "4-In Progress"]) == 50, 30
+        )
     finally:
-        floor.stopping.set()
+        shared_services.stopping.set()
         worker.stop(timeout=10_000)
 
 
@@ -230,7 +236,7 @@ class CanaryError(Exception):
     """An exception whose text quotes a message."""
 
 
-def test_an_actor_that_fails_says_so_without_any_text(floor: workers.Mill, stub: StubBroker) -> None:
+def test_an_actor_that_fails_says_so_without_any_text(shared_services: Services, stub: StubBroker) -> None:
     stream = io.StringIO()
     before = logging.getLogger().handlers[:], threading.excepthook, sys.excepthook
 
@@ -239,7 +245,7 @@ def test_an_actor_that_fails_says_so_without_any_text(floor: workers.Mill, stub:
 
     try:
         logs.configure(style="json", stream=stream)
-        workers._work(INGEST, fail)
+        workers._drain_until_empty(INGEST, fail)
     finally:
         logging.getLogger().handlers[:], threading.excepthook, sys.excepthook = before
         logging.captureWarnings(False)
@@ -248,10 +254,10 @@ def test_an_actor_that_fails_says_so_without_any_text(floor: workers.Mill, stub:
     assert "CanaryError" in stream.getvalue() and "canary" not in stream.getvalue()
 
 
-def test_an_actor_whose_database_is_unusable_ends_without_an_exception(floor: workers.Mill, stub: StubBroker) -> None:
+def test_an_actor_whose_database_is_unusable_ends_without_an_exception(shared_services: Services, stub: StubBroker) -> None:
     from sqlalchemy import text
 
-    with floor.database.write() as session:
+    with shared_services.database.write() as session:
         session.execute(text("ALTER TABLE inbound_item RENAME TO elsewhere"))
     for actor in workers.ACTORS.values():
         actor()
@@ -264,19 +270,19 @@ def test_actors_take_no_arguments_so_that_none_can_carry_a_text() -> None:
 
 def test_before_a_worker_boots_there_is_no_mill() -> None:
     with pytest.raises(ConfigurationError):
-        _ = workers.Floor(Settings()).mill
+        _ = workers.ServicesMiddleware(Settings()).services
 
 
 # The broker
 
 
 def test_without_redis_the_broker_is_inside_the_process() -> None:
-    assert isinstance(workers.make_broker(Settings(), [workers.Floor(Settings())]), StubBroker)
+    assert isinstance(workers.make_broker(Settings(), [workers.ServicesMiddleware(Settings())]), StubBroker)
 
 
 def test_the_client_of_redis_tries_again_and_does_not_wait_for_ever(redis_url: str) -> None:
     settings = Settings(redis_url=redis_url)
-    broker = workers.make_broker(settings, [workers.Floor(settings)])
+    broker = workers.make_broker(settings, [workers.ServicesMiddleware(settings)])
     assert isinstance(broker, RedisBroker)
     options = broker.client.connection_pool.connection_kwargs
     assert options["socket_timeout"] and options["socket_connect_timeout"]
@@ -287,12 +293,12 @@ def test_the_client_of_redis_tries_again_and_does_not_wait_for_ever(redis_url: s
 
 def test_a_consumer_that_waits_hears_of_a_message_at_once(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(redis_url=redis_url)
-    giver, taker = (workers.make_broker(settings, [workers.Floor(settings)]) for _ in range(2))
+    giver, taker = (workers.make_broker(settings, [workers.ServicesMiddleware(settings)]) for _ in range(2))
     assert isinstance(giver, RedisBroker)
     consumer = taker.consume("ingest", prefetch=8, timeout=1000)
     assert next(consumer) is None
-    assert happens(lambda: giver.client.pubsub_numsub(bells.CHANNEL)[0][1] == 1)
-    monkeypatch.setattr(bells, "HEARING_SECONDS", 600.0)  # it would not look by itself
+    assert happens(lambda: giver.client.pubsub_numsub(redis_wakeups.CHANNEL)[0][1] == 1)
+    monkeypatch.setattr(redis_wakeups, "HEARING_SECONDS", 600.0)  # it would not look by itself
     found: Queue[Any] = Queue()
     waiting = threading.Thread(target=lambda: found.put(next(message for message in consumer if message)), daemon=True)
     waiting.start()
@@ -307,12 +313,12 @@ def test_a_consumer_that_waits_hears_of_a_message_at_once(redis_url: str, monkey
 
 def test_a_consumer_with_its_hands_full_looks_again_once_they_are_free(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(redis_url=redis_url)
-    broker = workers.make_broker(settings, [workers.Floor(settings)])
+    broker = workers.make_broker(settings, [workers.ServicesMiddleware(settings)])
     assert isinstance(broker, RedisBroker)
     consumer = broker.consume("ingest", prefetch=1, timeout=1000)
     assert next(consumer) is None
-    assert happens(lambda: broker.client.pubsub_numsub(bells.CHANNEL)[0][1] == 1)
-    monkeypatch.setattr(bells, "HEARING_SECONDS", 600.0)  # no bell rings for what it has heard of already
+    assert happens(lambda: broker.client.pubsub_numsub(redis_wakeups.CHANNEL)[0][1] == 1)
+    monkeypatch.setattr(redis_wakeups, "HEARING_SECONDS", 600.0)  # no bell rings for what it has heard of already
     broker.declare_queue("ingest")
     for _ in range(2):
         broker.enqueue(dramatiq.Message(queue_name="ingest", actor_name="ingest.drain", args=(), kwargs={}, options={}))
@@ -327,7 +333,7 @@ def test_a_consumer_with_its_hands_full_looks_again_once_they_are_free(redis_url
 
 def test_an_idle_consumer_seldom_looks(redis_url: str) -> None:
     settings = Settings(redis_url=redis_url)
-    broker = workers.make_broker(settings, [workers.Floor(settings)])
+    broker = workers.make_broker(settings, [workers.ServicesMiddleware(settings)])
     assert isinstance(broker, RedisBroker)
     consumer = broker.consume("ingest", prefetch=8, timeout=1000)
     assert next(consumer) is None
@@ -335,7 +341,7 @@ def test_an_idle_consumer_seldom_looks(redis_url: str) -> None:
     def looks() -> int:
         return int(broker.client.info("commandstats")["cmdstat_evalsha"]["calls"])
 
-    assert happens(lambda: broker.client.pubsub_numsub(bells.CHANNEL)[0][1] == 1)
+    assert happens(lambda: broker.client.pubsub_numsub(redis_wakeups.CHANNEL)[0][1] == 1)
     before, ends = looks(), time.monotonic() + 2.0
     while time.monotonic() < ends:
         assert next(consumer) is None
@@ -345,22 +351,22 @@ def test_an_idle_consumer_seldom_looks(redis_url: str) -> None:
 
 def test_middleware_is_the_floor_alone_so_that_nothing_retries_or_ends_a_transaction() -> None:
     settings = Settings()
-    broker = workers.make_broker(settings, [workers.Floor(settings)])
-    assert [type(one) for one in broker.middleware] == [workers.Floor]
+    broker = workers.make_broker(settings, [workers.ServicesMiddleware(settings)])
+    assert [type(one) for one in broker.middleware] == [workers.ServicesMiddleware]
 
 
 # Sweeps
 
 
-def test_the_clock_asks_for_every_drain_within_seconds(mill: workers.Mill) -> None:
-    sweeps = workers.sweeps(mill.database)
+def test_the_clock_asks_for_every_drain_within_seconds(services: Services) -> None:
+    sweeps = workers.sweeps(services.database)
     assert set(sweeps) >= set(workers.ACTORS)
     assert all(sweeps[name].seconds <= 5 for name in workers.ACTORS)
 
 
-def test_sweeping_gives_hints_and_forgets_old_facts(mill: workers.Mill, stub: StubBroker) -> None:
+def test_sweeping_gives_hints_and_forgets_old_facts(services: Services, stub: StubBroker) -> None:
     for name in workers.ACTORS:
-        workers._hints.begun(name)
-    for sweep in workers.sweeps(mill.database).values():
+        workers._drain_requests.mark_started(name)
+    for sweep in workers.sweeps(services.database).values():
         sweep.act()
     assert happens(lambda: [queued(stub, name) for name in ("ingest", "outbox", "notify")] == [1, 1, 1])

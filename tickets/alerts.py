@@ -11,9 +11,9 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from accounts.models import Staff, Team
+from core.database.bulk import insert_ignore
 from core.reasons import Reason
-from core.upserts import insert_ignore
-from tickets.intake_store import SYSTEM
+from tickets.intake_writer import SYSTEM
 from tickets.models import Activity, FollowUp, Ticket
 
 TASK_DUE = timedelta(hours=4)

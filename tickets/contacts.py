@@ -10,20 +10,20 @@ from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from accounts import matching
-from accounts.matching import Claim, ContactView, Directory
+from accounts.matching import ContactView, Directory, SenderIdentity
 from accounts.models import Contact
-from core.upserts import insert_ignore
+from core.database.bulk import insert_ignore
 
 
 def ensure(
-    session: Session, directory: Directory, claims: Sequence[Claim], public: frozenset[str], now: datetime
+    session: Session, directory: Directory, claims: Sequence[SenderIdentity], public: frozenset[str], now: datetime
 ) -> dict[int, ContactView]:
     """Make the contacts that are new; those with an address are added to ``directory``. ``public`` mail domains name no company.
 
     Answers with the contacts that have none, by the number of their claim: a name or a telephone number is enough to be
     somebody, but not to be recognised again.
     """
-    missing: dict[str, Claim] = {}
+    missing: dict[str, SenderIdentity] = {}
     for claim in claims:
         if claim.email and claim.email not in directory.contacts:
             missing.setdefault(claim.email, claim)
@@ -35,7 +35,7 @@ def ensure(
 
 
 def _without_address(
-    session: Session, directory: Directory, claims: Sequence[Claim], public: frozenset[str], now: datetime
+    session: Session, directory: Directory, claims: Sequence[SenderIdentity], public: frozenset[str], now: datetime
 ) -> dict[int, ContactView]:
     numbers = [number for number, claim in enumerate(claims) if not claim.email and (claim.name or claim.phone)]
     if not numbers:
@@ -49,7 +49,7 @@ def _without_address(
     }
 
 
-def _row(directory: Directory, claim: Claim, public: frozenset[str], now: datetime) -> dict[str, Any]:
+def _row(directory: Directory, claim: SenderIdentity, public: frozenset[str], now: datetime) -> dict[str, Any]:
     return {
         "email": claim.email,
         "name": claim.name,
@@ -59,7 +59,7 @@ def _row(directory: Directory, claim: Claim, public: frozenset[str], now: dateti
     }
 
 
-def _on_record(directory: Directory, claim: Claim, public: frozenset[str]) -> int | None:
+def _on_record(directory: Directory, claim: SenderIdentity, public: frozenset[str]) -> int | None:
     """The company a new contact is recorded with: never on the word of a form anybody can fill in."""
     company, reason = directory.company_of(claim, public)
     if company is None or not (claim.trusted or reason.code == "company_by_domain"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from core.sections import Calendar
+from core.settings.sections import Calendar
 
 
 def due_after(opened_at: datetime, days: int, calendar: Calendar) -> datetime:

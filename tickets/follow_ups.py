@@ -57,7 +57,7 @@ def reopen_task(session: Session, task_id: int, by: Staff, reason: str, now: dat
     if task.done_at is None:
         raise RefusedError("not_done", f"task {task.id} is open already")
     if task.kind in RULES and not _still_needed(ticket, task):
-        raise RefusedError("not_needed", f"task {task.id} has nothing to wait for any more", mend="add a task by hand")
+        raise RefusedError("not_needed", f"task {task.id} has nothing to wait for any more", hint="add a task by hand")
     task.done_at = None
     _tell(session, ticket, task, by, now, f"Task opened again: {task.title}", why, "task_reopened")
     return task
@@ -80,7 +80,7 @@ def postpone_task(session: Session, task_id: int, due_at: datetime, by: Staff, r
     why = required(reason)
     ticket, task = _open(session, task_id, by)
     if due_at <= now:
-        raise RefusedError("moment_gone", "that moment is over", mend="give one that lies ahead")
+        raise RefusedError("moment_gone", "that moment is over", hint="give one that lies ahead")
     before, task.due_at = task.due_at, due_at
     moments = {"before": before.isoformat(), "due_at": due_at.isoformat()}
     _tell(session, ticket, task, by, now, f"Task postponed: {task.title}", why, "task_postponed", **moments)
@@ -92,7 +92,7 @@ def _held(session: Session, task_id: int, by: Staff) -> tuple[Ticket, FollowUp]:
     permissions.require(by, Act.TASK)
     ticket_id = session.execute(select(FollowUp.ticket_id).where(FollowUp.id == task_id)).scalar_one_or_none()
     if ticket_id is None:
-        raise NotFoundError(f"there is no task {task_id}", mend="`casemill tasks` lists them")
+        raise NotFoundError(f"there is no task {task_id}", hint="`casemill tasks` lists them")
     ticket = locked(session, ticket_id)
     return ticket, session.execute(select(FollowUp).where(FollowUp.id == task_id).with_for_update()).scalar_one()
 
@@ -100,7 +100,7 @@ def _held(session: Session, task_id: int, by: Staff) -> tuple[Ticket, FollowUp]:
 def _open(session: Session, task_id: int, by: Staff) -> tuple[Ticket, FollowUp]:
     ticket, task = _held(session, task_id, by)
     if task.done_at is not None:
-        raise RefusedError("done", f"task {task.id} is done", mend="open it again first, with a reason")
+        raise RefusedError("done", f"task {task.id} is done", hint="open it again first, with a reason")
     return ticket, task
 
 
@@ -112,7 +112,7 @@ def _still_needed(ticket: Ticket, task: FollowUp) -> bool:
 def _title(text: str) -> str:
     title = " ".join(required(text, "a task needs a text").split())
     if len(title) > 200:
-        raise RefusedError("long_value", "longer than 200 characters", mend="shorten it; a note holds more")
+        raise RefusedError("long_value", "longer than 200 characters", hint="shorten it; a note holds more")
     return title
 
 

@@ -12,14 +12,14 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from accounts import matching
-from accounts.matching import Claim, CompanyView, ContactView, Directory
+from accounts.matching import CompanyView, ContactView, Directory, SenderIdentity
 from accounts.public_domains import PUBLIC_DOMAINS
 from core.reasons import Reason
 from core.settings import Settings
 from tickets import contacts, forwards, routing, staffing, threads
-from tickets.cleaning import cleaned
-from tickets.intake_store import Appended, Draft, keep_files, store
+from tickets.intake_writer import Appended, NewTicket, keep_files, store
 from tickets.routing import Assignment, Matter, Staffing
+from tickets.sanitise import cleaned
 from tickets.submission import Source, Submission
 from tickets.threads import Found, Threads
 
@@ -43,7 +43,7 @@ class _Batch:
     staffing: Staffing
     nameless: dict[int, ContactView]
     threads: Threads
-    drafts: list[Draft] = field(default_factory=list)
+    drafts: list[NewTicket] = field(default_factory=list)
     appends: list[Appended] = field(default_factory=list)
 
 
@@ -80,9 +80,9 @@ def add(session: Session, submissions: Sequence[Submission], settings: Settings,
     return [None if one is None else Received(one.ticket_id, True, one.reason) for one in added]
 
 
-def claim_of(submission: Submission) -> Claim:
+def claim_of(submission: Submission) -> SenderIdentity:
     """What a submission says of its sender; a secure message names its practice on the software's authority."""
-    return Claim(
+    return SenderIdentity(
         submission.email,
         submission.name,
         submission.phone,
@@ -92,11 +92,11 @@ def claim_of(submission: Submission) -> Claim:
     )
 
 
-def _claim_of_address(email: str) -> Claim:
-    return Claim(email, name="", phone="", company="", account_number="", trusted=False)
+def _claim_of_address(email: str) -> SenderIdentity:
+    return SenderIdentity(email, name="", phone="", company="", account_number="", trusted=False)
 
 
-def _take(batch: _Batch, number: int, submission: Submission, claim: Claim) -> tuple[Draft | Appended, bool, Reason]:
+def _take(batch: _Batch, number: int, submission: Submission, claim: SenderIdentity) -> tuple[NewTicket | Appended, bool, Reason]:
     contact = batch.directory.contacts.get(submission.email or "") or batch.nameless.get(number)
     company, company_reason = batch.directory.company_of(claim, _public(batch.settings))
     found = batch.threads.find(submission, contact, company)
@@ -122,7 +122,7 @@ def _append(submission: Submission, found: Found, contact: ContactView | None) -
 
 def _draft(
     batch: _Batch, submission: Submission, contact: ContactView | None, company: CompanyView | None, company_reason: Reason
-) -> Draft:
+) -> NewTicket:
     matter = Matter(
         source=submission.source,
         category=submission.category,
@@ -135,7 +135,7 @@ def _draft(
     assignment = _assign(batch, submission, matter)
     if assignment.staff_id is not None:
         batch.staffing.took(assignment.staff_id, batch.now)
-    return Draft(
+    return NewTicket(
         submission=submission,
         contact=contact,
         company=company,

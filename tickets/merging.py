@@ -15,11 +15,11 @@ from sqlalchemy.orm import Session
 
 from accounts.models import Contact, Staff
 from core import blobs
+from core.database.bulk import insert_ignore
 from core.errors import NotFoundError, RefusedError
 from core.reasons import Reason
 from core.settings import Settings
-from core.upserts import insert_ignore
-from tickets import life, permissions
+from tickets import lifecycle, permissions
 from tickets.intake import receive
 from tickets.models import Activity, Attachment, FollowUp, Ticket, TicketContact, TicketLink, TicketThread
 from tickets.numbers import number
@@ -40,11 +40,11 @@ def merge(session: Session, ticket_id: int, into_id: int, by: Staff, reason: str
     for wanted in (ticket_id, into_id):
         ticket = found.get(wanted)
         if ticket is None:
-            raise NotFoundError(f"there is no ticket {number(wanted)}", mend="`casemill tickets` lists them")
+            raise NotFoundError(f"there is no ticket {number(wanted)}", hint="`casemill tickets` lists them")
         if ticket.merged_into is not None:
             raise RefusedError("merged", f"{number(wanted)} was merged into {number(ticket.merged_into)} already")
     source, target = found[ticket_id], found[into_id]
-    life.end_merged(session, source, into_id, by, why, now)
+    lifecycle.end_merged(session, source, into_id, by, why, now)
     _carry_over(session, ticket_id, into_id)
     text = Reason("merged", f"{number(ticket_id)} was merged into this ticket: {why}")
     _note(session, target, f"Merged with {number(ticket_id)}", text, by, now)
@@ -64,7 +64,7 @@ def split(session: Session, ticket_id: int, entry_id: int, by: Staff, reason: st
     entry = session.execute(select(Activity).where(Activity.id == entry_id)).scalar_one_or_none()
     found = _locked(session, ticket_id)
     if not found or entry is None or entry.ticket_id != ticket_id:
-        raise NotFoundError(f"{number(ticket_id)} has no entry {entry_id}", mend="`casemill ticket show --json` numbers them")
+        raise NotFoundError(f"{number(ticket_id)} has no entry {entry_id}", hint="`casemill ticket show --json` numbers them")
     if entry.kind != "message_in":
         raise RefusedError("no_message", f"entry {entry_id} is no message that came in, so there is nothing to split off")
     new_id = receive(session, [_submission(session, entry, by, why)], settings, now)[0].ticket_id

@@ -12,10 +12,9 @@ from sqlalchemy import ForeignKey, and_, func, insert, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from accounts.models import Staff
-from core import wording
-from core.db import Base
+from core.database.types import Base
 from core.errors import ConfigurationError, NotFoundError, RefusedError
-from tickets import permissions
+from tickets import permissions, template_sandbox
 from tickets.permissions import Act
 
 FOLDER: Final = "Billing Support"
@@ -87,7 +86,7 @@ def find(session: Session, name: str, number: int | None = None) -> Version:
         if number is None or version.number == number:
             return version
     what = f"version {number} of {name!r}" if number is not None else f"template {name!r}"
-    raise NotFoundError(f"there is no {what}", mend="`casemill templates list` names them")
+    raise NotFoundError(f"there is no {what}", hint="`casemill templates list` names them")
 
 
 def history(session: Session, name: str) -> list[Version]:
@@ -99,12 +98,12 @@ def history(session: Session, name: str) -> list[Version]:
 def edit(session: Session, name: str, subject: str, body: str, by: Staff, now: datetime, *, folder: str = FOLDER) -> Version:
     """A new version, of a new template when the name is new; the same words again change nothing.
 
-    Raises :class:`RefusedError` for what is no template (:func:`core.wording.check`).
+    Raises :class:`RefusedError` for what is no template (:func:`tickets.template_sandbox.check`).
     """
     permissions.require(by, Act.TEMPLATE)
     if not name.strip():
         raise RefusedError("no_name", "a template needs a name")
-    wording.check(subject, body)
+    template_sandbox.check(subject, body)
     return _write(session, folder, name.strip(), subject.strip(), body.strip() + "\n", by.email, now)
 
 
@@ -135,8 +134,7 @@ def _news(session: Session, folder: Path) -> list[tuple[str, str, str]]:
     return [
         (name, subject, body)
         for name, subject, body in shipped
-        if name not in known
-        or (known[name].written_by == SHIPPED and (known[name].subject, known[name].body) != (subject, body))
+        if name not in known or (known[name].written_by == SHIPPED and (known[name].subject, known[name].body) != (subject, body))
     ]
 
 

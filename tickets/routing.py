@@ -9,7 +9,7 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from core.reasons import Reason
-from core.sections import Routing, Rule, Telemedicine
+from core.settings.sections import Routing, Rule, Telemedicine
 
 UNASSIGNED_VIEW = "PMB Support Unassigned/Open Tickets"
 NEVER = datetime.min.replace(tzinfo=UTC)
@@ -146,9 +146,7 @@ def needs_telemedicine(matter: Matter, settings: Telemedicine) -> Reason | None:
     return None
 
 
-def _consultant(
-    matter: Matter, staffing: Staffing, rules: Sequence[Rule], now: datetime, steps: list[Reason]
-) -> Person | None:
+def _consultant(matter: Matter, staffing: Staffing, rules: Sequence[Rule], now: datetime, steps: list[Reason]) -> Person | None:
     consultant = staffing.people.get(matter.consultant_id or 0)
     if consultant is None:
         company = matter.company_name
@@ -197,9 +195,7 @@ def _chosen_by(rule: Rule, staffing: Staffing, now: datetime) -> Person | None:
     return _least(_people(team, staffing), now) if team else None
 
 
-def _least_loaded(
-    matter: Matter, staffing: Staffing, rules: Sequence[Rule], now: datetime, steps: list[Reason]
-) -> Person | None:
+def _least_loaded(matter: Matter, staffing: Staffing, rules: Sequence[Rule], now: datetime, steps: list[Reason]) -> Person | None:
     team = staffing.default_team
     if team is None:
         steps.append(Reason("no_default_team", "There is no default team"))

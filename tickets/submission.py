@@ -78,7 +78,7 @@ class Submission:
     thanks: Reason | None = None
     answers: tuple[str, ...] = ()
     marker: int | None = None
-    hint: int | None = None
+    subject_tag: int | None = None
     automatic: bool = False
     autoresponse: bool = False
     owner_email: str | None = None

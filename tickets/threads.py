@@ -10,10 +10,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from accounts.matching import CompanyView, ContactView
+from core.database.in_lists import among_given, listed
 from core.reasons import Reason
-from core.sets import among_given, listed
 from core.settings import Settings
-from tickets.intake_store import Draft, Link
+from tickets.intake_writer import Link, NewTicket
 from tickets.models import Ticket, TicketContact, TicketThread
 from tickets.numbers import number
 from tickets.stages import COMPLETED, IN_PROGRESS
@@ -22,7 +22,7 @@ from tickets.submission import Submission
 THREAD = Reason("thread_known", "It belongs to a secure-message thread that has a ticket")
 MESSAGE = Reason("message_known", "It answers a mail of this ticket, from one of its people")
 REPLIED = "reply_to_notice"
-Target = Draft | int
+Target = NewTicket | int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Threads:
             if submission.autoresponse and submission.verified is not False and reason.code == REPLIED:
                 return Found(target, _by_a_machine(submission), is_quiet=True)
             possible = possible or (target, _weaker(submission, reason))
-        hinted = self._living(submission.hint)
+        hinted = self._living(submission.subject_tag)
         if possible is None and hinted is not None:
             possible = hinted, Reason("subject_tag", "Its subject names that ticket, which anybody can write")
         return Found(links=() if possible is None else (Link(possible[0], "possible_match", possible[1]),))
@@ -113,7 +113,7 @@ class Threads:
     def _may_add(self, target: Target, submission: Submission, contact: ContactView | None) -> bool:
         if contact is None:
             return False
-        if isinstance(target, Draft):
+        if isinstance(target, NewTicket):
             return contact == target.contact
         if contact.id in self.participants.get(target, ()):
             return True
@@ -121,7 +121,7 @@ class Threads:
         return self.colleagues_may_reply and submission.verified is True and same_company
 
     def _belongs(self, target: Target, contact: ContactView | None, company: CompanyView | None) -> bool:
-        if isinstance(target, Draft):
+        if isinstance(target, NewTicket):
             same_company = company is not None and target.company is not None and target.company.id == company.id
             return same_company or (contact is not None and contact == target.contact)
         same_company = company is not None and self.tickets[target].company_id == company.id
@@ -159,7 +159,9 @@ def load(session: Session, submissions: Sequence[Submission], settings: Settings
     if keys:
         known = session.connection().execute(_KEYS, {"listed": listed(keys)})
         threads.keys = {key: ticket_id for key, ticket_id in known}  # noqa: C416 - rows are no pairs to mypy
-    named = {one for submission in submissions for one in (submission.replies_to, submission.marker, submission.hint) if one}
+    named = {
+        one for submission in submissions for one in (submission.replies_to, submission.marker, submission.subject_tag) if one
+    }
     _load_tickets(session, threads, named | {one for one in threads.keys.values() if isinstance(one, int)})
     return threads
 

@@ -20,7 +20,7 @@ def locked(session: Session, ticket_id: int) -> Ticket:
     statement = select(Ticket).where(Ticket.id == ticket_id).with_for_update(key_share=True)
     ticket = session.execute(statement).scalar_one_or_none()
     if ticket is None:
-        raise NotFoundError(f"there is no ticket {number(ticket_id)}", mend="`casemill tickets` lists them")
+        raise NotFoundError(f"there is no ticket {number(ticket_id)}", hint="`casemill tickets` lists them")
     return ticket
 
 

@@ -6,8 +6,8 @@ import hmac
 
 from starlette.requests import Request
 
-from core.setting_types import is_loopback
 from core.settings import Settings
+from core.settings.types import is_loopback
 
 #: A request with one of these was passed on by a proxy: whoever asked, it was not this machine.
 _PASSED_ON = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")

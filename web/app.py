@@ -13,24 +13,22 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from core.db import Database
+from core.database.session import Database
 from core.settings import Settings
 from web.care_center.case import CasePage
 from web.care_center.survey import SurveyPage
 from web.desk.ticket import TicketPage
-from web.edge import Edge, error_response
-from web.front import FrontPage
 from web.health import Health, answer_alive
 from web.hooks.formstack import FormstackHook
 from web.metrics import Metrics
-from web.queries import Judge
+from web.security_headers import SecurityHeaders, error_response
+from web.status.page import FrontPage
+from web.status.queries import Judge
 
 Status = Callable[[], Mapping[str, object]]
 
 
-def create(
-    settings: Settings, database: Database, *, status: Status | None = None, judge: Judge | None = None
-) -> Starlette:
+def create(settings: Settings, database: Database, *, status: Status | None = None, judge: Judge | None = None) -> Starlette:
     """The application over ``database``.
 
     ``status`` adds named checks to ``/readyz``: each value is True or ``"ok"``, anything else is the sentence that says
@@ -53,7 +51,7 @@ def create(
     https = settings.web.base_url.startswith("https://")
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(Edge, https=https)],
+        middleware=[Middleware(SecurityHeaders, https=https)],
         exception_handlers={HTTPException: _refuse},
     )
     app.router.redirect_slashes = False
@@ -74,7 +72,7 @@ class _Later:
 
     @cached_property
     def _api(self) -> ASGIApp:
-        from web.api.door import Api
+        from web.api.endpoint import Api
 
         return Api(self._settings, self._database)
 

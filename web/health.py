@@ -11,11 +11,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from core import clock
-from core.db import Database
+from core.database.session import Database
 from core.settings import Settings
-from web import access, queries
-from web.cached import Cached
-from web.queries import MailboxHealth
+from web import access
+from web.status import queries
+from web.status.queries import MailboxHealth
+from web.ttl_cache import TtlCache
 
 log = logging.getLogger("casemill.web")
 
@@ -38,7 +39,7 @@ class Health:
         self._settings = settings
         self._database = database
         self._status = status
-        self._checks = Cached(self._check, seconds=_KEPT_SECONDS)
+        self._checks = TtlCache(self._check, seconds=_KEPT_SECONDS)
 
     async def answer(self, request: Request) -> Response:
         """200 or 503; the checks by name only to those who may see the state of the house."""

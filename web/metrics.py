@@ -15,15 +15,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core import clock
-from core.db import Database
-from core.judgements import Judgement
+from core.database.session import Database
+from core.findings import Finding
 from core.metrics import REGISTRY
 from core.settings import Settings
 from surveys.queries import SurveyTotals
 from tickets.stages import STAGE_NAMES
-from web import access, queries
-from web.cached import Cached
-from web.queries import Judge, Totals
+from web import access
+from web.status import queries
+from web.status.queries import Judge, Totals
+from web.ttl_cache import TtlCache
 
 log = logging.getLogger("casemill.web")
 _KEPT_SECONDS = 5.0
@@ -36,26 +37,26 @@ class Metrics:
         self._settings = settings
         self._database = database
         self._judge = judge
-        self._totals = Cached(self._read, seconds=_KEPT_SECONDS)
+        self._totals = TtlCache(self._read, seconds=_KEPT_SECONDS)
 
     async def answer(self, request: Request) -> Response:
         """The figures; 404 for those who may not see them. With the database away the process's own remain."""
         if not access.may_see_status(request, self._settings):
             raise HTTPException(404)
         totals: Totals | None = None
-        judgements: Sequence[Judgement] = ()
+        judgements: Sequence[Finding] = ()
         try:
             totals, judgements = await self._totals.get()
         except (SQLAlchemyError, TimeoutError) as error:
             log.error("the totals cannot be read", exc_info=error)
         return Response(generate_latest(REGISTRY) + render(totals, judgements), media_type=CONTENT_TYPE_LATEST)
 
-    def _read(self) -> tuple[Totals, Sequence[Judgement]]:
+    def _read(self) -> tuple[Totals, Sequence[Finding]]:
         with self._database.read() as session:
             return queries.read_totals(session, clock.now()), self._judge(session) if self._judge else ()
 
 
-def render(totals: Totals | None, judgements: Sequence[Judgement] = ()) -> bytes:
+def render(totals: Totals | None, judgements: Sequence[Finding] = ()) -> bytes:
     """The database's figures as text; None says only that it is away."""
     registry = CollectorRegistry()
     registry.register(_Figures(totals, judgements))
@@ -63,7 +64,7 @@ def render(totals: Totals | None, judgements: Sequence[Judgement] = ()) -> bytes
 
 
 class _Figures(Collector):
-    def __init__(self, totals: Totals | None, judgements: Sequence[Judgement]) -> None:
+    def __init__(self, totals: Totals | None, judgements: Sequence[Finding]) -> None:
         self._totals = totals
         self._judgements = judgements
 
@@ -110,11 +111,11 @@ def _ages(totals: Totals) -> Iterator[Metric]:
     yield _by_word("casemill_mailbox_errors", "Errors in a row of the mailbox.", "mailbox", errors)
 
 
-def _invariants(judgements: Sequence[Judgement]) -> Iterator[Metric]:
+def _invariants(judgements: Sequence[Finding]) -> Iterator[Metric]:
     now = clock.now()
     counts = {one.code: one.count for one in judgements}
     yield _by_word("casemill_invariant", "Rows against an invariant of the house; 0 when it holds.", "name", counts)
-    ages = {one.code: (now - one.oldest).total_seconds() for one in judgements if one.is_broken and one.oldest}
+    ages = {one.code: (now - one.oldest).total_seconds() for one in judgements if one.is_violated and one.oldest}
     yield _by_word("casemill_invariant_oldest_seconds", "Since when the oldest row is against it.", "name", ages)
 
 

@@ -14,7 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from core.errors import ConfigurationError
-from web.protocol import LimitedProtocol
+from web.http_limits import LimitedProtocol
 
 GRACE_SECONDS = 8
 _START_SECONDS = 10.0
@@ -53,7 +53,7 @@ class WebServer:
             self._thread.start()
         if not self._server.ready.wait(_START_SECONDS):
             self.stop()
-            raise ConfigurationError("the web server did not start", key="web.listen", mend="see the log for the reason")
+            raise ConfigurationError("the web server did not start", key="web.listen", hint="see the log for the reason")
 
     def stop(self) -> None:
         """Accept nothing more, let requests end, and be gone within ten seconds."""
@@ -100,7 +100,7 @@ class WebServer:
             raise ConfigurationError(
                 f"cannot listen on {self._listen} ({error.strerror or 'the name is unknown'})",
                 key="web.listen",
-                mend='stop what uses the port, or set another one: listen = "127.0.0.1:8026"',
+                hint='stop what uses the port, or set another one: listen = "127.0.0.1:8026"',
             ) from None
         self._port = listener.getsockname()[1]
         return listener
@@ -146,7 +146,7 @@ def parse_listen(listen: str) -> tuple[str, int]:
     host = host.removeprefix("[").removesuffix("]")
     if not colon or not host or not port.isdigit() or int(port) > 65535:
         raise ConfigurationError(
-            f"{listen!r} is no address to listen on", key="web.listen", mend='write host and port: listen = "127.0.0.1:8025"'
+            f"{listen!r} is no address to listen on", key="web.listen", hint='write host and port: listen = "127.0.0.1:8025"'
         )
     return host, int(port)
 

@@ -78,8 +78,8 @@ class ParsedMail(Struct, frozen=True, tag="mail"):
 
     ``from_addr`` is set only when From holds exactly one plain mailbox (security.md, rule 3); otherwise
     ``from_problem`` says why not. ``body`` is all a person reads, quotes included; ``reply``, ``quoted`` and
-    ``signature`` are its parts (:mod:`ingest.parsers.reply_text`), "" for what is not there. ``automatic`` holds reason
-    codes, see :mod:`ingest.parsers.automatic`. ``fingerprint`` is a SHA-256 over From, Date, Subject, body and
+    ``signature`` are its parts (:mod:`ingest.parsers.reply.split`), "" for what is not there. ``automatic`` holds reason
+    codes, see :mod:`ingest.parsers.mail.automatic`. ``fingerprint`` is a SHA-256 over From, Date, Subject, body and
     attachments, without any trace header, and is the same for two deliveries of one mail. ``report`` is set for what mail
     systems report; ``authentication`` when the options name an ``authserv_id``. In-Reply-To can name several mails (RFC 5322
     §3.6.4): those after the first are in ``also_in_reply_to``.
@@ -144,7 +144,7 @@ class ParsedForm(Struct, frozen=True, tag="form"):
 class WorkbookRow(Struct, frozen=True):
     """One data row. ``number`` counts as in the spreadsheet (1-based), ``cells`` are its texts as shown.
 
-    ``fields`` holds the recognised columns by their canonical name (see :mod:`ingest.parsers.workbook`);
+    ``fields`` holds the recognised columns by their canonical name (see :mod:`ingest.parsers.workbook.sheet`);
     ``extra`` the unrecognised ones by header. ``identity`` is the message id, or a hash of the cells with the
     occurrence number.
     """

@@ -17,15 +17,14 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from core import clock
-from core.db import Database, is_unavailable
-from core.hints import hint
-from core.sections import Backfill, Form
-from core.upserts import insert_ignore
-from ingest import ledger
-from ingest.ledger import FORMSTACK
-from ingest.models import FormCursor
+from core.database.bulk import insert_ignore
+from core.database.session import Database, is_unavailable
+from core.settings.sections import Backfill, Form
+from ingest.ledger.accept import FORMSTACK, accept, find
+from ingest.ledger.models import FormCursor
 from ingest.sources.formstack import Listed, ListError, Page, SubmissionList, identity_of, to_arrival
-from ingest.sources.tenure import LeaseLostError, Tenure
+from ingest.sources.held_lease import HeldLease, LeaseLostError
+from runtime.drain_requests import request_drain
 
 log = logging.getLogger("casemill.sources")
 
@@ -92,7 +91,7 @@ class FormAsking:
         self._settings: Backfill = form.backfill
         self._database = database
         self._list = SubmissionList(name, form.backfill, wait)
-        self._tenure = Tenure(database, source_of(name))
+        self._tenure = HeldLease(database, source_of(name))
         self._found = 0
 
     def run(self) -> int:
@@ -110,12 +109,12 @@ class FormAsking:
         return self._found
 
     def _read(self) -> None:
-        begun = self._database.run(self._begin)
+        begun = self._database.transaction(self._begin)
         for page in self._list.pages(begun - OVERLAP):
             if page.unreadable:
                 log.warning("a list has entries that cannot be read", extra={"form": self._name, "count": page.unreadable})
             self._take(page)
-        self._database.run(self._note_done)
+        self._database.transaction(self._note_done)
         if self._found:
             log.error("submissions that the webhook missed", extra={"form": self._name, "count": self._found})
 
@@ -135,10 +134,10 @@ class FormAsking:
         """One unit of work for a page: what is not in the ledger yet and old enough, and the cursor."""
         if not page.listed:
             return
-        made = self._database.run(lambda session: self._accept(session, page.listed))
+        made = self._database.transaction(lambda session: self._accept(session, page.listed))
         if made:
             self._found += made
-            hint("ingest.drain")
+            request_drain("ingest.drain")
 
     def _accept(self, session: Session, listed: Sequence[Listed]) -> int:
         self._tenure.check(session)
@@ -146,7 +145,7 @@ class FormAsking:
         ripe = [one for one in listed if one.latest <= now - GRACE]
         new = missing(session, self._name, ripe)
         arrivals = [to_arrival(self._name, self._form, one) for one in new]
-        made = sum(not one.known for one in ledger.accept(session, arrivals, clock.now()))
+        made = sum(not one.known for one in accept(session, arrivals, clock.now()))
         if ripe:
             latest = min(max(one.earliest for one in ripe), now)
             ahead = FormCursor.form == self._name, FormCursor.read_until < latest
@@ -173,7 +172,7 @@ class FormAsking:
             row.due_at = now + (longest_pause(self._form) if error.permanent else soon)
             return row.errors
 
-        errors = self._database.run(unit)
+        errors = self._database.transaction(unit)
         log.warning("form trouble", extra={"form": self._name, "error": error.code, "errors": errors})
 
 
@@ -192,5 +191,5 @@ def first_moment(settings: Backfill, now: datetime) -> datetime:
 def missing(session: Session, form: str, listed: Sequence[Listed]) -> list[Listed]:
     """Those that the ledger has not, each once."""
     by_identity = {identity_of(form, one.submission): one for one in listed}
-    known = ledger.find(session, [(FORMSTACK, identity) for identity in by_identity])
+    known = find(session, [(FORMSTACK, identity) for identity in by_identity])
     return [one for identity, one in by_identity.items() if (FORMSTACK, identity) not in known]

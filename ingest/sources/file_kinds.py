@@ -11,10 +11,9 @@ from typing import Any
 
 from core import blobs
 from core.reasons import Reason
-from core.sections import Limits
-from ingest import ledger
-from ingest.ledger import Arrival
-from ingest.parsers.form import split_envelope
+from core.settings.sections import Limits
+from ingest.ledger.accept import FORMSTACK, MAIL, WORKBOOK, Arrival
+from ingest.parsers.form.submission import split_envelope
 from ingest.parsers.types import Refusal
 from ingest.sources.mbox import is_mbox, read_mbox
 
@@ -56,7 +55,7 @@ def read_arrivals(path: Path, ending: str, origin: Origin, limits: Limits) -> It
     raw = path.read_bytes()
     if ending == ".json":
         return _form_arrivals(raw, origin)
-    family, kind = (ledger.WORKBOOK, "workbook") if ending in WORKBOOKS else (ledger.MAIL, "mail")
+    family, kind = (WORKBOOK, "workbook") if ending in WORKBOOKS else (MAIL, "mail")
     return iter([Arrival(family, kind, origin.source, origin.place, raw, origin.received_at, extra=origin.extra)])
 
 
@@ -84,7 +83,7 @@ def _form_arrivals(raw: bytes, origin: Origin) -> Iterator[Arrival] | Reason:
     identity = f"{envelope.form_id}/{envelope.submission_id}"
     extra = origin.extra | {"content_type": "application/json"}
     place, received_at = origin.place, origin.received_at
-    return iter([Arrival(ledger.FORMSTACK, "form", origin.source, place, envelope.stored, received_at, identity, extra=extra)])
+    return iter([Arrival(FORMSTACK, "form", origin.source, place, envelope.stored, received_at, identity, extra=extra)])
 
 
 def _mbox_arrivals(path: Path, origin: Origin, limit: int) -> Iterator[Arrival]:
@@ -92,7 +91,7 @@ def _mbox_arrivals(path: Path, origin: Origin, limit: int) -> Iterator[Arrival]:
         for index, (raw, size) in enumerate(read_mbox(file, limit)):
             place = f"{origin.place}:{index}"
             if size <= limit:
-                yield Arrival(ledger.MAIL, "mail", origin.source, place, raw, origin.received_at, extra=origin.extra)
+                yield Arrival(MAIL, "mail", origin.source, place, raw, origin.received_at, extra=origin.extra)
             else:
                 yield _oversize(raw, size, place, origin)
 
@@ -103,4 +102,4 @@ def _oversize(raw: bytes, size: int, place: str, origin: Origin) -> Arrival:
     header = raw[: min([*ends, HEADER_BYTES])] + b"\r\n\r\n"
     extra = origin.extra | {"size": size, "oversize": True}
     identity = f"oversize:{blobs.digest(header)}"
-    return Arrival(ledger.MAIL, "oversize", origin.source, place, header, origin.received_at, identity, extra=extra)
+    return Arrival(MAIL, "oversize", origin.source, place, header, origin.received_at, identity, extra=extra)

@@ -20,17 +20,17 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core import clock
-from core.db import Database, is_unavailable
+from core.database.session import Database, is_unavailable
 from core.failpoints import failpoint
-from core.hints import hint
 from core.reasons import Reason
-from core.sections import Folder, Limits
-from ingest import ledger, workbooks
-from ingest.ledger import Arrival
-from ingest.models import InboundItem, Sighting
+from core.settings.sections import Folder, Limits
+from ingest.ledger.accept import Arrival, accept
+from ingest.ledger.models import InboundItem, Sighting
+from ingest.sources.file_archive import put_away
 from ingest.sources.file_kinds import Origin, read_arrivals
-from ingest.sources.shelves import put_away
-from ingest.sources.tenure import LeaseLostError, Tenure
+from ingest.sources.held_lease import HeldLease, LeaseLostError
+from ingest.workbooks.expand import is_finished
+from runtime.drain_requests import request_drain
 
 log = logging.getLogger("casemill.sources")
 
@@ -84,7 +84,7 @@ class FolderWatcher:
         self._stop = stop
         self._receipt = receipt
         self._source = f"folder:{name}"
-        self._tenure = Tenure(database, self._source)
+        self._tenure = HeldLease(database, self._source)
         self._first_seen: dict[Found, float] = {}
         self._taken: dict[str, list[int]] = {}
         self._complained: set[str] = set()
@@ -197,15 +197,15 @@ class FolderWatcher:
             item_ids += self._accept(batch)
             failpoint("folder.accepted")
         self._taken[found.place] = item_ids
-        hint("ingest.drain")
+        request_drain("ingest.drain")
         return None
 
     def _accept(self, arrivals: list[Arrival]) -> list[int]:
         def unit(session: Session) -> list[int]:
             self._tenure.check(session)
-            return [one.item_id for one in ledger.accept(session, arrivals, clock.now())]
+            return [one.item_id for one in accept(session, arrivals, clock.now())]
 
-        return self._database.run(unit)
+        return self._database.transaction(unit)
 
     def _finish(self, found: Found) -> bool:
         """Put the file away once all its items have their outcome; False while they have not."""
@@ -268,7 +268,7 @@ def _settled(session: Session, item_ids: Sequence[int]) -> list[InboundItem]:
 
 
 def _is_finished(session: Session, item: InboundItem) -> bool:
-    return workbooks.is_finished(session, item.id) if item.kind == "workbook" else item.state == "settled"
+    return is_finished(session, item.id) if item.kind == "workbook" else item.state == "settled"
 
 
 def _is_repeated(session: Session, source: str, place: str) -> bool:

@@ -19,9 +19,9 @@ from zoneinfo import ZoneInfo
 
 from core import https
 from core.errors import RefusedError
-from core.sections import Backfill, Form
-from ingest.ledger import FORMSTACK, Arrival
-from ingest.parsers.form import MAX_ID_DIGITS
+from core.settings.sections import Backfill, Form
+from ingest.ledger.accept import FORMSTACK, Arrival
+from ingest.parsers.form.submission import MAX_ID_DIGITS
 
 PAGE_SIZE = 100
 SECONDS = 20.0
@@ -29,7 +29,7 @@ SECONDS = 20.0
 PAUSES = (2.0, 4.0, 6.0)
 #: Statuses that somebody has to mend; any other trouble passes.
 REFUSALS = {400: "bad_request", 401: "refused_token", 403: "missing_permission", 404: "unknown_form"}
-MENDS = {
+HINTS = {
     "refused_token": "make a new token in Formstack (Profile, API) and put it where forms.{form}.backfill.token says",
     "missing_permission": "give the token's user the right to see the form's submissions",
     "unknown_form": "see that the form's number is right and that the token belongs to the account that has it",

@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from core import clock
-from core.db import Database, is_unavailable
+from core.database.session import Database, is_unavailable
 from core.errors import RefusedError
 from core.reasons import Reason
-from core.sections import Limits
 from core.settings import Settings
-from ingest import ledger
-from ingest.ledger import Accepted, Arrival
+from core.settings.sections import Limits
+from ingest.ledger.accept import Accepted, Arrival, accept
 from ingest.sources.file_kinds import HEAD_BYTES, Origin, read_arrivals
 from ingest.sources.mbox import is_mbox
 
@@ -87,7 +86,7 @@ def choose_source(settings: Settings, name: str | None) -> tuple[str, dict[str, 
     if len(fitting) != 1:
         text = f"{name} is the name of several sources" if fitting else f"no mailbox, folder or form is called {name}"
         names = ", ".join(fitting or words)
-        raise RefusedError("unknown_source", text, mend=f"give one of {names}" if names else "none is configured: leave it out")
+        raise RefusedError("unknown_source", text, hint=f"give one of {names}" if names else "none is configured: leave it out")
     kind, _, own = fitting[0].partition(":")
     return fitting[0], {kind: own}
 
@@ -160,7 +159,7 @@ class Upload:
         return [Uploaded(path, one.item_id, one.known) for (path, _), one in zip(batch, accepted, strict=True)]
 
     def _accept(self, arrivals: Sequence[Arrival]) -> list[Accepted]:
-        return self._database.run(lambda session: ledger.accept(session, arrivals, clock.now()))
+        return self._database.transaction(lambda session: accept(session, arrivals, clock.now()))
 
 
 def _look_into(folder: Path, found: Found) -> None:

@@ -19,7 +19,7 @@ from accounts.directory import (
 )
 from accounts.listings import list_companies, list_contacts, list_staff
 from accounts.models import Absence, Company, CompanyDomain, Contact, Staff
-from core.db import Database
+from core.database.session import Database
 from core.errors import NotFoundError, RefusedError
 
 NOW = datetime(2026, 11, 20, 15, 0, tzinfo=UTC)
@@ -27,27 +27,27 @@ DAY = timedelta(days=1)
 
 
 def staff(database: Database, email: str, **given: Any) -> Outcome:
-    return database.run(lambda session: add_staff(session, email=email, **given).outcome)
+    return database.transaction(lambda session: add_staff(session, email=email, **given).outcome)
 
 
 def company(database: Database, name: str, **given: Any) -> Outcome:
-    return database.run(lambda session: add_company(session, name=name, **given).outcome)
+    return database.transaction(lambda session: add_company(session, name=name, **given).outcome)
 
 
 def contact(database: Database, email: str, **given: Any) -> Outcome:
-    return database.run(lambda session: add_contact(session, email=email, **given).outcome)
+    return database.transaction(lambda session: add_contact(session, email=email, **given).outcome)
 
 
 def away(database: Database, email: str, starts: datetime, ends: datetime, stand_in: str | None = None) -> Outcome:
     unit = lambda session: set_out_of_office(session, email=email, starts=starts, ends=ends, stand_in=stand_in)  # noqa: E731
-    return database.run(unit).outcome
+    return database.transaction(unit).outcome
 
 
 def refusal(call: Any, *args: Any, **given: Any) -> str:
     with pytest.raises(RefusedError) as caught:
         call(*args, **given)
     assert caught.value.text
-    assert caught.value.mend
+    assert caught.value.hint
     return caught.value.code
 
 
@@ -214,7 +214,7 @@ def test_coming_back_ends_the_running_absence_and_drops_coming_ones(database: Da
     staff(database, "mara@billing.example", name="Mara")
     away(database, "mara@billing.example", NOW - DAY, NOW + DAY)
     away(database, "mara@billing.example", NOW + 5 * DAY, NOW + 6 * DAY)
-    assert database.run(lambda session: end_out_of_office(session, email="mara@billing.example", now=NOW)) == 2
+    assert database.transaction(lambda session: end_out_of_office(session, email="mara@billing.example", now=NOW)) == 2
     assert [(row.starts_at, row.ends_at) for row in rows(database, Absence)] == [(NOW - DAY, NOW)]
 
 

@@ -10,18 +10,18 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from accounts import matching
-from accounts.matching import Claim, Directory, domain_of
+from accounts.matching import Directory, SenderIdentity, domain_of
 from accounts.models import Company, CompanyDomain, Contact
 from accounts.names import fold_name
-from core.db import Database
+from core.database.session import Database
 from core.reasons import Reason
 
 NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)
-NOBODY = Claim(None, "", "", "", "", trusted=False)
+NOBODY = SenderIdentity(None, "", "", "", "", trusted=False)
 
 
-def claim(email: str | None = None, *, company: str = "", account: str = "", trusted: bool = False) -> Claim:
-    return Claim(email, "", "", company, account, trusted)
+def claim(email: str | None = None, *, company: str = "", account: str = "", trusted: bool = False) -> SenderIdentity:
+    return SenderIdentity(email, "", "", company, account, trusted)
 
 
 @pytest.fixture
@@ -38,11 +38,11 @@ def filled(database: Database) -> Iterator[Database]:
         session.add(Contact(email="sam@hill.example", name="Sam", company_id=1, created_at=NOW))
         session.add(Contact(email="loose@hill.example", name="", company_id=None, created_at=NOW))
 
-    database.run(unit)
+    database.transaction(unit)
     yield database
 
 
-def company_of(database: Database, one: Claim, public: frozenset[str] | None = None) -> tuple[int | None, str]:
+def company_of(database: Database, one: SenderIdentity, public: frozenset[str] | None = None) -> tuple[int | None, str]:
     with database.read() as session:
         directory = matching.load(session, [one, NOBODY])
     company, reason = directory.company_of(one) if public is None else directory.company_of(one, public)
@@ -93,7 +93,7 @@ def test_a_batch_is_loaded_with_the_same_few_queries_as_one(filled: Database) ->
     statements: list[str] = []
     event.listen(filled._reader, "before_cursor_execute", lambda *args: statements.append(args[2]))
 
-    def queries(claims: list[Claim]) -> int:
+    def queries(claims: list[SenderIdentity]) -> int:
         statements.clear()
         with filled.read() as session:
             matching.load(session, claims)

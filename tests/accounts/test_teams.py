@@ -6,9 +6,9 @@ from sqlalchemy import select
 from accounts.directory import add_staff
 from accounts.models import Staff, Team, TeamMember
 from accounts.teams import find_default, sync_teams
-from core import sections
-from core.db import Database
+from core.database.session import Database
 from core.errors import ConfigurationError
+from core.settings import sections
 
 MARA, BEN = "mara@billing.example", "ben@billing.example"
 
@@ -16,11 +16,11 @@ MARA, BEN = "mara@billing.example", "ben@billing.example"
 @pytest.fixture(autouse=True)
 def people(database: Database) -> None:
     for email in (MARA, BEN):
-        database.run(lambda session, email=email: add_staff(session, email=email, name=email))
+        database.transaction(lambda session, email=email: add_staff(session, email=email, name=email))
 
 
 def sync(database: Database, **teams: sections.Team) -> list[str]:
-    return database.run(lambda session: sync_teams(session, teams))
+    return database.transaction(lambda session: sync_teams(session, teams))
 
 
 def members(database: Database) -> dict[str, list[str]]:
@@ -90,4 +90,4 @@ def test_several_teams_without_exactly_one_default_are_refused(flags: tuple[bool
     with pytest.raises(ConfigurationError) as caught:
         find_default({f"team{index}": sections.Team(default=flag) for index, flag in enumerate(flags)})
     assert caught.value.key == "teams"
-    assert caught.value.mend
+    assert caught.value.hint

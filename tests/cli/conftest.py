@@ -18,7 +18,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def either_place(place: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The same on each database; a server's is migrated."""
     from core import migrations
-    from core.db import Database
+    from core.database.session import Database
 
     monkeypatch.setenv("CASEMILL_DATABASE_URL", database_url)
     database = Database(database_url)

@@ -120,10 +120,10 @@ def test_json_refuses_what_it_cannot_mean() -> None:
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (ConfigurationError("unknown key", file="casemill.toml", key="a.b", mend="remove it"), 2),
-        (RefusedError("odd", "that is odd", mend="remove it"), 2),
-        (NotFoundError("there is none", mend="remove it"), 1),
-        (BusyError("busy", mend="remove it"), 1),
+        (ConfigurationError("unknown key", file="casemill.toml", key="a.b", hint="remove it"), 2),
+        (RefusedError("odd", "that is odd", hint="remove it"), 2),
+        (NotFoundError("there is none", hint="remove it"), 1),
+        (BusyError("busy", hint="remove it"), 1),
         (FileNotFoundError(2, "No such file or directory", "x.csv"), 1),
     ],
 )
@@ -136,7 +136,7 @@ def test_expected_errors_are_printed_with_their_mend_and_end_with_a_code(
     written = capsys.readouterr()
     assert written.out == ""
     assert written.err.startswith("error: ")
-    assert isinstance(error, OSError) or "mend: remove it" in written.err
+    assert isinstance(error, OSError) or "hint: remove it" in written.err
 
 
 def test_an_unexpected_error_keeps_its_traceback() -> None:

@@ -8,16 +8,16 @@ from pathlib import Path
 from sqlalchemy import insert
 
 from core import clock
-from core.db import Database
+from core.database.session import Database
 from core.leases import Lease
 from core.settings import load
-from ops.invariants import check
+from ops.invariants.checks import check
 from outbox.models import OutboxFact
 from tests.cli.support import run
 
 
 def findings() -> list[tuple[str, str, str]]:
-    return [(one["state"], one["text"], one["mend"]) for one in run("doctor", "--json").json if one["check"] == "invariants"]
+    return [(one["state"], one["text"], one["hint"]) for one in run("doctor", "--json").json if one["check"] == "invariants"]
 
 
 def write(table: type, **values: object) -> int:

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from core import clock
-from core.db import Database
+from core.database.session import Database
 from core.settings import load
-from ingest import ledger
-from ingest.ledger import Arrival
-from ingest.models import InboundItem
+from ingest.ledger.accept import MAIL, Arrival, accept
+from ingest.ledger.models import InboundItem
 from tests.cli.support import PROGRAM, run, run_process, write_mail
 
 NOISE = b"\x1b[2J\x00 no mail \xff\xfe at all"
@@ -24,8 +23,8 @@ def item(either_place: Path) -> int:
     run("migrate")
     write_mail(either_place / "a.eml", 1)
     database = Database(load().database)
-    arrival = Arrival(ledger.MAIL, "mail", "mailbox:support", "INBOX/1/1", NOISE, clock.now())
-    (accepted,) = database.run(lambda session: ledger.accept(session, [arrival], clock.now()))
+    arrival = Arrival(MAIL, "mail", "mailbox:support", "INBOX/1/1", NOISE, clock.now())
+    (accepted,) = database.transaction(lambda session: accept(session, [arrival], clock.now()))
     database.close()
     assert run("ingest", "a.eml").code == 0
     return accepted.item_id
@@ -97,4 +96,3 @@ def test_without_a_database_none_is_made(place: Path) -> None:
     ran = run_process("quarantine", "list", cwd=place)
     assert (ran.code, "casemill init" in ran.err) == (1, True)
     assert list(place.iterdir()) == []
-

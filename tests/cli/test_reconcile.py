@@ -10,11 +10,10 @@ import pytest
 from sqlalchemy import delete, text
 
 from core import clock
-from core.db import Database
+from core.database.session import Database
 from core.settings import load
-from ingest import ledger
-from ingest.ledger import Arrival
-from ingest.models import InboundItem, Sighting
+from ingest.ledger.accept import FORMSTACK, Arrival, accept
+from ingest.ledger.models import InboundItem, Sighting
 from tests.cli.support import run, write_mail, write_workbook
 from tests.ingest.sources.support import last_uid, mailbox, message, numbers, watching
 from tests.servers.dovecot import DovecotServer
@@ -74,17 +73,17 @@ def test_a_gap_is_found_named_mended_and_gone(configured_mailbox: DovecotServer)
     whole = run("reconcile")
     assert (whole.code, whole.err) == (0, "")
     head, line, *_ = whole.out.splitlines()
-    assert head.split() == ["source", "server", "ledger", "gaps", "not", "read", "yet", "mended"]
+    assert head.split() == ["source", "server", "ledger", "gaps", "not", "read", "yet", "repaired"]
     assert line.split() == ["mailbox:desk", "4", "4", "0", "0"]
     lose(3)
     found = run("reconcile", "desk")
     assert found.code == 1
     assert found.out.splitlines()[1].split() == ["mailbox:desk", "4", "3", "1", "0"]
     assert "gap: mailbox:desk INBOX/" in found.out and "/3: passed by, and not in the ledger" in found.out
-    assert "casemill reconcile --mend" in found.out
-    mended = run("reconcile", "desk", "--mend")
-    assert mended.code == 0
-    assert "mended: mailbox:desk INBOX/" in mended.out
+    assert "casemill reconcile --repair" in found.out
+    repaired = run("reconcile", "desk", "--repair")
+    assert repaired.code == 0
+    assert "repaired: mailbox:desk INBOX/" in repaired.out
     database = open_database()
     assert numbers(database) == [1, 2, 3, 4]
     database.close()
@@ -101,7 +100,7 @@ def test_programs_get_the_whole_balance(configured_mailbox: DovecotServer) -> No
         "source": "mailbox:desk", "server": 2, "ledger": 1, "unread": 0, "notes": [], "problem": None,
     }  # fmt: skip
     (gap,) = balance["gaps"]
-    assert (gap["code"], gap["mended"], gap["place"].rpartition("/")[2]) == ("unknown_message", False, "1")
+    assert (gap["code"], gap["repaired"], gap["place"].rpartition("/")[2]) == ("unknown_message", False, "1")
 
 
 def test_a_server_that_cannot_be_reached_ends_with_one_and_the_others_are_told(configure: Write, either_place: Path) -> None:
@@ -125,7 +124,7 @@ def test_an_unknown_source_is_wrong_usage_and_names_those_there_are(configure: W
     configure("[forms.5512345]\nunsigned = true\n")
     ran = run("reconcile", name)
     assert ran.code == 2
-    assert "error:" in ran.err and "mend:" in ran.err
+    assert "error:" in ran.err and "hint:" in ran.err
 
 
 def test_a_name_of_several_sources_must_be_said_in_full(configure: Write, either_place: Path) -> None:
@@ -151,10 +150,8 @@ def test_forms_are_counted_by_their_submissions_wherever_they_came_from(configur
     configure("[forms.5512345]\nunsigned = true\n[forms.551]\nunsigned = true\n")
     database = open_database()
     for number, source in enumerate(("form:5512345", "form:5512345", "upload"), 1):
-        arrival = Arrival(
-            ledger.FORMSTACK, "form", source, f"{number}", b"{}", clock.now(), identity=f"5512345/{number}"
-        )
-        database.run(lambda session, one=arrival: ledger.accept(session, [one], clock.now()))  # type: ignore[misc]
+        arrival = Arrival(FORMSTACK, "form", source, f"{number}", b"{}", clock.now(), identity=f"5512345/{number}")
+        database.transaction(lambda session, one=arrival: accept(session, [one], clock.now()))  # type: ignore[misc]
     database.close()
     counts = {balance["source"]: (balance["server"], balance["ledger"]) for balance in run("reconcile", "--json").json}
     assert counts == {"form:5512345": (None, 3), "form:551": (None, 0), "workbooks": (0, 0)}
@@ -170,13 +167,13 @@ def test_a_forms_own_list_is_held_against_the_ledger_and_what_is_missing_taken_i
             f'base_url = "{server.url}"\nsince = 2026-11-01\n'
         )
         database = open_database()
-        arrival = Arrival(ledger.FORMSTACK, "form", "form:5512345", "102", b"{}", clock.now(), identity="5512345/102")
-        database.run(lambda session: ledger.accept(session, [arrival], clock.now()))
+        arrival = Arrival(FORMSTACK, "form", "form:5512345", "102", b"{}", clock.now(), identity="5512345/102")
+        database.transaction(lambda session: accept(session, [arrival], clock.now()))
         database.close()
         ran = run("reconcile", "5512345")
         assert (ran.code, ran.out.splitlines()[1].split()) == (1, ["form:5512345", "3", "1", "2", "0"])
         assert "gap: form:5512345 101: submitted at 2026-11-02 14:00 UTC, and not in the ledger" in ran.out
-        assert run("reconcile", "5512345", "--mend").code == 0
+        assert run("reconcile", "5512345", "--repair").code == 0
         assert run("reconcile", "5512345").out.splitlines()[1].split() == ["form:5512345", "3", "3", "0", "0"]
         server.troubles = [Told(401)]
         refused = run("reconcile", "5512345")
@@ -191,7 +188,7 @@ def test_a_file_in_done_that_nobody_took_is_taken_by_mending(configure: Write, e
     write_mail(shelf / "a.eml", 1)
     ran = run("reconcile", "drop")
     assert (ran.code, ran.out.count("gap: folder:drop done/a.eml")) == (1, 1)
-    assert run("reconcile", "drop", "--mend").code == 0
+    assert run("reconcile", "drop", "--repair").code == 0
     assert run("reconcile", "drop").code == 0
     shutil.rmtree(shelf.parent)
     assert run("reconcile", "drop").code == 1
@@ -209,6 +206,6 @@ def test_workbooks_are_read_again_row_by_row(configure: Write, either_place: Pat
     ran = run("reconcile", "workbooks")
     assert ran.code == 1
     assert "Sheet!3: expanded, and not in the ledger" in ran.out
-    assert run("reconcile", "workbooks", "--mend").code == 0
+    assert run("reconcile", "workbooks", "--repair").code == 0
     assert run("ingest", "w.xlsx").code == 0  # works on what is due
     assert run("reconcile", "workbooks").code == 0

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from cli.config_text import write_text
-from cli.config_words import EXAMPLES, WORDS
-from core import sections, settings
-from core.settings import Settings
+from cli.config_help import EXAMPLES, WORDS
+from cli.config_writer import write_text
+from core import settings
+from core.settings import Settings, sections
 from tests.cli.support import run
 
 
@@ -66,10 +66,10 @@ def test_init_writes_the_configuration_the_database_and_the_first_administrator(
 
 
 def test_init_overwrites_nothing(place: Path) -> None:
-    (place / "casemill.toml").write_text('[surveys]\ndays = 7\n')
+    (place / "casemill.toml").write_text("[surveys]\ndays = 7\n")
     ran = run("init")
     assert (ran.code, "left as it is" in ran.out, "casemill staff add" in ran.out) == (0, True, True)
-    assert (place / "casemill.toml").read_text() == '[surveys]\ndays = 7\n'
+    assert (place / "casemill.toml").read_text() == "[surveys]\ndays = 7\n"
 
 
 def test_init_writes_where_the_configuration_was_named(place: Path) -> None:

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-import ingest.models  # noqa: F401 - all tables are to be known
+import ingest.ledger.models  # noqa: F401 - all tables are to be known
 import notify.models  # noqa: F401
 from core import migrations
-from core.db import Database
+from core.database.session import Database
 from surveys import answers
 from tests.cli.support import run
 from tests.surveys.desk import Desk
-from web import metrics, queries
+from web import metrics
+from web.status import queries
 
 ADA = "ada@billing.example"
 
@@ -29,7 +30,7 @@ def desk(place: Path) -> Iterator[Desk]:
     desk = Desk(database)
     desk.furnish()
     survey = desk.invite(1)
-    database.run(lambda s: answers.answer(s, survey.id, 4, "Quick", desk.settings.surveys, desk.now) and None)
+    database.transaction(lambda s: answers.answer(s, survey.id, 4, "Quick", desk.settings.surveys, desk.now) and None)
     desk.complete(2)
     desk.complete(3)
     desk.relay()

@@ -72,9 +72,7 @@ def test_what_was_not_given_is_listed_on_the_ticket(staffed: Path) -> None:
         (["--name", "Lee", "--description", "x", "--attach", "missing.pdf"], 1, "missing.pdf"),
     ],
 )
-def test_a_ticket_that_cannot_be_is_refused_and_none_is_made(
-    place: Path, arguments: list[str], code: int, text: str
-) -> None:
+def test_a_ticket_that_cannot_be_is_refused_and_none_is_made(place: Path, arguments: list[str], code: int, text: str) -> None:
     run("staff", "add", OWNER, "--name", "Mara Lind")
     ran = new(*arguments)
     assert (ran.code, text in ran.err) == (code, True)

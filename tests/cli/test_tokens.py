@@ -10,7 +10,7 @@ from accounts import api_tokens
 from accounts.api_tokens import PREFIX
 from cli import console
 from core import clock
-from core.db import Database
+from core.database.session import Database
 from tests.cli.support import run
 
 RUTH = "ruth@billing.example"

@@ -7,7 +7,8 @@ import pytest
 import core.blobs
 import core.leases
 import outbox.models  # noqa: F401 - its table is to be known
-from core.db import Base, Database
+from core.database.session import Database
+from core.database.types import Base
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from sqlalchemy.exc import NoResultFound
 
 from core import blobs, migrations
 from core.blobs import Blob
-from core.db import Database
+from core.database.session import Database
 
 NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)
 
@@ -28,24 +28,24 @@ def test_the_key_of_a_blob_is_its_sha256() -> None:
 
 def test_bytes_come_back_as_they_were(database: Database) -> None:
     contents = [b"", b"\x00\xff" * 100, bytes(range(256)), "é\N{GRINNING FACE}".encode()]
-    database.run(lambda session: blobs.put_all(session, map(pair, contents), NOW))
+    database.transaction(lambda session: blobs.put_all(session, map(pair, contents), NOW))
     with database.read() as session:
         assert [blobs.get(session, blobs.digest(content)) for content in contents] == contents
 
 
 def test_the_same_bytes_are_stored_once(database: Database) -> None:
-    database.run(lambda session: blobs.put_all(session, [pair(b"a"), pair(b"a")], NOW))
-    database.run(lambda session: blobs.put_all(session, [pair(b"a"), pair(b"b")], NOW))
+    database.transaction(lambda session: blobs.put_all(session, [pair(b"a"), pair(b"a")], NOW))
+    database.transaction(lambda session: blobs.put_all(session, [pair(b"a"), pair(b"b")], NOW))
     with database.read() as session:
         assert session.execute(select(func.count()).select_from(Blob)).scalar_one() == 2
 
 
 def test_storing_nothing_is_nothing(database: Database) -> None:
-    database.run(lambda session: blobs.put_all(session, [], NOW))
+    database.transaction(lambda session: blobs.put_all(session, [], NOW))
 
 
 def test_an_unknown_blob_is_an_error_alone_and_missing_among_many(database: Database) -> None:
-    database.run(lambda session: blobs.put_all(session, [pair(b"a")], NOW))
+    database.transaction(lambda session: blobs.put_all(session, [pair(b"a")], NOW))
     with database.read() as session:
         with pytest.raises(NoResultFound):
             blobs.get(session, "0" * 64)
@@ -72,7 +72,7 @@ def test_what_is_read_soon_is_kept_for_one_reading(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'a.db'}")
     migrations.upgrade(database)
     small, large = [pair(b"soon 1"), pair(b"soon 2")], pair(b"s" * (blobs.KEPT_BLOB_BYTES + 1))
-    database.run(lambda session: blobs.put_all(session, [*small, large], NOW, read_soon=True))
+    database.transaction(lambda session: blobs.put_all(session, [*small, large], NOW, read_soon=True))
     keys = [key for key, _ in small]
     assert not reads(database, keys)
     assert reads(database, keys)
@@ -85,7 +85,7 @@ def test_what_is_kept_makes_room_for_what_comes(tmp_path: Path) -> None:
     migrations.upgrade(database)
     many = [pair(number.to_bytes(4, "big") * (blobs.KEPT_BLOB_BYTES // 4)) for number in range(40)]
     for one in many:
-        database.run(lambda session, one=one: blobs.put_all(session, [one], NOW, read_soon=True))  # type: ignore[misc]
+        database.transaction(lambda session, one=one: blobs.put_all(session, [one], NOW, read_soon=True))  # type: ignore[misc]
     kept = blobs.KEPT_BYTES // blobs.KEPT_BLOB_BYTES
     assert not reads(database, [key for key, _ in many[-kept:]])
     assert reads(database, [many[-kept - 1][0]])
@@ -95,7 +95,7 @@ def test_what_is_kept_makes_room_for_what_comes(tmp_path: Path) -> None:
 def test_on_a_server_nothing_is_kept(postgres_url: str) -> None:
     database = Database(postgres_url)
     migrations.upgrade(database)
-    database.run(lambda session: blobs.put_all(session, [pair(b"elsewhere")], NOW, read_soon=True))
+    database.transaction(lambda session: blobs.put_all(session, [pair(b"elsewhere")], NOW, read_soon=True))
     with database.write() as session:
         session.execute(text("DELETE FROM blob"))
     with database.read() as session:

@@ -10,8 +10,8 @@ from sqlalchemy import select, text, update
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
-from core import engines
-from core.db import Database, is_retriable, is_unavailable
+from core.database import engines
+from core.database.session import Database, is_retriable, is_unavailable
 from core.leases import Lease
 from tests.core.units import add, names
 from tests.servers.postgres import PostgresServer
@@ -21,7 +21,7 @@ def test_a_deadlock_on_postgresql_is_tried_again(postgres_url: str) -> None:
     database = Database(postgres_url)
     Lease.metadata.create_all(database.engine, tables=[Lease.__table__])
     for name in ("a", "b"):
-        database.run(add(name))
+        database.transaction(add(name))
     met = threading.Barrier(2, timeout=10)
     runs: list[str] = []
 
@@ -35,7 +35,7 @@ def test_a_deadlock_on_postgresql_is_tried_again(postgres_url: str) -> None:
 
         return work
 
-    threads = [threading.Thread(target=lambda pair=pair: database.run(unit(*pair))) for pair in (("a", "b"), ("b", "a"))]
+    threads = [threading.Thread(target=lambda pair=pair: database.transaction(unit(*pair))) for pair in (("a", "b"), ("b", "a"))]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -50,7 +50,7 @@ def test_a_deadlock_on_postgresql_is_tried_again(postgres_url: str) -> None:
 def test_a_serialization_failure_on_postgresql_is_tried_again(postgres_url: str) -> None:
     database = Database(postgres_url)
     Lease.metadata.create_all(database.engine, tables=[Lease.__table__])
-    database.run(add("a"))
+    database.transaction(add("a"))
     runs = 0
 
     def unit(session: Session) -> None:
@@ -59,10 +59,10 @@ def test_a_serialization_failure_on_postgresql_is_tried_again(postgres_url: str)
         session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
         session.execute(select(Lease.token)).all()
         if runs == 1:
-            database.run(lambda other: other.execute(update(Lease).values(token="between")))
+            database.transaction(lambda other: other.execute(update(Lease).values(token="between")))
         session.execute(update(Lease).values(token="last"))
 
-    database.run(unit)
+    database.transaction(unit)
     with database.read() as session:
         assert session.execute(select(Lease.token)).scalar_one() == "last"
     database.close()
@@ -82,7 +82,7 @@ def test_a_unit_cut_off_by_a_restart_of_postgresql_is_run_again(postgres_server:
             postgres_server.restart("immediate")
             session.execute(text("SELECT 1"))
 
-    database.run(unit)
+    database.transaction(unit)
     assert names(database) == ["a"]
     database.close()
     assert runs == 2
@@ -105,10 +105,10 @@ def test_a_holder_that_falls_silent_in_a_transaction_loses_its_locks_on_postgres
     monkeypatch.setattr(engines, "SILENCE_SECONDS", 1)
     silent, other = Database(postgres_url), Database(postgres_url)
     Lease.metadata.create_all(silent.engine, tables=[Lease.__table__])
-    silent.run(add("a"))
+    silent.transaction(add("a"))
     with pytest.raises(DBAPIError) as ended, silent.write() as session:
         session.execute(update(Lease).values(token="silent"))
-        other.run(lambda theirs: theirs.execute(update(Lease).values(token="other")))
+        other.transaction(lambda theirs: theirs.execute(update(Lease).values(token="other")))
         session.execute(text("SELECT 1"))
     assert is_retriable(ended.value) and is_unavailable(ended.value)
     with other.read() as session:
@@ -121,11 +121,11 @@ def test_nobody_waits_for_a_lock_for_ever_on_postgresql(postgres_url: str, monke
     monkeypatch.setattr(engines, "LOCK_SECONDS", 1)
     database = Database(postgres_url)
     Lease.metadata.create_all(database.engine, tables=[Lease.__table__])
-    database.run(add("a"))
+    database.transaction(add("a"))
     with database.write() as holder:
         holder.execute(update(Lease).values(token="held"))
         with pytest.raises(DBAPIError) as waited:
-            database.run(lambda session: session.execute(update(Lease).values(token="other")))
+            database.transaction(lambda session: session.execute(update(Lease).values(token="other")))
     database.close()
     assert is_unavailable(waited.value)
 
@@ -143,7 +143,7 @@ def test_a_value_too_large_for_an_index_of_postgresql_is_not_unavailability(post
     Lease.metadata.create_all(database.engine, tables=[Lease.__table__])
     incompressible = "".join(chr(0x4E00 + (number * 7919) % 20_000) for number in range(20_000))
     with pytest.raises(OperationalError) as large:
-        database.run(add(incompressible))
+        database.transaction(add(incompressible))
     database.close()
     assert not is_unavailable(large.value)
 
@@ -154,7 +154,7 @@ def test_the_session_used_last_is_used_next(postgres_url: str) -> None:
     question = text("SELECT pg_backend_pid()")
     with database.write() as first, database.write() as second, database.write() as third:
         pids = [session.execute(question).scalar_one() for session in (first, second, third)]
-    again = [database.run(lambda session: session.execute(question).scalar_one()) for _ in range(4)]
+    again = [database.transaction(lambda session: session.execute(question).scalar_one()) for _ in range(4)]
     database.close()
     assert len(set(pids)) == 3
     assert again == [pids[0]] * 4, "the one that was given back last"

@@ -14,7 +14,7 @@ from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from core.db import Database, is_retriable, is_unavailable, truncate_wal
+from core.database.session import Database, is_retriable, is_unavailable, truncate_wal
 from core.errors import BusyError, ConfigurationError
 from core.leases import Lease
 from tests.core.units import add, names
@@ -26,7 +26,7 @@ def test_on_sqlite_writers_take_turns_first_come_first_served(tmp_path: Path) ->
     threads = []
     with database.write():
         for number in range(8):
-            threads.append(threading.Thread(target=lambda n=number: database.run(lambda _: order.append(n))))
+            threads.append(threading.Thread(target=lambda n=number: database.transaction(lambda _: order.append(n))))
             threads[-1].start()
             time.sleep(0.03)
     for thread in threads:
@@ -48,7 +48,7 @@ def test_on_sqlite_one_unit_at_a_time_is_inside(tmp_path: Path) -> None:
         with guard:
             inside -= 1
 
-    threads = [threading.Thread(target=lambda: [database.run(unit) for _ in range(5)]) for _ in range(6)]
+    threads = [threading.Thread(target=lambda: [database.transaction(unit) for _ in range(5)]) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -63,7 +63,7 @@ def test_a_busy_writer_cannot_keep_the_turn_from_those_who_wait(tmp_path: Path) 
 
     def greedy() -> None:
         while not stop.is_set():
-            database.run(lambda _: time.sleep(0.01))
+            database.transaction(lambda _: time.sleep(0.01))
 
     thread = threading.Thread(target=greedy)
     thread.start()
@@ -71,7 +71,7 @@ def test_a_busy_writer_cannot_keep_the_turn_from_those_who_wait(tmp_path: Path) 
     waits = []
     for _ in range(10):
         before = time.monotonic()
-        database.run(lambda _: None)
+        database.transaction(lambda _: None)
         waits.append(time.monotonic() - before)
     stop.set()
     thread.join()
@@ -86,17 +86,17 @@ def test_who_does_not_get_the_turn_in_time_is_told_that_the_database_is_busy(tmp
     def other() -> None:
         before = time.monotonic()
         with pytest.raises(BusyError) as busy:
-            database.run(lambda _: None)
-        result.extend([time.monotonic() - before, busy.value.mend, is_unavailable(busy.value)])
+            database.transaction(lambda _: None)
+        result.extend([time.monotonic() - before, busy.value.hint, is_unavailable(busy.value)])
 
     with database.write():
         thread = threading.Thread(target=other)
         thread.start()
         thread.join()
-    waited, mend, unavailable = result
+    waited, hint, unavailable = result
     assert isinstance(waited, float) and 0.2 <= waited < 1.0
-    assert mend and unavailable
-    assert database.run(lambda _: "in") == "in", "whoever gave up must not keep the turn"
+    assert hint and unavailable
+    assert database.transaction(lambda _: "in") == "in", "whoever gave up must not keep the turn"
     database.close()
 
 
@@ -105,7 +105,7 @@ def test_sqlite_held_by_another_process_is_waited_for(tmp_path: Path) -> None:
     Lease.metadata.create_all(database.engine, tables=[Lease.__table__])
     other = _hold(tmp_path / "a.db", seconds=0.5)
     before = time.monotonic()
-    database.run(add("a"))
+    database.transaction(add("a"))
     waited = time.monotonic() - before
     other.wait()
     assert names(database) == ["a"]
@@ -120,7 +120,7 @@ def test_a_busy_error_of_sqlite_is_tried_again(tmp_path: Path) -> None:
     event.listen(database.engine, "handle_error", lambda context: busy.append(str(context.original_exception)))
     Lease.metadata.create_all(database.engine, tables=[Lease.__table__])
     other = _hold(tmp_path / "a.db", seconds=0.25)
-    database.run(add("a"))
+    database.transaction(add("a"))
     other.wait()
     assert names(database) == ["a"]
     database.close()
@@ -133,10 +133,10 @@ def test_sqlite_held_for_too_long_by_another_process_is_unavailable(tmp_path: Pa
     Lease.metadata.create_all(database.engine, tables=[Lease.__table__])
     other = _hold(tmp_path / "a.db", seconds=2)
     with pytest.raises(OperationalError) as busy:
-        database.run(add("a"))
+        database.transaction(add("a"))
     other.wait()
     assert is_retriable(busy.value) and is_unavailable(busy.value)
-    assert database.run(add("a")) == "a", "the turn was given back"
+    assert database.transaction(add("a")) == "a", "the turn was given back"
     database.close()
 
 
@@ -148,9 +148,9 @@ def test_a_full_disk_is_unavailability_and_passes(tmp_path: Path) -> None:
     limit = f"PRAGMA max_page_count={pages}"
     event.listen(database.engine, "begin", lambda connection: connection.exec_driver_sql(limit))
     with pytest.raises(OperationalError) as full:
-        database.run(add("x" * 100_000))
+        database.transaction(add("x" * 100_000))
     assert is_unavailable(full.value) and not is_retriable(full.value)
-    database.run(add("small"))
+    database.transaction(add("small"))
     assert names(database) == ["small"]
     database.close()
 
@@ -160,7 +160,7 @@ def test_sqlite_without_a_file_is_refused_with_the_mend() -> None:
         with pytest.raises(ConfigurationError) as refused:
             Database(url)
         assert refused.value.key == "database_url"
-        assert refused.value.mend
+        assert refused.value.hint
 
 
 def test_sqlite_is_durable_and_keeps_its_foreign_keys(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_many_that_open_a_new_file_at_once_all_get_it(tmp_path: Path) -> None:
 def test_the_write_ahead_log_is_folded_back(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'a.db'}")
     Lease.metadata.create_all(database.engine, tables=[Lease.__table__])
-    database.run(add("a"))
+    database.transaction(add("a"))
     assert (tmp_path / "a.db-wal").stat().st_size > 0
     truncate_wal(database)
     assert (tmp_path / "a.db-wal").stat().st_size == 0

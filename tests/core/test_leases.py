@@ -10,7 +10,7 @@ import time_machine
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from core.db import Database
+from core.database.session import Database
 from core.leases import Lease, LeaseHolder
 
 
@@ -21,11 +21,11 @@ def end_it(database: Database, name: str) -> None:
         values = {"until": database.now(session) - timedelta(milliseconds=1)}
         session.execute(update(Lease).where(Lease.name == name).values(values))
 
-    database.run(unit)
+    database.transaction(unit)
 
 
 def holds(database: Database, holder: LeaseHolder) -> bool:
-    return database.run(holder.holds)
+    return database.transaction(holder.holds)
 
 
 def test_of_two_holders_one_gets_the_lease(database: Database) -> None:

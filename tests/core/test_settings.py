@@ -55,17 +55,17 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_wrong_value_is_refused_with_file_key_and_mend(tmp_path: Path, case: str) -> None:
-    toml, key, mend = REFUSED[case]
+    toml, key, hint = REFUSED[case]
     error = refusal(tmp_path, toml)
     assert error.file == str(tmp_path / "casemill.toml")
     assert error.key == key
-    assert mend in error.mend
-    assert all(part in str(error) for part in (error.file, error.key, error.text, error.mend))
+    assert hint in error.hint
+    assert all(part in str(error) for part in (error.file, error.key, error.text, error.hint))
 
 
 def test_toml_that_is_none_is_refused_with_the_line(tmp_path: Path) -> None:
     error = refusal(tmp_path, "data_dir = 'x'\nenv = test\n")
-    assert error.file.endswith("casemill.toml") and "line 2" in error.text and error.mend
+    assert error.file.endswith("casemill.toml") and "line 2" in error.text and error.hint
 
 
 def test_a_file_of_another_encoding_is_refused(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_file_of_another_encoding_is_refused(tmp_path: Path) -> None:
     path.write_bytes("env = 'tést'".encode("latin-1"))
     with pytest.raises(ConfigurationError) as refused:
         configuration.load(path, {})
-    assert refused.value.file == str(path) and refused.value.mend
+    assert refused.value.file == str(path) and refused.value.hint
 
 
 def test_a_missing_file_is_refused_with_the_command_that_writes_one(tmp_path: Path) -> None:
@@ -81,19 +81,19 @@ def test_a_missing_file_is_refused_with_the_command_that_writes_one(tmp_path: Pa
         with pytest.raises(ConfigurationError) as refused:
             configuration.load(chosen, environ)
         assert refused.value.file == str(tmp_path / "none.toml")
-        assert "casemill init" in refused.value.mend
+        assert "casemill init" in refused.value.hint
 
 
 def test_a_folder_in_the_place_of_the_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as refused:
         configuration.load(tmp_path, {})
-    assert refused.value.file == str(tmp_path) and refused.value.mend
+    assert refused.value.file == str(tmp_path) and refused.value.hint
 
 
 def test_an_unknown_variable_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     error = refusal(tmp_path, CASEMILL_DATABSE_URL="x")
     assert (error.file, error.key) == ("environment", "CASEMILL_DATABSE_URL")
-    assert "CASEMILL_DATABASE_URL" in error.mend
+    assert "CASEMILL_DATABASE_URL" in error.hint
 
 
 def test_a_wrong_value_in_a_variable_names_the_variable(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_addresses_of_servers_may_be_secrets_too(tmp_path: Path) -> None:
 
 def test_a_short_secret_is_refused_by_its_key(tmp_path: Path) -> None:
     error = refusal(tmp_path, CASEMILL_SECRET_KEY="short")
-    assert error.key == "secret_key" and "token_hex" in error.mend
+    assert error.key == "secret_key" and "token_hex" in error.hint
     error = refusal(tmp_path, f'secret_key = "{KEY}"\nprevious_secret_keys = ["{KEY}", "canary"]')
     assert error.key == "previous_secret_keys.1"
     assert "canary" not in str(error)
@@ -261,4 +261,4 @@ def test_production_starts_with_safe_settings(tmp_path: Path) -> None:
 def test_production_refuses_what_is_only_fit_for_trying_out(tmp_path: Path, key: str, toml: str, without: str) -> None:
     error = refusal(tmp_path, toml, **{name: value for name, value in SAFE.items() if name != without})
     assert (error.key, error.text) == (key, "not safe in production")
-    assert error.mend
+    assert error.hint

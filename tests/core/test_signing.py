@@ -41,7 +41,7 @@ def test_relays_may_change_case_brackets_and_space() -> None:
 def test_one_changed_character_anywhere_is_noticed() -> None:
     name = SIGNER.message_id("t123.d456").strip("<>")
     for place, character in enumerate(name):
-        changed = name[:place] + ("b" if character == "a" else "a") + name[place + 1:]
+        changed = name[:place] + ("b" if character == "a" else "a") + name[place + 1 :]
         assert SIGNER.verify_message_id(changed) is None
 
 

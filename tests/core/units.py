@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from sqlalchemy import insert, select
 
-from core.db import Database, Transaction
+from core.database.session import Database
+from core.database.types import Transaction
 from core.leases import Lease
 
 

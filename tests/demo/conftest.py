@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from accounts.models import Staff
-from core.db import Base, Database
+from core.database.session import Database
+from core.database.types import Base
 
 NAMES = ("staff", "absence", "team", "team_member", "company", "company_domain", "contact")
 

@@ -7,7 +7,7 @@ import pytest
 
 from accounts.directory import fold_name
 from accounts.listings import list_companies, list_contacts, list_staff
-from core.db import Database
+from core.database.session import Database
 from core.settings import load as load_settings
 from demo import settings_toml, world
 from demo.configuration import TEAMS

@@ -13,16 +13,17 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from accounts.models import Staff
-from core.db import Base, Database
+from bootstrap import subscriptions
+from core.database.session import Database
+from core.database.types import Base
 from core.reasons import Reason
-from notify import admission, claims
+from notify import claims, rate_limits
 from notify.models import Delivery
 from outbox import facts, relay
 from outbox.facts import NoticeSettled
 from surveys import invitations
 from tests.tickets.world import NOW, World
-from tickets import due, message_templates
-from workers import subscriptions
+from tickets import message_templates, timers
 
 TEMPLATES = Path(__file__).parents[2] / "templates" / "email" / "billing_support"
 DAY = timedelta(days=1)
@@ -41,11 +42,11 @@ class House(World):
         self.team("support", self.ids["Ben"], self.ids["Cleo"], default=True, manager=self.ids["Mara"])
         self.company("Lakeside", "lakeside.example", consultant_id=self.ids["Ada"], manager_id=self.ids["Max"])
         self.company("Hilltop", "hilltop.example")
-        self.database.run(lambda session: message_templates.seed(session, TEMPLATES, NOW))
+        self.database.transaction(lambda session: message_templates.seed(session, TEMPLATES, NOW))
 
     def do(self, verb: Any, *given: Any, by: str = "Ada", ticket: int = 1) -> Any:
         """One verb of one ticket, by somebody, now."""
-        return self.database.run(lambda session: verb(session, ticket, self.person(session, by), *given, self.now))
+        return self.database.transaction(lambda session: verb(session, ticket, self.person(session, by), *given, self.now))
 
     def person(self, session: Session, name: str) -> Staff:
         return session.execute(select(Staff).where(Staff.name == name)).scalar_one()
@@ -61,7 +62,7 @@ class House(World):
         """Time passes; then the clock looks for what is due."""
         self.now += later
         with time_machine.travel(self.now, tick=False):
-            while due.sweep(self.database, self.settings.calendar):
+            while timers.sweep(self.database, self.settings.calendar):
                 pass
             self.relay()
             while invitations.sweep(self.database, self.settings.surveys):
@@ -77,17 +78,15 @@ class House(World):
         self.relay()
         found = [one for one in self.rows(Delivery, Delivery.id) if (one.mailing, one.ticket_id) == (mailing, ticket)]
         reason = Reason("accepted" if outcome == "sent" else outcome, "What the server said")
-        settled = [
-            NoticeSettled(ticket, one.id, mailing, outcome, reason.code, reason.text, one.recipient) for one in found[-1:]
-        ]
+        settled = [NoticeSettled(ticket, one.id, mailing, outcome, reason.code, reason.text, one.recipient) for one in found[-1:]]
         assert settled, f"there is no mail {mailing}"
-        self.database.run(lambda session: facts.append(session, settled, self.now))
+        self.database.transaction(lambda session: facts.append(session, settled, self.now))
         self.relay()
 
     def send_what_may(self) -> None:
         """As far as the admission of mails that are due; nothing is sent."""
         with time_machine.travel(self.now, tick=False):
-            claims.claim(self.database, "t", 50, lambda session, rows: admission.admit(session, "t", rows, self.settings))
+            claims.claim(self.database, "t", 50, lambda session, rows: rate_limits.admit(session, "t", rows, self.settings))
         self.relay()
 
     def outcome(self, mailing: str, ticket: int = 1) -> tuple[str, str | None]:

@@ -10,8 +10,8 @@ import pytest
 from core.errors import RefusedError
 from tests.domain.conftest import DAY, House
 from tests.tickets.world import NOW, matter
-from tickets import follow_ups, letters, life, queries
-from tickets.entry import Entered, create, to_submission
+from tickets import follow_ups, lifecycle, queries, staff_messages
+from tickets.manual_entry import ManualEntry, create, to_submission
 from tickets.stages import STAGE_NAMES
 
 OUT = (NOW - DAY, NOW + DAY)
@@ -61,8 +61,8 @@ def test_else_it_waits_in_the_view_of_unassigned_tickets(house: House) -> None:
 def enter(house: House, **given: Any) -> dict[str, Any]:
     fields = {"owner": "ben@billing.example", "company": "Lakeside", "email": "", "name": "Lee Moss", "phone": "555 0100",
               "description": "They called"} | given  # fmt: skip
-    submission = to_submission(Entered(**fields), NOW)
-    ticket_id = house.database.run(lambda session: create(session, submission, house.settings, NOW))
+    submission = to_submission(ManualEntry(**fields), NOW)
+    ticket_id = house.database.transaction(lambda session: create(session, submission, house.settings, NOW))
     return house.show(ticket_id)
 
 
@@ -92,7 +92,7 @@ def test_the_owner_is_told_and_hands_over_only_by_a_recorded_act(house: House) -
     assert house.mails("ticket_assigned") == ["ada@billing.example"]
 
     def give(s, one, by, now):  # type: ignore[no-untyped-def]
-        life.assign(s, one, house.person(s, "Ben"), by, "Knows the payer", now)
+        lifecycle.assign(s, one, house.person(s, "Ben"), by, "Knows the payer", now)
 
     house.do(give)
     house.relay()
@@ -103,7 +103,7 @@ def test_the_owner_is_told_and_hands_over_only_by_a_recorded_act(house: House) -
 
 def test_the_owner_stays_the_owner_through_completion(house: House) -> None:
     house.take()
-    for verb in (life.mark_follow_up_sent, life.mark_resolved, life.mark_recap_sent):
+    for verb in (lifecycle.mark_follow_up_sent, lifecycle.mark_resolved, lifecycle.mark_recap_sent):
         house.do(verb, by="Cleo")
     assert house.show(1)["owner"] == "Ada"
 
@@ -143,8 +143,8 @@ def test_open_and_unassigned_tickets_share_a_view_and_are_told_apart_at_a_glance
 
 def test_the_saved_views_hold_what_their_names_say(house: House) -> None:
     house.receive(matter(), matter(), matter(), matter())
-    house.do(life.mark_follow_up_sent, ticket=2)
-    for verb in (life.mark_follow_up_sent, life.mark_resolved, life.mark_recap_sent):
+    house.do(lifecycle.mark_follow_up_sent, ticket=2)
+    for verb in (lifecycle.mark_follow_up_sent, lifecycle.mark_resolved, lifecycle.mark_recap_sent):
         house.do(verb, ticket=3)
     late = NOW + timedelta(minutes=1)
     house.do(lambda s, one, by, now: follow_ups.add_task(s, one, "Call", late, by, now) and None, ticket=4)
@@ -166,7 +166,7 @@ def test_the_saved_views_hold_what_their_names_say(house: House) -> None:
 
 def test_what_an_automatic_ticket_lacks_is_shown_and_asking_for_it_is_ready(house: House) -> None:
     house.take(missing=("the practice's name", "the claim number"))
-    draft = house.do(lambda s, one, by, now: letters.compose(s, one, by, letters.MORE))
+    draft = house.do(lambda s, one, by, now: staff_messages.compose(s, one, by, staff_messages.MORE))
     assert house.show(1)["missing"] == ["the practice's name", "the claim number"]
     assert "the claim number" in draft.text and draft.problems == ()
 
@@ -178,10 +178,10 @@ def test_each_association_says_whether_it_shows_on_that_timeline(house: House) -
 
 
 def test_somebody_who_has_left_owns_nothing_new(house: House) -> None:
-    from tickets import handing_over
+    from tickets import reassignment
 
-    house.database.run(
-        lambda s: handing_over.let_go(s, house.person(s, "Ben"), house.person(s, "Mara"), "Has left", NOW) and None
+    house.database.transaction(
+        lambda s: reassignment.let_go(s, house.person(s, "Ben"), house.person(s, "Mara"), "Has left", NOW) and None
     )
     assert house.take(email="kim@hilltop.example")["owner"] == "Cleo"
     with pytest.raises(RefusedError, match=r"not active|no longer active"):

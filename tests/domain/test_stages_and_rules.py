@@ -15,7 +15,7 @@ from outbox.facts import TicketCreated
 from outbox.models import OutboxFact
 from tests.domain.conftest import DAY, House
 from tests.tickets.world import NOW, matter
-from tickets import intake, letters, life
+from tickets import intake, lifecycle, staff_messages
 from tickets.models import Ticket
 from tickets.stages import AUDIT, COMPLETED, IN_PROGRESS, SUBMITTED
 from tickets.submission import Source
@@ -56,7 +56,7 @@ def test_a_checked_follow_up_moves_the_ticket_to_audit(house: House, notice: boo
     house.receive(matter())
     if notice:
         house.settle(TELL)
-    house.do(life.mark_follow_up_sent)
+    house.do(lifecycle.mark_follow_up_sent)
     assert house.stage() == AUDIT
     assert house.show(1)["follow_up_sent"]["by"] == "ada@billing.example"
 
@@ -73,7 +73,7 @@ def test_not_followed_up_within_two_days_there_is_one_reminder_for_the_owner(hou
 
 def test_followed_up_in_time_there_is_no_reminder(house: House) -> None:
     house.receive(matter())
-    house.do(life.mark_follow_up_sent)
+    house.do(lifecycle.mark_follow_up_sent)
     house.clock(2 * DAY)
     assert house.tasks() == []
 
@@ -81,21 +81,21 @@ def test_followed_up_in_time_there_is_no_reminder(house: House) -> None:
 def test_resolution_yes_is_recorded_with_who_and_when_and_moves_nothing_by_itself(house: House) -> None:
     house.receive(matter())
     house.settle(TELL)
-    house.do(life.mark_resolved, by="Ben")
+    house.do(lifecycle.mark_resolved, by="Ben")
     assert house.show(1)["resolution"] == {"at": NOW.isoformat(timespec="seconds"), "by": "ben@billing.example"}
     assert house.stage() == IN_PROGRESS
 
 
 def test_without_resolution_no_recap_completes_a_ticket(house: House) -> None:
     house.receive(matter())
-    house.do(life.mark_follow_up_sent)
-    house.do(life.mark_recap_sent)
+    house.do(lifecycle.mark_follow_up_sent)
+    house.do(lifecycle.mark_recap_sent)
     assert house.stage() == AUDIT
 
 
 def test_not_resolved_within_three_days_the_companys_manager_gets_one_task_and_one_mail(house: House) -> None:
     house.receive(matter())
-    house.do(life.mark_follow_up_sent)
+    house.do(lifecycle.mark_follow_up_sent)
     house.clock(3 * DAY - timedelta(seconds=1))
     assert house.tasks() == []
     house.clock(timedelta(seconds=1))
@@ -106,7 +106,7 @@ def test_not_resolved_within_three_days_the_companys_manager_gets_one_task_and_o
 
 def test_resolved_in_time_nobody_is_escalated_to(house: House) -> None:
     house.receive(matter())
-    house.do(life.mark_resolved)
+    house.do(lifecycle.mark_resolved)
     house.clock(3 * DAY)
     assert ("escalation", "Max") not in house.tasks()
 
@@ -115,11 +115,13 @@ def test_a_recap_is_filled_from_ticket_and_contact_may_be_edited_and_checks_its_
     house: House,
 ) -> None:
     house.receive(matter())
-    draft = house.do(lambda s, one, by, now: letters.compose(s, one, by, letters.RECAP_LETTER, values={"resolution": "Paid."}))
+    draft = house.do(
+        lambda s, one, by, now: staff_messages.compose(s, one, by, staff_messages.RECAP_LETTER, values={"resolution": "Paid."})
+    )
     assert draft.template.name == "Billing Support Recap of Resolution"
     assert "Dana Reyes" in draft.text and "BS-000001" in draft.subject + draft.text and draft.problems == ()
     edited = draft.text + "\nCall me any time."
-    house.do(lambda s, one, by, now: letters.send(s, one, by, letters.RECAP_LETTER, draft.subject, edited, now))
+    house.do(lambda s, one, by, now: staff_messages.send(s, one, by, staff_messages.RECAP_LETTER, draft.subject, edited, now))
     assert house.show(1)["recap_sent"] is None, "on its way is not accepted"
     house.settle("recap_of_resolution")
     assert house.show(1)["recap_sent"]["by"] == "casemill"
@@ -128,30 +130,34 @@ def test_a_recap_is_filled_from_ticket_and_contact_may_be_edited_and_checks_its_
 
 def test_a_recap_with_an_empty_placeholder_is_not_sent(house: House) -> None:
     house.receive(matter())
-    draft = house.do(lambda s, one, by, now: letters.compose(s, one, by, letters.RECAP_LETTER))
+    draft = house.do(lambda s, one, by, now: staff_messages.compose(s, one, by, staff_messages.RECAP_LETTER))
     with pytest.raises(RefusedError, match="resolution"):
-        house.do(lambda s, one, by, now: letters.send(s, one, by, letters.RECAP_LETTER, draft.subject, draft.text, now))
+        house.do(
+            lambda s, one, by, now: staff_messages.send(s, one, by, staff_messages.RECAP_LETTER, draft.subject, draft.text, now)
+        )
 
 
 @pytest.mark.parametrize(("accepted", "checked"), [("kim@lakeside.example", False), ("dana@lakeside.example", True)])
 def test_of_a_recap_to_several_the_requesters_copy_checks_the_box(house: House, accepted: str, checked: bool) -> None:
     house.receive(matter(contacts=("kim@lakeside.example",)))
     both = ("kim@lakeside.example", "dana@lakeside.example")
-    house.do(lambda s, one, by, now: letters.send(s, one, by, letters.RECAP_LETTER, "Recap", "It is paid.", now, to=both))
+    house.do(
+        lambda s, one, by, now: staff_messages.send(s, one, by, staff_messages.RECAP_LETTER, "Recap", "It is paid.", now, to=both)
+    )
     house.relay()
     entry = next(one["id"] for one in house.show(1)["timeline"] if one["kind"] == "message_out")
     reason = Reason("accepted", "Accepted")
     for number, person in enumerate(both, 1):
         outcome = "sent" if person == accepted else "failed"
-        told = [letters.LetterOutcome(number, 1, entry, outcome, reason, person)]
-        house.database.run(lambda s, told=told: letters.settle(s, told, house.now))  # type: ignore[misc]
+        told = [staff_messages.LetterOutcome(number, 1, entry, outcome, reason, person)]
+        house.database.transaction(lambda s, told=told: staff_messages.settle(s, told, house.now))  # type: ignore[misc]
     assert (house.show(1)["recap_sent"] is not None) == checked
     assert house.tasks() == [("notice_problem", "Ada")], "the copy that did not get through is a task"
 
 
 def test_a_recap_given_by_telephone_is_checked_by_hand(house: House) -> None:
     house.receive(matter())
-    house.do(life.mark_recap_sent, by="Ben")
+    house.do(lifecycle.mark_recap_sent, by="Ben")
     assert house.show(1)["recap_sent"]["by"] == "ben@billing.example"
 
 
@@ -169,14 +175,14 @@ def test_recap_sent_and_resolution_yes_complete_a_ticket_whichever_comes_last(ho
     house.receive(matter())
     for verb in order:
         assert house.stage() != COMPLETED
-        house.do(getattr(life, verb))
+        house.do(getattr(lifecycle, verb))
     assert house.stage() == COMPLETED
     moves = [one["title"] for one in house.show(1)["timeline"] if one["kind"] == "stage"]
     assert moves == ["Moved to 5-Audit", "Moved to 6-Completed"]
 
 
 def complete(house: House, ticket: int = 1) -> None:
-    for verb in (life.mark_follow_up_sent, life.mark_resolved, life.mark_recap_sent):
+    for verb in (lifecycle.mark_follow_up_sent, lifecycle.mark_resolved, lifecycle.mark_recap_sent):
         house.do(verb, ticket=ticket)
 
 
@@ -217,7 +223,7 @@ def test_a_survey_that_a_limit_held_back_does_not_go_once_its_ticket_is_open_aga
     complete(house)
     house.relay()
     house.clock(timedelta(hours=house.settings.surveys.delay_hours))
-    house.do(lambda s, one, by, now: life.reopen(s, one, by, "They wrote again", house.settings, now))
+    house.do(lambda s, one, by, now: lifecycle.reopen(s, one, by, "They wrote again", house.settings, now))
     house.send_what_may()
     assert house.outcome("survey_invitation") == ("skipped", "reopened")
     assert "reopened" in house.codes(kind="survey")
@@ -228,7 +234,7 @@ def test_a_survey_that_a_limit_held_back_does_not_go_once_its_ticket_is_open_aga
 @pytest.mark.parametrize("stage", [SUBMITTED, IN_PROGRESS, AUDIT, COMPLETED])
 def test_no_other_move_is_possible_but_one_by_a_manager_with_a_reason(house: House, stage: int) -> None:
     house.receive(matter())
-    house.do(life.mark_follow_up_sent)
+    house.do(lifecycle.mark_follow_up_sent)
     if stage == AUDIT:
         house.settle(TELL)
         assert house.stage() == AUDIT, "the notice's outcome moves nothing back"
@@ -244,7 +250,7 @@ def test_no_other_move_is_possible_but_one_by_a_manager_with_a_reason(house: Hou
 
 def force(house: House, stage: int, who: str, reason: str) -> None:
     def verb(s, one, by, now):  # type: ignore[no-untyped-def]
-        life.move_by_force(s, one, stage, by, reason, house.settings, now)
+        lifecycle.move_by_force(s, one, stage, by, reason, house.settings, now)
 
     house.do(verb, by=who)
 
@@ -260,8 +266,8 @@ def test_a_ticket_that_its_creation_notice_completes_leaves_no_timer_and_no_task
     """Forced on to 5 with Resolution and recap set, it is completed when the late notice has its outcome."""
     house.receive(matter())
     house.clock(2 * DAY)
-    house.do(life.mark_recap_sent)
-    house.do(life.mark_resolved)
+    house.do(lifecycle.mark_recap_sent)
+    house.do(lifecycle.mark_resolved)
     force(house, AUDIT, "Max", "Entered twice")
     assert (house.stage(), house.tasks()) == (AUDIT, [("reminder", "Ada")])
     house.settle(TELL)
@@ -283,7 +289,7 @@ def test_a_reopening_clears_the_marks_keeps_the_history_and_lets_each_rule_fire_
     house.receive(matter())
     house.clock(3 * DAY)
     complete(house)
-    house.do(lambda s, one, by, now: life.reopen(s, one, by, "They wrote again", house.settings, now))
+    house.do(lambda s, one, by, now: lifecycle.reopen(s, one, by, "They wrote again", house.settings, now))
     shown = house.show(1)
     assert (house.stage(), shown["follow_up_sent"], shown["resolution"], shown["recap_sent"]) == (IN_PROGRESS, None, None, None)
     assert [one["kind"] for one in shown["timeline"]].count("mark") == 3

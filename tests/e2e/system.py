@@ -61,9 +61,7 @@ class System:
     def start(self, *commands: Sequence[str], ready: bool = True) -> None:
         """Start each command; ``ready`` waits until the web server answers."""
         for command in commands or ([*COMMAND, "run"],):
-            self.processes.append(
-                subprocess.Popen(command, cwd=ROOT, env=self.environment(), stdout=self._log, stderr=self._log)
-            )
+            self.processes.append(subprocess.Popen(command, cwd=ROOT, env=self.environment(), stdout=self._log, stderr=self._log))
         if ready:
             self.wait(lambda: self.get("/healthz") == 200, "the web server to answer", 90)
 
@@ -161,9 +159,7 @@ class System:
                 raise AssertionError(f"waited {seconds} s in vain for {what}\n{self.log[-3000:]}")
             time.sleep(0.1)
 
-    def _toml(
-        self, dovecot: DovecotServer | None, mailboxes: Sequence[str], redis_url: str, smtp_url: str, extra: str
-    ) -> str:
+    def _toml(self, dovecot: DovecotServer | None, mailboxes: Sequence[str], redis_url: str, smtp_url: str, extra: str) -> str:
         lines = [
             f'data_dir = "{self.data}"',
             f'database_url = "{self.database_url}"',

@@ -16,14 +16,13 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-import workers
 from accounts.teams import sync_teams
+from bootstrap import Services, build_services
 from cli.context import prepare
 from core import clock
 from core.settings import Settings
-from ingest import ledger
+from ingest.ledger.accept import Arrival, accept
 from tests.servers.smtp import SmtpServer
-from workers import Mill
 
 PAT = "pat@clinic.example"
 #: What a relay that spoils everything leaves of a mail.
@@ -32,9 +31,9 @@ KEPT = re.compile(r"(?:from|to|subject|mime-version|content-\S+):", re.I)
 
 @dataclass
 class Site:
-    """One installation: its mill, and the mail it has sent."""
+    """One installation: its services, and the mail it has sent."""
 
-    mill: Mill
+    services: Services
     address: str
     server: SmtpServer
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
@@ -42,9 +41,9 @@ class Site:
 
     def take(self, raw: bytes) -> None:
         """A mail arrives and is worked on until nothing is left to be done."""
-        arrival = ledger.Arrival("mail", "mail", "mailbox:support", f"INBOX/1/{next(self._numbers)}", raw, clock.now())
-        self.mill.database.run(lambda session: ledger.accept(session, [arrival], clock.now()))
-        self.mill.drain()
+        arrival = Arrival("mail", "mail", "mailbox:support", f"INBOX/1/{next(self._numbers)}", raw, clock.now())
+        self.services.database.transaction(lambda session: accept(session, [arrival], clock.now()))
+        self.services.drain()
 
     def sent(self) -> list[tuple[str, bytes]]:
         """Envelope sender and bytes of what went out since the last look."""
@@ -53,7 +52,7 @@ class Site:
         return [(one.mail_from, one.content) for one in new]
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
-        with self.mill.database.read() as session:
+        with self.services.database.read() as session:
             return [tuple(row) for row in session.execute(text(statement))]
 
 
@@ -74,11 +73,11 @@ def open_site(tmp_path: Path) -> Iterator[Callable[[str], Site]]:
                     "limits": {"parser_processes": 1},
                 }
             )
-            mill = workers.build(settings)
-            stack.callback(mill.close)
-            prepare(mill.database)
-            mill.database.run(lambda session: sync_teams(session, settings.teams))
-            return Site(mill, address, server)
+            services = build_services(settings)
+            stack.callback(services.close)
+            prepare(services.database)
+            services.database.transaction(lambda session: sync_teams(session, settings.teams))
+            return Site(services, address, server)
 
         yield make
 

@@ -25,9 +25,7 @@ COMPANIES = "name,domains,manager,consultant\nRiverside Family Clinic,riverside.
 
 
 @pytest.fixture(params=["embedded", "scaled"])
-def system(
-    request: pytest.FixtureRequest, tmp_path: Path, dovecot: DovecotServer, smtp_server: SmtpServer
-) -> Iterator[System]:
+def system(request: pytest.FixtureRequest, tmp_path: Path, dovecot: DovecotServer, smtp_server: SmtpServer) -> Iterator[System]:
     for user in ("support", "billing"):
         dovecot.add_user(user)
     scaled = request.param == "scaled"

@@ -114,5 +114,5 @@ def test_a_database_that_is_down_at_the_start_is_said_with_the_mend(tmp_path: Pa
         answer = system.run("run", check=False)
     assert answer.returncode == 1
     assert "error:" in answer.stderr
-    assert "mend:" in answer.stderr
+    assert "hint:" in answer.stderr
     assert "Traceback" not in answer.stderr

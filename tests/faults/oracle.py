@@ -93,9 +93,7 @@ def _nothing_open(system: System) -> None:
 def _one_delivery_a_key(system: System) -> None:
     keys = Counter(key for (key,) in system.rows("SELECT key FROM delivery"))
     assert set(keys.values()) <= {1}, "two deliveries of one key"
-    created = Counter(
-        ticket for (ticket,) in system.rows("SELECT ticket_id FROM delivery WHERE mailing = 'ticket_created'")
-    )
+    created = Counter(ticket for (ticket,) in system.rows("SELECT ticket_id FROM delivery WHERE mailing = 'ticket_created'"))
     tickets = {ticket for (ticket,) in system.rows("SELECT id FROM ticket")}
     assert set(created.values()) <= {1}, "a ticket has two creation notices"
     assert set(created) == tickets, "a ticket has no creation notice"

@@ -57,9 +57,7 @@ class OneLife:
 
 @pytest.mark.fault("SIGKILL at an fsync, of all the fsyncs of one whole case's life")
 @pytest.mark.timeout(1200)
-def test_a_kill_at_any_fsync_of_one_life_loses_and_doubles_nothing(
-    strace: str, tmp_path: Path, row: Row, seed: int
-) -> None:
+def test_a_kill_at_any_fsync_of_one_life_loses_and_doubles_nothing(strace: str, tmp_path: Path, row: Row, seed: int) -> None:
     first = OneLife(tmp_path / "first", strace)
     with closing(first.system):
         assert first.live() == 0

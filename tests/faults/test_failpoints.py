@@ -11,7 +11,7 @@ from tests.e2e.system import ROOT
 from tests.faults.report import Row
 from tests.faults.trial import FULL, Trial
 
-ROOMS = ("cli", "core", "ingest", "notify", "outbox", "tickets", "web")
+PACKAGES = ("cli", "core", "ingest", "notify", "outbox", "runtime", "tickets", "web")
 PLACES = {
     "watch": (
         "imap.fetched", "imap.accepted", "imap.moved",
@@ -31,7 +31,7 @@ ROUNDS = 3 if FULL else 1
 
 
 def test_every_failpoint_of_the_product_is_one_that_kills_here() -> None:
-    files = [file for room in ROOMS for file in (ROOT / room).rglob("*.py")]
+    files = [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
     found = {name for file in [*files, ROOT / "workers.py"] for name in re.findall(r'failpoint\("([a-z.]+)"\)', file.read_text())}
     assert found == {place for places in PLACES.values() for place in places} | ELSEWHERE
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.intray import FEWEST
+from ingest.ledger.handoff import FEWEST
 from tests.e2e.system import System
 from tests.faults import oracle
 from tests.faults.report import Row

@@ -40,9 +40,7 @@ class Case:
             connection.commit()
 
     def check(self) -> None:
-        oracle.check(
-            self.system, self.nonces, self.sink, poison=self.poison, canaries=[CANARY], redis_url=self.redis_url
-        )
+        oracle.check(self.system, self.nonces, self.sink, poison=self.poison, canaries=[CANARY], redis_url=self.redis_url)
 
 
 @pytest.fixture(scope="module")

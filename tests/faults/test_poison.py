@@ -14,7 +14,22 @@ from tests.faults.report import Row
 from tests.faults.trial import CANARY, FULL, Trial, modes
 from tests.ingest.parsers.hostile_mail import build_hostile
 
-PRODUCT = ["accounts", "cli", "core", "demo", "ingest", "migrations", "notify", "ops", "outbox", "templates", "tickets", "web"]
+PRODUCT = [
+    "accounts",
+    "cli",
+    "core",
+    "demo",
+    "ingest",
+    "migrations",
+    "notify",
+    "ops",
+    "outbox",
+    "runtime",
+    "surveys",
+    "templates",
+    "tickets",
+    "web",
+]
 #: Appended to a copy of the parser: no input is known that does any of this to the real one.
 HARM = f'''
 
@@ -55,8 +70,9 @@ def weak_root(tmp_path: Path) -> Path:
     root = tmp_path / "product"
     for name in PRODUCT:
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "workers.py", root)
-    with (root / "ingest" / "parsers" / "email_message.py").open("a") as parser:
+    for name in ("bootstrap.py", "workers.py"):
+        shutil.copy(ROOT / name, root)
+    with (root / "ingest" / "parsers" / "mail" / "message.py").open("a") as parser:
         parser.write(HARM)
     return root
 

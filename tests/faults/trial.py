@@ -177,9 +177,7 @@ class Trial:
             self.wait(lambda: self.system.count("lease WHERE name = 'clock' AND token IS NOT NULL"), "the clock", 60)
 
     def _spawn(self, command: Sequence[str], root: Path, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            command, cwd=root, env=variables, stdout=self._log, stderr=self._log, start_new_session=True
-        )
+        return subprocess.Popen(command, cwd=root, env=variables, stdout=self._log, stderr=self._log, start_new_session=True)
 
     def pid(self, name: str) -> int:
         return self._running[name].pid

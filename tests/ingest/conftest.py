@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from core.sections import Limits
-from ingest.children import ParserPool
+from core.settings.sections import Limits
+from ingest.parser_pool import ParserPool
 from tests.ingest.support import Room, open_room, settings_for
 
 

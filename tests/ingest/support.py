@@ -16,15 +16,15 @@ from openpyxl import Workbook, load_workbook
 from sqlalchemy import select, text
 
 from core import clock, migrations
-from core.db import Database
+from core.database.session import Database
 from core.settings import Settings
 from core.signing import Signer
-from ingest import claims, ledger
-from ingest.children import ParserPool
-from ingest.ledger import Accepted, Arrival
-from ingest.models import InboundItem
-from ingest.parsers.child import Answer, ParseTask
+from ingest.ledger import claims
+from ingest.ledger.accept import FORMSTACK, MAIL, WORKBOOK, Accepted, Arrival, accept
+from ingest.ledger.models import InboundItem
+from ingest.parser_pool import ParserPool
 from ingest.parsers.types import ParsedMail
+from ingest.parsers.worker import Answer, ParseTask
 from ingest.pipeline import Pipeline
 from outbox.facts import TicketCreated
 from outbox.models import OutboxFact
@@ -120,14 +120,14 @@ def mail_with_file(name: str, content: bytes, *, sender: str = SECURE, number: i
 
 def arrival(raw: bytes, place: str = "1", **values: Any) -> Arrival:
     """A mail in the mailbox ``support`` unless ``values`` say otherwise."""
-    defaults: dict[str, Any] = {"family": ledger.MAIL, "kind": "mail", "source": "mailbox:support", "received_at": RECEIVED}
+    defaults: dict[str, Any] = {"family": MAIL, "kind": "mail", "source": "mailbox:support", "received_at": RECEIVED}
     return Arrival(raw=raw, place=place, **(defaults | values))
 
 
 def form_arrival(raw: bytes, number: int = 1) -> Arrival:
     return arrival(
         raw,
-        family=ledger.FORMSTACK,
+        family=FORMSTACK,
         kind="form",
         source="form:5512345",
         place=f"{number}",
@@ -137,7 +137,7 @@ def form_arrival(raw: bytes, number: int = 1) -> Arrival:
 
 
 def workbook_arrival(raw: bytes, place: str = "export.xlsx", source: str = "upload") -> Arrival:
-    return arrival(raw, place, family=ledger.WORKBOOK, kind="workbook", source=source)
+    return arrival(raw, place, family=WORKBOOK, kind="workbook", source=source)
 
 
 @dataclass
@@ -150,7 +150,7 @@ class Room:
     pool: ParserPool
 
     def accept(self, *arrivals: Arrival) -> list[Accepted]:
-        return self.database.run(lambda session: ledger.accept(session, arrivals, clock.now()))
+        return self.database.transaction(lambda session: accept(session, arrivals, clock.now()))
 
     def drain(self) -> None:
         """Work until nothing is due."""

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from core.signing import Signer
-from ingest.classify import classify, rules_for
-from ingest.models import InboundItem
-from ingest.parsers.email_message import parse_mail
+from ingest.decisions.classify import classify, rules_for
+from ingest.ledger.models import InboundItem
+from ingest.parsers.mail.message import parse_mail
 from ingest.parsers.types import ParsedMail, ParseOptions
 from tests.ingest.support import KEY, Room, arrival, mailbox, make_mail, notices, settings_for
 

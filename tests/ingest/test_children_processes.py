@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from core.sections import Limits
-from ingest.children import ParserPool
-from ingest.parsers.child import ParseTask
+from core.settings.sections import Limits
+from ingest.parser_pool import ParserPool
+from ingest.parsers.worker import ParseTask
 from tests.ingest.processes import cpu_seconds, find_children, new_children, runs
 from tests.ingest.support import make_mail, slow_task, subjects
 from tests.waiting import wait_until
@@ -80,9 +80,9 @@ def test_a_closed_pool_says_so() -> None:
 PARENT = """
 import sys, time
 sys.path.insert(0, {root!r})
-from core.sections import Limits
-from ingest.children import ParserPool
-from ingest.parsers.child import ParseTask
+from core.settings.sections import Limits
+from ingest.parser_pool import ParserPool
+from ingest.parsers.worker import ParseTask
 pool = ParserPool(Limits(parser_processes=2, parser_cpu_seconds=60, parser_wall_seconds=60))
 pool.parse([ParseTask("mail", b"From: a@b.example\\r\\n\\r\\nhi")] * 40)
 print("ready", flush=True)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from ingest import children
-from ingest.children import ParserPool
-from ingest.parsers.child import ParseFailure, ParseTask
+from ingest import parser_pool
+from ingest.parser_pool import ParserPool
+from ingest.parsers.worker import ParseFailure, ParseTask
 from tests.ingest.support import make_mail, subjects
 
 MAIL, OTHER = ParseTask("mail", make_mail(1)), ParseTask("mail", make_mail(2))
@@ -17,8 +17,8 @@ MAIL, OTHER = ParseTask("mail", make_mail(1)), ParseTask("mail", make_mail(2))
 def test_the_start_of_a_child_counts_against_no_item(
     monkeypatch: pytest.MonkeyPatch, make_pool: Callable[..., ParserPool]
 ) -> None:
-    slow = children.PROGRAM.replace("import sys", "import sys, time; time.sleep(1.5)", 1)
-    monkeypatch.setattr(children, "PROGRAM", slow)
+    slow = parser_pool.PROGRAM.replace("import sys", "import sys, time; time.sleep(1.5)", 1)
+    monkeypatch.setattr(parser_pool, "PROGRAM", slow)
     pool = make_pool(parser_wall_seconds=0.7)
     assert subjects(pool.parse([MAIL, OTHER])) == ["Claim 1", "Claim 2"]
 
@@ -26,7 +26,7 @@ def test_the_start_of_a_child_counts_against_no_item(
 def test_a_child_that_does_not_start_is_the_fault_of_no_item(
     monkeypatch: pytest.MonkeyPatch, make_pool: Callable[..., ParserPool]
 ) -> None:
-    monkeypatch.setattr(children, "PROGRAM", "raise SystemExit(1)")
+    monkeypatch.setattr(parser_pool, "PROGRAM", "raise SystemExit(1)")
     pool = make_pool()
     with pytest.raises(OSError, match="did not start"):
         pool.parse([MAIL, OTHER])
@@ -40,7 +40,7 @@ def test_answers_that_a_child_had_not_sent_are_not_lost_for_good(
     """The last one ends its child before any answer was sent: those before it are answered all the same."""
     ending = "from ingest.parsers import child; import os; real = child._answer; "
     ending += "child._answer = lambda task: os._exit(1) if b'Claim 2' in task.data else real(task); child.GATHER_SECONDS = 60; "
-    monkeypatch.setattr(children, "PROGRAM", children.PROGRAM.replace("main()", ending + "main()"))
+    monkeypatch.setattr(parser_pool, "PROGRAM", parser_pool.PROGRAM.replace("main()", ending + "main()"))
     answers = make_pool(parser_processes=1).parse([MAIL, MAIL, OTHER, MAIL])
     assert subjects(answers) == ["Claim 1", "Claim 1", None, "Claim 1"]
     assert answers[2] == ParseFailure("killed", alone=True)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from core.sections import Limits
-from ingest import claims
-from ingest.children import ParserPool
-from ingest.plans import Plan
+from core.settings.sections import Limits
+from ingest.decisions.outcome import Plan
+from ingest.ledger import claims
+from ingest.parser_pool import ParserPool
 from tests.ingest.support import (
     SECURE,
     Room,
@@ -99,9 +99,7 @@ def test_a_claim_lost_on_the_way_stores_nothing(monkeypatch: pytest.MonkeyPatch,
     assert len(room.tickets()) == 3
 
 
-def test_a_failure_under_a_lost_claim_does_not_open_a_settled_item_again(
-    monkeypatch: pytest.MonkeyPatch, room: Room
-) -> None:
+def test_a_failure_under_a_lost_claim_does_not_open_a_settled_item_again(monkeypatch: pytest.MonkeyPatch, room: Room) -> None:
     room.accept(*arrivals(1))
     give_up = room.pipeline._give_up_or_retry
 
@@ -170,12 +168,13 @@ def test_a_batch_is_bounded_by_bytes(monkeypatch: pytest.MonkeyPatch, room: Room
     assert [room.pipeline.drain() for _ in range(5)] == [2, 2, 1, 1, 0]
     assert_all_tickets(room.items())
 
+
 PROGRAM = """
 import sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from core.sections import Limits
-from ingest.children import ParserPool
+from core.settings.sections import Limits
+from ingest.parser_pool import ParserPool
 from tests.ingest.support import open_room, settings_for
 pool = ParserPool(Limits(parser_processes=1))
 room = open_room(settings_for({url!r}, Path({folder!r})), pool)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from ingest.children import ParserPool
-from ingest.explain import Explainer
+from ingest.inspection.explain import Explainer
+from ingest.parser_pool import ParserPool
 from ingest.sources.upload import find_files
 from tests.ingest.support import make_form, make_mail, make_row, make_workbook, settings_for
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from core.sections import Limits
-from ingest.children import ParserPool
-from ingest.parsers.child import ParseTask
+from core.settings.sections import Limits
+from ingest.parser_pool import ParserPool
 from ingest.parsers.types import ParsedMail, ParseOptions
+from ingest.parsers.worker import ParseTask
 from tests.ingest.parsers.hostile_mail import build_hostile
 from tests.ingest.processes import cpu_seconds, find_children
 

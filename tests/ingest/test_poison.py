@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from core import clock
-from core.sections import Limits
-from ingest import children
-from ingest.children import ParserPool
+from core.settings.sections import Limits
+from ingest import parser_pool
+from ingest.parser_pool import ParserPool
 from tests.ingest.support import (
     Room,
     arrival,
@@ -19,7 +19,7 @@ from tests.ingest.support import (
 )
 
 POISON = (
-    "import ingest.parsers.email_message as m, os, signal\n"
+    "import ingest.parsers.mail.message as m, os, signal\n"
     "parse = m.parse_mail\n"
     "def odd(data, options):\n"
     "    if b'kill me' in data:\n"
@@ -35,7 +35,7 @@ POISON = (
 @pytest.fixture
 def poisonable(monkeypatch: pytest.MonkeyPatch, make_room: Callable[..., Room]) -> Iterator[Room]:
     """A pipeline whose parser dies, hangs or raises where a mail tells it to: no input is known that does."""
-    monkeypatch.setattr(children, "PROGRAM", children.PROGRAM.replace("main()", POISON + "main()"))
+    monkeypatch.setattr(parser_pool, "PROGRAM", parser_pool.PROGRAM.replace("main()", POISON + "main()"))
     pool = ParserPool(Limits(parser_processes=1, parser_wall_seconds=0.7))
     yield make_room(pool)
     pool.close()

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 from msoffcrypto.format.ooxml import OOXMLFile
 
-from ingest import workbooks
-from ingest.models import InboundItem
+from ingest.ledger.models import InboundItem
+from ingest.workbooks.expand import receipt
 from tests.ingest.support import (
     SECURE,
     Room,
@@ -28,7 +28,7 @@ def drop(room: Room, raw: bytes, place: str = "export.xlsx") -> InboundItem:
 
 
 def write_receipt(room: Room, item: InboundItem, *, repeated: bool = False) -> bytes:
-    return workbooks.receipt(room.database, room.pool, room.settings, item.id, repeated=repeated)
+    return receipt(room.database, room.pool, room.settings, item.id, repeated=repeated)
 
 
 def read_outcomes(receipt: bytes) -> list[tuple[str, ...]]:

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from core.db import Base, Database
-from notify.delivery import Delivering
+from core.database.session import Database
+from core.database.types import Base
+from notify.delivery import DeliveryWorker
 from notify.smtp import SmtpSender
 from tests.notify.post import Post
 from tests.notify.scripted import ScriptedServer
@@ -86,7 +87,7 @@ def smtp_url(smtp_server: SmtpServer) -> str:
 
 
 @pytest.fixture
-def worker(post: Post, smtp_url: str) -> Delivering:
+def worker(post: Post, smtp_url: str) -> DeliveryWorker:
     """Sends to the SMTP server of the test."""
     return post.delivering(smtp_url)
 

@@ -15,18 +15,18 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, Engine, event, insert, select, update
 from sqlalchemy.orm import Session, undefer
 
-import ingest.models  # noqa: F401 - all tables are to be known
+import ingest.ledger.models  # noqa: F401 - all tables are to be known
 from accounts.models import Contact, Staff, Team
 from core import clock
-from core.db import Database
+from core.database.session import Database
 from core.settings import Settings
 from core.signing import signer_for
-from notify import bounces, claims, letters, mailings
+from notify import bounces, claims, mailings, staff_messages
 from notify.claims import Claimed
-from notify.delivery import Delivering
+from notify.delivery import DeliveryWorker
 from notify.models import Delivery
 from notify.render import Renderer
-from notify.senders import Sender, sender_for
+from notify.transport import Sender, sender_for
 from outbox import facts, relay
 from outbox.facts import (
     BounceReceived,
@@ -45,8 +45,8 @@ TEMPLATES = Path(__file__).resolve().parent.parent.parent / "templates" / "email
 SUBSCRIPTIONS: relay.Subscriptions = {
     TicketCreated.kind: (mailings.on_ticket_created,),
     TicketAssigned.kind: (mailings.on_ticket_assigned,),
-    NoticeSettled.kind: (mailings.on_notice_settled, letters.on_notice_settled),
-    LetterWritten.kind: (letters.on_letter_written,),
+    NoticeSettled.kind: (mailings.on_notice_settled, staff_messages.on_notice_settled),
+    LetterWritten.kind: (staff_messages.on_letter_written,),
     TaskRaised.kind: (mailings.on_task_raised,),
     BounceReceived.kind: (bounces.on_bounce_received,),
     ReportReceived.kind: (bounces.on_report_received,),
@@ -60,9 +60,7 @@ class Post:
     def __init__(self, database_url: str, folder: Path, **settings: Any) -> None:
         self.folder = folder
         self._numbers = count(1)
-        self.settings = Settings.model_validate(
-            {"data_dir": folder, "database_url": database_url, "secret_key": KEY, **settings}
-        )
+        self.settings = Settings.model_validate({"data_dir": folder, "database_url": database_url, "secret_key": KEY, **settings})
         self.database = Database(self.settings.database)
         self.renderer = Renderer(TEMPLATES, zone=ZoneInfo(self.settings.calendar.zone))
         self.signer = signer_for(self.settings)
@@ -72,10 +70,12 @@ class Post:
     def close(self) -> None:
         self._stack.close()
 
-    def delivering(self, target: str | Sender, **options: Any) -> Delivering:
+    def delivering(self, target: str | Sender, **options: Any) -> DeliveryWorker:
         """A worker that sends to a URL or through a sender."""
         sender = sender_for(target, local_hostname="casemill.example") if isinstance(target, str) else target
-        made = Delivering(self.database, self.settings, options.pop("renderer", self.renderer), self.signer, sender, **options)
+        made = DeliveryWorker(
+            self.database, self.settings, options.pop("renderer", self.renderer), self.signer, sender, **options
+        )
         self._stack.callback(made.close)
         return made
 
@@ -133,7 +133,7 @@ class Post:
         """What is due, under a token; no limit is looked at."""
         return claims.claim(self.database, token, limit, lambda _session, batch: list(batch))[1]
 
-    def settle(self, delivering: Delivering) -> None:
+    def settle(self, delivering: DeliveryWorker) -> None:
         """Relay, send and relay until nothing is due."""
         self.relay()
         while delivering.drain():
@@ -231,9 +231,7 @@ class HookedSender:
         self._before_dot = before_dot
         self.recipients: list[str] = []
 
-    def transmit(
-        self, envelope_from: str, recipient: str, data: bytes, key: str, before_dot: Callable[[], None]
-    ) -> str:
+    def transmit(self, envelope_from: str, recipient: str, data: bytes, key: str, before_dot: Callable[[], None]) -> str:
         self.recipients.append(recipient)
         self._before()
 

@@ -6,8 +6,16 @@ import threading
 from collections import defaultdict
 from typing import Self
 
-_USUAL = {"MAIL": "250 2.1.0 fine", "RCPT": "250 2.1.5 fine", "DATA": "354 go ahead", "RSET": "250 2.0.0 fine",
-          "AUTH": "235 2.7.0 welcome", ".": "250 2.0.0 queued", "QUIT": "221 bye", "EHLO": "250 localhost"}
+_USUAL = {
+    "MAIL": "250 2.1.0 fine",
+    "RCPT": "250 2.1.5 fine",
+    "DATA": "354 go ahead",
+    "RSET": "250 2.0.0 fine",
+    "AUTH": "235 2.7.0 welcome",
+    ".": "250 2.0.0 queued",
+    "QUIT": "221 bye",
+    "EHLO": "250 localhost",
+}
 
 
 class ScriptedServer:
@@ -89,8 +97,7 @@ class ScriptedServer:
         if self._told[verb]:
             return self._told[verb].pop(0)
         if verb == "EHLO" and self.features:
-            return "\r\n".join(["250-localhost", *(f"250-{name}" for name in self.features[:-1]),
-                                f"250 {self.features[-1]}"])
+            return "\r\n".join(["250-localhost", *(f"250-{name}" for name in self.features[:-1]), f"250 {self.features[-1]}"])
         return _USUAL.get(verb, "500 what?")
 
 

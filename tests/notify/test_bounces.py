@@ -10,7 +10,7 @@ from sqlalchemy import select
 from accounts import suppressions
 from core import clock
 from notify import bounces
-from notify.delivery import Delivering
+from notify.delivery import DeliveryWorker
 from notify.models import DeliveryReport
 from outbox.facts import BounceReceived, ReportReceived
 from tests.notify.post import Post
@@ -32,14 +32,14 @@ def blocked(post: Post, scope: str = suppressions.AUTOMATIC, *, days: float = 0)
         return suppressions.blocked(session, ["pat@clinic.example"], clock.now() + timedelta(days=days), scope)
 
 
-def send_one(post: Post, worker: Delivering, **values: int) -> int:
+def send_one(post: Post, worker: DeliveryWorker, **values: int) -> int:
     ticket_id = post.ticket(**values)  # type: ignore[arg-type]
     post.settle(worker)
     return ticket_id
 
 
 def test_a_bounce_for_good_marks_the_delivery_blocks_the_address_and_gives_the_owner_a_task(
-    post: Post, worker: Delivering
+    post: Post, worker: DeliveryWorker
 ) -> None:
     owner = post.person("ada@billing.example")
     ticket_id = send_one(post, worker, owner_id=owner)
@@ -58,7 +58,7 @@ def test_a_bounce_for_good_marks_the_delivery_blocks_the_address_and_gives_the_o
     assert post.timeline(ticket_id)[-1] == ("note", "A notice came back", text)
 
 
-def test_a_bounce_that_may_pass_blocks_nobody_and_still_gives_the_owner_a_task(post: Post, worker: Delivering) -> None:
+def test_a_bounce_that_may_pass_blocks_nobody_and_still_gives_the_owner_a_task(post: Post, worker: DeliveryWorker) -> None:
     send_one(post, worker)
     post.tell(bounced(post.delivery().id, "4.4.7"))
     post.relay()
@@ -67,7 +67,7 @@ def test_a_bounce_that_may_pass_blocks_nobody_and_still_gives_the_owner_a_task(p
     assert "did not take it for days (4.4.7)" in post.tasks()[0].reason
 
 
-def test_a_delay_is_noted_and_nothing_else(post: Post, worker: Delivering) -> None:
+def test_a_delay_is_noted_and_nothing_else(post: Post, worker: DeliveryWorker) -> None:
     ticket_id = send_one(post, worker)
     post.tell(bounced(post.delivery().id, "4.4.1", delayed=True))
     post.relay()
@@ -76,7 +76,7 @@ def test_a_delay_is_noted_and_nothing_else(post: Post, worker: Delivering) -> No
     assert post.timeline(ticket_id)[-1][1] == "A notice is late"
 
 
-def test_two_bounces_of_one_mail_are_one_task(post: Post, worker: Delivering) -> None:
+def test_two_bounces_of_one_mail_are_one_task(post: Post, worker: DeliveryWorker) -> None:
     send_one(post, worker)
     post.tell(bounced(post.delivery().id), bounced(post.delivery().id, item_id=8))
     post.relay()
@@ -85,7 +85,7 @@ def test_two_bounces_of_one_mail_are_one_task(post: Post, worker: Delivering) ->
     assert (len(post.tasks()), len(reports(post))) == (1, 3)
 
 
-def test_a_bounce_of_mail_to_staff_blocks_nobody(post: Post, worker: Delivering) -> None:
+def test_a_bounce_of_mail_to_staff_blocks_nobody(post: Post, worker: DeliveryWorker) -> None:
     owner = post.person("ada@billing.example")
     ticket_id = post.ticket(email=None, owner_id=owner)
     post.assign(ticket_id, owner)
@@ -103,7 +103,7 @@ def test_a_bounce_of_a_delivery_that_is_gone_changes_nothing(post: Post) -> None
     assert (reports(post), post.tasks()) == ([], [])
 
 
-def test_who_is_blocked_is_told_no_more_until_the_block_is_lifted(post: Post, worker: Delivering) -> None:
+def test_who_is_blocked_is_told_no_more_until_the_block_is_lifted(post: Post, worker: DeliveryWorker) -> None:
     send_one(post, worker)
     post.tell(bounced(post.delivery().id))
     send_one(post, worker)
@@ -114,7 +114,7 @@ def test_who_is_blocked_is_told_no_more_until_the_block_is_lifted(post: Post, wo
     assert post.states() == ["sent", "skipped", "sent"]
 
 
-def test_a_complaint_ends_surveys_and_nothing_else(post: Post, worker: Delivering) -> None:
+def test_a_complaint_ends_surveys_and_nothing_else(post: Post, worker: DeliveryWorker) -> None:
     ticket_id = send_one(post, worker)
     post.tell(ReportReceived(9, post.delivery().id, "complaint", "abuse"))
     post.relay()
@@ -124,7 +124,7 @@ def test_a_complaint_ends_surveys_and_nothing_else(post: Post, worker: Deliverin
 
 
 @pytest.mark.parametrize("report", ["receipt", "feedback", "delivery"])
-def test_receipts_and_the_like_are_recorded_only(post: Post, worker: Delivering, report: str) -> None:
+def test_receipts_and_the_like_are_recorded_only(post: Post, worker: DeliveryWorker, report: str) -> None:
     ticket_id = send_one(post, worker)
     before = post.timeline(ticket_id)
     post.tell(ReportReceived(9, post.delivery().id, report, "displayed"))

@@ -13,7 +13,7 @@ from time_machine import Traveller
 
 from core import clock
 from notify import outcomes
-from notify.delivery import Delivering
+from notify.delivery import DeliveryWorker
 from notify.render import Renderer
 from tests.notify.conftest import MakePost
 from tests.notify.post import TEMPLATES, Commits, HookedSender, Post, mail, stored
@@ -31,7 +31,7 @@ def travel() -> Iterator[Traveller]:
 # Sent
 
 
-def test_a_sent_notice_moves_its_ticket_to_stage_4(post: Post, worker: Delivering, smtp_server: SmtpServer) -> None:
+def test_a_sent_notice_moves_its_ticket_to_stage_4(post: Post, worker: DeliveryWorker, smtp_server: SmtpServer) -> None:
     ticket_id = post.ticket()
     post.settle(worker)
     assert (post.states(), post.stages()) == (["sent"], [4])
@@ -43,7 +43,7 @@ def test_a_sent_notice_moves_its_ticket_to_stage_4(post: Post, worker: Deliverin
 
 
 def test_a_requester_without_an_address_gets_none_and_the_ticket_moves_on(
-    post: Post, worker: Delivering, smtp_server: SmtpServer
+    post: Post, worker: DeliveryWorker, smtp_server: SmtpServer
 ) -> None:
     ticket_id = post.ticket(None)
     post.settle(worker)
@@ -60,7 +60,7 @@ def test_an_address_on_the_list_of_those_never_answered_gets_none(make_post: Mak
 
 
 def test_many_notices_share_one_connection_and_each_arrives_once(
-    post: Post, worker: Delivering, smtp_server: SmtpServer
+    post: Post, worker: DeliveryWorker, smtp_server: SmtpServer
 ) -> None:
     post.tickets(75)
     post.settle(worker)
@@ -77,7 +77,7 @@ def test_a_maildir_takes_each_notice_once_with_its_envelope(post: Post, tmp_path
     assert post.states() == ["sent"] * 3
 
 
-def test_one_commit_holds_what_was_sent_and_what_is_next(post: Post, worker: Delivering) -> None:
+def test_one_commit_holds_what_was_sent_and_what_is_next(post: Post, worker: DeliveryWorker) -> None:
     post.tickets(20)
     post.relay()
     with Commits(post.database.engine) as commits:
@@ -90,9 +90,7 @@ def test_one_commit_holds_what_was_sent_and_what_is_next(post: Post, worker: Del
 # Refused and put off
 
 
-def test_a_refusal_for_good_fails_at_once_and_becomes_a_task(
-    post: Post, worker: Delivering, smtp_server: SmtpServer
-) -> None:
+def test_a_refusal_for_good_fails_at_once_and_becomes_a_task(post: Post, worker: DeliveryWorker, smtp_server: SmtpServer) -> None:
     owner_id = post.person("ana@casemill.example")
     ticket_id = post.ticket(owner_id=owner_id)
     smtp_server.behave(Behaviour(rcpt="550 5.1.1 No such user"))
@@ -105,7 +103,7 @@ def test_a_refusal_for_good_fails_at_once_and_becomes_a_task(
 
 
 def test_a_refusal_for_good_without_an_owner_is_a_task_of_the_default_teams_manager(
-    post: Post, worker: Delivering, smtp_server: SmtpServer
+    post: Post, worker: DeliveryWorker, smtp_server: SmtpServer
 ) -> None:
     manager_id = post.person("boss@casemill.example", manages_default_team=True)
     post.ticket()
@@ -114,7 +112,7 @@ def test_a_refusal_for_good_without_an_owner_is_a_task_of_the_default_teams_mana
     assert (post.states(), [task.assignee_id for task in post.tasks()]) == (["failed"], [manager_id])
 
 
-def test_one_refused_recipient_does_not_touch_the_others(post: Post, worker: Delivering, smtp_server: SmtpServer) -> None:
+def test_one_refused_recipient_does_not_touch_the_others(post: Post, worker: DeliveryWorker, smtp_server: SmtpServer) -> None:
     post.tickets(5)
     smtp_server.behave(Behaviour(rcpt_of={"pat1@clinic1.example": "550 no", "pat3@clinic3.example": "451 later"}))
     post.settle(worker)
@@ -123,7 +121,7 @@ def test_one_refused_recipient_does_not_touch_the_others(post: Post, worker: Del
 
 
 def test_what_is_put_off_is_tried_again_with_growing_pauses(
-    post: Post, worker: Delivering, smtp_server: SmtpServer, travel: Traveller
+    post: Post, worker: DeliveryWorker, smtp_server: SmtpServer, travel: Traveller
 ) -> None:
     post.ticket()
     smtp_server.behave(Behaviour(dot="451 4.3.0 Try later"))
@@ -148,7 +146,7 @@ def test_what_is_put_off_is_tried_again_with_growing_pauses(
 
 @pytest.mark.parametrize("behaviour", [Behaviour(dot="451 Try later"), Behaviour(rcpt="450 Busy")])
 def test_what_is_put_off_for_five_days_is_given_up_and_becomes_a_task(
-    post: Post, worker: Delivering, smtp_server: SmtpServer, travel: Traveller, behaviour: Behaviour
+    post: Post, worker: DeliveryWorker, smtp_server: SmtpServer, travel: Traveller, behaviour: Behaviour
 ) -> None:
     manager_id = post.person("boss@casemill.example", manages_default_team=True)
     post.ticket()
@@ -165,7 +163,7 @@ def test_what_is_put_off_for_five_days_is_given_up_and_becomes_a_task(
 
 
 def test_a_mail_that_waited_days_for_the_relay_is_not_given_up_at_its_first_no(
-    post: Post, worker: Delivering, smtp_server: SmtpServer, travel: Traveller
+    post: Post, worker: DeliveryWorker, smtp_server: SmtpServer, travel: Traveller
 ) -> None:
     post.ticket()
     post.relay()
@@ -188,7 +186,7 @@ def test_a_pause_is_never_longer_than_four_hours(attempts: int) -> None:
 
 @pytest.mark.parametrize("drop", ["dot_stored", "dot_lost"])
 def test_a_mail_whose_answer_was_lost_is_sent_once_more_with_the_same_bytes(
-    post: Post, worker: Delivering, smtp_server: SmtpServer, travel: Traveller, drop: str
+    post: Post, worker: DeliveryWorker, smtp_server: SmtpServer, travel: Traveller, drop: str
 ) -> None:
     post.ticket()
     smtp_server.behave(Behaviour(drop=drop), times=1)  # type: ignore[arg-type]
@@ -207,7 +205,7 @@ def test_a_mail_whose_answer_was_lost_is_sent_once_more_with_the_same_bytes(
 
 
 def test_a_mail_whose_answer_is_lost_twice_stays_ambiguous_and_becomes_a_task(
-    post: Post, worker: Delivering, smtp_server: SmtpServer, travel: Traveller
+    post: Post, worker: DeliveryWorker, smtp_server: SmtpServer, travel: Traveller
 ) -> None:
     owner_id = post.person("ana@casemill.example")
     ticket_id = post.ticket(owner_id=owner_id)
@@ -222,7 +220,7 @@ def test_a_mail_whose_answer_is_lost_twice_stays_ambiguous_and_becomes_a_task(
 
 
 def test_an_assignment_notice_is_never_repeated(
-    post: Post, worker: Delivering, smtp_server: SmtpServer, travel: Traveller
+    post: Post, worker: DeliveryWorker, smtp_server: SmtpServer, travel: Traveller
 ) -> None:
     ana = post.person("ana@casemill.example")
     ticket_id = post.ticket(answer=False)
@@ -238,7 +236,7 @@ def test_an_assignment_notice_is_never_repeated(
 
 @pytest.mark.parametrize("reply", ["550 no", "451 later"])
 def test_a_repeat_that_is_refused_leaves_open_whether_the_first_one_arrived(
-    post: Post, worker: Delivering, smtp_server: SmtpServer, travel: Traveller, reply: str
+    post: Post, worker: DeliveryWorker, smtp_server: SmtpServer, travel: Traveller, reply: str
 ) -> None:
     post.ticket()
     smtp_server.behave(Behaviour(drop="dot_stored"), times=1)
@@ -252,7 +250,7 @@ def test_a_repeat_that_is_refused_leaves_open_whether_the_first_one_arrived(
 
 
 def test_a_connection_lost_before_the_final_dot_is_tried_again_and_not_ambiguous(
-    post: Post, worker: Delivering, smtp_server: SmtpServer, travel: Traveller
+    post: Post, worker: DeliveryWorker, smtp_server: SmtpServer, travel: Traveller
 ) -> None:
     post.ticket()
     smtp_server.behave(Behaviour(drop="data"), times=1)
@@ -287,9 +285,7 @@ def test_frozen_bytes_stay_the_same_when_the_template_changes_between_attempts(
     assert mail(contents[-1])["Date"].datetime == MONDAY
 
 
-def test_a_notice_that_cannot_be_made_fails_alone(
-    post: Post, smtp_server: SmtpServer, smtp_url: str, tmp_path: Path
-) -> None:
+def test_a_notice_that_cannot_be_made_fails_alone(post: Post, smtp_server: SmtpServer, smtp_url: str, tmp_path: Path) -> None:
     folder = tmp_path / "templates"
     shutil.copytree(TEMPLATES, folder)
     (folder / "ticket_assigned" / "body.txt").write_text("{{ nobody_gives_this }}")
@@ -301,7 +297,7 @@ def test_a_notice_that_cannot_be_made_fails_alone(
     assert post.stages() == [4, 4, 4]
 
 
-def test_an_odd_context_fails_alone(post: Post, worker: Delivering, smtp_server: SmtpServer) -> None:
+def test_an_odd_context_fails_alone(post: Post, worker: DeliveryWorker, smtp_server: SmtpServer) -> None:
     post.ticket()
     post.relay()
     post.change(context={"received_at": "no date at all"})
@@ -311,7 +307,7 @@ def test_an_odd_context_fails_alone(post: Post, worker: Delivering, smtp_server:
     assert len(post.tasks()) == 1
 
 
-def test_an_address_that_is_none_fails_alone_and_says_so(post: Post, worker: Delivering, smtp_server: SmtpServer) -> None:
+def test_an_address_that_is_none_fails_alone_and_says_so(post: Post, worker: DeliveryWorker, smtp_server: SmtpServer) -> None:
     post.ticket("pat@clinic.example\r\nRSET")
     post.ticket("kim@clinic.example")
     post.settle(worker)

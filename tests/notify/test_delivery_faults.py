@@ -14,9 +14,9 @@ import pytest
 
 from core import claims as core_claims
 from notify import claims, delivery
-from notify.delivery import Delivering
-from notify.senders import sender_for
+from notify.delivery import DeliveryWorker
 from notify.smtp import SmtpSender
+from notify.transport import sender_for
 from tests.notify.crash import run_until
 from tests.notify.post import HookedSender, Post, stored
 from tests.servers.postgres import PostgresServer
@@ -49,8 +49,7 @@ def in_thread(work: Callable[[], object]) -> threading.Thread:
     return thread
 
 
-
-def drain_until_sent(post: Post, worker: Delivering, seconds: float = 30) -> None:
+def drain_until_sent(post: Post, worker: DeliveryWorker, seconds: float = 30) -> None:
     """What the clock does, ten times as often."""
 
     def is_done() -> bool:

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import select
 
 from accounts.models import Staff
-from core.sections import Calendar
+from core.settings.sections import Calendar
 from notify import digests
-from notify.delivery import Delivering
+from notify.delivery import DeliveryWorker
 from notify.models import Delivery
 from tests.notify.post import Post, mail
 from tests.servers.smtp import SmtpServer
@@ -55,7 +55,7 @@ def test_it_is_made_once_a_day_for_those_who_want_it_and_an_empty_one_is_recorde
 
 
 def test_it_arrives_with_number_company_stage_and_age_and_no_word_of_the_customer(
-    desk: World, post: Post, worker: Delivering, smtp_server: SmtpServer
+    desk: World, post: Post, worker: DeliveryWorker, smtp_server: SmtpServer
 ) -> None:
     desk.receive(matter(email="x@elsewhere.example", subject=CANARY, text=CANARY), now=MORNING)
     sweep(post)

@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 
 from notify.maildir import MaildirSender
-from notify.senders import PermanentFailure, TemporaryFailure
+from notify.transport import PermanentFailure, TemporaryFailure
 
 DATA = b"Subject: hello\r\nMessage-ID: <d1@care.example>\r\n\r\nA line\r\n.\r\n"
 
 
-def send(sender: MaildirSender, key: str = "created:1", before_dot: Callable[[], None] = lambda: None,
-         data: bytes = DATA) -> str:
+def send(sender: MaildirSender, key: str = "created:1", before_dot: Callable[[], None] = lambda: None, data: bytes = DATA) -> str:
     return sender.transmit("bounce+d1.mac@care.example", "pat@clinic.example", data, key, before_dot)
 
 

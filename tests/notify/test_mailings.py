@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from notify.delivery import Delivering
+from notify.delivery import DeliveryWorker
 from notify.mailings import CREATED
 from outbox.facts import NoticeSettled, TaskRaised, TicketAssigned, TicketCreated
 from tests.notify.post import Post
@@ -133,7 +133,7 @@ def test_an_assignment_told_twice_has_one_notice(post: Post) -> None:
 
 @pytest.mark.parametrize(("rule", "mailing"), [("reminder", "follow_up_reminder"), ("escalation", "escalation")])
 def test_a_task_raised_by_the_clock_is_told_once_to_who_has_it(
-    post: Post, worker: Delivering, smtp_server: SmtpServer, rule: str, mailing: str
+    post: Post, worker: DeliveryWorker, smtp_server: SmtpServer, rule: str, mailing: str
 ) -> None:
     boss, ticket_id = post.person("boss@casemill.example"), post.ticket(answer=False)
     for _ in range(2):

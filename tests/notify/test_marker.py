@@ -8,11 +8,11 @@ from html import escape
 
 import pytest
 
-from core.marker import MARKERS, marker_line
-from ingest.parsers.email_message import parse_mail
+from core.reply_separator import MARKERS, marker_line
+from ingest.parsers.mail.message import parse_mail
 from ingest.parsers.types import ParsedMail, ParseOptions
-from notify.letters import LETTERS
 from notify.render import Rendered, Renderer
+from notify.staff_messages import LETTERS
 from tests.notify.test_render import CONTEXTS, TEMPLATES
 
 RENDERER = Renderer(TEMPLATES)

@@ -51,8 +51,14 @@ def bodies(message: Outgoing) -> tuple[str, str]:
 
 
 def test_all_headers_of_an_automatic_mail_are_there() -> None:
-    parsed = read(replace(PLAIN, reply_to="support+t123.mac@care.example", in_reply_to="<x@clinic.example>",
-                          references=("<w@clinic.example>", "<x@clinic.example>")))
+    parsed = read(
+        replace(
+            PLAIN,
+            reply_to="support+t123.mac@care.example",
+            in_reply_to="<x@clinic.example>",
+            references=("<w@clinic.example>", "<x@clinic.example>"),
+        )
+    )
     assert dict(parsed.items()) == {
         "From": "Billing Support <support@care.example>",
         "To": "pat@clinic.example",
@@ -96,10 +102,15 @@ def test_any_body_comes_back_as_it_was(text: str, html: str) -> None:
     assert bodies(replace(PLAIN, text=text, html=html)) == (settled(text), settled(html))
 
 
-@pytest.mark.parametrize(("body", "encoding"), [
-    ("Short lines of ASCII\n", "7bit"), ("x" * 5000, "quoted-printable"), ("Grüße an alle, " * 3, "quoted-printable"),
-    ("謝謝您的來信" * 40, "base64"),
-])
+@pytest.mark.parametrize(
+    ("body", "encoding"),
+    [
+        ("Short lines of ASCII\n", "7bit"),
+        ("x" * 5000, "quoted-printable"),
+        ("Grüße an alle, " * 3, "quoted-printable"),
+        ("謝謝您的來信" * 40, "base64"),
+    ],
+)
 def test_the_lightest_safe_encoding_is_chosen(body: str, encoding: str) -> None:
     message = replace(PLAIN, text=body)
     part = next(iter(read(message).iter_parts()))
@@ -125,10 +136,21 @@ def test_a_message_without_a_page_is_its_text_alone() -> None:
     assert parsed.get_content() == "Hello,\r\n\r\nA line.\r\n"
 
 
-@pytest.mark.parametrize("subject", [
-    "Café [BS-000123]", "謝謝" * 60, "😀" * 40, "=?utf-8?q?not_encoded?=", "word " * 60 + "end", "x" * 300, "y" * 67, "", "a: b",
-    "Ihre Anfrage über die Abrechnung vom 3. März ist bei uns eingegangen und wird bearbeitet [BS-000123]",
-])
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "Café [BS-000123]",
+        "謝謝" * 60,
+        "😀" * 40,
+        "=?utf-8?q?not_encoded?=",
+        "word " * 60 + "end",
+        "x" * 300,
+        "y" * 67,
+        "",
+        "a: b",
+        "Ihre Anfrage über die Abrechnung vom 3. März ist bei uns eingegangen und wird bearbeitet [BS-000123]",
+    ],
+)
 def test_a_subject_of_any_length_and_script_comes_back(subject: str) -> None:
     message = replace(PLAIN, subject=subject)
     assert read(message)["Subject"] == subject
@@ -148,11 +170,16 @@ def test_control_and_bidi_characters_leave_the_subject() -> None:
     assert read(replace(PLAIN, subject="a\r\n\0b\x85c\u202ed\u200be"))["Subject"] == "a b c d e"
 
 
-@pytest.mark.parametrize(("name", "written"), [
-    ("Billing Support", "Billing Support <"), ("Support, Billing", '"Support, Billing" <'),
-    ('The "Best" \\ Team', '"The \\"Best\\" \\\\ Team" <'), ("Büro", "=?utf-8?b?QsO8cm8=?= <"),
-    ("x@y.example", '"x@y.example" <'),
-])
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("Billing Support", "Billing Support <"),
+        ("Support, Billing", '"Support, Billing" <'),
+        ('The "Best" \\ Team', '"The \\"Best\\" \\\\ Team" <'),
+        ("Büro", "=?utf-8?b?QsO8cm8=?= <"),
+        ("x@y.example", '"x@y.example" <'),
+    ],
+)
 def test_a_display_name_is_written_so_that_it_reads_back(name: str, written: str) -> None:
     message = replace(PLAIN, from_name=name)
     assert f"From: {written}" in freeze(message).decode()
@@ -169,10 +196,21 @@ def test_a_local_part_beyond_ascii_is_written_in_utf8() -> None:
 
 
 @pytest.mark.parametrize("field", ["from_address", "to_address", "reply_to"])
-@pytest.mark.parametrize("address", [
-    "pat", "pat@", "@x.example", "a@b@c.example", "pat@x.example\r\nBcc: y@z.example", "pat@x.example, y@z.example",
-    "p p@x.example", "<pat@x.example>", "pat@x.example\u2028", "Pat <pat@x.example>",
-])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "pat",
+        "pat@",
+        "@x.example",
+        "a@b@c.example",
+        "pat@x.example\r\nBcc: y@z.example",
+        "pat@x.example, y@z.example",
+        "p p@x.example",
+        "<pat@x.example>",
+        "pat@x.example\u2028",
+        "Pat <pat@x.example>",
+    ],
+)
 def test_an_address_that_is_not_one_plain_mailbox_is_refused_by_field_without_its_text(field: str, address: str) -> None:
     with pytest.raises(MessageError) as caught:
         freeze(replace(PLAIN, **changed(field, address)))
@@ -180,9 +218,18 @@ def test_an_address_that_is_not_one_plain_mailbox_is_refused_by_field_without_it
     assert "example" not in str(caught.value)
 
 
-@pytest.mark.parametrize("value", [
-    "", "x", "<x>", "<a@b", "<a b@c.example>", "<a@b.example>\r\nBcc: x@y.example", f"<{'a' * 999}@b>",
-])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "x",
+        "<x>",
+        "<a@b",
+        "<a b@c.example>",
+        "<a@b.example>\r\nBcc: x@y.example",
+        f"<{'a' * 999}@b>",
+    ],
+)
 def test_our_own_message_id_must_be_one_and_a_foreign_one_is_left_out(value: str) -> None:
     with pytest.raises(MessageError, match="message_id"):
         freeze(replace(PLAIN, message_id=value))

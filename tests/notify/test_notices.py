@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from core import clock
 from core.signing import Signer
-from notify.delivery import Delivering
+from notify.delivery import DeliveryWorker
 from tests.notify.conftest import MakePost
 from tests.notify.post import Post, mail
 from tests.notify.scripted import ScriptedServer
@@ -13,7 +13,7 @@ from tickets import intake
 from tickets.submission import Source, Submission
 
 
-def test_the_mail_says_what_it_is_and_where_it_comes_from(post: Post, worker: Delivering, smtp_server: SmtpServer) -> None:
+def test_the_mail_says_what_it_is_and_where_it_comes_from(post: Post, worker: DeliveryWorker, smtp_server: SmtpServer) -> None:
     ticket_id = post.ticket()
     post.settle(worker)
     (message,) = smtp_server.messages
@@ -33,7 +33,7 @@ def test_the_mail_says_what_it_is_and_where_it_comes_from(post: Post, worker: De
     assert "BS-000001" in text.get_content()
 
 
-def test_nothing_that_arrived_goes_out(post: Post, worker: Delivering, smtp_server: SmtpServer) -> None:
+def test_nothing_that_arrived_goes_out(post: Post, worker: DeliveryWorker, smtp_server: SmtpServer) -> None:
     post.person("ana@casemill.example", manages_default_team=True)
     arrived = Submission(
         source=Source.EMAIL, received_at=clock.now(), subject="CANARY-subject", text="CANARY-text", email="pat@clinic.example",

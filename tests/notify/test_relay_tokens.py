@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import pytest
 
 from core.errors import ConfigurationError
-from core.sections import OAuth, Smtp
-from core.tokens import source_for
-from notify.relay import Relay
-from notify.senders import RelayUnavailable
+from core.oauth.tokens import source_for
+from core.settings.sections import OAuth, Smtp
 from notify.smtp import SmtpSender
+from notify.smtp_connection import Relay
+from notify.transport import RelayUnavailable
 from tests.servers.smtp import SmtpServer
 from tests.servers.tls import Certificates
 from tests.servers.tokens import CLIENT, SECRET, TokenServer
@@ -64,11 +64,14 @@ def test_a_rejected_token_is_renewed_once_and_the_mail_goes_out(relay: SmtpServe
     assert (len(relay.messages), len(tokens.asked)) == (2, 2)
 
 
-@pytest.mark.parametrize(("life", "secret", "refuse", "reply"), [
-    (0.0, SECRET, None, "535"),
-    (60.0, "wrong-canary", None, "the provider refused a token"),
-    (60.0, SECRET, Told(503), "no token could be had just now"),
-])
+@pytest.mark.parametrize(
+    ("life", "secret", "refuse", "reply"),
+    [
+        (0.0, SECRET, None, "535"),
+        (60.0, "wrong-canary", None, "the provider refused a token"),
+        (60.0, SECRET, Told(503), "no token could be had just now"),
+    ],
+)
 def test_without_a_token_that_is_taken_the_mail_waits_and_nothing_secret_is_said(
     relay: SmtpServer, tokens: TokenServer, life: float, secret: str, refuse: Told | None, reply: str
 ) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from notify.senders import PermanentFailure, RelayUnavailable, TemporaryFailure
 from notify.smtp import SmtpSender
+from notify.transport import PermanentFailure, RelayUnavailable, TemporaryFailure
 from tests.notify.scripted import ScriptedServer
 from tests.servers.ports import free_port
 from tests.servers.smtp import Behaviour, SmtpServer

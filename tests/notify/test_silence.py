@@ -6,12 +6,12 @@ import pytest
 from sqlalchemy import update
 
 from core import clock
-from notify import limits
-from notify.limits import Counts
+from notify import rate_limit_counts
 from notify.models import Delivery
+from notify.rate_limit_counts import Counts
 from tests.notify.conftest import MakePost
 from tests.notify.post import Post
-from tests.notify.test_limits import CLINIC, PAT, ruling
+from tests.notify.test_rate_limit_counts import CLINIC, PAT, ruling
 from tickets.models import Ticket
 
 
@@ -34,13 +34,13 @@ def test_a_ticket_falls_silent_after_six_automatic_mails_in_a_row(before: int, v
 def test_a_machine_is_known_by_the_mail_that_comes_back_each_time(
     subject: str | None, answered: list[str], is_loop: bool
 ) -> None:
-    assert limits.answers_back(subject, answered) is is_loop
+    assert rate_limit_counts.answers_back(subject, answered) is is_loop
 
 
 def test_what_machines_change_in_a_subject_does_not_count() -> None:
     subjects = ["We received it [BS-000001]", "RE: we received it [BS-22]", "Auto: Re: We received it #4711", "We received it"]
-    assert {limits.fold_subject(subject) for subject in subjects} == {"we received it"}
-    assert limits.fold_subject("Claim 1") != limits.fold_subject("Claim 2")
+    assert {rate_limit_counts.fold_subject(subject) for subject in subjects} == {"we received it"}
+    assert rate_limit_counts.fold_subject("Claim 1") != rate_limit_counts.fold_subject("Claim 2")
 
 
 def automatic(post: Post, ticket_id: int, number: int) -> None:
@@ -92,9 +92,7 @@ def test_a_machine_that_answers_a_whole_batch_is_known_too(post: Post, smtp_url:
 
 
 @pytest.mark.parametrize("values", [{"source": "formstack", "name": "Claims"}, {}])
-def test_a_person_with_three_matters_or_three_forms_hears_three_times(
-    post: Post, smtp_url: str, values: dict[str, str]
-) -> None:
+def test_a_person_with_three_matters_or_three_forms_hears_three_times(post: Post, smtp_url: str, values: dict[str, str]) -> None:
     for _ in range(3):
         post.ticket(PAT, **values)  # type: ignore[arg-type]
     post.settle(post.delivering(smtp_url))

@@ -1,12 +1,11 @@
 """The SMTP sender against real servers: an aiosmtpd that misbehaves, and a scripted one for exact sequences."""
 
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from notify.senders import AmbiguousOutcome, DeliveryError, PermanentFailure, TemporaryFailure, sender_for
 from notify.smtp import SmtpSender
+from notify.transport import AmbiguousOutcome, DeliveryError, PermanentFailure, TemporaryFailure, sender_for
 from tests.notify.scripted import ScriptedServer
 from tests.notify.sending import DATA, FEATURES, RECIPIENT, SENDER, Intent, open_sender, send, url_of
 from tests.servers.ports import free_port
@@ -56,10 +55,15 @@ def test_everything_on_the_wire_ends_in_crlf(scripted: ScriptedServer) -> None:
 
 
 @pytest.mark.parametrize("step", ["mail", "rcpt", "dot"])
-@pytest.mark.parametrize(("reply", "failure"), [
-    ("451 4.3.0 Try later", TemporaryFailure), ("452 4.2.2 Full", TemporaryFailure),
-    ("550 5.1.1 Nobody here", PermanentFailure), ("554 5.7.1 No", PermanentFailure),
-])
+@pytest.mark.parametrize(
+    ("reply", "failure"),
+    [
+        ("451 4.3.0 Try later", TemporaryFailure),
+        ("452 4.2.2 Full", TemporaryFailure),
+        ("550 5.1.1 Nobody here", PermanentFailure),
+        ("554 5.7.1 No", PermanentFailure),
+    ],
+)
 def test_4xx_is_temporary_and_5xx_permanent_at_every_step(
     smtp_server: SmtpServer, sender: SmtpSender, step: str, reply: str, failure: type[DeliveryError]
 ) -> None:
@@ -244,9 +248,23 @@ def test_a_local_part_beyond_ascii_needs_a_relay_that_takes_it(smtp_server: Smtp
         assert server.connections == 1
 
 
-@pytest.mark.parametrize("address", ["", "pat", "@clinic.example", "pat@", "a b@clinic.example", "pat@clinic.example>\r\nRSET",
-                                     "<pat@clinic.example>", "a@b@clinic.example", '"p"@clinic.example', "pat@\ud800.example",
-                                     "x" * 65 + "@clinic.example", "pat@" + "y" * 256])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "pat",
+        "@clinic.example",
+        "pat@",
+        "a b@clinic.example",
+        "pat@clinic.example>\r\nRSET",
+        "<pat@clinic.example>",
+        "a@b@clinic.example",
+        '"p"@clinic.example',
+        "pat@\ud800.example",
+        "x" * 65 + "@clinic.example",
+        "pat@" + "y" * 256,
+    ],
+)
 def test_an_address_that_is_not_one_plain_mailbox_is_a_permanent_failure(scripted: ScriptedServer, address: str) -> None:
     with open_sender(scripted.url) as sender, pytest.raises(PermanentFailure):
         send(sender, recipient=address)

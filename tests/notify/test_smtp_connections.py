@@ -1,10 +1,9 @@
 """The SMTP sender's kept connection, and commands that go together."""
 
-
 import pytest
 
-from notify.senders import PermanentFailure, TemporaryFailure
 from notify.smtp import SmtpSender
+from notify.transport import PermanentFailure, TemporaryFailure
 from tests.notify.scripted import ScriptedServer
 from tests.notify.sending import DATA, RECIPIENT, SENDER, Intent, open_sender, send
 from tests.servers.smtp import SmtpServer
@@ -85,8 +84,7 @@ def test_a_closed_sender_can_be_used_again(smtp_server: SmtpServer, sender: Smtp
 def test_the_envelope_goes_in_one_packet_where_the_relay_takes_it(scripted: ScriptedServer) -> None:
     with open_sender(scripted.url) as sender:
         send(sender)
-    envelope = b"MAIL FROM:<%b> SIZE=%d\r\nRCPT TO:<%b>\r\nDATA\r\n" % (
-        SENDER.encode(), len(DATA) + 3, RECIPIENT.encode())
+    envelope = b"MAIL FROM:<%b> SIZE=%d\r\nRCPT TO:<%b>\r\nDATA\r\n" % (SENDER.encode(), len(DATA) + 3, RECIPIENT.encode())
     assert envelope in scripted.chunks
 
 

@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from notify.senders import TemporaryFailure
+from notify.transport import TemporaryFailure
 from tests.notify.scripted import ScriptedServer
 from tests.notify.sending import DATA, open_sender, send
 from tests.servers.smtp import SmtpServer
@@ -91,7 +91,8 @@ def test_a_relay_without_sign_in_keeps_the_mail_of_a_sender_who_has_one(scripted
 def test_a_relay_with_old_sign_in_only_refuses_a_password_beyond_ascii_gently() -> None:
     with ScriptedServer("AUTH LOGIN") as server:
         server.tell("AUTH", "334 UGFzc3dvcmQ6")
-        with open_sender(f"smtp://a:gr%C3%BC%C3%9Fe@127.0.0.1:{server.port}") as sender, pytest.raises(
-            TemporaryFailure, match="ASCII passwords"
+        with (
+            open_sender(f"smtp://a:gr%C3%BC%C3%9Fe@127.0.0.1:{server.port}") as sender,
+            pytest.raises(TemporaryFailure, match="ASCII passwords"),
         ):
             send(sender)

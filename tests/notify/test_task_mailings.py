@@ -8,12 +8,12 @@ from email.message import EmailMessage
 import pytest
 
 from core import clock
-from notify.delivery import Delivering
+from notify.delivery import DeliveryWorker
 from tests.notify.post import Post, mail
 from tests.servers.smtp import SmtpServer
 from tests.tickets.acts import hand_over, mark
 from tests.tickets.world import World, matter
-from tickets import due, life
+from tickets import lifecycle, timers
 
 CANARY = "CANARY"
 ADA, BEN, MAX, OLGA = (f"{name}@billing.example" for name in ("ada", "ben", "max", "olga"))
@@ -33,7 +33,7 @@ def desk(post: Post) -> World:
 def opened(desk: World, days: int) -> None:
     """A ticket of Ada that was opened days ago, and whatever is due on it by now."""
     desk.receive(matter(subject=CANARY, text=CANARY, reasons=()), now=clock.now() - timedelta(days=days))
-    while due.sweep(desk.database, desk.settings.calendar):
+    while timers.sweep(desk.database, desk.settings.calendar):
         pass
 
 
@@ -49,11 +49,11 @@ def bodies(message: EmailMessage) -> tuple[str, str]:
     return plain.get_content(), html.get_content()
 
 
-def test_the_owner_is_reminded_by_mail_once(desk: World, post: Post, worker: Delivering, smtp_server: SmtpServer) -> None:
+def test_the_owner_is_reminded_by_mail_once(desk: World, post: Post, worker: DeliveryWorker, smtp_server: SmtpServer) -> None:
     opened(desk, days=2)
     for _ in range(2):
         post.settle(worker)
-        due.sweep(desk.database, desk.settings.calendar)
+        timers.sweep(desk.database, desk.settings.calendar)
     ((recipient, message),) = about(smtp_server, "Please follow up")
     assert recipient == ADA
     assert message["Subject"] == "Please follow up with the customer [BS-000001]"
@@ -63,7 +63,7 @@ def test_the_owner_is_reminded_by_mail_once(desk: World, post: Post, worker: Del
 
 
 def test_the_companys_manager_is_told_of_an_escalation_and_who_owns_the_ticket(
-    desk: World, post: Post, worker: Delivering, smtp_server: SmtpServer
+    desk: World, post: Post, worker: DeliveryWorker, smtp_server: SmtpServer
 ) -> None:
     opened(desk, days=3)
     post.settle(worker)
@@ -75,11 +75,11 @@ def test_the_companys_manager_is_told_of_an_escalation_and_who_owns_the_ticket(
 
 
 def test_without_a_company_the_default_teams_manager_is_told(
-    desk: World, post: Post, worker: Delivering, smtp_server: SmtpServer
+    desk: World, post: Post, worker: DeliveryWorker, smtp_server: SmtpServer
 ) -> None:
     stranger = matter(email="lee@elsewhere.example")
     desk.receive(stranger, now=clock.now() - timedelta(days=3))
-    due.sweep(desk.database, desk.settings.calendar)
+    timers.sweep(desk.database, desk.settings.calendar)
     post.settle(worker)
     told = [*about(smtp_server, "Escalation"), *about(smtp_server, "Please follow up")]
     assert [recipient for recipient, _ in told] == [OLGA, OLGA]
@@ -89,18 +89,18 @@ def test_without_a_company_the_default_teams_manager_is_told(
 
 
 def test_what_was_done_in_time_is_mailed_about_to_nobody(
-    desk: World, post: Post, worker: Delivering, smtp_server: SmtpServer
+    desk: World, post: Post, worker: DeliveryWorker, smtp_server: SmtpServer
 ) -> None:
     desk.receive(matter(), now=clock.now() - timedelta(days=3))
-    for verb in (life.mark_follow_up_sent, life.mark_resolved):
+    for verb in (lifecycle.mark_follow_up_sent, lifecycle.mark_resolved):
         mark(desk, verb, at=clock.now())
-    assert due.sweep(desk.database, desk.settings.calendar) == 0
+    assert timers.sweep(desk.database, desk.settings.calendar) == 0
     post.settle(worker)
     assert sorted(one.recipients[0] for one in smtp_server.messages) == [ADA, "dana@lakeside.example"]
 
 
 def test_no_word_of_the_customer_is_in_a_mail_about_a_task(
-    desk: World, post: Post, worker: Delivering, smtp_server: SmtpServer
+    desk: World, post: Post, worker: DeliveryWorker, smtp_server: SmtpServer
 ) -> None:
     opened(desk, days=3)
     post.settle(worker)
@@ -111,7 +111,7 @@ def test_no_word_of_the_customer_is_in_a_mail_about_a_task(
 
 
 def test_the_new_owner_is_told_of_a_handing_over_with_its_reason(
-    desk: World, post: Post, worker: Delivering, smtp_server: SmtpServer
+    desk: World, post: Post, worker: DeliveryWorker, smtp_server: SmtpServer
 ) -> None:
     opened(desk, days=0)
     post.settle(worker)

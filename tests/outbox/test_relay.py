@@ -15,7 +15,8 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from core import clock
-from core.db import Base, Database
+from core.database.session import Database
+from core.database.types import Base
 from core.leases import Lease
 from outbox import facts, relay
 from outbox.facts import Fact, NoticeSettled, TicketAssigned, TicketCreated
@@ -33,7 +34,7 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 def put(database: Database, *given: Fact) -> None:
-    database.run(lambda session: facts.append(session, given, clock.now()))
+    database.transaction(lambda session: facts.append(session, given, clock.now()))
 
 
 def reader(seen: list[Fact], fails: Callable[[Fact], bool] = lambda _: False) -> relay.Reader:
@@ -64,7 +65,7 @@ def change(database: Database, *which: ColumnElement[bool], **values: Any) -> No
     def unit(session: Session) -> None:
         session.execute(update(OutboxFact).where(*which).values(values))
 
-    database.run(unit)
+    database.transaction(unit)
 
 
 def drain(database: Database, subscriptions: relay.Subscriptions) -> int:
@@ -174,7 +175,7 @@ def test_a_fact_of_an_unknown_kind_waits_for_the_version_that_knows_it(database:
     put(database, TicketCreated(1, True))
     now = clock.now()
     unknown = {"kind": "billing.task_sent", "payload": {"task_id": 7}, "created_at": now, "due_at": now}
-    database.run(lambda session: session.execute(insert(OutboxFact), [unknown]) and None)
+    database.transaction(lambda session: session.execute(insert(OutboxFact), [unknown]) and None)
     put(database, TicketCreated(2, True))
     seen: list[Fact] = []
     assert drain(database, {TicketCreated.kind: (reader(seen),)}) == 2

@@ -21,8 +21,7 @@ from tests.servers.tls import Certificates
 def find_dovecot() -> str | None:
     """Path of the `dovecot` program when its IMAP part is there too, else None."""
     program = find_program("dovecot")
-    imap = find_program("imap-login", folders=["/usr/lib/dovecot", "/usr/libexec/dovecot",
-                                               "/usr/local/libexec/dovecot"])
+    imap = find_program("imap-login", folders=["/usr/lib/dovecot", "/usr/libexec/dovecot", "/usr/local/libexec/dovecot"])
     return program if imap else None
 
 
@@ -48,8 +47,7 @@ class DovecotServer:
         self._introspection_url = introspection_url
         self._serial = itertools.count(1)
         self._write_configuration(program, certificates)
-        self.process = ServerProcess([program, "-F", "-c", str(folder / "dovecot.conf")], folder=folder,
-                                     death_signal="TERM")
+        self.process = ServerProcess([program, "-F", "-c", str(folder / "dovecot.conf")], folder=folder, death_signal="TERM")
         self.reset()
 
     def start(self) -> None:
@@ -147,8 +145,15 @@ class DovecotServer:
         self._folder.chmod(0o755)
         self._own_folder(self._folder / "mail")
         self._users.mkdir(exist_ok=True)
-        layout = Layout(folder=self._folder, users=self._users, certificates=certificates, port=self.port,
-                        tls_port=self.tls_port, account=self._account, introspection_url=self._introspection_url)
+        layout = Layout(
+            folder=self._folder,
+            users=self._users,
+            certificates=certificates,
+            port=self.port,
+            tls_port=self.tls_port,
+            account=self._account,
+            introspection_url=self._introspection_url,
+        )
         if self._introspection_url is not None:
             (self._folder / "oauth2.conf").write_text(OAUTH2.format(introspection_url=self._introspection_url))
         text = configuration(layout, _program_version(program))

@@ -137,9 +137,14 @@ def configuration(layout: Layout, version: tuple[int, ...]) -> str:
     passdb = _passdb(layout, new)
     template = _COMMON + (_TWO_FOUR if new else _TWO_THREE) + (_ROOTLESS if rootless else "")
     return head + template.format(
-        folder=layout.folder, users=layout.users, port=layout.port, tls_port=layout.tls_port,
-        cert=layout.certificates.cert_file, key=layout.certificates.key_file,
-        user=layout.account.name, group=_group_name(layout.account),
+        folder=layout.folder,
+        users=layout.users,
+        port=layout.port,
+        tls_port=layout.tls_port,
+        cert=layout.certificates.cert_file,
+        key=layout.certificates.key_file,
+        user=layout.account.name,
+        group=_group_name(layout.account),
         no_chroot="chroot =" if rootless else "",
         mechanisms="xoauth2 oauthbearer" if layout.introspection_url else "plain login",
         passdb=passdb,

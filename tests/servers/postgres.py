@@ -24,7 +24,9 @@ from tests.servers.process import (
 
 ShutdownMode = Literal["smart", "fast", "immediate"]
 _SIGNALS: dict[ShutdownMode, signal.Signals] = {
-    "smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT,
+    "smart": signal.SIGTERM,
+    "fast": signal.SIGINT,
+    "immediate": signal.SIGQUIT,
 }
 
 
@@ -50,8 +52,9 @@ class PostgresServer:
         self._initialise(initdb)
         postgres = str(Path(initdb).with_name("postgres"))
         # SIGQUIT is the immediate shutdown: nothing survives the tests, no child is left.
-        self.process = ServerProcess([postgres, "-D", str(folder / "data")], folder=folder,
-                                     account=self._account, death_signal="QUIT")
+        self.process = ServerProcess(
+            [postgres, "-D", str(folder / "data")], folder=folder, account=self._account, death_signal="QUIT"
+        )
 
     def start(self) -> None:
         """Start (again) on the same port and wait until it takes connections."""
@@ -120,8 +123,15 @@ class PostgresServer:
             connection.execute("SELECT pg_reload_conf()")
 
     def _connect(self) -> "psycopg.Connection[tuple[object, ...]]":
-        return psycopg.connect(host="127.0.0.1", port=self.port, user="casemill", password=self._password,
-                               dbname="postgres", autocommit=True, connect_timeout=10)
+        return psycopg.connect(
+            host="127.0.0.1",
+            port=self.port,
+            user="casemill",
+            password=self._password,
+            dbname="postgres",
+            autocommit=True,
+            connect_timeout=10,
+        )
 
     def _answers(self) -> bool:
         try:
@@ -137,14 +147,31 @@ class PostgresServer:
         for path in (self._folder, password_file):
             os.chown(path, self._account.uid, self._account.gid)
         done = subprocess.run(
-            [*wrap(self._account), initdb, "-D", str(self._folder / "data"), "-U", "casemill", "-E", "UTF8",
-             "--locale=C", "--auth=password", f"--pwfile={password_file}", "--no-sync"],
-            capture_output=True, cwd=self._folder, check=False)
+            [
+                *wrap(self._account),
+                initdb,
+                "-D",
+                str(self._folder / "data"),
+                "-U",
+                "casemill",
+                "-E",
+                "UTF8",
+                "--locale=C",
+                "--auth=password",
+                f"--pwfile={password_file}",
+                "--no-sync",
+            ],
+            capture_output=True,
+            cwd=self._folder,
+            check=False,
+        )
         if done.returncode:
             raise ServerError(f"initdb failed: {done.stderr.decode(errors='replace')}")
         with (self._folder / "data" / "postgresql.conf").open("a") as conf:
-            conf.write(f"\nlisten_addresses = '127.0.0.1'\nport = {self.port}\nmax_connections = 200\n"
-                       "unix_socket_directories = ''\nfsync = on\ntimezone = 'UTC'\n")
+            conf.write(
+                f"\nlisten_addresses = '127.0.0.1'\nport = {self.port}\nmax_connections = 200\n"
+                "unix_socket_directories = ''\nfsync = on\ntimezone = 'UTC'\n"
+            )
 
 
 def _version(folder: Path) -> tuple[int, ...]:

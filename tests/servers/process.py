@@ -67,8 +67,7 @@ def unprivileged_account(*names: str) -> Account:
 class ServerProcess:
     """A program in its own session, in the foreground, its output in a log file."""
 
-    def __init__(self, argv: Sequence[str], *, folder: Path, account: Account | None = None,
-                 death_signal: str = "KILL") -> None:
+    def __init__(self, argv: Sequence[str], *, folder: Path, account: Account | None = None, death_signal: str = "KILL") -> None:
         self.log = folder / "server.log"
         self._argv = [*wrap(account, death_signal), *argv]
         self._folder = folder
@@ -127,8 +126,9 @@ class ServerProcess:
 
     def _spawn(self) -> "subprocess.Popen[bytes]":
         with self.log.open("ab") as log:
-            return subprocess.Popen(self._argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                    cwd=self._folder, start_new_session=True)
+            return subprocess.Popen(
+                self._argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._folder, start_new_session=True
+            )
 
 
 def wrap(account: Account | None, death_signal: str | None = None) -> list[str]:

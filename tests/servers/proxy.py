@@ -36,8 +36,7 @@ class _Link:
         return max(0, min(size, self.cut.after - self.passed[direction]))
 
     def used_up(self, direction: Direction) -> bool:
-        return self.cut is not None and self.cut.direction == direction \
-            and self.passed[direction] >= self.cut.after
+        return self.cut is not None and self.cut.direction == direction and self.passed[direction] >= self.cut.after
 
     def shut(self) -> None:
         """Wake both pumps: their sockets read end of file."""

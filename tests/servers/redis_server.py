@@ -64,8 +64,22 @@ class RedisServer:
             return False
 
     def _options(self, folder: Path) -> list[str]:
-        return ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "",
-                "--appendonly", "no", "--daemonize", "no", "--protected-mode", "yes"]
+        return [
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--dir",
+            str(folder),
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--daemonize",
+            "no",
+            "--protected-mode",
+            "yes",
+        ]
 
 
 def _debug_options(program: str) -> list[str]:

@@ -53,8 +53,14 @@ class SmtpServer:
     username = "casemill"
     password = "correct horse"
 
-    def __init__(self, certificates: Certificates | None = None, *, encryption: Encryption = "none",
-                 login_required: bool = False, takes_token: Callable[[str], bool] | None = None) -> None:
+    def __init__(
+        self,
+        certificates: Certificates | None = None,
+        *,
+        encryption: Encryption = "none",
+        login_required: bool = False,
+        takes_token: Callable[[str], bool] | None = None,
+    ) -> None:
         if certificates is None and encryption != "none":
             raise ValueError("an encrypting server needs certificates")
         if login_required and encryption == "none":
@@ -151,17 +157,23 @@ class SmtpServer:
 
     def _new_session(self) -> "_Session":
         starttls = self._encryption == "starttls"
-        login: dict[str, Any] = {"authenticator": self._check, "auth_required": True} \
-            if self._login_required else {}
+        login: dict[str, Any] = {"authenticator": self._check, "auth_required": True} if self._login_required else {}
         login["auth_exclude_mechanism"] = ["XOAUTH2"]
         if self.takes_token is not None:  # tokens only
             login |= {"auth_required": True, "auth_exclude_mechanism": ["PLAIN", "LOGIN"]}
-        return _Session(self, hostname="localhost", ident="casemill tests", data_size_limit=_MAXIMUM_BYTES,
-                        enable_SMTPUTF8=True, tls_context=self._tls if starttls else None,
-                        require_starttls=starttls, loop=asyncio.get_running_loop(), **login)
+        return _Session(
+            self,
+            hostname="localhost",
+            ident="casemill tests",
+            data_size_limit=_MAXIMUM_BYTES,
+            enable_SMTPUTF8=True,
+            tls_context=self._tls if starttls else None,
+            require_starttls=starttls,
+            loop=asyncio.get_running_loop(),
+            **login,
+        )
 
-    def _check(self, _server: SMTP, _session: Session, _envelope: Envelope, _mechanism: str,
-               data: Any) -> AuthResult:
+    def _check(self, _server: SMTP, _session: Session, _envelope: Envelope, _mechanism: str, data: Any) -> AuthResult:
         wanted = LoginPassword(self.username.encode(), self.password.encode())
         return AuthResult(success=data == wanted, handled=False)  # aiosmtpd answers 535
 
@@ -203,8 +215,14 @@ class _Session(SMTP):
             with contextlib.suppress(AttributeError):  # CPython up to 3.11.2, on a TLS connection just ended
                 self.transport.abort()
 
-    async def handle_MAIL(self, _server: SMTP, _session: Session, envelope: Envelope, address: str,  # noqa: N802
-                          options: list[str]) -> str:
+    async def handle_MAIL(  # noqa: N802
+        self,
+        _server: SMTP,
+        _session: Session,
+        envelope: Envelope,
+        address: str,
+        options: list[str],
+    ) -> str:
         """Reply to MAIL FROM."""
         if self._dropped("mail"):
             return "421 Bye"
@@ -214,8 +232,14 @@ class _Session(SMTP):
             envelope.mail_options.extend(options)
         return reply or "250 OK"
 
-    async def handle_RCPT(self, _server: SMTP, _session: Session, envelope: Envelope, address: str,  # noqa: N802
-                          options: list[str]) -> str:
+    async def handle_RCPT(  # noqa: N802
+        self,
+        _server: SMTP,
+        _session: Session,
+        envelope: Envelope,
+        address: str,
+        options: list[str],
+    ) -> str:
         """Reply to RCPT TO."""
         if self._dropped("rcpt"):
             return "421 Bye"
@@ -258,8 +282,7 @@ class _Session(SMTP):
 
     def _keep(self, envelope: Envelope, reply: str | None, *, stored: bool) -> None:
         content = envelope.content if isinstance(envelope.content, bytes) else b""
-        self._owner.transactions.append(
-            Transaction(envelope.mail_from or "", tuple(envelope.rcpt_tos), content, reply, stored))
+        self._owner.transactions.append(Transaction(envelope.mail_from or "", tuple(envelope.rcpt_tos), content, reply, stored))
 
     def _dropped(self, where: Drop) -> bool:
         dropped = self._owner.occasion(lambda behaviour: behaviour.drop == where)

@@ -39,12 +39,45 @@ def make_certificates(folder: Path) -> Certificates:
     config = folder / "openssl.cnf"
     config.write_text(_CONFIG)
     ca_key, ca_file = _new_key(folder, "ca"), folder / "ca.pem"
-    _openssl("req", "-x509", "-new", "-key", ca_key, "-subj", "/CN=casemill tests", "-days", "10",
-             "-config", config, "-extensions", "ca", "-out", ca_file)
+    _openssl(
+        "req",
+        "-x509",
+        "-new",
+        "-key",
+        ca_key,
+        "-subj",
+        "/CN=casemill tests",
+        "-days",
+        "10",
+        "-config",
+        config,
+        "-extensions",
+        "ca",
+        "-out",
+        ca_file,
+    )
     key, request, cert = _new_key(folder, "server"), folder / "server.csr", folder / "server.pem"
     _openssl("req", "-new", "-key", key, "-subj", "/CN=localhost", "-config", config, "-out", request)
-    _openssl("x509", "-req", "-in", request, "-CA", ca_file, "-CAkey", ca_key, "-set_serial", "2",
-             "-days", "10", "-extfile", config, "-extensions", "server", "-out", cert)
+    _openssl(
+        "x509",
+        "-req",
+        "-in",
+        request,
+        "-CA",
+        ca_file,
+        "-CAkey",
+        ca_key,
+        "-set_serial",
+        "2",
+        "-days",
+        "10",
+        "-extfile",
+        config,
+        "-extensions",
+        "server",
+        "-out",
+        cert,
+    )
     return Certificates(ca_file, cert, key)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-import ingest.models  # noqa: F401 - all tables are to be known
+import ingest.ledger.models  # noqa: F401 - all tables are to be known
 import notify.models  # noqa: F401
 from tests.surveys.desk import Desk, make_desk
 

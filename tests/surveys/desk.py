@@ -10,7 +10,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from accounts.models import Contact, Staff
-from core.db import Base, Database
+from core.database.session import Database
+from core.database.types import Base
 from core.settings import Settings
 from outbox import facts, relay
 from outbox.facts import NoticeSettled, SurveyDue, TicketCompleted
@@ -18,10 +19,10 @@ from outbox.models import OutboxFact
 from surveys import invitations
 from surveys.models import Survey
 from tests.tickets.world import NOW, World, matter
-from tickets import life
+from tickets import lifecycle
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-VERBS = (life.mark_follow_up_sent, life.mark_resolved, life.mark_recap_sent)
+VERBS = (lifecycle.mark_follow_up_sent, lifecycle.mark_resolved, lifecycle.mark_recap_sent)
 
 
 class Desk(World):
@@ -44,20 +45,20 @@ class Desk(World):
             for verb in VERBS:
                 verb(session, ticket_id, self._person(session, "Ada"), self.now)
 
-        self.database.run(unit)
+        self.database.transaction(unit)
 
     def reopen(self, ticket_id: int = 1) -> None:
         def unit(session: Session) -> None:
-            life.reopen(session, ticket_id, self._person(session, "Ada"), "They wrote again", self.settings, self.now)
+            lifecycle.reopen(session, ticket_id, self._person(session, "Ada"), "They wrote again", self.settings, self.now)
 
-        self.database.run(unit)
+        self.database.transaction(unit)
 
     def force(self, stage: int, ticket_id: int = 1) -> None:
         def unit(session: Session) -> None:
             max_ = self._person(session, "Max")
-            life.move_by_force(session, ticket_id, stage, max_, "A mistake", self.settings, self.now)
+            lifecycle.move_by_force(session, ticket_id, stage, max_, "A mistake", self.settings, self.now)
 
-        self.database.run(unit)
+        self.database.transaction(unit)
 
     def relay(self) -> None:
         """All facts that are due."""
@@ -81,7 +82,7 @@ class Desk(World):
     def settle(self, ticket_id: int = 1, outcome: str = "sent", code: str = "accepted") -> None:
         """The mail of this ticket's survey has its outcome."""
         settled = NoticeSettled(ticket_id, 1, "survey_invitation", outcome, code, "A reason", "dana@lakeside.example")
-        self.database.run(lambda session: facts.append(session, [settled], self.now))
+        self.database.transaction(lambda session: facts.append(session, [settled], self.now))
         self.relay()
 
     def survey(self, ticket_id: int = 1) -> Survey:

@@ -20,7 +20,7 @@ SIGNER = Signer([b"a-signing-key-of-the-tests"], "casemill.example")
 
 def give(desk: Desk, score: int, comment: str = "") -> None:
     surveys = desk.settings.surveys
-    desk.database.run(lambda session: answers.answer(session, 1, score, comment, surveys, desk.now) and None)
+    desk.database.transaction(lambda session: answers.answer(session, 1, score, comment, surveys, desk.now) and None)
 
 
 def told(desk: Desk) -> list[SurveyAnswered]:
@@ -100,7 +100,7 @@ def test_a_survey_that_waits_or_was_skipped_or_has_run_out_takes_no_answer(desk:
 def test_who_unsubscribes_gets_no_more_and_it_is_kept_once(desk: Desk) -> None:
     desk.invite()
     for _ in range(2):
-        desk.database.run(lambda session: answers.unsubscribe(session, 1, desk.now))
+        desk.database.transaction(lambda session: answers.unsubscribe(session, 1, desk.now))
     assert [title for title, _ in desk.entries()].count("Unsubscribed from surveys") == 1
     assert desk.rows(Contact, Contact.id)[0].surveys_off_at == desk.now
     desk.now += 60 * DAY
@@ -109,9 +109,7 @@ def test_who_unsubscribes_gets_no_more_and_it_is_kept_once(desk: Desk) -> None:
     assert desk.outcome(2) == ("skipped", "unsubscribed")
 
 
-@pytest.mark.parametrize(
-    "signed", ["", "s1", f"s1.{'a' * 26}", SIGNER.link("t1"), SIGNER.link("s1x"), SIGNER.link("u1")]
-)
+@pytest.mark.parametrize("signed", ["", "s1", f"s1.{'a' * 26}", SIGNER.link("t1"), SIGNER.link("s1x"), SIGNER.link("u1")])
 def test_a_link_that_is_not_for_answering_names_no_survey(signed: str) -> None:
     assert read_link(SIGNER, ANSWER, signed) is None
 
@@ -126,7 +124,7 @@ def test_averages_are_by_owner_company_and_month(desk: Desk) -> None:
     give(desk, 2)
     desk.invite(4)
     surveys = desk.settings.surveys
-    desk.database.run(lambda session: answers.answer(session, 2, 5, "", surveys, desk.now) and None)
+    desk.database.transaction(lambda session: answers.answer(session, 2, 5, "", surveys, desk.now) and None)
     with desk.database.read() as session:
         by_company = queries.average(session, "company")
         by_month = queries.average(session, "month")

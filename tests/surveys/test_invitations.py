@@ -9,7 +9,7 @@ from threading import Barrier
 import pytest
 from sqlalchemy import update
 
-import ingest.models  # noqa: F401 - all tables are to be known
+import ingest.ledger.models  # noqa: F401 - all tables are to be known
 import notify.models  # noqa: F401
 from accounts.models import Contact
 from core.errors import NotFoundError, RefusedError
@@ -21,8 +21,8 @@ from surveys.models import Survey
 from surveys.throttle import Slot
 from tests.surveys.desk import DAY, HOUR, Desk, make_desk
 from tests.tickets.world import NOW
-from tickets import service
-from tickets.service import NoticeOutcome
+from tickets import creation_notice
+from tickets.creation_notice import NoticeOutcome
 
 
 def test_every_completion_tells_for_whom_and_who_owned_it(desk: Desk) -> None:
@@ -35,7 +35,7 @@ def test_a_ticket_completed_by_its_creation_notice_tells_as_well(desk: Desk) -> 
     desk.complete()
     desk.force(1)
     settled = NoticeOutcome(1, "sent", Reason("accepted", "Accepted"), "dana@lakeside.example")
-    desk.database.run(lambda session: service.settle_creation_notices(session, [settled], NOW))
+    desk.database.transaction(lambda session: creation_notice.settle_creation_notices(session, [settled], NOW))
     assert [fact.opening for fact in desk.facts() if isinstance(fact, TicketCompleted)] == [1, 1]
 
 
@@ -118,7 +118,7 @@ def test_the_customer_is_looked_at_when_it_is_reserved_and_when_it_is_due(
     if late:
         desk.relay()
     of_dana = update(Contact).where(Contact.id == desk.ticket(1).requester_id).values(values)
-    desk.database.run(lambda session: session.execute(of_dana) and None)
+    desk.database.transaction(lambda session: session.execute(of_dana) and None)
     desk.relay()
     desk.now += 4 * HOUR
     assert desk.sweep() == []
@@ -136,7 +136,7 @@ def test_surveys_switched_off_meanwhile_are_not_sent(desk: Desk) -> None:
 
 def test_who_was_not_to_be_answered_automatically_gets_no_survey(desk: Desk) -> None:
     settled = NoticeOutcome(1, "skipped", Reason("must_not_autoreply", "A program wrote"), "")
-    desk.database.run(lambda session: service.settle_creation_notices(session, [settled], NOW))
+    desk.database.transaction(lambda session: creation_notice.settle_creation_notices(session, [settled], NOW))
     desk.complete()
     desk.relay()
     assert desk.outcome() == ("skipped", "automatic_requester")
@@ -176,13 +176,17 @@ def test_a_slot_given_back_says_when_the_last_survey_really_went(desk: Desk) -> 
 def test_staff_decide_against_a_waiting_survey_with_a_reason(desk: Desk) -> None:
     desk.complete()
     desk.relay()
-    desk.database.run(lambda session: invitations.skip_by_hand(session, 1, "Called", "max@billing.example", NOW) and None)
+    desk.database.transaction(lambda session: invitations.skip_by_hand(session, 1, "Called", "max@billing.example", NOW) and None)
     assert (desk.outcome(), desk.slot()) == (("skipped", "by_hand"), None)
     assert desk.show(1)["timeline"][-1]["actor"] == "max@billing.example"
     with pytest.raises(RefusedError, match="no longer waits"):
-        desk.database.run(lambda session: invitations.skip_by_hand(session, 1, "Called", "max@billing.example", NOW) and None)
+        desk.database.transaction(
+            lambda session: invitations.skip_by_hand(session, 1, "Called", "max@billing.example", NOW) and None
+        )
     with pytest.raises(NotFoundError):
-        desk.database.run(lambda session: invitations.skip_by_hand(session, 2, "Called", "max@billing.example", NOW) and None)
+        desk.database.transaction(
+            lambda session: invitations.skip_by_hand(session, 2, "Called", "max@billing.example", NOW) and None
+        )
 
 
 def test_by_company_the_colleague_is_not_asked_either(tmp_path: object) -> None:
@@ -206,7 +210,7 @@ def test_of_two_workers_that_race_for_one_slot_one_gets_it(postgres_url: str) ->
                 ready.wait(30)
                 return throttle.reserve(session, slot, desk.settings.surveys, moment)  # type: ignore[arg-type]
 
-            return desk.database.run(unit)
+            return desk.database.transaction(unit)
 
         with ThreadPoolExecutor(2) as pool:
             got = [pool.submit(reserve) for _ in range(2)]
@@ -226,7 +230,7 @@ def test_two_relays_at_once_over_tickets_of_one_customer_leave_one_survey(postgr
             invitations.on_ticket_completed(desk.settings.surveys, session, [fact], NOW)
 
         ready.wait(30)
-        desk.database.run(unit)
+        desk.database.transaction(unit)
 
     with ThreadPoolExecutor(2) as pool:
         for one in [pool.submit(decide, fact) for fact in facts]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from pydantic import ValidationError
 
-from core.sections import Surveys
+from core.settings.sections import Surveys
 from surveys.rules import Customer, refuse
 from surveys.throttle import Slot, slot_of
 

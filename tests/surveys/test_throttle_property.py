@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import ingest.models  # noqa: F401 - all tables are to be known
+import ingest.ledger.models  # noqa: F401 - all tables are to be known
 import notify.models  # noqa: F401
 from outbox.facts import TicketCompleted
 from surveys.models import Survey

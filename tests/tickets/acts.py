@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 from accounts.models import Staff
 from core.reasons import Reason
 from tests.tickets.world import NOW, World
-from tickets import due, follow_ups, life, service
-from tickets.service import NoticeOutcome
+from tickets import creation_notice, follow_ups, lifecycle, timers
+from tickets.creation_notice import NoticeOutcome
 
 Verb = Callable[[Session, int, Staff, datetime], Any]
 
@@ -26,40 +26,42 @@ def person(session: Session, name: str) -> Staff:
 
 def mark(world: World, verb: Verb, ticket_id: int = 1, *, by: str = "Ada", at: datetime = NOW) -> None:
     """One of the three marks."""
-    world.database.run(lambda session: verb(session, ticket_id, person(session, by), at) and None)
+    world.database.transaction(lambda session: verb(session, ticket_id, person(session, by), at) and None)
 
 
 def complete(world: World, ticket_id: int = 1, *, at: datetime = NOW) -> None:
-    for verb in (life.mark_follow_up_sent, life.mark_resolved, life.mark_recap_sent):
+    for verb in (lifecycle.mark_follow_up_sent, lifecycle.mark_resolved, lifecycle.mark_recap_sent):
         mark(world, verb, ticket_id, at=at)
 
 
 def reopen(world: World, *, at: datetime, by: str = "Ada") -> None:
     def unit(session: Session) -> None:
-        life.reopen(session, 1, person(session, by), "The customer wrote again", world.settings, at)
+        lifecycle.reopen(session, 1, person(session, by), "The customer wrote again", world.settings, at)
 
-    world.database.run(unit)
+    world.database.transaction(unit)
 
 
 def force(world: World, stage: int, *, at: datetime = NOW, by: str = "Max") -> None:
     def unit(session: Session) -> None:
-        life.move_by_force(session, 1, stage, person(session, by), "A mistake", world.settings, at)
+        lifecycle.move_by_force(session, 1, stage, person(session, by), "A mistake", world.settings, at)
 
-    world.database.run(unit)
+    world.database.transaction(unit)
 
 
 def hand_over(world: World, to: str, *, by: str, reason: str = "", at: datetime = NOW) -> None:
-    world.database.run(lambda session: life.assign(session, 1, person(session, to), person(session, by), reason, at) and None)
+    world.database.transaction(
+        lambda session: lifecycle.assign(session, 1, person(session, to), person(session, by), reason, at) and None
+    )
 
 
 def finish(world: World, task_id: int, at: datetime, by: str = "Ada") -> None:
-    world.database.run(lambda session: follow_ups.finish_task(session, task_id, person(session, by), at) and None)
+    world.database.transaction(lambda session: follow_ups.finish_task(session, task_id, person(session, by), at) and None)
 
 
 def settle_notice(world: World, outcome: str = "sent", *, at: datetime = NOW) -> None:
     """The creation notice of ticket 1 has its outcome."""
     settled = NoticeOutcome(1, outcome, Reason("some_code", "Some reason"), "dana@lakeside.example")
-    world.database.run(lambda session: service.settle_creation_notices(session, [settled], at))
+    world.database.transaction(lambda session: creation_notice.settle_creation_notices(session, [settled], at))
 
 
 @contextmanager
@@ -71,7 +73,7 @@ def clock_at(moment: datetime) -> Iterator[None]:
 def sweep(world: World, at: datetime) -> None:
     """What the clock does at a moment, until nothing is due."""
     with clock_at(at):
-        while due.sweep(world.database, world.settings.calendar):
+        while timers.sweep(world.database, world.settings.calendar):
             pass
 
 

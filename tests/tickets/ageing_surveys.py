@@ -40,9 +40,9 @@ class SurveyPost:
             self._relay()
             while invitations.sweep(self._world.database, self._world.settings.surveys):
                 pass
-            self._world.database.run(lambda session: self._settle(session, now))
+            self._world.database.transaction(lambda session: self._settle(session, now))
             self._relay()
-        self._world.database.run(lambda session: self._answer(session, now))
+        self._world.database.transaction(lambda session: self._answer(session, now))
 
     def _relay(self) -> None:
         while relay.run(self._world.database, self._readers):

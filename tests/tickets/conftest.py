@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 import notify.models  # noqa: F401 - all tables are to be known
-from core.db import Database
+from core.database.session import Database
 from tests.notify.conftest import database_url, kept_postgres_url, sqlite_template  # noqa: F401 - made once, emptied each time
 from tests.tickets.world import World
 

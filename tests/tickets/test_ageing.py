@@ -27,9 +27,9 @@ from outbox.facts import TaskRaised
 from tests.tickets.acts import sweep
 from tests.tickets.ageing_surveys import SurveyPost, check_surveys
 from tests.tickets.world import NOW, World, matter
-from tickets import follow_ups, letters, life, service
+from tickets import creation_notice, follow_ups, lifecycle, staff_messages
+from tickets.creation_notice import NoticeOutcome
 from tickets.models import Activity, FollowUp, Ticket
-from tickets.service import NoticeOutcome
 from tickets.stages import AUDIT, COMPLETED, IN_PROGRESS, SUBMITTED
 
 TICKETS, DAYS, SEED = (int(word) for word in os.environ.get("AGEING", "500 30 20261123").split())
@@ -63,13 +63,13 @@ class Ages:
         self.post = SurveyPost(world, self.chance, self.done)
         self.recaps = 0
         self.acts: dict[str, tuple[int, Act]] = {
-            "follow_up": (30, life.mark_follow_up_sent),
-            "resolved": (18, life.mark_resolved),
-            "recap": (18, life.mark_recap_sent),
-            "reopen": (10, lambda s, one, by, now: life.reopen(s, one, by, "Wrote again", world.settings, now)),
+            "follow_up": (30, lifecycle.mark_follow_up_sent),
+            "resolved": (18, lifecycle.mark_resolved),
+            "recap": (18, lifecycle.mark_recap_sent),
+            "reopen": (10, lambda s, one, by, now: lifecycle.reopen(s, one, by, "Wrote again", world.settings, now)),
             "force": (12, self._force),
             "assign": (8, self._assign),
-            "note": (4, lambda s, one, by, now: life.add_note(s, one, by, "Called", now)),
+            "note": (4, lambda s, one, by, now: lifecycle.add_note(s, one, by, "Called", now)),
             "notice": (20, self._settle),
             "recap_mailed": (14, self._mail_recap),
             "task_added": (4, lambda s, one, by, now: follow_ups.add_task(s, one, "Call", now + STEP, by, now)),
@@ -83,7 +83,7 @@ class Ages:
                 customers = (f"customer{self.chance.randrange(CUSTOMERS)}@lakeside.example" for _ in range(BORN_A_STEP))
                 self.world.receive(*(matter(email=one) for one in customers), now=now)
                 self.born += BORN_A_STEP
-            self.world.database.run(lambda session, now=now: self._act_often(session, now))  # type: ignore[misc]
+            self.world.database.transaction(lambda session, now=now: self._act_often(session, now))  # type: ignore[misc]
             self._look(now)
             sweep(self.world, now)
             self.post.go(now)
@@ -102,20 +102,20 @@ class Ages:
 
     def _force(self, session: Session, ticket_id: int, by: Staff, now: datetime) -> None:
         stage = self.chance.choice([SUBMITTED, IN_PROGRESS, AUDIT, COMPLETED])
-        life.move_by_force(session, ticket_id, stage, by, "Because", self.world.settings, now)
+        lifecycle.move_by_force(session, ticket_id, stage, by, "Because", self.world.settings, now)
 
     def _mail_recap(self, session: Session, ticket_id: int, by: Staff, now: datetime) -> None:
         """Written, and taken by the mail server or not."""
-        entry = letters.send(session, ticket_id, by, letters.RECAP_LETTER, "Recap", "It is paid.", now)
+        entry = staff_messages.send(session, ticket_id, by, staff_messages.RECAP_LETTER, "Recap", "It is paid.", now)
         to = next(iter(session.get_one(Activity, entry).data["to"]))
         self.recaps += 1
         outcome = self.chance.choice(["sent", "sent", "failed", "ambiguous"])
-        told = letters.LetterOutcome(self.recaps, ticket_id, entry, outcome, Reason("x", "X"), to)
-        letters.settle(session, [told], now)
+        told = staff_messages.LetterOutcome(self.recaps, ticket_id, entry, outcome, Reason("x", "X"), to)
+        staff_messages.settle(session, [told], now)
 
     def _assign(self, session: Session, ticket_id: int, by: Staff, now: datetime) -> None:
         to = session.execute(select(Staff).order_by(Staff.id).offset(self.chance.randrange(4)).limit(1)).scalar_one()
-        life.assign(session, ticket_id, to, by, "", now)
+        lifecycle.assign(session, ticket_id, to, by, "", now)
 
     def _treat(self, session: Session, ticket_id: int, by: Staff, now: datetime) -> None:
         """Something is done about a task that was added by hand; those of the rules are watched."""
@@ -139,7 +139,7 @@ class Ages:
 
     def _settle(self, session: Session, ticket_id: int, by: Staff, now: datetime) -> None:
         outcome = NoticeOutcome(ticket_id, self.chance.choice(["sent", "skipped"]), Reason("x", "X"), "dana@lakeside.example")
-        service.settle_creation_notices(session, [outcome], now)
+        creation_notice.settle_creation_notices(session, [outcome], now)
 
     def _look(self, now: datetime) -> None:
         """Just before the clock looks: by the rules' own words, what is to have fired after it; and what holds always."""

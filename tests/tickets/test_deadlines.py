@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.sections import Calendar
+from core.settings.sections import Calendar
 from tickets.deadlines import due_after
 
 NEW_YORK = ZoneInfo("America/New_York")

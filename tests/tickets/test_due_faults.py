@@ -14,12 +14,12 @@ from sqlalchemy import text, update
 from sqlalchemy.orm import Session
 
 from accounts.models import Staff
-from core.db import Database
-from core.sections import Calendar
+from core.database.session import Database
+from core.settings.sections import Calendar
 from outbox.facts import TaskRaised
 from tests.tickets.acts import clock_at, complete, mark, reopen, sweep, tasks
 from tests.tickets.world import NOW, World, matter
-from tickets import due, life
+from tickets import lifecycle, timers
 from tickets.models import FollowUp, Ticket
 
 DAY = timedelta(days=1)
@@ -64,7 +64,9 @@ def test_a_reopened_ticket_counts_business_days_too(staffed: World) -> None:
 @pytest.mark.parametrize("gone", ["Ada", "Max"])
 def test_a_task_of_somebody_who_has_left_goes_to_the_default_teams_manager(staffed: World, gone: str) -> None:
     staffed.receive(matter())
-    staffed.database.run(lambda session: session.execute(update(Staff).where(Staff.name == gone).values(active=False)) and None)
+    staffed.database.transaction(
+        lambda session: session.execute(update(Staff).where(Staff.name == gone).values(active=False)) and None
+    )
     sweep(staffed, NOW + 3 * DAY)
     expected = [("reminder", "Ada", False), ("escalation", "Max", False)]
     assert tasks(staffed) == [(kind, "Olga" if who == gone else who, done) for kind, who, done in expected]
@@ -72,10 +74,10 @@ def test_a_task_of_somebody_who_has_left_goes_to_the_default_teams_manager(staff
 
 def test_a_box_checked_in_time_leaves_nothing_to_look_at(staffed: World) -> None:
     staffed.receive(matter())
-    for verb in (life.mark_follow_up_sent, life.mark_resolved):
+    for verb in (lifecycle.mark_follow_up_sent, lifecycle.mark_resolved):
         mark(staffed, verb, at=NOW + 2 * DAY - timedelta(seconds=1))
     with clock_at(NOW + 30 * DAY):
-        assert due.sweep(staffed.database, staffed.settings.calendar) == 0
+        assert timers.sweep(staffed.database, staffed.settings.calendar) == 0
     assert tasks(staffed) == []
 
 
@@ -87,7 +89,7 @@ def test_two_processes_that_look_at_once_raise_every_task_once(staffed: World) -
     def run(database: Database) -> None:
         try:
             gate.wait()
-            while due.sweep(database, Calendar()):
+            while timers.sweep(database, Calendar()):
                 pass
         except BaseException as error:
             failures.append(error)
@@ -128,9 +130,9 @@ def refusing(database: Database, ticket_id: int) -> Iterator[None]:
         ]
         drop = "DROP TRIGGER refusing ON follow_up"
     for statement in make:
-        database.run(lambda session, one=statement: session.execute(text(one)) and None)  # type: ignore[misc]
+        database.transaction(lambda session, one=statement: session.execute(text(one)) and None)  # type: ignore[misc]
     yield
-    database.run(lambda session: session.execute(text(drop)) and None)
+    database.transaction(lambda session: session.execute(text(drop)) and None)
 
 
 def test_a_row_that_raises_is_tried_again_later_and_holds_up_nobody(staffed: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -139,12 +141,12 @@ def test_a_row_that_raises_is_tried_again_later_and_holds_up_nobody(staffed: Wor
     with refusing(staffed.database, 2), caplog.at_level(logging.INFO, "casemill.due"):
         sweep(staffed, moment)
         assert raised(staffed) == [(1, "reminder"), (3, "reminder"), (4, "reminder")]
-        assert staffed.ticket(2).reminder_due_at == moment + due.PUSHED_ON
+        assert staffed.ticket(2).reminder_due_at == moment + timers.PUSHED_ON
     assert [record.__dict__["ticket"] for record in caplog.records] == [2]
     assert "private" not in caplog.records[0].getMessage()
-    sweep(staffed, moment + due.PUSHED_ON - timedelta(seconds=1))
+    sweep(staffed, moment + timers.PUSHED_ON - timedelta(seconds=1))
     assert tasks(staffed, 2) == []
-    sweep(staffed, moment + due.PUSHED_ON)
+    sweep(staffed, moment + timers.PUSHED_ON)
     assert tasks(staffed, 2) == [("reminder", "Ada", False)]
 
 
@@ -154,8 +156,8 @@ def test_a_timer_that_was_changed_while_its_row_raised_is_left_as_it_is(staffed:
 
     def unit(session: Session) -> None:
         session.execute(update(Ticket).values(reminder_due_at=wound_up))
-        due._push_on(session, due.TIMERS[0], 1)
+        timers._push_on(session, timers.TIMERS[0], 1)
 
     with clock_at(NOW + 3 * DAY):
-        staffed.database.run(unit)
+        staffed.database.transaction(unit)
     assert staffed.ticket(1).reminder_due_at == wound_up

@@ -32,7 +32,7 @@ def desk(world: World) -> World:
 
 
 def do(world: World, unit: Unit) -> None:
-    world.database.run(lambda session: unit(session) and None)
+    world.database.transaction(lambda session: unit(session) and None)
 
 
 def task(world: World, number: int = 1) -> FollowUp:

@@ -12,8 +12,8 @@ from accounts.models import Contact
 from core import blobs
 from core.reasons import Reason
 from tests.tickets.world import NOW, World, matter, secure
-from tickets.cleaning import LONGEST_ADDRESS, cleaned
 from tickets.models import Ticket
+from tickets.sanitise import LONGEST_ADDRESS, cleaned
 from tickets.submission import Submission, SubmittedFile
 
 #: Does not compress, so that it is too large for an index entry of PostgreSQL.

@@ -80,6 +80,7 @@ def test_the_facts_carry_no_text_of_the_message(world: World) -> None:
     payloads = [str(row.payload) for row in world.rows(OutboxFact)]
     assert len(payloads) == 2 and not any("canary" in payload.lower() for payload in payloads)
 
+
 SILENT = Reason("auto_submitted", "An automatic mail")
 
 
@@ -124,7 +125,7 @@ def test_a_number_is_not_given_out_again_after_a_ticket_was_purged(world: World)
         for table in (TicketContact, Activity, Ticket):
             session.execute(delete(table))
 
-    world.database.run(purge)
+    world.database.transaction(purge)
     assert world.receive(matter())[0].ticket_id == first + 1
 
 
@@ -134,7 +135,7 @@ def test_all_or_nothing(world: World) -> None:
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        world.database.run(fails)
+        world.database.transaction(fails)
     assert [world.count(table) for table in (Ticket, Activity, Contact, Attachment, Blob, OutboxFact)] == [0] * 6
 
 
@@ -261,7 +262,7 @@ def test_of_what_is_added_to_a_ticket_the_files_are_kept_and_of_what_belongs_to_
     world.receive(matter(message_key="mail:1"))
     joins = matter(answers=("mail:1",), files=(file("more.pdf", b"more"),))
     strays = matter(answers=("mail:2",), files=(file("lost.pdf", b"lost"),))
-    results = world.database.run(lambda session: intake.add(session, [strays, joins], world.settings, NOW))
+    results = world.database.transaction(lambda session: intake.add(session, [strays, joins], world.settings, NOW))
     assert [result and result.ticket_id for result in results] == [None, 1]
     assert [one["name"] for one in world.show(1)["attachments"]] == ["more.pdf"]
     assert [blob.content for blob in world.rows(Blob)] == [b"more"]

@@ -15,7 +15,7 @@ from core.reasons import Reason
 from outbox.facts import TicketCreated
 from tests.tickets.acts import person
 from tests.tickets.world import NOW, World, matter
-from tickets import alerts, life, merging
+from tickets import alerts, lifecycle, merging
 from tickets.alerts import Alert
 from tickets.submission import SubmittedFile
 
@@ -23,13 +23,13 @@ FILE = SubmittedFile("eob.pdf", "application/pdf", "application/pdf", 3, blobs.d
 
 
 def merge(world: World, ticket_id: int, into_id: int, reason: str = "The same denial") -> None:
-    world.database.run(
+    world.database.transaction(
         lambda session: merging.merge(session, ticket_id, into_id, person(session, "Ada"), reason, NOW) and None
     )
 
 
 def split(world: World, ticket_id: int, entry_id: int, reason: str = "A second matter") -> int:
-    return world.database.run(
+    return world.database.transaction(
         lambda session: merging.split(session, ticket_id, entry_id, person(session, "Ada"), reason, world.settings, NOW)
     )
 
@@ -49,7 +49,7 @@ def two(world: World) -> World:
 
 
 def test_a_merged_ticket_is_over_and_the_other_goes_on_with_all_of_both(two: World) -> None:
-    two.database.run(
+    two.database.transaction(
         lambda session: alerts.raise_alerts(session, [Alert(2, "x", Reason("x", "x"), key="x", kind="x", task="Call")], NOW)
     )
     merge(two, 2, 1)
@@ -100,7 +100,9 @@ def test_what_cannot_be_merged_is_refused(two: World, ticket_id: int, into_id: i
 def test_a_merged_ticket_is_not_opened_again_by_hand(two: World) -> None:
     merge(two, 2, 1)
     with pytest.raises(RefusedError, match="merged into BS-000001"):
-        two.database.run(lambda session: life.reopen(session, 2, person(session, "Ada"), "x", two.settings, NOW) and None)
+        two.database.transaction(
+            lambda session: lifecycle.reopen(session, 2, person(session, "Ada"), "x", two.settings, NOW) and None
+        )
 
 
 def test_a_ticket_that_is_not_there_is_named(two: World) -> None:
@@ -137,11 +139,11 @@ def test_only_a_message_of_the_ticket_can_be_split_off(two: World) -> None:
 
 
 def test_a_possible_match_that_is_none_is_dismissed(two: World) -> None:
-    two.database.run(lambda session: merging.dismiss(session, 2, 1, person(session, "Ada"), NOW))
+    two.database.transaction(lambda session: merging.dismiss(session, 2, 1, person(session, "Ada"), NOW))
     assert two.listed("matches") == []
     assert entries(two, 2, "note")[-1]["title"] == "Possible match dismissed"
     with pytest.raises(NotFoundError):
-        two.database.run(lambda session: merging.dismiss(session, 2, 1, person(session, "Ada"), NOW))
+        two.database.transaction(lambda session: merging.dismiss(session, 2, 1, person(session, "Ada"), NOW))
 
 
 def test_who_has_left_neither_merges_nor_splits_nor_dismisses(two: World) -> None:
@@ -154,5 +156,5 @@ def test_who_has_left_neither_merges_nor_splits_nor_dismisses(two: World) -> Non
     ]
     for act in acts:
         with pytest.raises(RefusedError, match="no longer active"):
-            two.database.run(lambda session, act=act: act(session, person(session, "Eve")) and None)  # type: ignore[misc]
+            two.database.transaction(lambda session, act=act: act(session, person(session, "Eve")) and None)  # type: ignore[misc]
     assert two.listed("matches") != []

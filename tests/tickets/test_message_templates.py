@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from core import wording
 from core.errors import ConfigurationError, NotFoundError, RefusedError
 from tests.tickets.acts import person
 from tests.tickets.world import NOW, World
-from tickets import message_templates
+from tickets import message_templates, template_sandbox
 from tickets.message_templates import ASK_FOR_MORE, FOLDER, RECAP, Version
 
 SHIPPED = Path(__file__).parents[2] / "templates" / "email" / "billing_support"
@@ -26,11 +25,11 @@ def office(world: World) -> World:
 
 
 def seed(world: World, folder: Path = SHIPPED) -> int:
-    return world.database.run(lambda session: message_templates.seed(session, folder, NOW))
+    return world.database.transaction(lambda session: message_templates.seed(session, folder, NOW))
 
 
 def edit(world: World, name: str, body: str, *, by: str = "Max", subject: str = "Subject") -> Version:
-    return world.database.run(lambda s: message_templates.edit(s, name, subject, body, person(s, by), NOW))
+    return world.database.transaction(lambda s: message_templates.edit(s, name, subject, body, person(s, by), NOW))
 
 
 def find(world: World, name: str, number: int | None = None) -> Version:
@@ -51,7 +50,7 @@ def test_the_folder_billing_support_has_the_recap_of_resolution_among_others(off
 def test_every_shipped_template_can_be_filled(path: Path) -> None:
     _, subject, body = message_templates.read_file(path)
     values = {"ticket": {"number": "BS-1", "name": "Claim"}, "writer": {"name": "Ada"}}
-    assert "Hello," in wording.fill(subject, body, values).text, "a customer without a name is greeted all the same"
+    assert "Hello," in template_sandbox.fill(subject, body, values).text, "a customer without a name is greeted all the same"
 
 
 def test_bringing_them_in_again_changes_nothing(office: World) -> None:
@@ -90,7 +89,7 @@ def test_the_same_words_again_are_no_version(office: World) -> None:
 def test_an_earlier_version_comes_back_as_a_new_one(office: World) -> None:
     first = find(office, RECAP)
     edit(office, RECAP, "Worse words")
-    restored = office.database.run(lambda s: message_templates.restore(s, RECAP, 1, person(s, "Max"), NOW))
+    restored = office.database.transaction(lambda s: message_templates.restore(s, RECAP, 1, person(s, "Max"), NOW))
     assert (restored.number, restored.body) == (3, first.body)
 
 

@@ -13,12 +13,12 @@ from core.errors import RefusedError
 from outbox.facts import TaskRaised, TicketAssigned
 from tests.tickets.acts import complete, force, hand_over, mark, reopen, settle_notice, sweep, tasks
 from tests.tickets.world import NOW, World, matter
-from tickets import life
+from tickets import lifecycle
 from tickets.models import Activity, Ticket
 
 DAY = timedelta(days=1)
 LATER = NOW + timedelta(hours=1)
-ALL_MARKS = (life.mark_follow_up_sent, life.mark_resolved, life.mark_recap_sent)
+ALL_MARKS = (lifecycle.mark_follow_up_sent, lifecycle.mark_resolved, lifecycle.mark_recap_sent)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_in_whatever_order_the_marks_come_only_all_three_complete_a_ticket(opene
     for ticket_id, order in enumerate(permutations(ALL_MARKS), start=2):
         for count, verb in enumerate(order, start=1):
             mark(opened, verb, ticket_id)
-            followed_up = life.mark_follow_up_sent in order[:count]
+            followed_up = lifecycle.mark_follow_up_sent in order[:count]
             expected = "6-Completed" if count == 3 else "5-Audit" if followed_up else "1-Submitted"
             assert stage(opened, ticket_id) == expected, [one.__name__ for one in order[:count]]
 
@@ -61,7 +61,7 @@ def test_each_mark_is_on_the_timeline_with_who_and_when(opened: World) -> None:
 def test_a_notice_that_settles_after_the_follow_up_does_not_move_the_ticket_back(world: World) -> None:
     world.staff("Ada")
     world.receive(matter())
-    mark(world, life.mark_follow_up_sent)
+    mark(world, lifecycle.mark_follow_up_sent)
     settle_notice(world)
     assert stage(world) == "5-Audit"
 
@@ -78,9 +78,9 @@ def test_a_notice_that_settles_last_completes_a_ticket_that_was_forced_back_to_s
 
 def test_the_follow_up_closes_the_reminder_and_the_resolution_closes_the_escalation(opened: World) -> None:
     sweep(opened, NOW + 3 * DAY)
-    mark(opened, life.mark_resolved, at=NOW + 4 * DAY)
+    mark(opened, lifecycle.mark_resolved, at=NOW + 4 * DAY)
     assert tasks(opened) == [("reminder", "Ada", False), ("escalation", "Max", True)]
-    mark(opened, life.mark_follow_up_sent, at=NOW + 4 * DAY)
+    mark(opened, lifecycle.mark_follow_up_sent, at=NOW + 4 * DAY)
     assert tasks(opened) == [("reminder", "Ada", True), ("escalation", "Max", True)]
 
 
@@ -117,18 +117,18 @@ def test_a_refused_reopening_leaves_the_ticket_alone_even_when_the_refusal_is_ca
     complete(opened)
     before = opened.show(1)
     with opened.database.write() as session, pytest.raises(RefusedError):
-        life.reopen(session, 1, session.get_one(Staff, 1), " ", opened.settings, LATER)
+        lifecycle.reopen(session, 1, session.get_one(Staff, 1), " ", opened.settings, LATER)
     assert opened.show(1) == before
 
 
 def test_a_forced_move_stands_until_the_next_mark_and_then_the_table_holds(opened: World) -> None:
     force(opened, 1)
     assert stage(opened) == "1-Submitted"
-    mark(opened, life.mark_recap_sent)
+    mark(opened, lifecycle.mark_recap_sent)
     assert stage(opened) == "4-In Progress"
     force(opened, 5)
     assert stage(opened) == "5-Audit"
-    mark(opened, life.mark_resolved)
+    mark(opened, lifecycle.mark_resolved)
     assert stage(opened) == "6-Completed"
 
 
@@ -136,7 +136,7 @@ def test_a_ticket_forced_out_of_completed_completes_again_when_a_box_is_checked_
     complete(opened)
     force(opened, 4)
     assert (stage(opened), opened.ticket(1).completed_at) == ("4-In Progress", None)
-    mark(opened, life.mark_resolved, by="Ben", at=LATER)
+    mark(opened, lifecycle.mark_resolved, by="Ben", at=LATER)
     shown = opened.show(1)
     assert shown["stage"] == "6-Completed"
     assert shown["resolution"]["by"] == "ada@billing.example"
@@ -198,12 +198,12 @@ def test_a_ticket_that_changes_hands_says_why(opened: World, by: str, reason: st
 
 
 def note(world: World, text: str) -> None:
-    world.database.run(lambda session: life.add_note(session, 1, session.get_one(Staff, 1), text, LATER) and None)
+    world.database.transaction(lambda session: lifecycle.add_note(session, 1, session.get_one(Staff, 1), text, LATER) and None)
 
 
 def test_every_act_makes_a_new_version(opened: World) -> None:
     acts: tuple[Callable[[], None], ...] = (
-        lambda: mark(opened, life.mark_follow_up_sent, at=LATER),
+        lambda: mark(opened, lifecycle.mark_follow_up_sent, at=LATER),
         lambda: hand_over(opened, "Ben", by="Ada", at=LATER),
         lambda: force(opened, 6, at=LATER),
         lambda: reopen(opened, at=LATER),

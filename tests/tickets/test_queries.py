@@ -23,7 +23,7 @@ def change(world: World, ticket_id: int, **values: Any) -> None:
     def unit(session: Session) -> None:
         session.execute(update(Ticket).where(Ticket.id == ticket_id).values(values))
 
-    world.database.run(unit)
+    world.database.transaction(unit)
 
 
 def listed(world: World, view: str, **options: Any) -> list[dict[str, Any]]:

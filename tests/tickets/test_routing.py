@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from core.sections import Routing, Rule, Telemedicine
+from core.settings.sections import Routing, Rule, Telemedicine
 from tickets.routing import Assignment, Matter, Person, Staffing, TeamView, assign, needs_telemedicine, telemedicine_target
 
 #: A Monday, 10:00 in New York and 07:00 in Los Angeles.

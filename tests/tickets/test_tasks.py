@@ -10,7 +10,7 @@ import pytest
 from core import clock
 from tests.tickets.acts import clock_at, finish, mark, sweep
 from tests.tickets.world import NOW, World, matter
-from tickets import life
+from tickets import lifecycle
 from tickets.models import FollowUp
 from tickets.tasks import list_tasks
 
@@ -56,7 +56,7 @@ def test_the_tasks_of_one_person_are_listed_alone(tasked: World) -> None:
 
 def test_what_is_done_is_listed_apart_the_latest_first_and_is_never_overdue(tasked: World) -> None:
     for hours, ticket_id in enumerate((1, 2)):
-        mark(tasked, life.mark_follow_up_sent, ticket_id, at=NOW + 4 * DAY + timedelta(hours=hours))
+        mark(tasked, lifecycle.mark_follow_up_sent, ticket_id, at=NOW + 4 * DAY + timedelta(hours=hours))
     done = listed(tasked, NOW + 9 * DAY, done=True)
     assert [(row["ticket"], row["kind"], row["overdue"]) for row in done] == [
         ("BS-000002", "reminder", False),

@@ -10,7 +10,7 @@ import pytest
 
 from accounts.matching import ContactView
 from core.reasons import Reason
-from core.sections import Calendar
+from core.settings.sections import Calendar
 from outbox.facts import TicketCreated
 from tests.tickets.acts import complete
 from tests.tickets.world import NOW, World, matter

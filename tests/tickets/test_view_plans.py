@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import event
 
 import notify.models  # noqa: F401 - all tables are to be known
-from core.db import Base, Database
+from core.database.session import Database
+from core.database.types import Base
 from tests.tickets.world import NOW
 from tickets import queries
 

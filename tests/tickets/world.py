@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 from accounts.models import Absence, Company, CompanyDomain, Contact, Staff, Team, TeamMember
 from accounts.names import fold_name
 from core import blobs
-from core.db import Base, Database
+from core.database.session import Database
+from core.database.types import Base
 from core.reasons import Reason
 from core.settings import Settings
 from outbox import facts
@@ -59,7 +60,7 @@ class World:
             session.flush()
             return int(getattr(row, "id", 0) or 0)
 
-        return self.database.run(unit)
+        return self.database.transaction(unit)
 
     def staff(self, name: str, **values: Any) -> int:
         """Somebody at work around the clock unless ``values`` say otherwise."""
@@ -87,7 +88,7 @@ class World:
 
     def receive(self, *submissions: Submission, now: datetime = NOW) -> list[Received]:
         """One batch in one transaction."""
-        return self.database.run(lambda session: intake.receive(session, submissions, self.settings, now))
+        return self.database.transaction(lambda session: intake.receive(session, submissions, self.settings, now))
 
     def take(self, submission: Submission | None = None, now: datetime = NOW, **values: Any) -> dict[str, Any]:
         """One submission alone; answers with its ticket as shown."""
@@ -126,7 +127,7 @@ class World:
             "name": "earlier", "pipeline": "", "type": "", "source": "email", "owner_id": owner_id, "stage": stage,
             "description": "", "missing": [], "opened_at": NOW, "created_at": NOW, "updated_at": NOW,
         }  # fmt: skip
-        self.database.run(lambda session: session.execute(insert(Ticket), [row] * count) and None)
+        self.database.transaction(lambda session: session.execute(insert(Ticket), [row] * count) and None)
 
     def rows(self, table: type[Any], *order: Any) -> Sequence[Any]:
         with self.database.read() as session:

@@ -11,9 +11,10 @@ import httpx
 import pytest
 
 import tickets.models  # noqa: F401 - all tables are to be known
-from core.db import Base, Database
+from core.database.session import Database
+from core.database.types import Base
 from core.settings import Settings
-from ingest.models import InboundItem
+from ingest.ledger.models import InboundItem
 from web import app
 from web.server import WebServer
 

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from core import logs
 from tests.web.conftest import FORM, Serve, Site
-from web.edge import Edge
+from web.security_headers import SecurityHeaders
 from web.server import WebServer
 
 HEADERS = {
@@ -72,7 +72,9 @@ def test_an_unhandled_error_tells_nobody_anything_and_the_log_only_where() -> No
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logs.JsonFormatter())
     logging.getLogger().addHandler(handler)
-    app = Starlette(routes=[Route("/fail", fail), Route("/later", fail_later)], middleware=[Middleware(Edge, https=False)])
+    app = Starlette(
+        routes=[Route("/fail", fail), Route("/later", fail_later)], middleware=[Middleware(SecurityHeaders, https=False)]
+    )
     server = WebServer(app, "127.0.0.1:0")
     server.start()
     try:

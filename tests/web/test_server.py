@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from core.errors import ConfigurationError
 from tests.servers.ports import is_listening
-from web import protocol
+from web import http_limits
 from web.server import WebServer, parse_listen
 
 
@@ -66,7 +66,7 @@ def test_a_port_in_use_is_refused_with_the_mend() -> None:
     try:
         with pytest.raises(ConfigurationError, match=r"web\.listen: cannot listen on 127\.0\.0\.1:\d+.*in use") as refused:
             WebServer(APP, server.address).start()
-        assert "set another one" in refused.value.mend
+        assert "set another one" in refused.value.hint
     finally:
         server.stop()
 
@@ -154,7 +154,7 @@ def test_a_head_without_end_is_refused() -> None:
 
 
 def test_a_head_that_never_comes_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(http_limits, "HEAD_SECONDS", 0.3)
     server = WebServer(APP, "127.0.0.1:0")
     server.start()
     host, port = server.address.split(":")

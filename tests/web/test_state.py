@@ -10,26 +10,26 @@ import pytest
 from sqlalchemy.orm import Session
 
 from core import clock
-from core.db import Database
-from core.judgements import Judgement
+from core.database.session import Database
+from core.findings import Finding
 from core.settings import Settings
-from ops.invariants import check
+from ops.invariants.checks import check
 from tests.web.test_status import MAILBOX, fill
 from web import app
 from web.server import WebServer
 
-HOLDS = Judgement("stuck_items", 0, "no items are stuck")
+HOLDS = Finding("stuck_items", 0, "no items are stuck")
 
 
 class House:
     """A server whose judgements the test gives."""
 
     def __init__(self, database: Database) -> None:
-        self.found: Sequence[Judgement] = ()
+        self.found: Sequence[Finding] = ()
         self.server = WebServer(app.create(Settings(), database, judge=self.judge), "127.0.0.1:0")
         self.server.start()
 
-    def judge(self, session: Session) -> Sequence[Judgement]:
+    def judge(self, session: Session) -> Sequence[Finding]:
         assert session.is_active
         return self.found
 
@@ -46,9 +46,9 @@ def house(database: Database) -> Iterator[House]:
     house.server.stop()
 
 
-def broken(**values: object) -> Judgement:
-    told = {"text": "3 facts <wait>", "mend": "see the log", "oldest": clock.now() - timedelta(minutes=7)} | values
-    return Judgement("old_facts", 3, **told)  # type: ignore[arg-type]
+def broken(**values: object) -> Finding:
+    told = {"text": "3 facts <wait>", "hint": "see the log", "oldest": clock.now() - timedelta(minutes=7)} | values
+    return Finding("old_facts", 3, **told)  # type: ignore[arg-type]
 
 
 def test_all_is_well_is_one_calm_line(house: House, database: Database) -> None:

@@ -14,14 +14,15 @@ from sqlalchemy.orm import Session
 from accounts.models import Company, Contact, Staff
 from core import clock
 from core.blobs import Blob
-from core.db import Base, Database
-from ingest.models import InboundItem, MailboxCursor
+from core.database.session import Database
+from core.database.types import Base
+from ingest.ledger.models import InboundItem, MailboxCursor
 from notify.models import Delivery
 from outbox.models import OutboxFact
 from tests.web.conftest import FORM, STATUS_TOKEN, Serve, Site
 from tests.web.hooks.test_formstack import PATH, post, submission
 from tickets.models import Ticket
-from web import overview, queries
+from web.status import queries, view
 
 CANARY = "canary-subject-8812"
 MAILBOX = {"support": {"host": "imap.example.com", "user": "support@clinicbilling.example", "password": "x"}}
@@ -256,7 +257,7 @@ def test_inflow_is_counted_by_hour_and_source(database: Database, serve: Serve) 
     ("seconds", "spelt"), [(0, "just now"), (59, "just now"), (60, "1 min"), (3599, "59 min"), (3600, "1 h"), (200_000, "2 d")]
 )
 def test_ages_are_spelt_for_people(seconds: int, spelt: str) -> None:
-    assert overview.spell_age(timedelta(seconds=seconds)) == spelt
+    assert view.spell_age(timedelta(seconds=seconds)) == spelt
 
 
 def test_a_page_from_elsewhere_may_not_post_for_its_visitor(site: Site) -> None:

@@ -7,7 +7,7 @@ import pytest
 from core import clock
 from core.signing import Signer
 from tests.web.conftest import STATUS_TOKEN, Site
-from tickets import service
+from tickets import creation_notice
 from tickets.numbers import number
 from tickets.submission import Source, Submission
 
@@ -25,7 +25,9 @@ def ticket_id(site: Site) -> int:
         name="Dana <b>Ortiz</b>",
         missing=("the phone call gave no claim number",),
     )
-    return site.database.run(lambda session: service.create_by_hand(session, submission, site.settings, clock.now()))
+    return site.database.transaction(
+        lambda session: creation_notice.create_by_hand(session, submission, site.settings, clock.now())
+    )
 
 
 def signed(site: Site, ticket_id: int) -> str:

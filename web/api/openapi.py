@@ -39,20 +39,22 @@ def document() -> bytes:
     paths: dict[str, dict[str, Any]] = {}
     for route in ROUTES:
         paths.setdefault(route.template, {})[route.method.lower()] = _operation(route)
-    return msgspec.json.encode({
-        "openapi": "3.1.1",
-        "info": {
-            "title": "casemill",
-            "version": "1",
-            "description": "Tickets of billing support, for programs of the staff. Moments are ISO 8601 with their offset.",
-        },
-        "paths": paths,
-        "components": {
-            "schemas": schemas,
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": _scopes()}},
-        },
-        "security": [{"token": []}],
-    })
+    return msgspec.json.encode(
+        {
+            "openapi": "3.1.1",
+            "info": {
+                "title": "casemill",
+                "version": "1",
+                "description": "Tickets of billing support, for programs of the staff. Moments are ISO 8601 with their offset.",
+            },
+            "paths": paths,
+            "components": {
+                "schemas": schemas,
+                "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": _scopes()}},
+            },
+            "security": [{"token": []}],
+        }
+    )
 
 
 def _scopes() -> str:
@@ -102,9 +104,7 @@ def _query_parameters(route: Route) -> list[dict[str, Any]]:
     """The fields of the query's shape."""
     _, schemas = msgspec.json.schema_components([route.query], ref_template=REF)
     fields = schemas[route.query.__name__].get("properties", {})
-    return [
-        {"name": name, "in": "query", "required": False, "schema": _without_null(schema)} for name, schema in fields.items()
-    ]
+    return [{"name": name, "in": "query", "required": False, "schema": _without_null(schema)} for name, schema in fields.items()]
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from starlette.responses import JSONResponse, Response
 
-from web.hooks.body import LastResponse
+from web.request_body import LastResponse
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -17,7 +17,7 @@ class Problem(msgspec.Struct, omit_defaults=True, rename={"kind": "type"}):
     status: int
     code: str
     detail: str = ""
-    mend: str = ""
+    hint: str = ""
     kind: str = "about:blank"
 
 
@@ -30,12 +30,12 @@ class ProblemError(Exception):
         code: str,
         detail: str,
         *,
-        mend: str = "",
+        hint: str = "",
         headers: dict[str, str] | None = None,
         is_unread: bool = False,
     ) -> None:
         super().__init__(code)
-        self.problem = Problem(TITLES[status], status, code, detail, mend)
+        self.problem = Problem(TITLES[status], status, code, detail, hint)
         self.headers = headers or {}
         self.is_unread = is_unread
 
@@ -60,4 +60,3 @@ def answer(error: ProblemError) -> Response:
     """The response that tells the problem."""
     kind = LastResponse if error.is_unread else JSONResponse
     return kind(msgspec.to_builtins(error.problem), error.problem.status, error.headers, MEDIA_TYPE)
-

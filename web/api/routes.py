@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from web.api import acts, asked, given, reads
-from web.api.calls import Call
+from web.api import read_handlers, requests, responses, write_handlers
+from web.api.context import Call
 
 PREFIX = "/api/v1"
 _PARTS = {"number": "The ticket's number, such as BS-000123.", "id": "The record's id."}
@@ -28,7 +28,7 @@ class Route:
     does: str
     handler: Callable[[Call], Any]
     gives: type[Any]
-    query: type[Any] = asked.Asked
+    query: type[Any] = requests.Asked
     body: type[Any] | None = None
     status: int = 200
     once: bool = False
@@ -59,49 +59,52 @@ class Route:
 _TICKET, _TASK = "/tickets/{number}", "/tasks/{id}"
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/tickets", "tickets:read", "The tickets of a saved view, the newest first.",
-          reads.list_tickets, given.Tickets, query=asked.ListTickets),
+          read_handlers.list_tickets, responses.Tickets, query=requests.ListTickets),
     Route("POST", "/tickets", "tickets:write", "Enter a ticket, such as after a call.",
-          acts.create_ticket, given.Ticket, body=asked.NewTicket, status=201, once=True),
-    Route("GET", _TICKET, "tickets:read", "A ticket with its people, timeline and reasons.", reads.show_ticket, given.Ticket),
+          write_handlers.create_ticket, responses.Ticket, body=requests.NewTicket, status=201, once=True),
+    Route("GET", _TICKET, "tickets:read", "A ticket with its people, timeline and reasons.",
+          read_handlers.show_ticket, responses.Ticket),
     Route("POST", _TICKET + "/replies", "tickets:write", "Write to the customer, or ask for what is missing.",
-          acts.reply, given.Written, body=asked.Reply, once=True),
+          write_handlers.reply, responses.Written, body=requests.Reply, once=True),
     Route("POST", _TICKET + "/recap", "tickets:write", "Send the recap of resolution.",
-          acts.recap, given.Written, body=asked.Letter, once=True),
+          write_handlers.recap, responses.Written, body=requests.Letter, once=True),
     Route("POST", _TICKET + "/recap-sent", "tickets:write", "Check “5-Recap of Resolution Sent” for a recap given by telephone.",
-          acts.mark_recap_sent, given.Ticket, body=asked.Mark),
+          write_handlers.mark_recap_sent, responses.Ticket, body=requests.Mark),
     Route("POST", _TICKET + "/notes", "tickets:write", "Put a note on the timeline, for staff only.",
-          acts.add_note, given.Ticket, body=asked.Note, once=True),
+          write_handlers.add_note, responses.Ticket, body=requests.Note, once=True),
     Route("POST", _TICKET + "/assign", "tickets:write", "Hand the ticket over, or take it.",
-          acts.assign, given.Ticket, body=asked.Assign),
+          write_handlers.assign, responses.Ticket, body=requests.Assign),
     Route("POST", _TICKET + "/follow-up-sent", "tickets:write", "Check “4-Support Follow Up Sent”.",
-          acts.mark_follow_up_sent, given.Ticket, body=asked.Mark),
+          write_handlers.mark_follow_up_sent, responses.Ticket, body=requests.Mark),
     Route("POST", _TICKET + "/resolution", "tickets:write", "Set Resolution to Yes.",
-          acts.mark_resolved, given.Ticket, body=asked.Mark),
+          write_handlers.mark_resolved, responses.Ticket, body=requests.Mark),
     Route("POST", _TICKET + "/reopen", "tickets:write", "Open a completed ticket again.",
-          acts.reopen, given.Ticket, body=asked.Reopen),
+          write_handlers.reopen, responses.Ticket, body=requests.Reopen),
     Route("POST", _TICKET + "/move", "tickets:write", "Move a ticket where the rules do not; for managers.",
-          acts.move, given.Ticket, body=asked.Move),
+          write_handlers.move, responses.Ticket, body=requests.Move),
     Route("POST", _TICKET + "/tasks", "tasks:write", "Add a follow-up task.",
-          acts.add_task, given.Task, body=asked.NewTask, status=201, once=True),
+          write_handlers.add_task, responses.Task, body=requests.NewTask, status=201, once=True),
     Route("GET", "/tasks", "tasks:read", "Follow-up tasks, the most overdue first.",
-          reads.list_tasks, given.Tasks, query=asked.ListTasks),
-    Route("GET", _TASK, "tasks:read", "A follow-up task.", reads.show_task, given.Task),
-    Route("POST", _TASK + "/done", "tasks:write", "Mark a task as done.", acts.finish_task, given.Task, body=asked.Asked),
+          read_handlers.list_tasks, responses.Tasks, query=requests.ListTasks),
+    Route("GET", _TASK, "tasks:read", "A follow-up task.", read_handlers.show_task, responses.Task),
+    Route("POST", _TASK + "/done", "tasks:write", "Mark a task as done.",
+          write_handlers.finish_task, responses.Task, body=requests.Asked),
     Route("POST", _TASK + "/reopen", "tasks:write", "Open a task again that was called done.",
-          acts.reopen_task, given.Task, body=asked.ReopenTask),
+          write_handlers.reopen_task, responses.Task, body=requests.ReopenTask),
     Route("POST", _TASK + "/hand-over", "tasks:write", "Hand a task over, or take it.",
-          acts.hand_over_task, given.Task, body=asked.HandOver),
+          write_handlers.hand_over_task, responses.Task, body=requests.HandOver),
     Route("POST", _TASK + "/postpone", "tasks:write", "Give a task another moment.",
-          acts.postpone_task, given.Task, body=asked.Postpone),
+          write_handlers.postpone_task, responses.Task, body=requests.Postpone),
     Route("GET", "/companies", "directory:read", "Companies, in the order in which they were added.",
-          reads.list_companies, given.Companies, query=asked.ListDirectory),
-    Route("GET", "/companies/{id}", "directory:read", "A company.", reads.show_company, given.Company),
+          read_handlers.list_companies, responses.Companies, query=requests.ListDirectory),
+    Route("GET", "/companies/{id}", "directory:read", "A company.", read_handlers.show_company, responses.Company),
     Route("GET", "/contacts", "directory:read", "Contacts, in the order in which they were added.",
-          reads.list_contacts, given.Contacts, query=asked.ListContacts),
-    Route("GET", "/contacts/{id}", "directory:read", "A contact.", reads.show_contact, given.Contact),
+          read_handlers.list_contacts, responses.Contacts, query=requests.ListContacts),
+    Route("GET", "/contacts/{id}", "directory:read", "A contact.", read_handlers.show_contact, responses.Contact),
     Route("GET", "/items", "items:read", "Inbound items and why they became what they did, the last first.",
-          reads.list_items, given.Items, query=asked.ListItems),
-    Route("GET", "/items/{id}", "items:read", "An inbound item, and where it was seen.", reads.show_item, given.ItemShown),
+          read_handlers.list_items, responses.Items, query=requests.ListItems),
+    Route("GET", "/items/{id}", "items:read", "An inbound item, and where it was seen.",
+          read_handlers.show_item, responses.ItemShown),
 )  # fmt: skip
 
 

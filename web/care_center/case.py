@@ -12,14 +12,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from core.db import Database
+from core.database.session import Database
 from core.settings import Settings
 from core.signing import Signer
 from tickets.models import Ticket
 from tickets.numbers import number
 from tickets.stages import AUDIT, COMPLETED, IN_PROGRESS, SUBMITTED
 from web.pages import Pages
-from web.threads import run_aside
+from web.threadpool import run_in_thread
 
 #: What a stage means to a customer.
 STEPS = (
@@ -55,7 +55,7 @@ class CasePage:
         if token is None or not token.startswith("t") or not token[1:].isdigit():
             raise HTTPException(404)
         ticket_id = int(token[1:])
-        case = await run_aside(lambda: self._read(ticket_id), "case")
+        case = await run_in_thread(lambda: self._read(ticket_id), "case")
         if case is None:
             raise HTTPException(404)
         return self._pages.render("case.html", case=case, steps=STEPS, team=self._team)

@@ -17,16 +17,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core import clock
-from core.db import Database
+from core.database.session import Database
 from core.errors import NotFoundError, RefusedError
 from core.settings import Settings
 from core.signing import Signer
 from surveys import answers
 from surveys.answers import ANSWER, COMMENT_MAX, SCORES, UNSUBSCRIBE, Standing
 from tickets.numbers import number
-from web.hooks.body import Room, read_body
 from web.pages import Pages
-from web.threads import run_aside
+from web.request_body import MemoryBudget, read_body
+from web.threadpool import run_in_thread
 
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ class SurveyPage:
         self._database = database
         self._signer = Signer(settings.keys(), settings.notices.domain)
         self._pages = Pages()
-        self._room = Room(HELD_MAX)
+        self._room = MemoryBudget(HELD_MAX)
 
     async def form(self, request: Request) -> Response:
         """GET: the form, prefilled with the answer given before or with the score of the mail's link. POST: store it."""
@@ -81,9 +81,7 @@ class SurveyPage:
         score, comment = _score(fields.get("score", [""])[0]), _clean(fields.get("comment", [""])[0])
         surveys = self._settings.surveys
         try:
-            await self._write(
-                lambda session: answers.answer(session, survey_id, score or 0, comment, surveys, clock.now())
-            )
+            await self._write(lambda session: answers.answer(session, survey_id, score or 0, comment, surveys, clock.now()))
         except RefusedError as refused:
             if refused.code == "closed":
                 return self._say("Your answer", CLOSED)
@@ -91,9 +89,7 @@ class SurveyPage:
             return self._ask(request, standing, score, comment, PROBLEMS[refused.code])
         return self._say("Thank you", THANKS, link=request.url.path)
 
-    def _ask(
-        self, request: Request, standing: Standing, score: int | None, comment: str, problem: str = ""
-    ) -> Response:
+    def _ask(self, request: Request, standing: Standing, score: int | None, comment: str, problem: str = "") -> Response:
         return self._pages.render(
             "survey.html", 422 if problem else 200, has_form=True, team=self._team, number=number(standing.ticket_id),
             scores=SCORES, score=score, comment=comment, longest=COMMENT_MAX, action=request.url.path, problem=problem,
@@ -118,7 +114,7 @@ class SurveyPage:
 
     async def _body(self, request: Request) -> str:
         try:
-            with self._room.hold() as hold:
+            with self._room.reserve() as hold:
                 return (await read_body(request, hold, BODY_MAX)).decode("utf-8", "replace")
         except RefusedError as refused:
             raise HTTPException(STATUS.get(refused.code, 400)) from None
@@ -131,11 +127,11 @@ class SurveyPage:
         return await self._found(read)
 
     async def _write(self, unit: Callable[[Session], T]) -> T:
-        return await self._found(lambda: self._database.run(unit))
+        return await self._found(lambda: self._database.transaction(unit))
 
     async def _found(self, call: Callable[[], T]) -> T:
         try:
-            return await run_aside(call, "survey")
+            return await run_in_thread(call, "survey")
         except NotFoundError:
             raise HTTPException(404) from None
 

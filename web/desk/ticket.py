@@ -11,13 +11,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from core.db import Database
+from core.database.session import Database
 from core.settings import Settings
 from tickets import queries
 from tickets.numbers import parse_number
 from web import access
 from web.pages import Pages
-from web.threads import run_aside
+from web.threadpool import run_in_thread
 
 
 class TicketPage:
@@ -32,7 +32,7 @@ class TicketPage:
         ticket_id = parse_number(request.path_params["number"])
         if ticket_id is None or not access.may_see_status(request, self._settings):
             raise HTTPException(404)
-        ticket = await run_aside(lambda: self._read(ticket_id), "ticket")
+        ticket = await run_in_thread(lambda: self._read(ticket_id), "ticket")
         if ticket is None:
             raise HTTPException(404)
         return self._pages.render("ticket.html", ticket=ticket)

@@ -19,16 +19,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from core import clock
-from core.db import Database
+from core.database.session import Database
 from core.errors import BusyError, RefusedError
 from core.metrics import WEBHOOK_POSTS
-from core.sections import Form
 from core.settings import Settings
-from ingest.ledger import FORMSTACK, Arrival
-from ingest.parsers.form import Envelope, split_envelope, verify_signature
+from core.settings.sections import Form
+from ingest.ledger.accept import FORMSTACK, Arrival
+from ingest.parsers.form.submission import Envelope, split_envelope, verify_signature
 from ingest.parsers.types import Refusal
-from web.hooks.body import Hold, LastResponse, Room, read_body
-from web.hooks.intake import Intake
+from web.hooks.batch_writer import BatchWriter
+from web.request_body import LastResponse, MemoryBudget, Reservation, read_body
 
 log = logging.getLogger("casemill.hooks")
 
@@ -67,8 +67,8 @@ class FormstackHook:
     def __init__(self, settings: Settings, database: Database) -> None:
         self._doors = {name: _make_door(name, form) for name, form in settings.forms.items()}
         self._limit = settings.limits.form_bytes
-        self._room = Room()
-        self._intake = Intake(database)
+        self._room = MemoryBudget()
+        self._intake = BatchWriter(database)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = await self.receive(Request(scope, receive))
@@ -81,14 +81,14 @@ class FormstackHook:
         if door is None:
             raise HTTPException(404)
         try:
-            with self._room.hold() as hold:
+            with self._room.reserve() as hold:
                 await self._take_in(request, form, door, hold)
         except RefusedError as refused:
             return _refuse(form, refused)
         door.accepted.inc()
         return _ACCEPTED
 
-    async def _take_in(self, request: Request, form: str, door: _Door, hold: Hold) -> None:
+    async def _take_in(self, request: Request, form: str, door: _Door, hold: Reservation) -> None:
         media_type = _read_media_type(request)
         body = await read_body(request, hold, self._limit)
         if door.signature_keys and not verify_signature(door.signature_keys, body, _find_signature(request, door)):

@@ -16,8 +16,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from ingest.parsers.email_message import parse_mail
-from ingest.parsers.reply_text import split_reply
+from ingest.parsers.mail.message import parse_mail
+from ingest.parsers.reply.split import split_reply
 from ingest.parsers.types import Forward, ParsedMail, ParseOptions, Refusal
 
 _FOLDER = Path(__file__).parent

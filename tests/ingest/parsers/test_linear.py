@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import pytest
 
-from core.marker import marker_line
-from ingest.parsers.bounce_text import MAX_TEXT, read_text_report
-from ingest.parsers.forward import MAX_SCANNED, find_inline
-from ingest.parsers.headers import Headers, read_block
-from ingest.parsers.reply_text import split_reply
-from ingest.parsers.thanks import LONGEST, find_thanks
+from core.reply_separator import marker_line
+from ingest.parsers.bounce.text_report import MAX_TEXT, read_text_report
+from ingest.parsers.forward.original import MAX_SCANNED, find_inline
+from ingest.parsers.mail.headers import Headers, read_block
+from ingest.parsers.reply.split import split_reply
+from ingest.parsers.reply.thanks import LONGEST, find_thanks
 
 DAEMON: Headers = read_block(b"From: mailer-daemon@x.example\nSubject: failure notice\n\n")[0]
 BLOCK = "From: a@x.example\nTo: b@x.example\nDate: c\n"

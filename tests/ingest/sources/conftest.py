@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from core.db import Database
+from core.database.session import Database
 from tests.ingest.sources.support import make_tables
 from tests.servers.dovecot import DovecotServer
 

@@ -10,10 +10,11 @@ from pydantic import SecretStr
 from sqlalchemy import select
 
 from core.blobs import Blob
-from core.db import Base, Database
-from core.sections import Limits, Mailbox
-from ingest.models import InboundItem, MailboxCursor, Sighting
-from ingest.sources.imap import MailboxWatcher
+from core.database.session import Database
+from core.database.types import Base
+from core.settings.sections import Limits, Mailbox
+from ingest.ledger.models import InboundItem, MailboxCursor, Sighting
+from ingest.sources.imap.watcher import MailboxWatcher
 from tests.servers.dovecot import DovecotServer
 
 LIMITS = Limits()
@@ -64,7 +65,6 @@ def watching(database: Database, box: Mailbox, name: str = "desk", **options: An
         stop.set()
         thread.join(10)
         assert not thread.is_alive()
-
 
 
 def items(database: Database) -> list[InboundItem]:

@@ -13,12 +13,11 @@ import pytest
 import time_machine
 
 from core import clock
-from core.sections import Backfill, Form
-from ingest import ledger
-from ingest.ledger import Arrival
-from ingest.models import FormCursor
-from ingest.normalise import form_values
-from ingest.parsers.form import parse_form
+from core.settings.sections import Backfill, Form
+from ingest.decisions.normalise import form_values
+from ingest.ledger.accept import FORMSTACK, Arrival
+from ingest.ledger.models import FormCursor
+from ingest.parsers.form.submission import parse_form
 from ingest.parsers.types import ParsedForm, ParseOptions
 from ingest.sources import formstack
 from ingest.sources.backfill import FormAsking
@@ -60,7 +59,7 @@ def ask(room: Room, form: Form, wait: Callable[[float], None] = lambda _: None) 
 
 
 def submissions(room: Room) -> list[int]:
-    return [int(item.identity.partition("/")[2]) for item in room.items(family=ledger.FORMSTACK)]
+    return [int(item.identity.partition("/")[2]) for item in room.items(family=FORMSTACK)]
 
 
 def cursor(room: Room) -> FormCursor:
@@ -71,7 +70,7 @@ def cursor(room: Room) -> FormCursor:
 def post(room: Room, submission: int) -> None:
     """What the webhook stores."""
     place = str(submission)
-    room.accept(Arrival(ledger.FORMSTACK, "form", f"form:{FORM}", place, b"{}", NOW, identity=f"{FORM}/{place}"))
+    room.accept(Arrival(FORMSTACK, "form", f"form:{FORM}", place, b"{}", NOW, identity=f"{FORM}/{place}"))
 
 
 def test_what_the_webhook_missed_becomes_a_ticket_and_what_it_brought_none_more(
@@ -171,11 +170,19 @@ def test_too_many_requests_are_waited_for_two_four_and_six_seconds(room: Room, s
     assert (cursor(room).error, cursor(room).errors, cursor(room).due_at) == ("too_many_requests", 1, NOW + timedelta(minutes=1))
 
 
-@pytest.mark.parametrize(("told", "code", "minutes"), [
-    (Told(401), "refused_token", 60), (Told(403), "missing_permission", 60), (Told(404), "unknown_form", 60),
-    (Told(503), "status_503", 1), (Told(302), "status_302", 1), (Told(200, b"{"), "bad_answer", 1),
-    (Told(200, b"[]"), "bad_answer", 1), (Told(200, {"submissions": {}}), "bad_answer", 1),
-])
+@pytest.mark.parametrize(
+    ("told", "code", "minutes"),
+    [
+        (Told(401), "refused_token", 60),
+        (Told(403), "missing_permission", 60),
+        (Told(404), "unknown_form", 60),
+        (Told(503), "status_503", 1),
+        (Told(302), "status_302", 1),
+        (Told(200, b"{"), "bad_answer", 1),
+        (Told(200, b"[]"), "bad_answer", 1),
+        (Told(200, {"submissions": {}}), "bad_answer", 1),
+    ],
+)
 def test_trouble_that_passes_is_tried_soon_and_what_must_be_mended_within_the_hour(
     room: Room, server: FormstackServer, now: Any, told: Told, code: str, minutes: int
 ) -> None:

@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import update
 
 from core import clock
-from core.sections import Backfill, Form
-from ingest import ledger
-from ingest.models import FormCursor
+from core.settings.sections import Backfill, Form
+from ingest.ledger.accept import FORMSTACK
+from ingest.ledger.models import FormCursor
 from ingest.sources.backfill import Backfilling, FormAsking
 from tests.ingest.support import Room
 from tests.servers.formstack import TOKEN, FormstackServer
@@ -37,7 +37,7 @@ def ask(room: Room, form: Form) -> int:
 
 
 def submissions(room: Room) -> list[int]:
-    return [int(item.identity.partition("/")[2]) for item in room.items(family=ledger.FORMSTACK)]
+    return [int(item.identity.partition("/")[2]) for item in room.items(family=FORMSTACK)]
 
 
 def test_two_clocks_ask_one_at_a_time_and_nothing_is_doubled(room: Room, server: FormstackServer) -> None:

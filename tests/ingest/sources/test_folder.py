@@ -15,13 +15,12 @@ import pytest
 from sqlalchemy import update
 
 from core import clock
-from core.db import Database
+from core.database.session import Database
 from core.leases import LeaseHolder
-from core.sections import Folder, Limits
-from ingest import ledger
-from ingest.ledger import Arrival
-from ingest.models import InboundItem
-from ingest.sources import shelves
+from core.settings.sections import Folder, Limits
+from ingest.ledger.accept import ROW, Arrival, accept, blobs
+from ingest.ledger.models import InboundItem
+from ingest.sources import file_archive
 from ingest.sources.folder import FolderWatcher
 from tests.ingest.sources.support import LIMITS, items, message, sightings
 from tests.waiting import wait_until
@@ -117,7 +116,7 @@ def test_a_form_is_taken_under_its_submission_and_without_its_secret(drop: Drop)
     assert (item.family, item.kind, item.identity) == ("formstack", "form", "5512345/1512345678")
     assert item.extra["content_type"] == "application/json"
     with drop.database.read() as session:
-        stored = ledger.blobs.get(session, item.sha256)
+        stored = blobs.get(session, item.sha256)
     assert b"demo-shared-secret" not in stored and b"dana@clinic.example" in stored
 
 
@@ -145,9 +144,9 @@ def test_a_workbook_waits_for_its_rows_and_gets_its_receipt(drop: Drop) -> None:
     drop.put("messages.xlsx", XLSX)
     drop.poll()
     book = items(drop.database)[0].id
-    row = Arrival(ledger.ROW, "row", f"workbook:{book}", "Sheet1!2", b"{}", clock.now(), "row 1", parent_id=book)
+    row = Arrival(ROW, "row", f"workbook:{book}", "Sheet1!2", b"{}", clock.now(), "row 1", parent_id=book)
     with drop.database.write() as session:
-        ledger.accept(session, [row], clock.now())
+        accept(session, [row], clock.now())
     drop.settle("expanded", item_id=book)
     assert drop.poll() == 0
     drop.settle()
@@ -368,7 +367,7 @@ def test_putting_away_goes_on_where_it_stopped(tmp_path: Path) -> None:
     path.write_bytes(XLSX)
     os.link(path, shelf / "a.xlsx")
     (shelf / "a.receipt.xlsx").write_bytes(b"half")
-    shelves.put_away(path, shelf, (".receipt.xlsx", b"whole"))
+    file_archive.put_away(path, shelf, (".receipt.xlsx", b"whole"))
     assert not path.exists()
     assert sorted(one.name for one in shelf.iterdir()) == ["a.receipt.xlsx", "a.xlsx"]
     assert (shelf / "a.receipt.xlsx").read_bytes() == b"whole"

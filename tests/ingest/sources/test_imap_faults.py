@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from core.db import Database
+from core.database.session import Database
 from core.leases import Lease
-from core.sections import Mailbox
-from ingest.sources.imap_fetch import FIRST_MESSAGES
+from core.settings.sections import Mailbox
+from ingest.sources.imap.fetch import FIRST_MESSAGES
 from tests.ingest.sources.support import items, last_uid, mailbox, message, moved, numbers, sightings, watching
 from tests.servers.dovecot import DovecotServer
 from tests.servers.proxy import Proxy
@@ -25,9 +25,9 @@ from tests.waiting import wait_until
 ROOT = Path(__file__).resolve().parents[3]
 WATCH = """
 import sys, threading
-from core.db import Database
-from core.sections import Limits, Mailbox
-from ingest.sources.imap import MailboxWatcher
+from core.database.session import Database
+from core.settings.sections import Limits, Mailbox
+from ingest.sources.imap.watcher import MailboxWatcher
 import accounts.models, tickets.models
 url, box, lease = sys.argv[1:]
 mailbox = Mailbox.model_validate_json(box)

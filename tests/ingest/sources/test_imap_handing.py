@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from core.db import Database
-from ingest import ledger
-from ingest.intray import FEWEST, InTray
-from ingest.ledger import Accepted, Arrival
-from ingest.models import InboundItem
-from ingest.sources.imap_fetch import FIRST_MESSAGES
+from core.database.session import Database
+from ingest.ledger.accept import Accepted, Arrival
+from ingest.ledger.handoff import FEWEST, HandoffQueue
+from ingest.ledger.models import InboundItem
+from ingest.sources.imap import intake
+from ingest.sources.imap.fetch import FIRST_MESSAGES
 from tests.ingest.sources.support import items, last_uid, mailbox, message, watching
 from tests.servers.dovecot import DovecotServer
 from tests.waiting import wait_until
@@ -28,7 +28,7 @@ def deliver(desk: DovecotServer, first: int, count: int) -> None:
 
 
 def test_many_mails_are_handed_over_in_their_order_and_a_few_wait_in_the_ledger(database: Database, desk: DovecotServer) -> None:
-    tray = InTray(database, TAKEN)
+    tray = HandoffQueue(database, TAKEN)
     deliver(desk, 0, FIRST_MESSAGES + FEWEST)
     with watching(database, mailbox(desk), intray=tray):
         wait_until(lambda: last_uid(database) == FIRST_MESSAGES + FEWEST)
@@ -48,9 +48,9 @@ def test_of_what_is_not_committed_nothing_is_handed_over(
     database: Database, desk: DovecotServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The commit is refused, so each mail is stored by itself, and waits in the ledger."""
-    tray = InTray(database, TAKEN)
+    tray = HandoffQueue(database, TAKEN)
     refused = threading.Event()
-    accept = ledger.accept
+    accept = intake.accept
 
     def refuse_many(session: Session, arrivals: Sequence[Arrival], *args: Any, **more: Any) -> list[Accepted]:
         accepted = accept(session, arrivals, *args, **more)
@@ -59,7 +59,7 @@ def test_of_what_is_not_committed_nothing_is_handed_over(
             raise ValueError("one of them is odd")
         return accepted
 
-    monkeypatch.setattr(ledger, "accept", refuse_many)
+    monkeypatch.setattr(intake, "accept", refuse_many)
     deliver(desk, 0, FEWEST)
     with watching(database, mailbox(desk), intray=tray):
         wait_until(lambda: last_uid(database) == FEWEST)

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from core.db import Database
-from ingest import ledger
-from ingest.sources import imap_fetch
-from ingest.sources.imap_fetch import BATCH_MESSAGES, FIRST_MESSAGES
-from ingest.sources.imap_session import ImapSession
+from core.database.session import Database
+from ingest.sources.imap import fetch as imap_fetch
+from ingest.sources.imap import intake
+from ingest.sources.imap.fetch import BATCH_MESSAGES, FIRST_MESSAGES
+from ingest.sources.imap.session import ImapSession
 from tests.ingest.sources.support import items, last_uid, mailbox, message, moved, numbers, sightings, watching
 from tests.servers.dovecot import DovecotServer
 from tests.servers.proxy import Proxy
@@ -27,7 +27,7 @@ class Gate:
         self.fetched: list[int] = []
         self.reached = threading.Event()
         self._opened = threading.Event()
-        accept, fetch = ledger.accept, imap_fetch.fetch
+        accept, fetch = intake.accept, imap_fetch.fetch
 
         def held_up(session: Any, arrivals: Sequence[Any], *args: Any, **more: Any) -> Any:
             if arrivals:
@@ -40,7 +40,7 @@ class Gate:
             self.fetched.append(len(batch))
             return outcomes
 
-        monkeypatch.setattr(ledger, "accept", held_up)
+        monkeypatch.setattr(intake, "accept", held_up)
         monkeypatch.setattr(imap_fetch, "fetch", noted)
 
     def open(self) -> None:

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
-from core.db import Database
+from core.database.session import Database
 from core.leases import Lease, LeaseHolder
-from ingest.sources.imap import MAX_PAUSE, MailboxWatcher, pause_after
+from ingest.sources.imap.watcher import MAX_PAUSE, MailboxWatcher, pause_after
 from tests.ingest.sources.support import (
     LIMITS,
     bodies,

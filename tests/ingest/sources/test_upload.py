@@ -7,7 +7,7 @@ import pytest
 from core.errors import RefusedError
 from core.reasons import Reason
 from core.settings import Settings
-from ingest.ledger import Arrival
+from ingest.ledger.accept import Arrival
 from ingest.sources.upload import Upload, choose_source, find_files, read_file
 from tests.ingest.sources.support import LIMITS, items, make_tables, message, sightings
 
@@ -105,7 +105,7 @@ def test_a_source_is_chosen_by_its_name(name: str | None, expected: str) -> None
 def test_a_name_of_no_or_several_sources_is_refused(name: str) -> None:
     with pytest.raises(RefusedError) as refused:
         choose_source(SETTINGS, name)
-    assert "folder:both" in refused.value.mend
+    assert "folder:both" in refused.value.hint
 
 
 BOX = {"host": "localhost", "user": "u", "password": "p"}

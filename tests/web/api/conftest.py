@@ -17,7 +17,7 @@ from accounts.directory import add_company, add_staff
 from accounts.models import Staff
 from core import clock
 from tests.web.conftest import Serve, Site
-from tickets import message_templates, service
+from tickets import creation_notice, message_templates
 from tickets.numbers import number
 from tickets.submission import Source, Submission
 
@@ -49,7 +49,7 @@ class Desk:
             person = session.query(Staff).filter_by(email=f"{name}@billing.example").one()
             return api_tokens.issue(session, person, "tests", scopes, days, clock.now() - ago)[1]
 
-        return self.site.database.run(unit)
+        return self.site.database.transaction(unit)
 
     def ticket(self, text: str = "Claim 88 was denied", **given: Any) -> str:
         """A ticket of Dana's, who has an address; its number."""
@@ -58,7 +58,11 @@ class Desk:
             name="Dana Ortiz", **given,
         )  # fmt: skip
         settings = self.site.settings
-        return number(self.site.database.run(lambda session: service.create_by_hand(session, submission, settings, clock.now())))
+        return number(
+            self.site.database.transaction(
+                lambda session: creation_notice.create_by_hand(session, submission, settings, clock.now())
+            )
+        )
 
     def call(self, method: str, path: str, body: Any = None, *, by: str = "mara", **more: Any) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self.tokens[by]}", **more.pop("headers", {})}

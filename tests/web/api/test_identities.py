@@ -50,7 +50,7 @@ def revoked(desk: Desk) -> str:
         assert found is not None
         api_tokens.revoke(session, found.token_id, clock.now())
 
-    desk.site.database.run(unit)
+    desk.site.database.transaction(unit)
     return token
 
 

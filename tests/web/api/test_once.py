@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from accounts import api_answers
-from accounts.api_answers import ApiAnswer
+from accounts import idempotency
+from accounts.idempotency import ApiAnswer
 from core import clock
 from tests.web.api.conftest import Desk
-from tickets import letters
+from tickets import staff_messages
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -77,13 +77,13 @@ def test_what_was_refused_may_be_tried_again_under_its_key(desk: Desk) -> None:
 
 
 def test_an_act_that_ends_in_the_middle_leaves_neither_answer_nor_act(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    ticket, real = desk.ticket(), letters.send
+    ticket, real = desk.ticket(), staff_messages.send
 
     def broken(*given: Any, **more: Any) -> int:
         real(*given, **more)
         raise ZeroDivisionError
 
-    monkeypatch.setattr(letters, "send", broken)
+    monkeypatch.setattr(staff_messages, "send", broken)
     assert desk.post(f"/tickets/{ticket}/replies", {"text": "Hello"}, **keyed("k")).status_code == 500
     monkeypatch.undo()
     with desk.site.database.read() as session:
@@ -97,9 +97,9 @@ def test_answers_are_forgotten_after_a_day(desk: Desk) -> None:
     ticket = desk.ticket()
     desk.post(f"/tickets/{ticket}/notes", {"text": "Old"}, **keyed("old"))
     with desk.site.database.write() as session:
-        session.query(ApiAnswer).one().created_at = clock.now() - api_answers.KEPT * 1.01
+        session.query(ApiAnswer).one().created_at = clock.now() - idempotency.KEPT * 1.01
     desk.post(f"/tickets/{ticket}/notes", {"text": "New"}, **keyed("new"))
-    assert api_answers.forget(desk.site.database) == 1
+    assert idempotency.forget(desk.site.database) == 1
     with desk.site.database.read() as session:
         assert [row.key for row in session.query(ApiAnswer)] == ["new"]
 

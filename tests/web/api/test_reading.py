@@ -10,8 +10,7 @@ import httpx
 import pytest
 
 from core import clock
-from ingest import ledger
-from ingest.ledger import Arrival
+from ingest.ledger.accept import MAIL, Arrival, accept
 from tests.web.api.conftest import Desk
 
 
@@ -48,8 +47,8 @@ def test_tasks_of_a_person_and_until_a_moment(desk: Desk) -> None:
 
 
 def test_an_item_says_where_it_was_seen_and_what_became_of_it(desk: Desk) -> None:
-    arrival = Arrival(ledger.MAIL, "mail", "mailbox:support", "INBOX/7/42", b"Subject: x\r\n\r\ny", clock.now())
-    desk.site.database.run(lambda session: ledger.accept(session, [arrival], clock.now()))
+    arrival = Arrival(MAIL, "mail", "mailbox:support", "INBOX/7/42", b"Subject: x\r\n\r\ny", clock.now())
+    desk.site.database.transaction(lambda session: accept(session, [arrival], clock.now()))
     item = desk.get("/items", state="waiting", source="mailbox:support")["items"][0]
     shown = desk.get(f"/items/{item['id']}")
     assert shown["seen"][0]["place"] == "INBOX/7/42"

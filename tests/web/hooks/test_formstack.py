@@ -14,14 +14,15 @@ import httpx
 import pytest
 from sqlalchemy import func, select, text
 
-from core import blobs, hints, logs
+from core import blobs, logs
 from core.blobs import Blob
-from core.db import Base
-from ingest.models import Sighting
+from core.database.types import Base
+from ingest.ledger.models import Sighting
+from runtime import drain_requests
 from tests.web.conftest import FORM, HANDSHAKE, KEY, Serve, Site
 from tests.web.hooks import vectors
 from tests.web.hooks.vectors import JSON, URLENCODED, sign
-from web.hooks import intake
+from web.hooks import batch_writer
 
 PATH = f"/hooks/formstack/{FORM}"
 ACCEPTED = {"status": "accepted"}
@@ -301,19 +302,19 @@ def test_the_handshake_key_is_nowhere_in_the_database_or_the_logs(site: Site, lo
 
 def test_what_was_stored_is_hinted_at_after_the_commit(site: Site) -> None:
     seen: list[tuple[str, int]] = []
-    hints.connect(lambda name: seen.append((name, len(site.items()))))
+    drain_requests.connect(lambda name: seen.append((name, len(site.items()))))
     try:
         post(site, submission(1))
         deadline = time.monotonic() + 5
         while not seen and time.monotonic() < deadline:
             time.sleep(0.01)
     finally:
-        hints.connect(None)
+        drain_requests.connect(None)
     assert seen == [("ingest.drain", 1)]
 
 
 def test_a_locked_database_answers_503_and_what_waited_is_stored_later(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "STORE_SECONDS", 0.5)
+    monkeypatch.setattr(batch_writer, "STORE_SECONDS", 0.5)
     with site.database.engine.connect() as holder:
         holder.execute(text("SELECT 1"))
         if not site.database.is_sqlite:
@@ -331,7 +332,7 @@ def test_a_locked_database_answers_503_and_what_waited_is_stored_later(site: Sit
 
 
 def test_too_many_waiting_posts_are_answered_503_at_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "MOST_WAITING_BYTES", 100)
+    monkeypatch.setattr(batch_writer, "MOST_WAITING_BYTES", 100)
     started = time.monotonic()
     assert post(site, submission(1, details="x" * 200)).status_code == 503
     assert time.monotonic() - started < 2

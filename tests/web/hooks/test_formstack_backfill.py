@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from core.sections import Form
+from core.settings.sections import Form
 from ingest.sources.backfill import FormAsking
 from tests.servers.formstack import TOKEN, FormstackServer
 from tests.web.conftest import FORM, KEY, Serve, Site

@@ -1,0 +1,98 @@
+"""An explanation as a person reads it: what it is, what would become of it and why, for whom, and what is missing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ingest.inspection.explain import Explanation
+    from ingest.parsers.types import ParsedForm, ParsedMail, ParsedReport, WorkbookRow
+
+FATES = {
+    "ticket": "a ticket is opened",
+    "own": "recorded only: it is our own mail",
+    "bounce": "recorded as a mail that did not arrive",
+    "automatic": "recorded only: it is automatic mail",
+    "list": "recorded only: it is list or bulk mail",
+    "expanded": "each row of its workbooks becomes an item of its own",
+    "quarantined": "set aside, with a ticket that says so",
+    "rejected": "refused",
+    "failed": "tried again later",
+}
+EXCERPT = 200
+
+
+def describe(explanation: Explanation) -> dict[str, object]:
+    """The lines to be shown, by name; those without a value are left out by whoever prints them."""
+    fate = FATES.get(explanation.disposition, explanation.disposition)
+    return {
+        **_describe_content(explanation),
+        "outcome": f"{explanation.disposition}: {fate}",
+        "because": explanation.reason.text,
+        "ticket for": explanation.requester,
+        "missing": "; ".join(explanation.missing),
+        "no answer": _silence(explanation),
+    }
+
+
+def _silence(explanation: Explanation) -> str | None:
+    if explanation.silence is None:
+        return None
+    return f"the sender gets no automatic mail: {explanation.silence.text}"
+
+
+def _describe_content(explanation: Explanation) -> dict[str, object]:
+    from ingest.parsers.types import ParsedForm, ParsedMail, WorkbookRow
+
+    parsed = explanation.parsed
+    if isinstance(parsed, ParsedMail):
+        return _describe_mail(parsed)
+    if isinstance(parsed, ParsedForm):
+        return _describe_form(parsed)
+    if isinstance(parsed, WorkbookRow):
+        return _describe_row(parsed)
+    return {}
+
+
+def _describe_mail(mail: ParsedMail) -> dict[str, object]:
+    sender = mail.from_addr or f"unknown ({(mail.from_problem or 'no From').replace('_', ' ')})"
+    files = [f"{file.name} ({file.size:,} bytes)" for file in mail.attachments]
+    return {
+        "kind": "mail",
+        "from": f"{mail.from_name} <{sender}>" if mail.from_name else sender,
+        "to": mail.to,
+        "cc": mail.cc,
+        "subject": mail.subject,
+        "date": mail.date.isoformat() if mail.date else None,
+        "text": _excerpt(mail.body),
+        "files": files,
+        "automatic": [code.replace("_", " ") for code in mail.automatic],
+        "report": _describe_report(mail.report),
+        "sender": mail.authentication.text if mail.authentication else None,
+        "notes": "; ".join(mail.notes),
+    }
+
+
+def _describe_report(report: ParsedReport | None) -> str | None:
+    """What a mail system reports of which mail."""
+    if report is None:
+        return None
+    kind = f"{report.kind} for good" if report.permanent else report.kind
+    said = " ".join([*report.action, *report.status])
+    who = ", ".join(report.recipients) or "nobody is named"
+    return f"{kind}: {who} ({said or 'no code'}), of {report.message_id or 'no mail'}"
+
+
+def _describe_form(form: ParsedForm) -> dict[str, object]:
+    answers = {f"“{field.key}”": _excerpt(field.text) for field in form.fields}
+    return {"kind": "form", "form": form.form_id, "submission": form.submission_id, **answers}
+
+
+def _describe_row(row: WorkbookRow) -> dict[str, object]:
+    answers = {name.replace("_", " "): _excerpt(text) for name, text in row.fields.items()}
+    return {"kind": "row of a workbook", "row": f"{row.sheet}!{row.number}", **answers}
+
+
+def _excerpt(text: str) -> str:
+    flat = " ".join(text[: 2 * EXCERPT].split())
+    return flat if len(flat) <= EXCERPT else f"{flat[:EXCERPT]}…"

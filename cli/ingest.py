@@ -1,0 +1,229 @@
+"""`casemill ingest` and `casemill explain`: files through the real pipeline, and what it would do with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from bootstrap import Services
+    from core.settings import Settings
+    from ingest.inspection.explain import Explanation
+    from ingest.parser_pool import ParserPool
+    from ingest.sources.upload import Found, Uploaded
+    from ingest.uploads import UploadOutcome
+
+KINDS = "Mails (.eml), .mbox, Maildirs, forms (.json), workbooks (.xlsx, .xlsm), and folders of them."
+Paths = Annotated[list[Path], typer.Argument(help=KINDS)]
+SourceName = Annotated[str | None, typer.Option(help="The mailbox, folder or form whose rules hold; else those of an upload.")]
+History = Annotated[bool, typer.Option("--history", help="It is mail of the past: customers are not written to about it.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON for programs in place of text for people.")]
+
+#: How many lines of one kind are shown to people.
+SHOWN = 20
+
+
+def ingest(paths: Paths, source: SourceName = None, history: History = False, json: Json = False) -> None:
+    """Take files in through the real pipeline: tickets, owners and notices, with a summary of what became of them."""
+    from cli import console
+    from cli.services import finish, open_services
+    from ingest.sources.upload import find_files
+    from ingest.uploads import read_fates
+
+    found = find_files(paths)
+    with open_services() as services:
+        uploaded = _accept(services, found, source, history)
+        left = _settle(services, uploaded)
+        with services.database.read() as session:
+            fates = read_fates(session, uploaded)
+        receipts = _write_receipts(services, uploaded)
+        finish(services)
+    if json:
+        console.print_json([fate.as_dict() for fate in fates])
+    else:
+        _tell(found, fates, receipts, left)
+    raise typer.Exit(console.FOUND_WRONG if left or any(fate.is_wrong for fate in fates) else console.DONE)
+
+
+def explain(
+    paths: Annotated[list[Path] | None, typer.Argument(help="Files and folders, as for `casemill ingest`.")] = None,
+    item: Annotated[int | None, typer.Option(help="An item that has arrived, by its number, in place of files.")] = None,
+    source: SourceName = None,
+    json: Json = False,
+) -> None:
+    """Tell what would become of files, or of an item that arrived, and why. Writes nothing; files need no database."""
+    if bool(paths) == (item is not None):
+        raise typer.BadParameter("give files, or one item by --item")
+    from cli import console
+
+    wrong = False
+    with _explanations(paths or [], item, source) as explanations:
+        for explanation in explanations:
+            wrong |= explanation.is_refused
+            if json:
+                console.print_json_line(explanation.as_dict())
+            else:
+                _print_explanation(explanation)
+    raise typer.Exit(console.FOUND_WRONG if wrong else console.DONE)
+
+
+# -- ingest
+
+
+def _accept(services: Services, found: Found, source: str | None, history: bool) -> list[Uploaded]:
+    from cli import console
+    from ingest.decisions.outcome import HISTORY
+    from ingest.sources.upload import Upload, choose_source
+
+    word, extra = choose_source(services.settings, source)
+    extra |= {HISTORY: True} if history else {}
+    with console.progress("taking in") as move:
+        return Upload(services.database, services.settings.limits, word, extra).accept(found.files, move)
+
+
+def _settle(services: Services, uploaded: Sequence[Uploaded]) -> int:
+    from cli import console
+    from cli.services import work_until
+    from ingest.uploads import count_open
+
+    ids = {one.item_id for one in uploaded if one.item_id is not None}
+
+    def left() -> int:
+        with services.database.read() as session:
+            return count_open(session, ids)
+
+    with console.progress("working") as move:
+        return work_until(services, left, move)
+
+
+def _write_receipts(services: Services, uploaded: Sequence[Uploaded]) -> list[Path]:
+    """A receipt beside each workbook; one that is there already may have been corrected by somebody and is not touched."""
+    from cli import console
+    from core.errors import CasemillError
+    from ingest.sources.file_archive import write_file
+    from ingest.uploads import receipt_path, workbook_items
+    from ingest.workbooks.expand import receipt
+
+    with services.database.read() as session:
+        items = workbook_items(session, uploaded)
+    written = []
+    for one, item_id in items:
+        try:
+            content = receipt(services.database, services.pool, services.settings, item_id, repeated=one.known)
+            path = receipt_path(one.path)
+            write_file(path, content)
+            written.append(path)
+        except (CasemillError, OSError) as error:
+            text = error.text if isinstance(error, CasemillError) else error.strerror
+            console.print_error(f"no receipt for {one.path}: {text}")
+    return written
+
+
+def _tell(found: Found, fates: Sequence[UploadOutcome], receipts: Sequence[Path], left: int) -> None:
+    from collections import Counter
+
+    from cli import console
+
+    counts = Counter(fate.disposition for fate in fates)
+    columns = [console.Column("disposition", whole=True), console.Column("count", whole=True, right=True)]
+    console.print_table(columns, sorted(counts.items()), empty="nothing to take in was found")
+    _list("wrong", [fate for fate in fates if fate.is_wrong])
+    _list("there before", [fate for fate in fates if fate.disposition == "duplicate"])
+    for path in receipts:
+        console.print_line(f"receipt: {path}")
+    if found.left_alone:
+        console.print_line(f"left alone because of their kind: {found.left_alone}", style="dim")
+    if left:
+        hint = "they are tried again by `casemill run`, or by this command"
+        console.print_error(f"without an outcome yet: {left}; {hint}")
+
+
+def _list(title: str, fates: Sequence[UploadOutcome]) -> None:
+    from cli import console
+
+    if not fates:
+        return
+    console.print_line("")
+    console.print_line(title, style="bold")
+    columns = [
+        console.Column("from"), console.Column("disposition", whole=True), console.Column("ticket", whole=True),
+        console.Column("reason"),
+    ]  # fmt: skip
+    rows = [(fate.place, fate.disposition, fate.ticket, fate.reason) for fate in fates[:SHOWN]]
+    console.print_table(columns, rows)
+    if len(fates) > SHOWN:
+        console.print_line(f"… and {len(fates) - SHOWN} more; --json lists all")
+
+
+# -- explain
+
+
+@contextmanager
+def _explanations(paths: Sequence[Path], item: int | None, source: str | None) -> Iterator[Iterator[Explanation]]:
+    from cli.staff_lookup import StaffLookup
+    from core import settings
+    from ingest.inspection.explain import Explainer
+    from ingest.parser_pool import ParserPool
+    from ingest.sources.upload import choose_source, find_files
+
+    loaded = settings.load()
+    word, extra = choose_source(loaded, source)
+    pool = ParserPool(loaded.limits)
+    lookup = StaffLookup(loaded)
+    try:
+        if item is None:
+            yield Explainer(loaded, pool, word, extra, lookup.find).explain_files(find_files(paths).files)
+        else:
+            yield iter(_explain_item(loaded, pool, item))
+    finally:
+        pool.close()
+        lookup.close()
+
+
+def _explain_item(settings: Settings, pool: ParserPool, item: int) -> list[Explanation]:
+    from cli.services import open_existing
+    from ingest.inspection.explain import Explainer
+
+    with open_existing(settings) as database, database.read() as session:
+        return Explainer(settings, pool).explain_item(session, item)
+
+
+def _print_explanation(explanation: Explanation) -> None:
+    from cli import console
+    from cli.explain_output import describe
+
+    console.print_line(explanation.path, style="bold")
+    console.print_fields(describe(explanation))
+    console.print_line("")
+
+
+def receipt(
+    item: Annotated[int, typer.Argument(help="The workbook's number in the ledger, from `casemill ingest` or a ticket.")],
+    to: Annotated[Path | None, typer.Option(help="Where to write it; else item-N.receipt.xlsx here.")] = None,
+) -> None:
+    """Write the receipt of a workbook, one that came by mail for example: its rows, and what became of each."""
+    from cli import console
+    from cli.services import open_services
+    from ingest.sources.file_archive import write_file
+    from ingest.uploads import receipt_path
+    from ingest.workbooks.expand import receipt
+
+    with console.reporting(), open_services() as services:
+        content = receipt(services.database, services.pool, services.settings, item)
+        path = to or receipt_path(Path(f"item-{item}.xlsx"))
+        write_file(path, content)
+    console.print_line(f"Receipt: {path}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    example = "Example: casemill ingest inbox.mbox practices.xlsx --source support"
+    app.command(epilog=example, short_help="Take files in through the real pipeline.")(ingest)
+    example = "Example: casemill explain strange-mail.eml --json"
+    app.command(epilog=example, short_help="Tell what would become of files, and why.")(explain)
+    example = "Example: casemill receipt 42 --to messages.receipt.xlsx"
+    app.command(epilog=example, short_help="Write the receipt of a workbook.")(receipt)

@@ -1,0 +1,148 @@
+"""`casemill ticket reply` and `casemill ticket recap`: what staff write to the customer, looked at before it goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.ticket_actions import By, Number, read_number
+
+if TYPE_CHECKING:
+    from tickets.staff_messages import Draft
+
+Text = Annotated[str | None, typer.Option(help="What to write, in place of the template's text.")]
+File = Annotated[Path | None, typer.Option(help="A file with what to write; - reads standard input.")]
+To = Annotated[list[str] | None, typer.Option("--to", help="Who gets it, of the ticket's people; the requester by default.")]
+Subject = Annotated[str | None, typer.Option(help="The subject, in place of the template's.")]
+Preview = Annotated[bool, typer.Option("--preview", help="Show it and send nothing.")]
+Edit = Annotated[bool, typer.Option("--edit", help="Open it in $EDITOR before it is sent.")]
+Fill = Annotated[list[str] | None, typer.Option("--fill", help="NAME=TEXT for a placeholder, such as resolution=Paid in full.")]
+
+
+def reply(
+    number: Number,
+    by: By,
+    text: Text = None,
+    file: File = None,
+    subject: Subject = None,
+    template: Annotated[str | None, typer.Option(help="A message template, see `casemill templates list`.")] = None,
+    ask_for_more: Annotated[bool, typer.Option("--ask-for-more", help="Ask for what the ticket says is missing.")] = False,
+    fill: Fill = None,
+    to: To = None,
+    edit: Edit = False,
+    preview: Preview = False,
+) -> None:
+    """Write to the customer; the answer comes back to the ticket."""
+    from tickets.staff_messages import MORE, REPLY
+
+    kind = MORE if ask_for_more else REPLY
+    nothing = text is None and file is None and template is None and not ask_for_more and not fill
+    _write(number, by, kind, template, fill or [], _read(text, file), subject, to or [], edit=edit or nothing, preview=preview)
+
+
+def recap(
+    number: Number,
+    by: By,
+    resolution: Annotated[str, typer.Option(help="What was done: fills the template's {{ resolution }}.")] = "",
+    text: Text = None,
+    file: File = None,
+    subject: Subject = None,
+    template: Annotated[str | None, typer.Option(help="Another template than the recap of resolution.")] = None,
+    fill: Fill = None,
+    to: To = None,
+    edit: Edit = False,
+    preview: Preview = False,
+    by_phone: Annotated[bool, typer.Option("--by-phone", help="Only check the box: the recap was given by telephone.")] = False,
+) -> None:
+    """Send the recap of resolution; "5-Recap of Resolution Sent" is checked when the mail server accepts it."""
+    from cli.ticket_actions import act
+    from tickets import lifecycle
+    from tickets.staff_messages import RECAP_LETTER
+
+    if by_phone:
+        act(number, by, lambda session, ticket, staff, _, now: lifecycle.mark_recap_sent(session, ticket, staff, now))
+        return
+    filled = [f"resolution={resolution}"] if resolution else []
+    words = [*filled, *(fill or [])]
+    _write(number, by, RECAP_LETTER, template, words, _read(text, file), subject, to or [], edit=edit, preview=preview)
+
+
+def _write(
+    name: str, by: str, kind: str, template: str | None, fill: list[str], text: str | None, subject: str | None, to: list[str],
+    *, edit: bool, preview: bool,
+) -> None:  # fmt: skip
+    from accounts.directory import find_person
+    from cli import console
+    from cli.context import open_database
+    from core import clock
+    from tickets import staff_messages
+    from tickets.numbers import number
+
+    ticket_id, values = read_number(name), dict(_pair(one) for one in fill)
+    with console.reporting(), open_database() as (_, database):
+        draft = database.transaction(
+            lambda session: staff_messages.compose(
+                session, ticket_id, find_person(session, by), kind, template=template, values=values, to=to
+            )
+        )
+        title, words = subject or draft.subject, draft.text if text is None else text
+        if edit and not preview:
+            title, words = _edited(title, words)
+        if preview:
+            _show(draft, title, words)
+            return
+        database.transaction(
+            lambda session: staff_messages.send(
+                session, ticket_id, find_person(session, by), kind, title, words, clock.now(), to=to, template=draft.template
+            )
+        )
+    console.print_line(f"{number(ticket_id)}: on its way to {', '.join(draft.to)}")
+
+
+def _show(draft: Draft, subject: str, text: str) -> None:
+    from cli import console
+    from tickets.staff_messages import lacks
+
+    console.print_line(f"To:      {', '.join(draft.to) or 'nobody'}")
+    console.print_line(f"Subject: {subject}\n")
+    console.print_line(text)
+    words = set(lacks(draft.subject, draft.text))
+    problems = [*(one for one in draft.problems if one not in words), *lacks(subject, text)]
+    for problem in problems:
+        console.print_line(f"Not ready: {problem}")
+    if problems:
+        raise typer.Exit(1)
+
+
+def _edited(subject: str, text: str) -> tuple[str, str]:
+    """Subject on the first line, an empty line, and the text. Saved empty, or not at all, nothing is sent."""
+    from cli import console
+
+    saved = console.edit(f"{subject}\n\n{text}")
+    if not saved.strip():
+        raise typer.Exit(1)
+    first, _, rest = saved.partition("\n")
+    return first.strip(), rest.strip()
+
+
+def _read(text: str | None, file: Path | None) -> str | None:
+    if file is None:
+        return text
+    return typer.get_text_stream("stdin").read() if str(file) == "-" else file.read_text("utf-8")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, mark, value = text.partition("=")
+    if not mark or not name.strip().isidentifier():
+        raise typer.BadParameter(f"{text!r} is not NAME=TEXT")
+    return name.strip(), value
+
+
+def register(ticket_app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    reply_example = "BS-000123 --by you@billing.example --text 'The payer has the corrected claim now.'"
+    ticket_app.command("reply", epilog=f"Example: casemill ticket reply {reply_example}")(reply)
+    recap_example = "BS-000123 --by you@billing.example --resolution 'The claim was paid in full.' --preview"
+    ticket_app.command("recap", epilog=f"Example: casemill ticket recap {recap_example}")(recap)

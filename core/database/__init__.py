@@ -1,0 +1,1 @@
+"""Sessions, the writer, engines, bulk writes and column types."""

@@ -1,0 +1,1 @@
+"""Pure decisions about parsed items: no database, no network."""

@@ -1,0 +1,1 @@
+"""What arrived: inbound items, where they were seen, and what became of them."""

@@ -1,0 +1,1 @@
+"""Reads delivery reports, complaints and read receipts."""

@@ -1,0 +1,182 @@
+"""Reports about mails that were sent: did not arrive, are late, arrived, were read, were complained about.
+
+By their parts (RFC 3464 with RFC 6533, RFC 5965, RFC 8098), and for servers that send none by text, see
+:mod:`ingest.parsers.bounce.text_report`. Nothing here says whether the mail was ours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ingest.parsers.bounce.text_report import Told, read_text_report, reads_like_bounce
+from ingest.parsers.mail.automatic import AutomaticResult
+from ingest.parsers.mail.headers import Headers, clean_text, read_block, read_ids
+from ingest.parsers.mail.parts import Leaf
+from ingest.parsers.types import ParsedReport
+
+MAX_GROUPS = 200
+STATUS_PARTS = frozenset({"message/delivery-status", "message/global-delivery-status"})
+RECEIPT_PARTS = frozenset({"message/disposition-notification", "message/global-disposition-notification"})
+COPY_PARTS = frozenset(
+    {"message/rfc822", "message/global", "text/rfc822-headers", "message/rfc822-headers", "message/global-headers"}
+)
+#: Feedback that is no complaint (RFC 6430, RFC 6591).
+NO_COMPLAINTS = frozenset({"not-spam", "auth-failure", "dmarc"})
+ARRIVED = frozenset({"delivered", "relayed", "expanded"})
+_COMMENT = re.compile(r"\([^()]*\)")
+_STATUS = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.])")
+_SMTP_CODE = re.compile(r"(?<![\d.])([45])\d\d(?![\d.])")
+
+
+@dataclass(frozen=True, slots=True)
+class _RecipientStatus:
+    """What became of one recipient."""
+
+    recipient: str
+    action: str
+    status: str
+    permanent: bool
+
+
+def read_report(
+    headers: Headers, leaves: Sequence[Leaf], body: str, subject: str, verdict: AutomaticResult
+) -> ParsedReport | None:
+    """What a mail reports, None when it is no report. ``body`` is its text, ``verdict`` what its headers say."""
+    if not verdict.is_auto:
+        return None
+    original = _read_original(leaves)
+    if verdict.is_feedback_report:
+        return _read_feedback(leaves, original)
+    if verdict.is_mdn:
+        return _read_receipt(leaves, original)
+    groups = list(_read_groups(leaves, STATUS_PARTS))
+    fates = [fate for group in groups if (fate := _read_fate(group)) is not None]
+    if fates:
+        return _sum_up(fates, original or next(_named_ids(groups), None))
+    if verdict.is_bounce or verdict.is_dsn or ("null_return_path" in verdict.reasons and reads_like_bounce(subject)):
+        return _by_text(headers, body, subject, verdict, original)
+    return None
+
+
+def has_status(leaves: Iterable[Leaf]) -> bool:
+    """Whether there is a delivery status among the parts, whatever the container is called."""
+    return any(leaf.type in STATUS_PARTS for leaf in leaves)
+
+
+def _read_groups(leaves: Iterable[Leaf], types: frozenset[str]) -> Iterator[Headers]:
+    """The groups of fields of the first part of a type, one a recipient; the first is about the mail as a whole."""
+    content = next((leaf.content for leaf in leaves if leaf.type in types), b"")
+    start = 0
+    for _ in range(MAX_GROUPS):
+        while content[start : start + 1] in (b"\r", b"\n"):
+            start += 1
+        if start >= len(content):
+            return
+        group, start = read_block(content, start)
+        yield group
+
+
+def _read_fate(group: Headers) -> _RecipientStatus | None:
+    """RFC 3464 §2.3. What was sent to wins over nothing: some servers name the original recipient only."""
+    recipient = _read_address(group, "final-recipient") or _read_address(group, "original-recipient")
+    if not recipient:
+        return None
+    said = f"{_first(group, 'status')} {_first(group, 'diagnostic-code')}"
+    status = next(iter(_STATUS.findall(said)), "")
+    action = next(iter(_COMMENT.sub(" ", _first(group, "action")).lower().split()), "")
+    kind = status[:1] or next(iter(_SMTP_CODE.findall(said)), "")
+    action = action or ("failed" if kind in ("4", "5") else "")
+    return _RecipientStatus(recipient, action, status, permanent=action == "failed" and kind == "5")
+
+
+def _read_address(group: Headers, name: str) -> str:
+    """``rfc822; <who@where>`` as a plain lower-case address; "" for other kinds of names."""
+    value = _COMMENT.sub(" ", _first(group, name))
+    text = value.partition(";")[2] or value
+    text = text.strip().strip("<>").strip().lower()
+    return text if "@" in text and not re.search(r"[\s<>]", text) else ""
+
+
+def _first(group: Headers, name: str) -> str:
+    return next((clean_text(value)[:1000] for value in group.read_raw_text(name)[:1]), "")
+
+
+def _sum_up(fates: Sequence[_RecipientStatus], original: str | None) -> ParsedReport:
+    actions = {fate.action for fate in fates}
+    kind = "bounce" if "failed" in actions else "delay" if "delayed" in actions else "delivery" if actions & ARRIVED else "bounce"
+    return ParsedReport(
+        kind=kind,
+        recipients=tuple(fate.recipient for fate in fates),
+        status=tuple(fate.status for fate in fates if fate.status),
+        action=tuple(fate.action for fate in fates if fate.action),
+        permanent=any(fate.permanent for fate in fates),
+        message_id=original,
+    )
+
+
+def _read_original(leaves: Iterable[Leaf]) -> str | None:
+    """The Message-ID of the mail that came back, or of its header (RFC 6522 §3)."""
+    for leaf in leaves:
+        if leaf.type in COPY_PARTS:
+            headers = read_block(leaf.content.lstrip(b"\r\n")).headers
+            return next(iter(read_ids(headers, "message-id")), None)
+    return None
+
+
+def _named_ids(groups: Iterable[Headers]) -> Iterator[str]:
+    """Gmail names the original in a field of its own."""
+    for group in groups:
+        yield from read_ids(group, "x-original-message-id")
+        yield from read_ids(group, "original-message-id")
+
+
+def _read_feedback(leaves: Sequence[Leaf], original: str | None) -> ParsedReport:
+    """RFC 5965: who complained, if the sender of the report says so."""
+    group = next(_read_groups(leaves, frozenset({"message/feedback-report"})), Headers())
+    kind = _first(group, "feedback-type").partition(";")[0].strip().lower()
+    recipients = [_read_address_of(value) for value in group.read_raw_text("original-rcpt-to")]
+    return ParsedReport(
+        kind="feedback" if kind in NO_COMPLAINTS else "complaint",
+        recipients=tuple(address for address in recipients if address),
+        status=(),
+        action=(kind,) if kind else (),
+        permanent=False,
+        message_id=original,
+    )
+
+
+def _read_address_of(value: str) -> str:
+    text = value.strip().strip("<>").strip().lower()
+    return text if "@" in text and not re.search(r"[\s<>]", text) else ""
+
+
+def _read_receipt(leaves: Sequence[Leaf], original: str | None) -> ParsedReport:
+    """RFC 8098 §3: the disposition is ``mode; type/modifier``."""
+    groups = list(_read_groups(leaves, RECEIPT_PARTS))
+    group = groups[0] if groups else Headers()
+    disposition = _first(group, "disposition").partition(";")[2].partition("/")[0].strip().lower()
+    recipient = _read_address(group, "final-recipient") or _read_address(group, "original-recipient")
+    return ParsedReport(
+        kind="receipt",
+        recipients=(recipient,) if recipient else (),
+        status=(),
+        action=(disposition,) if disposition else (),
+        permanent=False,
+        message_id=next(_named_ids(groups), None) or original,
+    )
+
+
+def _by_text(headers: Headers, body: str, subject: str, verdict: AutomaticResult, original: str | None) -> ParsedReport | None:
+    told: Told = read_text_report(headers, body, subject)
+    if not told.recipients and not verdict.is_bounce:
+        return None
+    return ParsedReport(
+        kind="delay" if told.is_delay else "bounce",
+        recipients=told.recipients,
+        status=told.status,
+        action=("delayed" if told.is_delay else "failed",) * len(told.recipients),
+        permanent=told.permanent and not told.is_delay,
+        message_id=original or told.message_id,
+    )

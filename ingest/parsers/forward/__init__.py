@@ -1,0 +1,1 @@
+"""Finds the original message in a forward."""

@@ -1,0 +1,66 @@
+"""The words by which mail programs say that they forward, in the languages of :mod:`ingest.parsers.mail.header_labels`."""
+
+from __future__ import annotations
+
+import re
+
+from ingest.parsers.mail.header_labels import FORWARD_PHRASES, ORIGINAL_PHRASES
+
+#: A subject that says "forwarded" or "reply", the outermost prefix only. ``VS`` is either: Finnish replies, Danish forwards.
+_FORWARD = (
+    "fwd?|forward(?:ed)?|wg|weitergeleitet|tr|transf|rv|renv|reenv|enc|encam|i|inoltro|inoltra|doorst|doorgestuurd|pd|przekaz|vb|vl|vidar"
+    "|předáno|přeposláno|továbbítás|továbbítva|tov|i̇lt|ilt|İlt|пер|пересл|переслано|fw_ext|הועבר|转发|轉寄|轉發|転送|전달"
+)
+_REPLY = (
+    "re|aw|antw|antwort|antwoord|réf|rép|res|resp|ris|r|odp|sv|svar|ynt|yan|отв|ответ|на|ha|תגובה|השב|回复|答复|回覆|回應|返信"
+    "|답장|회신|vá|válasz|odpověď"
+)
+_PREFIX = re.compile(
+    rf"\s*(?:\[[^\]]{{0,40}}\]\s*)*(?:(?P<forward>{_FORWARD})|(?P<reply>{_REPLY})|(?P<either>vs))"
+    r"\s{0,3}(?:\[\d{1,3}\]|\(\d{1,3}\)|\d{1,3})?\s{0,3}[:：]",
+    re.I,
+)
+
+#: What some programs write below a forwarded mail.
+END_PHRASES = (
+    "end forwarded message", "end of forwarded message", "ende der weitergeleiteten nachricht", "fin du message transféré",
+    "fine messaggio inoltrato", "fin del mensaje reenviado", "fim da mensagem encaminhada", "конец пересылаемого сообщения",
+)  # fmt: skip
+
+_BARE = "-=_*~>─—–.:： \t\u00a0\u200e\u200f"
+_WITH_MORE = tuple(phrase + " " for phrase in FORWARD_PHRASES)
+
+
+def read_prefix(subject: str) -> str | None:
+    """What the subject's outermost prefix says: ``forward``, ``reply``, ``either`` or nothing."""
+    match = _PREFIX.match(subject)
+    return match.lastgroup if match else None
+
+
+def cut_prefix(subject: str) -> str:
+    """The subject without its outermost prefix."""
+    match = _PREFIX.match(subject)
+    return subject[match.end() :].strip() if match else subject
+
+
+def bare(line: str) -> str:
+    """A line without the dashes, stars and colons around its words, in lower case."""
+    return line.strip(_BARE).replace("\u00a0", " ").casefold()
+
+
+def is_marker(line: str) -> bool:
+    """Whether the line says that a forwarded mail begins. With more words on it (a name, a date) it needs its dashes."""
+    text = bare(line[:300])
+    if text in FORWARD_PHRASES:
+        return True
+    return line.lstrip("> ").startswith(("--", "==", "__")) and text.startswith(_WITH_MORE)
+
+
+def is_original(line: str) -> bool:
+    """Whether the line says that an original follows, forwarded or answered."""
+    return bare(line[:300]) in ORIGINAL_PHRASES
+
+
+def is_end(line: str) -> bool:
+    """Whether the line says that the forwarded mail ends."""
+    return len(line) < 200 and line.lstrip("> ").startswith(("--", "==")) and bare(line).startswith(END_PHRASES)

@@ -1,0 +1,1 @@
+"""Parses one mail: headers, structure, body, attachments."""

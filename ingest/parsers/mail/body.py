@@ -1,0 +1,193 @@
+"""The body a person reads: text parts preferred, flowed text unwrapped, else the text of the HTML."""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Sequence
+from itertools import groupby
+
+from msgspec import Struct
+
+from ingest.parsers.mail.charsets import decode_text, find_meta_charset, name_note
+from ingest.parsers.mail.html_text import make_text
+from ingest.parsers.mail.parts import Leaf
+from ingest.parsers.reply.html_quotes import NO_MARKS, Marks, has_quote, mark_quotes, read_marks
+from ingest.parsers.reply.split import Split, split_reply
+
+MAX_BODY = 2_000_000
+"""Characters; the original is kept elsewhere."""
+MAX_CONTENT = 4_000_000
+"""Bytes of one part that are decoded for it."""
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
+_ARMOURS = {
+    "-----BEGIN PGP SIGNED MESSAGE-----": "pgp_signed",
+    "-----BEGIN PGP MESSAGE-----": "pgp_encrypted",
+}
+_BASE64 = re.compile(rb"\s*(?:[A-Za-z0-9+/]{60,76}\r?\n)+[A-Za-z0-9+/]{0,76}={0,2}\s*")
+_BASE64_LINES = range(60, 77)
+"""Characters of the lines that mail programs write (RFC 2045 §6.8)."""
+_HTML = re.compile(rb"\s*<(?:!doctype\s+html|html)\b", re.I)
+
+
+class Body(Struct, frozen=True):
+    """``text`` is the body, ``html_text`` the text of all HTML parts (None unless it was made).
+
+    ``marks`` are what the HTML says of quotes in the lines of ``text``. ``beside`` is a page that has a quote and was not made
+    text, since there is a text beside it.
+    """
+
+    text: str
+    html_text: str | None
+    has_html: bool
+    marks: Marks = NO_MARKS
+    beside: Leaf | None = None
+
+
+def build_body(leaves: Sequence[Leaf], notes: list[str], *, html_text: bool) -> Body:
+    """Join the body leaves in order; of alternatives the text unless it is blank (RFC 2046 §5.1.4).
+
+    HTML becomes text only where there is no text beside it, or when ``html_text`` asks for it.
+    """
+    pages = [leaf for leaf in leaves if _is_html(leaf)]
+    made: dict[int, str] = {}
+    texts: list[str] = []
+    for alternative, group in groupby(leaves, key=lambda leaf: leaf.alternative):
+        members = list(group)
+        plain = [_read_plain(leaf, notes) for leaf in members if not _is_html(leaf)]
+        if alternative is not None and any(text.strip() for text in plain):
+            texts += plain
+        elif alternative is not None:
+            texts += [_read_html(leaf, notes, made) for leaf in members if _is_html(leaf)]
+        else:
+            rest = iter(plain)
+            texts += [_read_html(leaf, notes, made) if _is_html(leaf) else next(rest) for leaf in members]
+    whole = None
+    if pages and (html_text or len(made) == len(pages)):
+        whole, _ = read_marks("\n\n".join(text for leaf in pages if (text := _read_html(leaf, notes, made))))
+    body = "\n\n".join(text for text in (part.strip("\n") for part in texts) if text.strip())
+    if len(body) > MAX_BODY:
+        notes.append("body_cut")
+        body = body[:MAX_BODY]
+    body, marks = read_marks(body) if made else (body, NO_MARKS)
+    beside = None if made else next((leaf for leaf in pages if has_quote(leaf.content)), None)
+    return Body(body, whole, bool(pages), marks, beside)
+
+
+def split_body(body: Body, subject: str) -> Split:
+    """Reply, quote and signature. Where the text shows no quote, the page beside it may know where one begins."""
+    split = split_reply(body.text, subject=subject, marks=body.marks)
+    if split.quoted or body.beside is None:
+        return split
+    page, marks = read_marks(_read_html(body.beside, [], {}))
+    quoted = split_reply(page, subject=subject, marks=marks).quoted
+    above = page.removesuffix(quoted) if quoted else ""
+    line = _find_same_begin(body.text, above.split())
+    return split if line is None else split_reply(body.text, subject=subject, marks=Marks(rest=line))
+
+
+def _find_same_begin(text: str, words: Sequence[str]) -> int | None:
+    """The line behind the given words, which the text must begin with; None when it does not, or has no more."""
+    seen: list[str] = []
+    for number, line in enumerate(text.split("\n")):
+        if len(seen) >= len(words):
+            return number if seen and seen == words else None
+        seen += line.split()
+    return None
+
+
+def _is_html(leaf: Leaf) -> bool:
+    return leaf.type == "text/html" or (leaf.type.startswith("multipart/") and _HTML.match(leaf.content) is not None)
+
+
+def _undo_base64(content: bytes, notes: list[str]) -> bytes:
+    """The text of a part that is base64 from end to end though no header says so; whatever is not surely that stays."""
+    first = content[:80].lstrip().partition(b"\n")[0].rstrip()
+    if len(first) not in _BASE64_LINES or not _BASE64.fullmatch(content):
+        return content
+    try:
+        text = binascii.a2b_base64(content)
+        shown = text.decode("utf-8")
+    except ValueError:
+        return content
+    if _CONTROLS.search(shown.replace("\r\n", "\n")) or not any(map(str.isspace, shown)):
+        return content
+    notes.append("base64_undeclared")
+    return text
+
+
+def _decode(leaf: Leaf, notes: list[str]) -> str:
+    declared = leaf.charset
+    content = _undo_base64(leaf.content, notes)
+    if leaf.type == "text/html" and (declared is None or (declared.lower() == "us-ascii" and not content.isascii())):
+        declared = find_meta_charset(content) or declared
+    if len(content) > MAX_CONTENT:
+        notes.append("body_cut")
+        content = content[: content.rfind(b"\n", 0, MAX_CONTENT) + 1] or content[:MAX_CONTENT]
+    text, used = decode_text(content, declared)
+    if used is not None:
+        notes.append(name_note(used))
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return text if text.isascii() and text.isprintable() else _CONTROLS.sub("", text)
+
+
+def _read_html(leaf: Leaf, notes: list[str], made: dict[int, str]) -> str:
+    """The text of one page, made once, with the marks of its quotes."""
+    if id(leaf) not in made:
+        page = _decode(leaf, notes)
+        marked = mark_quotes(page)
+        text, note = make_text(marked)
+        if marked is not page and not read_marks(text)[0].strip():
+            text, note = make_text(page)  # the marks alone are no text
+        made[id(leaf)] = text
+        if note is not None:
+            notes.append(note)
+    return made[id(leaf)]
+
+
+def _read_plain(leaf: Leaf, notes: list[str]) -> str:
+    text = _decode(leaf, notes)
+    if ">From " in text:
+        text = _unescape_from(text, notes)
+    if "-----BEGIN PGP " in text:
+        notes += [note for words, note in _ARMOURS.items() if words in text]
+    if leaf.params.get("format", "").lower() == "flowed":
+        return unwrap_flowed(text, del_space=leaf.params.get("delsp", "").lower() == "yes")
+    return text
+
+
+def _unescape_from(text: str, notes: list[str]) -> str:
+    """Undo the escape of mbox (a line that began with ``From``); beside quoted lines it may be a quote, and stays."""
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        beside = lines[max(number - 1, 0) : number] + lines[number + 1 : number + 2]
+        if line.startswith(">From ") and not any(other.startswith(">") for other in beside):
+            lines[number] = line[1:]
+            notes.append("mbox_escape")
+    return "\n".join(lines)
+
+
+def unwrap_flowed(text: str, *, del_space: bool) -> str:
+    """Join the soft-broken lines of format=flowed text (RFC 3676 §4), quote levels kept apart."""
+    out: list[list[str]] = []
+    level_before, open_line = 0, False
+    for line in text.split("\n"):
+        content = line.lstrip(">")
+        level = len(line) - len(content)
+        content = content.removeprefix(" ")  # space-stuffing
+        is_signature = content == "-- "
+        if open_line and level == level_before and not is_signature:
+            out[-1].append(content)
+        else:
+            out.append([">" * level + (" " if level else ""), content])
+        open_line = content.endswith(" ") and not is_signature
+        level_before = level
+    return "\n".join(_join_flowed(pieces, del_space) for pieces in out)
+
+
+def _join_flowed(pieces: list[str], del_space: bool) -> str:
+    *soft, last = pieces[1:]
+    if del_space:
+        soft = [piece[:-1] for piece in soft]
+    return pieces[0] + "".join(soft) + last

@@ -1,0 +1,271 @@
+"""One message from bytes: mail-parser reads its head, the standard library its structure, and what both lose is in the bytes.
+
+Never raises. Caps are checked on the raw bytes before mail-parser sees any (security.md, rule 1). ``notes`` are
+snake_case codes: the charset used where it was not the declared one, defects, and the caps that were met.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from email.message import Message
+from email.utils import parsedate_to_datetime
+
+from mailparser import MailParser
+from msgspec.structs import replace
+
+from ingest.parsers.bounce.report import has_status, read_report
+from ingest.parsers.forward.original import find_inline, from_attached, is_attached
+from ingest.parsers.mail.addresses import Sender, read_list, read_lists, read_loose_local, read_sender
+from ingest.parsers.mail.attachments import is_message, make_attachment, split_leaves
+from ingest.parsers.mail.authentication import read_authentication
+from ingest.parsers.mail.automatic import judge_headers
+from ingest.parsers.mail.body import Body, build_body, split_body
+from ingest.parsers.mail.headers import Headers, clean_text, read_block, read_ids
+from ingest.parsers.mail.message_file import mend_file, skip_lead
+from ingest.parsers.mail.mime_outline import Outline, draw_outline, put_back
+from ingest.parsers.mail.mime_tree import make_tree
+from ingest.parsers.mail.parts import Leaf, collect_leaves
+from ingest.parsers.mail.wrapped_parts import unwrap
+from ingest.parsers.types import Forward, ParsedAttachment, ParsedMail, ParseOptions, Refusal
+
+MAX_MESSAGE = 25_000_000
+
+# mail-parser logs header texts; no text of a message goes to a log.
+logging.getLogger("mailparser").setLevel(logging.CRITICAL + 1)
+
+_EMPTY = Refusal("empty", "The file is empty.")
+_NOT_A_MAIL = Refusal("not_a_mail", "This is not a mail message: it does not begin with mail headers.")
+_FAILED = Refusal("unreadable_mail", "The message could not be read.")
+_DEFECTS = {
+    "InvalidBase64PaddingDefect": "base64_defect",
+    "InvalidBase64CharactersDefect": "base64_defect",
+    "InvalidBase64LengthDefect": "base64_defect",
+    "MultipartInvariantViolationDefect": "boundary_unused",
+    "NoBoundaryInMultipartDefect": "boundary_missing",
+    "MimeHeaderDefect": "part_header_charset",
+    "DateHeaderDefect": "date_defect",
+}
+_PART_FIELDS = frozenset({"content-type", "content-disposition", "content-id", "content-transfer-encoding"})
+
+
+def parse_mail(data: bytes, options: ParseOptions) -> ParsedMail | Refusal:
+    """Parse one message. A :class:`Refusal` (``empty``, ``not_a_mail``) when nothing in it is a mail."""
+    if not data.strip():
+        return _EMPTY
+    data, oddities = mend_file(data)
+    try:
+        return _parse(data, options, oddities)
+    except MemoryError:
+        raise  # the limit of the child: another try may do
+    except Exception:
+        # The contract is "never raises": a defect nobody thought of is one set-aside message, not a dead child.
+        return _FAILED
+
+
+def _parse(data: bytes, options: ParseOptions, oddities: list[str]) -> ParsedMail | Refusal:
+    headers, body_start = read_block(data[:MAX_MESSAGE] if len(data) > MAX_MESSAGE else data, skip_lead(data))
+    headers.notes += oddities
+    if not headers.looks_like_mail:
+        return _NOT_A_MAIL
+    if len(data) > MAX_MESSAGE:
+        headers.notes.append("message_cut")
+        data = data[:MAX_MESSAGE]
+    outline = draw_outline(data, headers, body_start)
+    headers.notes += outline.notes
+    message, date = _read_structure(outline, headers)
+    leaves = unwrap(collect_leaves(message, outline), headers.notes, _read_entity)
+    body_leaves, file_leaves = split_leaves(leaves)
+    body = build_body(body_leaves, headers.notes, html_text=options.html_text)
+    attachments = tuple(make_attachment(leaf) for leaf in file_leaves)
+    mail = _assemble(headers, date, body, attachments, leaves)
+    forward = _find_forward(mail, options)
+    if forward is not None:
+        mail = replace(mail, forward=forward)
+    if not options.authserv_id:
+        return mail
+    return replace(mail, authentication=read_authentication(mail.authentication_results, options.authserv_id, mail.from_addr))
+
+
+def _find_forward(mail: ParsedMail, options: ParseOptions) -> Forward | None:
+    """The original of a forward; what a machine reports is none. An attached original is parsed, those within it are not."""
+    if mail.is_bounce or mail.is_mdn or mail.is_feedback_report:
+        return None
+    found = find_inline(mail.subject, mail.body)
+    messages = [] if found is not None else [one for one in mail.attachments if is_message(one)]
+    if found is not None or not is_attached(mail.subject, mail.body, len(messages)) or options.attached:
+        return found
+    original = parse_mail(messages[0].content, replace(options, attached=True, html_text=False))
+    return from_attached(original, mail.body) if isinstance(original, ParsedMail) else None
+
+
+def _read_entity(data: bytes) -> list[Leaf]:
+    """The leaves of a MIME entity that was wrapped in a part."""
+    headers, body_start = read_block(data)
+    outline = draw_outline(data, headers, body_start)
+    return collect_leaves(_read_structure(outline, headers)[0], outline)
+
+
+def _read_structure(outline: Outline, headers: Headers) -> tuple[Message, datetime | None]:
+    """The parsed tree and the date. What neither library survives becomes one text body."""
+    date = None
+    try:
+        message = make_tree(outline.skeleton)
+    except (RecursionError, ValueError, LookupError, TypeError, AttributeError):
+        headers.notes.append("structure_unreadable")
+        return _make_plain(outline), _read_date(headers)
+    try:
+        parser = _HeadParser(_head_of(message))
+        defects = parser.defects_categories | _defects_of(message)
+    except MemoryError:
+        raise  # the limit of the child: another try may do
+    except Exception:
+        headers.notes.append("mail_parser_defect")
+    else:
+        date = parser.date
+        headers.notes += [_DEFECTS[name] for name in sorted(defects) if name in _DEFECTS]
+    date = date.replace(tzinfo=UTC) if date and date.tzinfo is None else date or _read_date(headers)
+    if date is not None and not 1980 <= date.year < 2100:
+        headers.notes.append("date_absurd")
+    return message, date
+
+
+class _HeadParser(MailParser):  # type: ignore[misc]  # it comes without types
+    """mail-parser for a head: it looks for no parts, and makes none of its two tables of all fields."""
+
+    def parse(self) -> _HeadParser:
+        self._reset()
+        return self
+
+
+def _head_of(message: Message) -> Message:
+    """The fields about the message, none about its body: of the parts mail-parser would decode each one, for nobody."""
+    head = Message()
+    for name, value in message.raw_items():
+        if not name.lower().startswith("content-"):
+            head.set_raw(name, value)
+    head.set_payload("")
+    return head
+
+
+def _defects_of(message: Message) -> set[str]:
+    """The classes of the defects of all parts, and whether a field of one has bytes that are no UTF-8, as mail-parser says it."""
+    found: set[str] = set()
+    for part in message.walk():
+        found.update(type(defect).__name__ for defect in part.defects)
+        if not all(_is_utf8(str(value)) for name, value in part.raw_items() if name.lower() in _PART_FIELDS):
+            found.add("MimeHeaderDefect")
+    return found
+
+
+def _is_utf8(value: str) -> bool:
+    if value.isascii():
+        return True
+    try:
+        value.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeError:
+        return False
+    return True
+
+
+def _make_plain(outline: Outline) -> Message:
+    message = Message()
+    text = put_back(outline, outline.skeleton.partition(b"\n\n")[2])
+    message.set_payload(text.decode("ascii", "surrogateescape"))
+    return message
+
+
+def _read_date(headers: Headers) -> datetime | None:
+    """A date mail-parser does not take (no zone, other order), as UTC."""
+    for text in headers.read_raw_text("date")[:1]:
+        try:
+            date = parsedate_to_datetime(text[:200])
+            return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
+        except (ValueError, TypeError, IndexError, OverflowError):
+            headers.notes.append("date_unreadable")
+    return None
+
+
+def _assemble(
+    headers: Headers, date: datetime | None, body: Body, attachments: tuple[ParsedAttachment, ...], leaves: Sequence[Leaf]
+) -> ParsedMail:
+    sender = read_sender(headers)
+    subject = headers.read_text("subject")
+    if len(headers.read_all("subject")) > 1:
+        headers.notes.append("subject_repeated")
+    to, cc, reply_to, *delivered = read_lists(headers, "to", "cc", "reply-to", "delivered-to", "x-original-to", "envelope-to")
+    verdict = judge_headers(headers, read_loose_local(headers), subject, [leaf.type for leaf in leaves])
+    report = read_report(headers, leaves, body.text, subject, verdict)
+    message_id, answered = next(iter(_read_ids(headers, "message-id")), None), _read_ids(headers, "in-reply-to")
+    parts = split_body(body, subject)
+    return ParsedMail(
+        from_addr=sender.address,
+        from_name=sender.name,
+        from_problem=sender.problem,
+        reply_to=reply_to,
+        to=to,
+        cc=cc,
+        delivered_to=tuple(dict.fromkeys(address for found in delivered for address in found)),
+        return_path=_read_return_path(headers),
+        subject=subject,
+        date=date,
+        message_id=message_id,
+        in_reply_to=next(iter(answered), None),
+        also_in_reply_to=answered[1:],
+        references=_read_ids(headers, "references"),
+        body=body.text,
+        reply=parts.reply,
+        quoted=parts.quoted,
+        signature=parts.signature,
+        html_text=body.html_text,
+        has_html=body.has_html,
+        attachments=attachments,
+        automatic=verdict.reasons,
+        is_auto=verdict.is_auto,
+        is_bounce=report.kind == "bounce" if report else verdict.is_bounce,
+        is_dsn=verdict.is_dsn or (verdict.is_auto and has_status(leaves)),
+        is_list=verdict.is_list,
+        is_feedback_report=verdict.is_feedback_report,
+        is_mdn=verdict.is_mdn,
+        must_not_autoreply=verdict.must_not_autoreply,
+        x_loop=_read_lines(headers, "x-loop"),
+        authentication_results=_read_lines(headers, "authentication-results"),
+        fingerprint=_take_fingerprint(headers, sender, subject, body, attachments),
+        notes=tuple(dict.fromkeys(headers.notes)),
+        report=report,
+    )
+
+
+def _read_ids(headers: Headers, name: str) -> tuple[str, ...]:
+    ids = read_ids(headers, name)
+    if not ids and headers.read_first(name):
+        headers.notes.append(f"{name.replace('-', '_')}_odd")
+    return ids
+
+
+def _read_return_path(headers: Headers) -> str | None:
+    """The envelope sender our own server wrote (the topmost); "" is the null path, None that there is none."""
+    for value in headers.read_raw_text("return-path")[:1]:
+        if "".join(value.split()) == "<>":
+            return ""
+        return next(iter(read_list([value])), None)
+    return None
+
+
+def _read_lines(headers: Headers, name: str) -> tuple[str, ...]:
+    return tuple(clean_text(value) for value in headers.read_raw_text(name))
+
+
+def _take_fingerprint(headers: Headers, sender: Sender, subject: str, body: Body, attachments: Iterable[ParsedAttachment]) -> str:
+    """SHA-256 over what the author made; each piece with its length, so that no two mails run together."""
+    author = sender.address or clean_text(" ".join(headers.read_raw_text("from")))
+    date = " ".join(headers.read_text("date").split())
+    text = "\n".join(line.rstrip() for line in body.text.splitlines()).strip()
+    digest = hashlib.sha256()
+    for piece in (author, date, subject, text, *(attachment.sha256 for attachment in attachments)):
+        raw = piece.encode("utf-8", "replace")
+        digest.update(b"%d:" % len(raw))
+        digest.update(raw)
+    return digest.hexdigest()

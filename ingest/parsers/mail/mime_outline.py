@@ -1,0 +1,279 @@
+"""A look over the raw bytes before any library has them: caps on depth and parts, large leaves set aside.
+
+The outline follows the delimiter lines of RFC 2046 §5.1.1 as the standard library does. Past a cap the message is
+cut at the offending part. Attached messages and large base64 bodies are replaced by short tokens: the library
+then sees a small skeleton, an attached message stays byte for byte what it was, and its parts cannot leak into
+the body around it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from email.message import Message
+from typing import NamedTuple
+
+from ingest.parsers.mail.headers import Headers, find_blank
+
+MAX_DEPTH = 20
+MAX_PARTS = 500
+MAX_PART_HEADER = 16_000
+"""Bytes of one part's header block: reading parameters is quadratic in the standard library."""
+MAX_PART_HEADERS = 256_000
+SET_ASIDE_FROM = 1_000
+"""Bytes of a base64 body; other bodies are set aside from SET_ASIDE_ANY. Some codecs a part
+may name are quadratic, so that no library gets to decode much of it."""
+SET_ASIDE_ANY = 2_000
+
+MARK = "casemillsetaside"
+TOKEN = re.compile(rb"casemillsetaside([0-9]{1,4})leaf")
+# A literal beginning lets the engine skip a large base64 body many times faster than a choice of line ends.
+_AFTER_LF = re.compile(rb"\n--[^\r\n]{1,300}")
+_AFTER_ANY = re.compile(rb"[\r\n]--[^\r\n]{1,300}")
+_FOLDED = rb":((?:[^\r\n]*)(?:(?>\r\n|\r|\n)[ \t][^\r\n]*)*)"
+_TYPE = re.compile(rb"(?:\A|[\r\n])content-type" + _FOLDED, re.I)
+_ENCODING = re.compile(rb"(?:\A|[\r\n])content-transfer-encoding" + _FOLDED, re.I)
+_SIMPLE_BOUNDARY = re.compile(r"multipart/[a-z]+;[ \t\r\n]+boundary=\"([!#-\[\]-~]+)\"", re.I)
+_GUESS = re.compile(rb"(?:\A|[\r\n])--([!-~]{1,70})[ \t]*(?:\r\n|[\r\n])content-[a-z-]+:", re.I)
+
+
+class Outline(NamedTuple):
+    """``skeleton`` is what a library may parse; ``leaves[n]`` are the raw bytes token ``n`` stands for."""
+
+    skeleton: bytes
+    leaves: list[bytes]
+    notes: list[str]
+
+
+class _Part(NamedTuple):
+    type: str
+    encoding: str
+    boundary: bytes | None
+    is_digest: bool
+
+
+def find_dashed_lines(data: bytes, start: int) -> Iterator[tuple[int, bytes]]:
+    """Offset and text of every line that begins with two dashes; a bare CR ends a line too."""
+    pattern = _AFTER_LF if data.find(b"\r--", start) < 0 else _AFTER_ANY
+    for match in pattern.finditer(data, max(start - 1, 0)):
+        yield match.start() + 1, match.group()[1:]
+
+
+class _Walk:
+    """One pass over the delimiter lines; ``stack`` holds the open delimiters, outermost first."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.stack: list[bytes] = []
+        self.digests: list[bool] = []
+        self.level_of: dict[bytes, tuple[int, bool]] = {}
+        self.leaf: int | None = None
+        self.aside: list[tuple[int, int]] = []
+        self.notes: list[str] = []
+        self.leaf_least = 0
+        self.parts = self.header_bytes = 0
+
+    def walk(self, part: _Part, start: int) -> int:
+        """Walk from the body's start; gives the offset where to end (a cap), or the length of the data."""
+        self._enter(part, start)
+        for first, line in find_dashed_lines(self.data, start):
+            known = self.level_of.get(line.rstrip(b" \t"))
+            if known is None:
+                continue
+            end = first - 1 - (self.data[first - 2 : first] == b"\r\n")
+            self._close_leaf(end)
+            level, is_end = known
+            self._pop(level if is_end else level + 1)
+            if not is_end and not self._take_part(first + len(line)):
+                return end
+        if self.stack:
+            self.notes.append("end_boundary_missing")
+        self._close_leaf(len(self.data))
+        return len(self.data)
+
+    def _take_part(self, start: int) -> bool:
+        """Read a part's header block; False when a cap is reached and everything from here on is left out."""
+        end, body = self._find_header_end(start)
+        self.parts += 1
+        self.header_bytes += end - start
+        if self.parts > MAX_PARTS:
+            self.notes.append("parts_cut")
+        elif end - start > MAX_PART_HEADER or self.header_bytes > MAX_PART_HEADERS:
+            self.notes.append("part_headers_cut")
+        else:
+            block = self.data[start:end].lstrip(b"\r\n")
+            part = _read_part(block, in_digest=self.digests[-1])
+            if part.boundary is None or len(self.stack) < MAX_DEPTH:
+                self._enter(part, body)
+                return True
+            self.notes.append("depth_cut")
+        return False
+
+    def _find_header_end(self, start: int) -> tuple[int, int]:
+        limit = start + MAX_PART_HEADER + 2
+        end, body = find_blank(self.data, start, limit) or (min(limit, len(self.data)), len(self.data))
+        for newline in (b"\n", b"\r"):  # a part may end before its header block does
+            found = self.data.find(newline + self.stack[-1], start, end)
+            if found >= 0:
+                return found, found
+        return end, body
+
+    def _enter(self, part: _Part, start: int) -> None:
+        self.leaf = None
+        if part.boundary is not None:
+            delimiter = b"--" + part.boundary
+            level = len(self.stack)
+            self.stack.append(delimiter)
+            self.digests.append(part.is_digest)
+            self.level_of.setdefault(delimiter, (level, False))
+            self.level_of.setdefault(delimiter + b"--", (level, True))
+            return
+        self.leaf = start
+        if part.type.startswith("message/"):
+            self.leaf_least = 0
+        else:
+            self.leaf_least = SET_ASIDE_FROM if part.encoding == "base64" else SET_ASIDE_ANY
+
+    def _pop(self, level: int) -> None:
+        for delimiter in self.stack[level:]:
+            for form in (delimiter, delimiter + b"--"):
+                if self.level_of.get(form, (-1, False))[0] >= level:
+                    del self.level_of[form]
+        del self.stack[level:]
+        del self.digests[level:]
+
+    def _close_leaf(self, end: int) -> None:
+        if self.leaf is not None and end - self.leaf > self.leaf_least:
+            self.aside.append((self.leaf, end))
+        self.leaf = None
+
+
+def _read_part(block: bytes, *, in_digest: bool) -> _Part:
+    """Type, encoding and boundary of a part, read as ``email.message`` reads them."""
+    match = _TYPE.search(block)
+    value = match.group(1).strip(b" \t") if match else b""
+    kind = value.partition(b";")[0].strip().lower().decode("ascii", "replace")
+    if kind.count("/") != 1:
+        kind = "message/rfc822" if in_digest and match is None else "text/plain"
+    encoding = _ENCODING.search(block)
+    return _Part(
+        kind,
+        encoding.group(1).strip().lower().decode("ascii", "replace") if encoding else "",
+        _read_boundary(value) if kind.startswith("multipart/") else None,
+        kind == "multipart/digest",
+    )
+
+
+def find_simple_boundary(value: str) -> str | None:
+    """The boundary a Content-Type names, if it is written as nearly everybody writes it: quoted, first and alone."""
+    match = _SIMPLE_BOUNDARY.fullmatch(value)
+    return match.group(1) if match else None
+
+
+def _read_boundary(value: bytes) -> bytes | None:
+    text = value.decode("ascii", "replace")
+    if simple := find_simple_boundary(text):
+        return simple.encode()
+    message = Message()
+    message["Content-Type"] = text
+    try:
+        boundary = message.get_boundary()
+    except (ValueError, LookupError, TypeError):
+        return None
+    return boundary.encode("ascii", "replace") if boundary else None
+
+
+def draw_outline(data: bytes, headers: Headers, body_start: int) -> Outline:
+    """Check the caps on the raw bytes and build the skeleton.
+
+    The skeleton's header block holds only what a library is needed for: MIME fields, Subject and Date. Trace and
+    address fields stay with :class:`Headers`.
+    """
+    lines, notes = _select_fields(headers)
+    block = b"\n".join(lines)
+    part = _read_part(block, in_digest=False)
+    if part.type.startswith("multipart/"):
+        part = _mend_boundary(data, body_start, part, lines, notes)
+    if part.boundary is not None:
+        data = _open_ends(data, body_start, b"--" + part.boundary, notes)
+    walk = _Walk(data)
+    end = walk.walk(part, body_start)
+    skeleton = b"\n".join(lines) + b"\n\n" + _replace_aside(data, body_start, end, walk.aside)
+    return Outline(skeleton, [data[first:last] for first, last in walk.aside], notes + walk.notes)
+
+
+def _replace_aside(data: bytes, start: int, end: int, aside: list[tuple[int, int]]) -> bytes:
+    pieces = []
+    for number, (first, last) in enumerate(aside):
+        pieces += [data[start:first], b"casemillsetaside%dleaf" % number]
+        start = last
+    return b"".join([*pieces, data[start:end]])
+
+
+def _select_fields(headers: Headers) -> tuple[list[bytes], list[str]]:
+    notes: list[str] = []
+    lines = [b"MIME-Version: 1.0"]
+    for name in ("date", "content-type", "content-transfer-encoding", "content-disposition", "content-id"):
+        value = headers.read_first(name)
+        if value is not None and len(value) > MAX_PART_HEADER:
+            notes.append("header_field_cut")
+            value = value[:MAX_PART_HEADER].rpartition(b";")[0]
+        if value is not None:
+            lines.append(b"%s: %s" % (name.title().encode(), value))
+    return lines, notes
+
+
+def _mend_boundary(data: bytes, start: int, part: _Part, lines: list[bytes], notes: list[str]) -> _Part:
+    """Give a multipart whose boundary is missing or never used the one its body uses, if that is plain to see."""
+    if part.boundary is not None and data.find(b"--" + part.boundary, max(start - 2, 0)) >= 0:
+        return part
+    found = _GUESS.search(data, max(start - 1, 0))
+    if found is None:
+        notes.append("boundary_unused" if part.boundary is not None else "boundary_missing")
+        return part
+    notes.append("boundary_guessed")
+    field = b'content-type: %s; boundary="%s"' % (
+        part.type.encode("ascii", "replace"),
+        found.group(1).replace(b'"', b""),
+    )
+    lines[:] = [line for line in lines if not line.lower().startswith(b"content-type:")] + [field]
+    return part._replace(boundary=found.group(1))
+
+
+def _open_ends(data: bytes, start: int, delimiter: bytes, notes: list[str]) -> bytes:
+    """The data with end delimiters made plain ones where parts follow them: some programs close a multipart too early."""
+    first = data.find(delimiter + b"--", start)
+    if first < 0 or data.rfind(delimiter) <= first:
+        return data
+    ends: list[int] = []
+    early: list[int] = []
+    for offset, line in find_dashed_lines(data, first):
+        text = line.rstrip(b" \t")
+        if text == delimiter + b"--":
+            ends.append(offset)
+        elif text == delimiter:
+            early += ends
+            ends.clear()
+    if not early:
+        return data
+    notes.append("parts_after_end")
+    pieces, position = [], 0
+    for offset in early[:MAX_PARTS]:
+        pieces += [data[position:offset], delimiter]
+        position = offset + len(delimiter) + 2
+    return b"".join([*pieces, data[position:]])
+
+
+def find_leaf(outline: Outline, payload: bytes) -> bytes | None:
+    """The bytes a payload stands for when it is nothing but a token of this outline."""
+    match = TOKEN.fullmatch(payload.strip())
+    number = int(match.group(1)) if match else -1
+    return outline.leaves[number] if 0 <= number < len(outline.leaves) else None
+
+
+def put_back(outline: Outline, payload: bytes) -> bytes:
+    """A payload with any token in it replaced by its bytes: when the library saw the structure differently."""
+    if not outline.leaves or MARK.encode() not in payload:
+        return payload
+    count = len(outline.leaves)
+    return TOKEN.sub(lambda m: outline.leaves[int(m.group(1))] if int(m.group(1)) < count else m.group(), payload)

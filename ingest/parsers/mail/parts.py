@@ -1,0 +1,200 @@
+"""The leaves of a parsed message: type, name, disposition and decoded bytes, in order."""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.message import Message
+from functools import lru_cache
+
+from ingest.parsers.mail.charsets import decode_text, find_codec
+from ingest.parsers.mail.headers import decode_base64, decode_words
+from ingest.parsers.mail.mime_outline import Outline, find_leaf, put_back
+
+Params = Mapping[str, str]
+#: Characters of a field whose parameters are kept for the next mail.
+MAX_KEPT = 120
+_ENCODINGS = frozenset({"", "7bit", "8bit", "binary", "base64", "quoted-printable"})
+_ENCODING_WORD = re.compile(r"[\s\"']*(?:\([^()]{0,100}\)\s*)?([a-z0-9-]+)")
+_SOFT_BREAK = re.compile(rb"=[ \t]+(?=\r?\n)")
+
+
+@dataclass(slots=True)
+class Leaf:
+    """One part without children. ``alternative`` numbers the outermost multipart/alternative it stands in."""
+
+    type: str
+    content: bytes
+    params: Params = field(default_factory=dict)
+    disposition: str = ""
+    name: str = ""
+    content_id: str | None = None
+    attached: bool = False
+    related: bool = False
+    alternative: int | None = None
+
+    @property
+    def charset(self) -> str | None:
+        return self.params.get("charset") or None
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where in the tree a part stands."""
+
+    attached: bool = False
+    related: bool = False
+    alternative: int | None = None
+
+
+def collect_leaves(message: Message, outline: Outline) -> list[Leaf]:
+    """All leaves top to bottom. An attached message is one leaf, whatever it holds."""
+    leaves: list[Leaf] = []
+    todo: list[tuple[Message, _Place]] = [(message, _Place())]
+    alternatives = 0
+    while todo:
+        part, place = todo.pop()
+        kind = part.get_content_type()
+        children = _read_payload(part)
+        if not isinstance(children, list) or kind.startswith("message/"):
+            leaves.append(_read_leaf(part, kind, place, outline))
+            continue
+        if kind == "multipart/alternative" and place.alternative is None:
+            alternatives += 1
+            place = _Place(place.attached, place.related, alternatives)
+        related = place.related or kind == "multipart/related"
+        # RFC 2183 §2.9: the disposition of a container holds for all that is in it
+        attached = place.attached or part.get_content_disposition() == "attachment"
+        inner = _Place(attached, related, place.alternative)
+        todo.extend((child, inner) for child in reversed(children))
+    return leaves
+
+
+def _read_leaf(part: Message, kind: str, place: _Place, outline: Outline) -> Leaf:
+    fields = _read_fields(part)
+    params = _read_params(fields.get("content-type"))
+    disposition = _read_params(fields.get("content-disposition"))
+    encoding = read_encoding(fields.get("content-transfer-encoding", ""))
+    content_id = fields.get("content-id", "").strip().strip("<>").strip()
+    return Leaf(
+        type=kind,
+        content=_read_content(part, encoding, outline),
+        params=params,
+        disposition=disposition.get("", "").lower(),
+        name=decode_words(disposition.get("filename") or params.get("name") or ""),
+        content_id=content_id[:300] or None,
+        attached=place.attached,
+        related=place.related,
+        alternative=place.alternative,
+    )
+
+
+def read_encoding(value: str) -> str:
+    """The encoding a field names, without quotes, comments and what else is no part of it."""
+    value = value.strip().lower()
+    if value in _ENCODINGS:
+        return value
+    match = _ENCODING_WORD.match(value)
+    return match.group(1) if match else value
+
+
+def _read_fields(part: Message) -> dict[str, str]:
+    """The MIME fields, first occurrence each; raw 8-bit bytes become text by the charset rules."""
+    fields: dict[str, str] = {}
+    for name, value in part.raw_items():
+        lower = name.lower()
+        if lower.startswith("content-") and lower not in fields:
+            text = str(value)
+            if not text.isascii():
+                text = decode_text(text.encode("ascii", "surrogateescape"), None)[0]
+            fields[lower] = text
+    return fields
+
+
+def _read_params(value: str | None) -> Params:
+    """The parameters of a field by lower-case name; the bare value under ""."""
+    if value is None:
+        return {}
+    return _parse_params(value) if len(value) > MAX_KEPT else _parse_known_params(value)
+
+
+def _parse_params(value: str) -> Params:
+    view = Message()
+    view["x"] = " ".join(value.splitlines())
+    try:
+        pairs = view.get_params([], header="x")
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return {"": value.partition(";")[0].strip()}
+    params: dict[str, str] = {"": pairs[0][0].strip()} if pairs else {}
+    for key, text in pairs[1:]:
+        if isinstance(text, str):
+            params.setdefault(key.lower(), text)
+        else:
+            params[key.lower()] = _collapse(text)  # RFC 6266 §4.3: the form with a charset is the better one
+    return params
+
+
+#: Most leaves are ``text/plain; charset=utf-8`` and the like.
+_parse_known_params = lru_cache(512)(_parse_params)
+
+
+def _collapse(value: tuple[str | None, str | None, str]) -> str:
+    """An RFC 2231 value as text; it carries its charset."""
+    charset = value[0] if value[0] and find_codec(value[0]) else None
+    try:
+        return decode_text(value[2].encode("latin-1"), charset)[0]
+    except UnicodeEncodeError:
+        return value[2]
+
+
+def _read_payload(part: Message) -> list[Message] | str:
+    """The payload as it was parsed. ``get_payload()`` would decode it by the declared charset, and some raise."""
+    payload: object = part._payload  # type: ignore[attr-defined]
+    if isinstance(payload, list):
+        return [child for child in payload if isinstance(child, Message)]
+    return payload if isinstance(payload, str) else ""
+
+
+def _read_content(part: Message, encoding: str, outline: Outline) -> bytes:
+    aside = _find_aside(part, outline)
+    if aside is not None:
+        return decode_transfer(aside, encoding)
+    payload = _read_payload(part)
+    if isinstance(payload, str):
+        return decode_transfer(put_back(outline, payload.encode("ascii", "surrogateescape")), encoding)
+    if not payload or not (payload[0].keys() or _read_payload(payload[0])):
+        return b""
+    try:
+        return put_back(outline, payload[0].as_bytes())
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return b""  # only a part whose own header is broken comes here: the library read it in another way
+
+
+def _find_aside(part: Message, outline: Outline) -> bytes | None:
+    """The bytes the outline set aside for this part, if its payload is a token."""
+    payload = _read_payload(part)
+    for _ in range(2):  # a delivery status is a message in a message
+        if isinstance(payload, list):
+            payload = _read_payload(payload[-1]) if payload else ""
+    if isinstance(payload, list) or len(payload) > 60 or not payload.isascii():
+        return None
+    return find_leaf(outline, payload.encode("ascii"))
+
+
+def decode_transfer(raw: bytes, encoding: str) -> bytes:
+    """Undo a Content-Transfer-Encoding (RFC 2045 §6); an unknown one leaves the bytes as they are."""
+    if encoding == "base64":
+        return decode_base64(raw)
+    if encoding == "quoted-printable":
+        if b"= " in raw or b"=\t" in raw:
+            raw = _SOFT_BREAK.sub(b"=", raw)  # white space a relay put after a soft line break
+        return binascii.a2b_qp(raw)
+    if encoding in ("x-uuencode", "uuencode", "uue", "x-uue"):
+        message = Message()
+        message["Content-Transfer-Encoding"] = encoding
+        message.set_payload(raw.decode("ascii", "surrogateescape"))
+        decoded = message.get_payload(decode=True)
+        return decoded if isinstance(decoded, bytes) else raw
+    return raw

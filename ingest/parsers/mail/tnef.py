@@ -1,0 +1,189 @@
+"""winmail.dat: the files and the text of a TNEF stream (MS-OXTNEF), as far as it is whole. Never raises."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ingest.parsers.mail.charsets import decode_text
+from ingest.parsers.mail.other_texts import read_rtf
+
+SIGNATURE = 0x223E9F78
+MAX_FILES = 500
+MAX_UNPACKED = 300_000
+"""Bytes of a compressed RTF body."""
+
+_BODY, _MESSAGE_PROPS, _CODEPAGE = 0x0002800C, 0x00069003, 0x00069007
+_NEW_FILE, _FILE_NAME, _FILE_DATA, _FILE_PROPS = 0x00069002, 0x00018010, 0x0006800F, 0x00069005
+_LONG_NAME, _SHORT_NAME, _DATA, _MIME_TYPE, _CONTENT_ID = 0x3707, 0x3704, 0x3701, 0x370E, 0x3712
+_TEXT, _COMPRESSED_RTF, _HTML = 0x1000, 0x1009, 0x1013
+#: Property type → bytes of a value; those of None have a length before each.
+_SIZES = {
+    0x02: 2, 0x03: 4, 0x04: 4, 0x05: 8, 0x06: 8, 0x07: 8, 0x0A: 4, 0x0B: 2, 0x14: 8, 0x40: 8, 0x48: 16,
+    0x0D: None, 0x1E: None, 0x1F: None, 0x102: None,
+}  # fmt: skip
+_MULTIPLE = 0x1000
+_RTF_START = (
+    rb"{\rtf1\ansi\mac\deff0\deftab720{\fonttbl;}{\f0\fnil \froman \fswiss \fmodern \fscript \fdecor MS Sans SerifSymbolArial"
+    rb"Times New RomanCourier{\colortbl\red0\green0\blue0" b"\r\n" rb"\par \pard\plain\f0\fs20\b\i\u\tab\tx"
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class TnefFile:
+    """One file of the stream."""
+
+    name: str = ""
+    type: str = ""
+    content_id: str = ""
+    content: bytes = b""
+
+
+@dataclass(slots=True)
+class Tnef:
+    """What was read; ``damaged`` when the stream ends before its time or is none."""
+
+    text: str = ""
+    html: bytes = b""
+    files: list[TnefFile] = field(default_factory=list)
+    damaged: bool = False
+
+
+def read_tnef(data: bytes) -> Tnef:
+    """The files and the text of a stream."""
+    found = Tnef()
+    codec = "cp1252"
+    try:
+        for attribute, value in _read_attributes(data):
+            if attribute == _CODEPAGE and len(value) >= 4:
+                codec = f"cp{struct.unpack_from('<I', value)[0]}"
+            elif attribute == _NEW_FILE:
+                found.files.append(TnefFile())
+            elif attribute == _BODY:
+                found.text = found.text or decode_text(value.rstrip(b"\0"), codec)[0]
+            elif attribute == _MESSAGE_PROPS:
+                _take_message(found, value, codec)
+            elif found.files:
+                _take_file(found.files[-1], attribute, value, codec)
+            if len(found.files) > MAX_FILES:
+                raise ValueError
+    except (ValueError, IndexError, struct.error):
+        found.damaged = True
+    found.files = [one for one in found.files if one.content][:MAX_FILES]
+    return found
+
+
+def _read_attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    if len(data) < 6 or struct.unpack_from("<I", data)[0] != SIGNATURE:
+        raise ValueError
+    position = 6
+    while position < len(data):
+        attribute, length = struct.unpack_from("<II", data, position + 1)
+        start = position + 9
+        position = start + length + 2  # a check sum follows
+        if position > len(data):
+            raise ValueError
+        yield attribute, data[start : start + length]
+
+
+def _take_file(file: TnefFile, attribute: int, value: bytes, codec: str) -> None:
+    if attribute == _FILE_NAME:
+        file.name = file.name or decode_text(value.rstrip(b"\0"), codec)[0]
+    elif attribute == _FILE_DATA:
+        file.content = value
+    elif attribute == _FILE_PROPS:
+        for tag, kind, one in _read_properties(value):
+            text = _as_text(kind, one, codec)
+            if tag == _LONG_NAME and text:
+                file.name = text
+            elif tag == _SHORT_NAME:
+                file.name = file.name or text
+            elif tag == _MIME_TYPE:
+                file.type = text
+            elif tag == _CONTENT_ID:
+                file.content_id = text
+            elif tag == _DATA and not file.content:
+                file.content = one[16:] if kind == 0x0D else one  # an object begins with its interface's id
+
+
+def _take_message(found: Tnef, value: bytes, codec: str) -> None:
+    for tag, kind, one in _read_properties(value):
+        if tag == _TEXT:
+            found.text = _as_text(kind, one, codec) or found.text
+        elif tag == _HTML:
+            found.html = one
+        elif tag == _COMPRESSED_RTF and not found.text:
+            found.text = read_rtf(unpack_rtf(one))
+
+
+def _as_text(kind: int, value: bytes, codec: str) -> str:
+    if kind == 0x1F:
+        return value.decode("utf-16-le", "replace").rstrip("\0")
+    return decode_text(value.rstrip(b"\0"), codec)[0] if kind == 0x1E else ""
+
+
+def _read_properties(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Id, type and first value of each MAPI property (MS-OXTNEF §2.1.3.4)."""
+    (count,) = struct.unpack_from("<I", data)
+    position = 4
+    for _ in range(min(count, 10_000)):
+        kind, tag = struct.unpack_from("<HH", data, position)
+        position += 4
+        if tag >= 0x8000:
+            position = _skip_name(data, position)
+        size = _SIZES.get(kind & ~_MULTIPLE, 0)
+        if size == 0:
+            raise ValueError
+        number = 1
+        if size is None or kind & _MULTIPLE:
+            (number,) = struct.unpack_from("<I", data, position)
+            position += 4
+        first = b""
+        for index in range(number):
+            length = size
+            if length is None:
+                (length,) = struct.unpack_from("<I", data, position)
+                position += 4
+            if position + length > len(data):
+                raise ValueError
+            first = data[position : position + length] if index == 0 else first
+            position += length + -length % 4
+        yield tag, kind, first
+
+
+def _skip_name(data: bytes, position: int) -> int:
+    """Past the name of a named property: a set's id, a kind, and a number or a text."""
+    kind, value = struct.unpack_from("<II", data, position + 16)
+    return position + 24 + (value + -value % 4 if kind else 0)
+
+
+def unpack_rtf(data: bytes) -> bytes:
+    """Undo MS-OXRTFCP: runs of a 4,096-byte window, or the text as it stands. Raises ValueError for anything else."""
+    _, size, magic = struct.unpack_from("<III", data)
+    if magic == 0x414C454D:
+        return data[16 : 16 + size]
+    if magic != 0x75465A4C:
+        raise ValueError
+    size = min(size, MAX_UNPACKED)
+    out, begin = bytearray(_RTF_START), len(_RTF_START)
+    position = 16
+    while position < len(data) and len(out) - begin < size:
+        flags = data[position]
+        position += 1
+        for bit in range(8):
+            if position >= len(data) or len(out) - begin >= size:
+                break
+            if not flags >> bit & 1:
+                out.append(data[position])
+                position += 1
+                continue
+            token = int.from_bytes(data[position : position + 2], "big")
+            position += 2
+            # the window is written round and round: an offset in it is a place in the last 4,096 bytes
+            back = (len(out) - (token >> 4)) % 4096
+            if back == 0:
+                return bytes(out[begin:])
+            for _ in range((token & 15) + 2):
+                out.append(out[-back] if back <= len(out) else 0x20)
+    return bytes(out[begin : begin + size])

@@ -1,0 +1,192 @@
+"""Parts that hold something else: winmail.dat, opaque S/MIME, uuencoded files, invites, other forms of text.
+
+Each becomes what a person reads in it, and a note says what was met. Ordinary parts pass by a test of their type.
+"""
+
+from __future__ import annotations
+
+import binascii
+import mimetypes
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from ingest.parsers.mail.charsets import decode_text
+from ingest.parsers.mail.headers import clean_text, read_block
+from ingest.parsers.mail.other_texts import read_calendar, read_enriched, read_rtf
+from ingest.parsers.mail.parts import Leaf
+from ingest.parsers.mail.smime import is_encrypted, read_signed
+from ingest.parsers.mail.tnef import read_tnef
+
+MAX_UNWRAPPED = 5
+"""Containers and texts of one message that are opened; a container may hold as many parts as a message."""
+
+_ENRICHED = frozenset({"text/enriched", "text/richtext"})
+_RTF = frozenset({"text/rtf", "application/rtf"})
+_READABLE = frozenset({"text/plain", "text/html"})
+_SMIME = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime"})
+_SIGNATURES = {
+    "application/pgp-signature": "pgp_signed",
+    "application/pkcs7-signature": "smime_signed",
+    "application/x-pkcs7-signature": "smime_signed",
+    "application/pgp-encrypted": "pgp_encrypted",
+}
+_TNEF = frozenset({"application/ms-tnef", "application/vnd.ms-tnef"})
+_SPECIAL = _ENRICHED | _RTF | _SMIME | _TNEF | _SIGNATURES.keys() | {"text/calendar", "message/partial", "message/external-body"}
+_BEGIN = re.compile(rb"^begin [0-7]{3,4} ([^\r\n]{1,200}?)[ \t]*(?:\r\n|\r|\n)", re.M)
+_LINE = re.compile(rb"([^\r\n]*)(\r\n|\r|\n|\Z)")
+
+ReadEntity = Callable[[bytes], list[Leaf]]
+
+
+def unwrap(leaves: Sequence[Leaf], notes: list[str], read_entity: ReadEntity) -> list[Leaf]:
+    """The leaves with what is wrapped in them; ``read_entity`` gives the leaves of a MIME entity."""
+    if all(_is_ordinary(leaf) for leaf in leaves):
+        return list(leaves)
+    readable = {leaf.alternative for leaf in leaves if leaf.type in _READABLE and leaf.content.strip()} - {None}
+    out: list[Leaf] = []
+    shown: dict[str, Leaf] = {}
+    left = MAX_UNWRAPPED
+    todo = list(reversed(leaves))
+    while todo:
+        leaf = todo.pop()
+        if _is_ordinary(leaf) or not left:
+            out.append(leaf)
+            continue
+        left -= leaf.type not in _SIGNATURES
+        inner = _open_signed(leaf, notes, read_entity) if leaf.type in _SMIME else None
+        if inner is not None:
+            todo += reversed(inner)
+        elif leaf.type in _TNEF or leaf.name.lower() == "winmail.dat":
+            out += _open_tnef(leaf, notes)
+        else:
+            out += _read_one(leaf, notes, readable, shown)
+    return [*_drop_copies(out), *shown.values()]
+
+
+def _drop_copies(leaves: list[Leaf]) -> list[Leaf]:
+    """Without the text of a winmail.dat that repeats the text of the mail."""
+    if any(leaf.type in _READABLE and not leaf.name and "tnef" not in leaf.params and leaf.content.strip() for leaf in leaves):
+        return [leaf for leaf in leaves if "tnef" not in leaf.params]
+    return leaves
+
+
+def _is_ordinary(leaf: Leaf) -> bool:
+    if leaf.type == "text/plain":
+        return b"begin " not in leaf.content
+    return leaf.type not in _SPECIAL and leaf.name.lower() != "winmail.dat"
+
+
+def _read_one(leaf: Leaf, notes: list[str], readable: set[int | None], shown: dict[str, Leaf]) -> list[Leaf]:
+    if leaf.type == "text/plain" and not leaf.name and leaf.disposition != "attachment":
+        return _take_uuencoded(leaf, notes)
+    if leaf.type in _ENRICHED or (leaf.type in _RTF and leaf.alternative is not None and not leaf.name):
+        return [] if leaf.alternative in readable else [_as_plain(leaf, _read_other(leaf))]
+    if leaf.type == "text/calendar" and leaf.disposition != "attachment":
+        text = read_calendar(decode_text(leaf.content, leaf.charset or "utf-8")[0])
+        if text:
+            notes.append("calendar_invite")
+            shown.setdefault(text, Leaf("text/plain", text.encode(), {"charset": "utf-8"}))
+    elif leaf.type in _SIGNATURES:
+        notes.append(_SIGNATURES[leaf.type])
+    elif leaf.type == "message/partial":
+        notes.append("message_partial")
+        block = read_block(leaf.content)
+        start = block.body_start if block.headers.looks_like_mail else 0
+        return [Leaf("text/plain", leaf.content[start:]), leaf]
+    elif leaf.type == "message/external-body":
+        notes.append("external_body")
+        return [Leaf("text/plain", _show_external(leaf).encode(), {"charset": "utf-8"}), leaf]
+    return [leaf]
+
+
+def _read_other(leaf: Leaf) -> str:
+    if leaf.type in _RTF:
+        return read_rtf(leaf.content)
+    return read_enriched(decode_text(leaf.content, leaf.charset)[0].replace("\r\n", "\n"))
+
+
+def _as_plain(leaf: Leaf, text: str) -> Leaf:
+    return replace(leaf, type="text/plain", content=text.encode("utf-8", "replace"), params={"charset": "utf-8"})
+
+
+def _show_external(leaf: Leaf) -> str:
+    """RFC 2046 §5.2.3: a file that is somewhere else."""
+    told = (leaf.params.get(name, "") for name in ("name", "access-type", "url", "site", "directory", "server"))
+    return "A file kept elsewhere: " + ", ".join(clean_text(value)[:500] for value in told if value)
+
+
+def _open_signed(leaf: Leaf, notes: list[str], read_entity: ReadEntity) -> list[Leaf] | None:
+    content = read_signed(leaf.content)
+    if content is not None:
+        notes.append("smime_signed")
+        return read_entity(content)
+    kind = leaf.params.get("smime-type", "").lower()
+    if is_encrypted(leaf.content) or "enveloped" in kind:
+        notes.append("smime_encrypted")
+    elif kind == "signed-data":
+        notes.append("smime_signed")
+    return None
+
+
+def _open_tnef(leaf: Leaf, notes: list[str]) -> list[Leaf]:
+    """The files in place of the container; a damaged one stays beside what could be read."""
+    found = read_tnef(leaf.content)
+    if not (found.files or found.text or found.html):
+        return [leaf]
+    notes.append("tnef_damaged" if found.damaged else "tnef_unpacked")
+    files = [
+        Leaf(
+            type=clean_text(one.type).lower() or mimetypes.guess_type(one.name)[0] or "application/octet-stream",
+            content=one.content,
+            disposition="inline" if one.content_id else "attachment",
+            name=one.name,
+            content_id=one.content_id or None,
+            attached=True,
+        )
+        for one in found.files
+    ]
+    if found.damaged:
+        return [*files, leaf]
+    texts = [Leaf("text/plain", found.text.encode("utf-8", "replace"), {"charset": "utf-8", "tnef": "yes"})]
+    pages = [Leaf("text/html", found.html, {"tnef": "yes"})]
+    return [*([] if not found.text else texts), *([] if found.text or not found.html else pages), *files]
+
+
+def _take_uuencoded(leaf: Leaf, notes: list[str]) -> list[Leaf]:
+    """The text without its uuencoded files, and these."""
+    data, kept, files, position = leaf.content, [], [], 0
+    while (match := _BEGIN.search(data, position)) is not None:
+        end, content = _read_uuencoded(data, match.end())
+        if content is None:
+            kept.append(data[position:end])
+        else:
+            kept.append(data[position : match.start()])
+            name = decode_text(match.group(1), leaf.charset)[0]
+            kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+            files.append(Leaf(kind, content, disposition="attachment", name=name, attached=True))
+        position = end
+    if not files:
+        return [leaf]
+    notes.append("uuencoded_file")
+    return [replace(leaf, content=b"".join([*kept, data[position:]])), *files]
+
+
+def _read_uuencoded(data: bytes, position: int) -> tuple[int, bytes | None]:
+    """The offset behind ``end`` and the content; None, and how far it was looked at, when the lines are no file."""
+    pieces: list[bytes] = []
+    while position < len(data):
+        match = _LINE.match(data, position)
+        assert match is not None  # noqa: S101 - the pattern takes any line
+        line = match.group(1)
+        position = match.end()
+        if line.rstrip() == b"end":
+            return position, b"".join(pieces)
+        length = (line[0] - 32) & 63 if line else 0
+        if not line or not 32 <= line[0] <= 96 or len(line.rstrip()) > 1 + (length + 2) // 3 * 4 + 2:
+            return match.start(), None
+        try:
+            pieces.append(binascii.a2b_uu(line[: 1 + (length + 2) // 3 * 4]))
+        except binascii.Error:
+            return match.start(), None
+    return position, None

@@ -1,0 +1,1 @@
+"""Splits a mail body into reply, quote and signature."""

@@ -1,0 +1,191 @@
+"""What the HTML of a mail program says of quotes and signatures, carried over into its text as marks. Pure and linear.
+
+A mark is a character no text has (a noncharacter, Unicode §23.7), put at the begin and the end of an element before the page
+becomes text, and taken out of the text again line by line. A wrong mark hides a line behind a click and never loses one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ingest.parsers.reply.lines import MOST_FOLDED, find_attribution
+
+MAX_MARKED = 512_000
+"""Characters of HTML that are looked through."""
+_HINTS = (
+    "blockquote", "_quote", "yahoo_quoted", "divRplyFwdMsg", "appendonsend", "OLK_SRC_BODY", "ignature", "moz-cite", "zwchr",
+    'name="quote"',
+)  # fmt: skip
+#: What only a quote has, in the bytes of a page.
+_SURE_HINTS = (
+    b"gmail_quote", b'type="cite"', b"divRplyFwdMsg", b"appendonsend", b"yahoo_quoted", b"OLK_SRC_BODY", b"protonmail_quote",
+)  # fmt: skip
+_QUOTE, _WEAK, _CITED, _QUOTE_END, _SIGNATURE, _SIGNATURE_END, _REST = map(chr, range(0xFDD0, 0xFDD7))
+_MARK = re.compile("([\ufdd0-\ufdd6])")
+_TAG = re.compile(r"<(/?)(blockquote|div|span|pre|table|td|p|hr)\b([^<>]{0,600})>", re.I)
+_IS_CITE = re.compile(r"type=[\"']?cite|gmail_quote|protonmail_quote|isReplyContent|zmail_extra", re.I)
+_CITE_PREFIX = re.compile(r"class=[\"']?[^\"'>]*(?:gmail_quote|gmail_attr|moz-cite-prefix|protonmail_quote|zmail_extra)", re.I)
+_IS_REST = re.compile(
+    r"(?:id|class)=[\"']?(?:x_)*(?:divRplyFwdMsg|appendonsend|OLK_SRC_BODY_SECTION|yahoo_quoted|zwchr)|name=\"quote\"", re.I
+)
+_IS_SIGNATURE = re.compile(
+    r"(?:class|id)=[\"']?[^\"'>]*(?:gmail_signature\b|moz-signature|AppleMailSignature|ms-outlook-mobile-signature"
+    r"|protonmail_signature_block\b|(?<=[\"'=])Signature(?=[\"'\s]))",
+    re.I,
+)
+
+
+class Marks(NamedTuple):
+    """Numbers of lines: those in a quote, those of a signature, and where a quote begins to which all below belongs (or -1)."""
+
+    quoted: frozenset[int] = frozenset()
+    signature: frozenset[int] = frozenset()
+    rest: int = -1
+
+
+NO_MARKS = Marks()
+
+
+def has_quote(page: bytes) -> bool:
+    """Whether a page has an element in which mail programs put what they quote."""
+    return any(hint in page for hint in _SURE_HINTS)
+
+
+def mark_quotes(html: str) -> str:
+    """The page with marks; the page itself when it has no such element."""
+    if len(html) > MAX_MARKED or not any(hint in html for hint in _HINTS) or _MARK.search(html):
+        return html
+    return _Marker(html).mark()
+
+
+class _Marker:
+    """One pass over the tags. Of nested quotes the outermost is marked; what is in a signature is part of it."""
+
+    def __init__(self, html: str) -> None:
+        self.html = html
+        self.quotes = 0
+        self.signature: tuple[str, int] | None = None
+
+    def mark(self) -> str:
+        out: list[str] = []
+        position = 0
+        for match in _TAG.finditer(self.html):
+            mark = self._close(match[2].lower()) if match[1] else self._open(match[2].lower(), match[3])
+            if mark:
+                at = match.start() if match[1] else match.end()
+                out += [self.html[position:at], mark]
+                position = at
+        return "".join([*out, self.html[position:]])
+
+    def _open(self, name: str, attributes: str) -> str:
+        if self.signature is not None:
+            if name == self.signature[0]:
+                self.signature = (name, self.signature[1] + 1)
+            return ""
+        if name == "blockquote":
+            self.quotes += 1
+            return "" if self.quotes > 1 else _QUOTE if _IS_CITE.search(attributes) else _WEAK
+        if self.quotes or not attributes:
+            return ""
+        if _IS_REST.search(attributes):
+            return _REST
+        if _IS_SIGNATURE.search(attributes):
+            self.signature = (name, 1)
+            return _SIGNATURE
+        return _CITED if _CITE_PREFIX.search(attributes) else ""
+
+    def _close(self, name: str) -> str:
+        if self.signature is not None:
+            if name != self.signature[0]:
+                return ""
+            left = self.signature[1] - 1
+            self.signature = (name, left) if left else None
+            return "" if left else _SIGNATURE_END
+        if name != "blockquote" or not self.quotes:
+            return ""
+        self.quotes -= 1
+        return "" if self.quotes else _QUOTE_END
+
+
+def read_marks(text: str) -> tuple[str, Marks]:
+    """The text without marks, and what they say of its lines."""
+    if not _MARK.search(text):
+        return text, NO_MARKS
+    reader = _Reader()
+    for line in text.split("\n"):
+        reader.read(line)
+    lines = reader.lines
+    quoted = {number for first, last in reader.find_quotes() for number in range(first, last)}
+    return "\n".join(lines), Marks(frozenset(quoted), frozenset(reader.signature), reader.rest)
+
+
+class _Reader:
+    """Lines as they come, and the marks between them."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.signature: set[int] = set()
+        self.rest = -1
+        self._in_signature = False
+        self._cited = -1
+        self._quotes: list[tuple[int, int, bool]] = []  # first line, end, whether it is one for sure
+        self._open: tuple[int, bool] | None = None
+
+    def read(self, line: str) -> None:
+        """Take one line. A line of nothing but marks is none."""
+        pieces = _MARK.split(line)
+        if len(pieces) > 1 and not "".join(pieces[::2]).strip():
+            for mark in pieces[1::2]:
+                self._take(mark, len(self.lines))
+            return
+        seen = False
+        number = len(self.lines)
+        for place, piece in enumerate(pieces):
+            if place % 2:
+                # an element that begins behind text begins on the next line; one that ends behind text ends with this one
+                self._take(piece, number + seen)
+            elif piece.strip():
+                seen = True
+                if self._in_signature:
+                    self.signature.add(number)
+        self.lines.append("".join(pieces[::2]).rstrip() if len(pieces) > 1 else line)
+
+    def _take(self, mark: str, number: int) -> None:
+        if mark in (_QUOTE, _WEAK):
+            self._open = (number, mark == _QUOTE)
+        elif mark == _QUOTE_END and self._open is not None:
+            self._quotes.append((self._begin(self._open[0]), number, self._open[1]))
+            self._open = None
+        elif mark == _CITED:
+            self._cited = number
+        elif mark == _REST:
+            self.rest = number if self.rest < 0 else self.rest
+        else:
+            self._in_signature = mark == _SIGNATURE
+
+    def _begin(self, first: int) -> int:
+        """Where a quote begins: at the line that a cite prefix marked shortly above."""
+        cited, self._cited = self._cited, -1
+        between = [line for line in self.lines[cited:first] if line.strip()] if 0 <= cited <= first else []
+        return cited if 0 < len(between) <= MOST_FOLDED else first
+
+    def find_quotes(self) -> list[tuple[int, int]]:
+        """The quotes; a plain blockquote is one when an attribution stands above it or at its begin."""
+        if self._open is not None:
+            self._quotes.append((self._begin(self._open[0]), len(self.lines), self._open[1]))
+        return [(first, end) for first, end, is_sure in self._quotes if is_sure or _is_attributed(self.lines, first, end)]
+
+
+def _is_attributed(lines: Sequence[str], first: int, end: int) -> bool:
+    above = first - 1
+    while above >= max(first - MOST_FOLDED, 0) and not lines[above].strip():
+        above -= 1
+    candidates = [above, *range(first, min(first + MOST_FOLDED, end))]
+    # "They wrote this to us:" above what somebody set off themselves is the person's own sentence.
+    return any(
+        lines[number].strip() and find_attribution(lines, number, sure=False, verb_alone=False) is not None
+        for number in candidates
+        if number >= 0
+    )

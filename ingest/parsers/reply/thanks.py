@@ -1,0 +1,133 @@
+"""Does a reply say thanks and nothing else? Such a reply asks for nothing and reopens nothing (mail-rules.md). Pure.
+
+Phrases of :mod:`ingest.parsers.reply.thanks_phrases` are taken off from the begin; names may stand where names stand. Whatever is left
+over, a question or a number means that there is more in it.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from core.reasons import Reason
+from ingest.parsers.reply.phrases import REGARDS
+from ingest.parsers.reply.thanks_phrases import ASIDES, GREETINGS, NAME_ENDINGS, NO_NAMES, THANKS, TITLES
+
+LONGEST = 400
+"""Characters; who writes more has more to say."""
+_NAME_WORDS, _STRANGER_WORDS = 4, 2
+_MORE = re.compile(r"[?\uff1f\u061f\u00bf\d@]|://|www\.")
+_EMOTICON = re.compile(r"[:;=][-']?[)DdPp*]+|<3|\^_?\^|\(:|:-?\)")
+_BREAKS = re.compile(r"[\s,.!\u00a1;:\u2026\u2013\u2014\uff0c\u3002\uff01\u3001\u00b7*_()\"'&+~\uff5e-]+")
+_WORD = re.compile(r"\S+")
+_SPACED = r"(?!\w)"
+_UNSPACED = frozenset({"Chinese", "Japanese", "Korean"})
+_LANGUAGES = list(THANKS)
+
+
+def _either(patterns: tuple[str, ...]) -> str:
+    return "|".join(f"(?:{pattern})" for pattern in patterns)
+
+
+_CJK_END = r"(?:(?<=[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af])|(?!\w))"
+_CLOSINGS = "|".join(map(re.escape, sorted(REGARDS, key=len, reverse=True)))
+_THANKS = re.compile(
+    "|".join(f"(?P<L{n}>(?:{THANKS[name]}){'' if name in _UNSPACED else _SPACED})" for n, name in enumerate(_LANGUAGES)), re.I
+)
+_OTHER = re.compile(
+    f"(?P<greeting>(?:{_either(GREETINGS)}){_CJK_END})|(?P<closing>(?:{_CLOSINGS}){_CJK_END})"
+    f"|(?P<aside>(?:{_either(ASIDES)}){_CJK_END})|(?P<title>(?:{_either(TITLES)}){_CJK_END})",
+    re.I,
+)
+_NAME = re.compile(r"[^\W\d_][^\W\d_'.-]*(?:['.-][^\W\d_]+)*\.?(?:[ ]+[^\W\d_][^\W\d_'-]*(?:['-][^\W\d_]+)*)*")
+
+
+def find_thanks(reply: str, sender: str = "") -> Reason | None:
+    """Why a reply is known to say thanks and nothing else; None when there may be more in it.
+
+    ``sender`` is the sender's display name: its words are a name wherever a name can stand.
+    """
+    if not reply or len(reply) > LONGEST:
+        return None
+    text = unicodedata.normalize("NFC", reply)
+    text = _EMOTICON.sub(" ", text if text.isascii() else "".join(map(_plain, text)))
+    if _MORE.search(text):
+        return None
+    known = frozenset(re.findall(r"[^\W\d_]+", sender.casefold()))
+    language = _read(text, known)
+    return Reason("only_thanks", f"It only says thanks ({language})") if language else None
+
+
+def _plain(character: str) -> str:
+    """A character without emoji, invisible marks, and the typographer's apostrophe."""
+    if character in "\u2019\u2018":
+        return "'"
+    if character == "\n" or character.isascii():
+        return character
+    kind = unicodedata.category(character)
+    return " " if kind in ("So", "Sk", "Zs", "Cf", "Cn", "Cs", "Me") or character == "\ufe0f" else character
+
+
+def _read(text: str, known: frozenset[str]) -> str | None:
+    """The language of the thanks when nothing else is in the text, else None."""
+    language: str | None = None
+    position, before = 0, ""
+    while True:
+        gap = _BREAKS.match(text, position)
+        if gap is not None:
+            position = gap.end()
+        if position >= len(text):
+            return language
+        begins_line = position == 0 or (gap is not None and "\n" in gap.group())
+        thanks = _THANKS.match(text, position)
+        if thanks is not None and thanks.end() > position:
+            language = language or _LANGUAGES[int(str(thanks.lastgroup)[1:])]
+            position, before = thanks.end(), "thanks"
+            continue
+        other = _OTHER.match(text, position)
+        if other is not None and other.end() > position:
+            position, before = other.end(), str(other.lastgroup)
+            continue
+        end = _end_of_name(text, position, known, is_close=_is_close(gap, before), is_line=begins_line and language is not None)
+        if end is None:
+            return None
+        position, before = end, "name"
+
+
+def _is_close(gap: re.Match[str] | None, before: str) -> bool:
+    """Whether a name can follow what came before: on the same line, and no full stop between."""
+    if before == "title":
+        return True
+    between = gap.group() if gap is not None else ""
+    return before in ("thanks", "greeting", "closing") and not set(between) & set("\n.!;\u3002\uff01")
+
+
+def _end_of_name(text: str, start: int, known: frozenset[str], *, is_close: bool, is_line: bool) -> int | None:
+    """Where the name that begins here ends; None when it is none. A line of its own may be a name once thanks were said."""
+    match = _NAME.match(text, start)
+    if match is None:
+        return None
+    if is_line:
+        return match.end() if _is_name(match.group(), known) and _fills_line(text, match.end()) else None
+    end = start
+    for word in _WORD.finditer(match.group()) if is_close else ():
+        if word.start() > 0 and _THANKS.match(text, start + word.start()):
+            break
+        if not _is_name(match.group()[: word.end()], known):
+            break
+        end = start + word.end()
+    return end if end > start else None
+
+
+def _fills_line(text: str, end: int) -> bool:
+    return not text[end:].partition("\n")[0].strip(" ,.!-")
+
+
+def _is_name(text: str, known: frozenset[str]) -> bool:
+    """Whether words are the sender's name, or look like the name of somebody else: one or two with capitals."""
+    words = text.split()
+    if len(words) > _NAME_WORDS:
+        return False
+    if text.endswith(NAME_ENDINGS) or {word.strip(".").casefold() for word in words} & known:
+        return True
+    return len(words) <= _STRANGER_WORDS and all(word[0].isupper() and word.casefold() not in NO_NAMES for word in words)

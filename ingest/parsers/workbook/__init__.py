@@ -1,0 +1,1 @@
+"""Parses secure-message workbooks."""

@@ -1,0 +1,189 @@
+"""Secure-message workbooks: one row a message, columns found by their headers (formstack.md).
+
+The bytes pass :mod:`ingest.parsers.workbook.guard` first. ``ParsedSheet.columns`` holds 0-based indices into
+``headers`` and each row's ``cells``; ``WorkbookRow.fields`` the canonical columns (:data:`CANONICAL_COLUMNS`) that
+are not empty, dates as ISO texts (:func:`read_sent_at` reads those a person typed).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+
+import msgspec
+
+from ingest.parsers.types import ParsedSheet, ParsedWorkbook, ParseOptions, Refusal, WorkbookRow
+from ingest.parsers.workbook.checks import read_sent_at, row_problem
+from ingest.parsers.workbook.columns import (
+    CANONICAL_COLUMNS,
+    RECEIPT_COLUMNS,
+    RECEIPT_MARK,
+    RECEIPT_SHEET,
+    Header,
+    index_aliases,
+    name_extras,
+    read_header,
+    strip_receipt,
+)
+from ingest.parsers.workbook.guard import open_container
+from ingest.parsers.workbook.rows import Package, Sheet, SheetRow, open_package
+
+__all__ = ["CANONICAL_COLUMNS", "parse_workbook", "read_sent_at", "row_problem"]
+
+MAX_ROWS = 10_000
+MAX_COLUMNS = 200
+HEADER_ROWS = 20
+#: Characters of a cell that count for its row's identity; a receipt's cell can hold 32,767 and an apostrophe.
+IDENTITY_LENGTH = 32_000
+#: A longer "message id" is no id: the column was taken for another one, and no index holds it.
+MAX_MESSAGE_ID = 200
+
+
+@dataclass
+class _Reading:
+    """What was found so far, over all sheets of one file."""
+
+    package: Package
+    aliases: Mapping[str, tuple[int, str]]
+    sheets: list[ParsedSheet] = field(default_factory=list)
+    rows: list[WorkbookRow] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
+    headerless: list[str] = field(default_factory=list)
+    occurrences: Counter[str] = field(default_factory=Counter)
+    repeated_headers: int = 0
+    has_receipt: bool = False
+
+
+def parse_workbook(data: bytes, options: ParseOptions) -> ParsedWorkbook | Refusal:
+    """Every row of every visible sheet with a header, as texts, with the identity it keeps in a longer export.
+
+    Refusals: those of :func:`ingest.parsers.workbook.guard.open_container`, ``workbook_damaged``,
+    ``too_many_rows`` (over 10,000 in the file), ``too_many_columns`` (over 200), ``no_header``.
+    """
+    opened = open_container(data, options.passwords)
+    if isinstance(opened, Refusal):
+        return opened
+    try:
+        with warnings.catch_warnings():
+            # openpyxl warns of decoration it drops; a child has nobody to tell.
+            warnings.simplefilter("ignore")
+            return _read_package(open_package(opened), options)
+    except MemoryError:
+        raise  # the limit of the child: another try may do
+    except Exception:  # openpyxl raises KeyError, TypeError and more on parts that contradict each other
+        return Refusal("workbook_damaged", "The workbook is damaged: its sheets cannot be read.")
+
+
+def _read_package(package: Package, options: ParseOptions) -> ParsedWorkbook | Refusal:
+    reading = _Reading(package, index_aliases(options.column_aliases))
+    for sheet in package.sheets:
+        if sheet.is_hidden:
+            reading.hidden.append(sheet.name)
+        elif problem := _read_sheet(reading, sheet):
+            return problem
+    if not reading.sheets:
+        return _refuse_headerless(reading)
+    return ParsedWorkbook(
+        sheets=tuple(reading.sheets),
+        rows=tuple(reading.rows),
+        hidden_sheets=tuple(reading.hidden),
+        sheets_without_header=tuple(reading.headerless),
+        notes=tuple(_list_notes(reading)),
+    )
+
+
+def _read_sheet(reading: _Reading, sheet: Sheet) -> Refusal | None:
+    rows = reading.package.iterate_rows(sheet, MAX_COLUMNS + len(RECEIPT_COLUMNS))
+    head: list[SheetRow] = []
+    for row in rows:
+        head.append(row)
+        if row.number >= HEADER_ROWS:
+            break
+    if _is_receipt(sheet, head):
+        return None
+    header = _choose_header(head, reading.aliases)
+    if header is None:
+        reading.headerless.append(sheet.name)
+        return None
+    reading.sheets.append(ParsedSheet(sheet.name, header.number, header.texts, header.columns))
+    reading.has_receipt |= header.receipt_at is not None
+    return _collect_rows(reading, sheet.name, header, chain(head, rows))
+
+
+def _is_receipt(sheet: Sheet, head: list[SheetRow]) -> bool:
+    return sheet.name.startswith(RECEIPT_SHEET) and bool(head) and head[0].texts[:1] == [RECEIPT_MARK]
+
+
+def _choose_header(head: list[SheetRow], aliases: Mapping[str, tuple[int, str]]) -> Header | None:
+    """The row of the first twenty that names the most columns; of equals the first."""
+    found = [header for row in head if row.number <= HEADER_ROWS and (header := read_header(row.number, row.texts, aliases))]
+    return max(found, key=lambda header: len(header.columns), default=None)
+
+
+def _collect_rows(reading: _Reading, name: str, header: Header, rows: Iterator[SheetRow]) -> Refusal | None:
+    """Adds the rows below the header. Rows above it are titles; they count for the width alone."""
+    fields = list(header.columns.items())
+    extras = name_extras(header, MAX_COLUMNS)
+    for row in rows:
+        cells = strip_receipt(row.texts, header.receipt_at)
+        if row.is_wide or len(cells) > MAX_COLUMNS:
+            return Refusal("too_many_columns", f"A sheet has more than {MAX_COLUMNS} columns.")
+        if row.number <= header.number or not cells:
+            continue
+        if cells == header.texts:
+            reading.repeated_headers += 1
+            continue
+        if len(reading.rows) == MAX_ROWS:
+            return Refusal("too_many_rows", f"The workbook has more than {MAX_ROWS:,} rows; split it into several.")
+        reading.rows.append(_make_row(reading, name, row.number, cells, fields, extras))
+    return None
+
+
+def _make_row(
+    reading: _Reading,
+    name: str,
+    number: int,
+    cells: tuple[str, ...],
+    fields: list[tuple[str, int]],
+    extras: list[tuple[int, str]],
+) -> WorkbookRow:
+    width = len(cells)
+    known = {column: cells[at] for column, at in fields if at < width and cells[at]}
+    extra = {label: cells[at] for at, label in extras if at < width and cells[at]}
+    message_id = known.get("message_id", "")
+    has_id = 0 < len(message_id) <= MAX_MESSAGE_ID
+    identity = message_id if has_id else _count_identity(reading.occurrences, cells)
+    return WorkbookRow(sheet=name, number=number, identity=identity, cells=cells, fields=known, extra=extra)
+
+
+def _count_identity(occurrences: Counter[str], cells: tuple[str, ...]) -> str:
+    """``hash:`` + SHA-256 of the texts + ``:`` + which of the equal rows of this file it is, from 1."""
+    packed = msgspec.json.encode([cell[:IDENTITY_LENGTH] for cell in cells])
+    digest = hashlib.sha256(packed).hexdigest()
+    occurrences[digest] += 1
+    return f"hash:{digest}:{occurrences[digest]}"
+
+
+def _list_notes(reading: _Reading) -> list[str]:
+    package = reading.package
+    said = (
+        (package.uncalculated, "{} cells hold a formula that was never calculated and are read as empty."),
+        (package.unreadable, "{} cells could not be read as their kind and stand as they are in the file."),
+        (reading.repeated_headers, "{} rows repeat the header and were left out."),
+        (reading.has_receipt, "The columns Outcome, Ticket and Reason of an earlier receipt were left out."),
+        (not package.has_styles, "The formats could not be read: dates may stand as numbers."),
+    )
+    return [text.format(count) for count, text in said if count]
+
+
+def _refuse_headerless(reading: _Reading) -> Refusal:
+    hidden = f" {len(reading.hidden)} hidden sheets were left alone." if reading.hidden else ""
+    return Refusal(
+        "no_header",
+        f"No sheet has a header row within its first {HEADER_ROWS} rows: at least two known column names, "
+        f"Message or Subject among them.{hidden}",
+    )

@@ -1,0 +1,1 @@
+"""The IMAP source: one watcher a mailbox."""

@@ -1,0 +1,1 @@
+"""Secure-message workbooks: expansion into rows, and the receipt."""

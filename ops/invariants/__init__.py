@@ -1,0 +1,1 @@
+"""Production invariants: checks, their counts, and alerts."""

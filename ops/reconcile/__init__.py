@@ -1,0 +1,1 @@
+"""Compares each source with the ledger."""

@@ -1,0 +1,168 @@
+"""`casemill ticket …` for a ticket in the hands of staff, and `casemill tasks`, on both databases."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from core.database.session import Database
+from tests.cli.support import run, run_process, write_mail
+from tests.tickets.acts import settle_notice, sweep
+from tests.tickets.world import NOW, World, matter
+from tickets.tasks import list_tasks
+
+ADA, BEN, MAX = (f"{name}@billing.example" for name in ("ada", "ben", "max"))
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def desk(either_place: Path) -> Iterator[World]:
+    """Ticket 1 of Ada for Lakeside, in progress; Max manages Lakeside, Ben is there too."""
+    world = World(Database(os.environ["CASEMILL_DATABASE_URL"]))
+    ada, max_ = world.staff("Ada"), world.staff("Max", role="manager")
+    world.staff("Ben")
+    world.company("Lakeside", "lakeside.example", consultant_id=ada, manager_id=max_)
+    world.receive(matter())
+    settle_notice(world)
+    yield world
+    world.database.close()
+
+
+def told(*arguments: str, by: str = ADA) -> str:
+    """What a command that works out says of the ticket."""
+    ran = run("ticket", *arguments, "--by", by)
+    assert (ran.code, ran.err) == (0, "")
+    return ran.out
+
+
+def test_a_ticket_goes_through_its_life_by_commands(desk: World) -> None:
+    assert told("follow-up-sent", "BS-000001") == "BS-000001: 5-Audit\n"
+    assert told("resolve", "bs-1") == "BS-000001: 5-Audit\n"
+    assert told("recap", "1", "--by-phone", by=BEN) == "BS-000001: 6-Completed\n"
+    assert told("reopen", "1", "--reason", "Denied again") == "BS-000001: 4-In Progress\n"
+    assert told("move", "1", "--to", "5", "--reason", "Done by phone", by=MAX) == "BS-000001: 5-Audit\n"
+    assert [(e["title"], e["actor"]) for e in desk.show(1)["timeline"] if e["kind"] in ("mark", "stage")][1:] == [
+        ("4-Support Follow Up Sent", ADA), ("Moved to 5-Audit", "casemill"), ("Resolution: Yes", ADA),
+        ("5-Recap of Resolution Sent", BEN), ("Moved to 6-Completed", "casemill"), ("Moved to 4-In Progress", ADA),
+        ("Moved to 5-Audit", MAX),
+    ]  # fmt: skip
+
+
+def test_the_same_command_again_changes_nothing(desk: World) -> None:
+    first = told("follow-up-sent", "1")
+    before = desk.show(1)
+    assert told("follow-up-sent", "1", by=BEN) == first
+    assert desk.show(1) == before
+
+
+def test_a_ticket_is_taken_and_handed_over_with_a_reason(desk: World) -> None:
+    told("assign", "1", by=BEN)
+    assert desk.show(1)["owner"] == "Ben"
+    told("assign", "1", "--to", "Max@billing.example", "--reason", "Max knows the payer", by=BEN)
+    shown = desk.show(1)
+    assert (shown["owner"], shown["timeline"][-1]["body"]) == ("Max", "Max knows the payer")
+
+
+def test_a_note_is_put_on_the_timeline_and_shown_with_the_ticket(desk: World) -> None:
+    told("note", "1", "Called, no answer")
+    assert "Called, no answer" in run("ticket", "show", "1").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["reopen", "1", "--by", ADA, "--reason", "x"], 2, "is not completed"),
+        (["move", "1", "--by", ADA, "--to", "5", "--reason", "x"], 2, "only managers force a move"),
+        (["move", "1", "--by", MAX, "--to", "3", "--reason", "x"], 2, "there is no stage 3"),
+        (["move", "1", "--by", MAX, "--to", "5", "--reason", " "], 2, "a reason is needed"),
+        (["assign", "1", "--by", ADA], 2, "owns BS-000001 already"),
+        (["assign", "1", "--by", ADA, "--to", "nobody@billing.example"], 1, "nobody on the staff has the address"),
+        (["note", "1", " ", "--by", ADA], 2, "a note needs a text"),
+        (["resolve", "1", "--by", "stranger@billing.example"], 1, "nobody on the staff has the address"),
+        (["resolve", "99", "--by", ADA], 1, "there is no ticket BS-000099"),
+        (["resolve", "nonsense", "--by", ADA], 2, "no ticket number"),
+    ],
+)
+def test_what_is_refused_is_told_in_a_sentence_and_changes_nothing(
+    desk: World, arguments: list[str], code: int, words: str
+) -> None:
+    before = desk.show(1)
+    ran = run("ticket", *arguments)
+    assert (ran.code, ran.out) == (code, "")
+    assert words in " ".join(ran.err.split())
+    assert desk.show(1) == before
+
+
+def test_a_completed_ticket_takes_no_mark_and_says_what_to_do(desk: World) -> None:
+    for verb in (("follow-up-sent",), ("resolve",), ("recap", "--by-phone")):
+        told(*verb, "1")
+    ran = run("ticket", "resolve", "1", "--by", BEN)
+    assert ran.code == 2
+    assert "BS-000001 is completed" in ran.err and "hint: reopen it first, with a reason" in ran.err
+
+
+def test_who_acts_may_be_said_once_for_all_commands(desk: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("ticket", "resolve", "1").code == 2
+    monkeypatch.setenv("CASEMILL_USER", "Ben@billing.example")
+    assert run("ticket", "resolve", "1").code == 0
+    assert desk.show(1)["resolution"]["by"] == BEN
+
+
+def test_tasks_are_listed_finished_and_listed_as_finished(desk: World) -> None:
+    assert run("tasks").out == "no tasks\n"
+    sweep(desk, NOW - 2 * DAY)
+    assert run("tasks", "--json").json == []
+    sweep(desk, NOW + 3 * DAY)
+    rows = run("tasks", "--json").json
+    assert [(row["id"], row["kind"], row["assignee"], row["ticket"]) for row in rows] == [
+        (1, "reminder", "Ada", "BS-000001"), (2, "escalation", "Max", "BS-000001"),
+    ]  # fmt: skip
+    listed = run("tasks", "--for", "MAX@billing.example").out.splitlines()
+    assert len(listed) == 2
+    for cell in ("2", "BS-000001", "Escalate: not resolved in time", "Max", "2026-11-27 15:00"):
+        assert cell in listed[1]
+    assert "task 1 of BS-000001 for Ada: done" in run("tasks", "done", "1", "--by", ADA).out
+    finished = run("tasks", "--finished", "--json").json
+    assert [(row["id"], row["overdue"]) for row in finished] == [(1, False)]
+    with desk.database.read() as session:
+        assert [row["id"] for row in list_tasks(session, NOW)] == [2]
+    assert finished[0]["done_at"][:16].replace("T", " ") in run("tasks", "--finished").out
+
+
+def test_tasks_of_nobody_and_a_task_that_is_not_there_are_told(desk: World) -> None:
+    for arguments in (("--for", "stranger@billing.example"), ("done", "7", "--by", ADA)):
+        ran = run("tasks", *arguments)
+        assert (ran.code, ran.out) == (1, "")
+        assert "mend:" in ran.err
+
+
+def test_the_commands_work_as_a_program_too(desk: World) -> None:
+    settings = {name: value for name, value in os.environ.items() if name.startswith("CASEMILL_")}
+    ran = run_process("ticket", "follow-up-sent", "BS-000001", cwd=Path.cwd(), CASEMILL_USER=ADA, **settings)
+    assert (ran.code, ran.out, ran.err) == (0, "BS-000001: 5-Audit\n", "")
+    assert desk.show(1)["follow_up_sent"]["by"] == ADA
+
+
+def test_tickets_are_merged_split_and_told_apart(place: Path) -> None:
+    run("staff", "add", "ada@billing.example", "--name", "Ada")
+    for number in (1, 2, 3):
+        mail = write_mail(place / f"{number}.eml", number)
+        if number > 1:
+            mail.write_text(mail.read_text().replace("Subject: ", "Subject: Re: [BS-000001] "))
+    run("ingest", "1.eml")
+    run("ingest", "2.eml", "3.eml")
+    assert [row["number"] for row in run("tickets", "--view", "matches", "--json").json] == ["BS-000003", "BS-000002"]
+    assert "Its subject names that ticket" in run("ticket", "show", "2").out
+    who = ("--by", "ada@billing.example")
+    merged = run("ticket", "merge", "BS-000002", "--into", "BS-000001", *who, "--reason", "The same denial")
+    assert (merged.code, merged.out) == (0, "BS-000001: 4-In Progress\n")
+    assert run("ticket", "dismiss", "3", "1", *who).code == 0
+    assert run("tickets", "--view", "matches", "--json").json == []
+    entry = next(one["id"] for one in run("ticket", "show", "2", "--json").json["timeline"] if one["kind"] == "message_in")
+    split = run("ticket", "split", "2", "--entry", entry, *who, "--reason", "Not the same after all")
+    assert (split.code, split.out) == (0, "BS-000004: 1-Submitted\n")
+    assert run("ticket", "merge", "9", "--into", "1", *who, "--reason", "x").code != 0

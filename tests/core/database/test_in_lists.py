@@ -1,0 +1,81 @@
+"""Membership in a set of many values, as one parameter."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import event, select, text
+
+from core.database.bulk import insert_all, insert_numbered, update_all
+from core.database.in_lists import among
+from core.database.session import Database
+from core.leases import Lease
+from outbox.models import OutboxFact
+
+NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)
+
+
+@pytest.fixture
+def filled(database: Database) -> Database:
+    """Facts 1 to 9, and leases of odd names."""
+    facts = [{"kind": f"kind {number}", "payload": {}, "created_at": NOW, "due_at": NOW} for number in range(1, 10)]
+    database.transaction(lambda session: insert_all(session, OutboxFact, facts))
+    names = ["a", "it's", 'say "b"', "1", "žluť\\"]
+    database.transaction(lambda session: insert_all(session, Lease, [{"name": name, "token": "t"} for name in names]))
+    return database
+
+
+def find(database: Database, column: Any, values: Any) -> set[Any]:
+    with database.read() as session:
+        return set(session.execute(select(column).where(among(column, values))).scalars())
+
+
+@pytest.mark.parametrize("values", [[], [3], (2, 9, 77), {1, 2, 3, 4, 5}, [None, 4]])
+def test_numbers_are_found_by_their_set(filled: Database, values: Any) -> None:
+    assert find(filled, OutboxFact.id, values) == set(values) & set(range(1, 10))
+
+
+@pytest.mark.parametrize("name", ["a", "it's", 'say "b"', "1", "žluť\\"])
+def test_texts_are_found_as_they_are(filled: Database, name: str) -> None:
+    assert find(filled, Lease.name, [name, "not there"]) == {name}
+
+
+def test_a_number_is_no_text(filled: Database) -> None:
+    assert find(filled, Lease.name, ["1"]) == {"1"}
+    assert find(filled, OutboxFact.id, [1]) == {1}
+
+
+def test_the_statement_keeps_its_text_whatever_the_number_of_values(filled: Database) -> None:
+    sent: list[str] = []
+    event.listen(filled.engine, "before_cursor_execute", lambda *arguments: sent.append(str(arguments[2])))
+    for count in (1, 2, 50):
+        wanted = select(Lease).where(among(Lease.name, map(str, range(count))))
+        filled.transaction(lambda session, wanted=wanted: session.execute(wanted).all())  # type: ignore[misc]
+    assert len({text for text in sent if "FROM lease" in text}) == 1
+
+
+@pytest.mark.parametrize("work", ["look", "change"])
+def test_an_index_is_asked_for_few_of_some_thousand_rows(database: Database, work: str) -> None:
+    rows = [{"kind": f"kind {number}", "payload": {}, "created_at": NOW, "due_at": NOW} for number in range(3_000)]
+    ids = database.transaction(lambda session: insert_numbered(session, OutboxFact, rows))
+    changes = [{"id": number, "attempts": 1} for number in ids[7:12]]
+    sent: list[tuple[str, Any]] = []
+    event.listen(database.engine, "before_cursor_execute", lambda *arguments: sent.append(arguments[2:4]))
+    with database.write() as session:
+        if not database.is_sqlite:  # which nobody tells of its tables' sizes
+            session.execute(text("ANALYZE outbox_fact"))
+        if work == "look":
+            session.execute(select(OutboxFact).where(among(OutboxFact.id, ids[7:12]))).all()
+        else:
+            update_all(session, OutboxFact, changes)
+        statement, values = [one for one in sent if "outbox_fact" in one[0]][-1]
+        explain = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN "
+        one = values[0] if isinstance(values, list) else values
+        plan = "\n".join(str(row) for row in session.connection().exec_driver_sql(explain + statement, one))
+    index = "USING INTEGER PRIMARY KEY" if database.is_sqlite else "pk_outbox_fact"
+    assert index in plan, plan
+    with database.read() as session:
+        changed = set(session.execute(select(OutboxFact.id).where(OutboxFact.attempts == 1)).scalars())
+    assert changed == (set(ids[7:12]) if work == "change" else set())

@@ -1,0 +1,286 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from core.reasons import Reason
+from core.settings.sections import Form
+from ingest.decisions import normalise
+from ingest.decisions.classify import Classification, MailRules
+from ingest.parsers.form.submission import parse_form
+from ingest.parsers.mail.message import parse_mail
+from ingest.parsers.types import ParsedForm, ParsedMail, ParseOptions
+from tests.ingest.support import RECEIVED, mail_with_file, make_mail
+from tickets.submission import Source, Submission
+
+FORMS = Path(__file__).parents[2] / "corpus" / "forms"
+PERSON = Classification("ticket", Reason("new_matter", "A person wrote"))
+RULES = MailRules(frozenset(), "casemill.example", frozenset(), category="Claims")
+WROTE = "On Mon, Nov 2, 2026 at 9:12 AM Support <support@casemill.example> wrote:"
+ROW = {
+    "message_id": "17",
+    "sent_at": "2026-11-19",
+    "company": "Riverside Family Clinic",
+    "account_number": "00123",
+    "sender_name": "Ben Ortiz",
+    "sender_email": "Ben@Riverside.example",
+    "phone": "(555) 010-4477",
+    "subject": "Statement",
+    "message": "Please resend it.",
+    "reference": "88-2041",
+}
+
+
+def read_mail(raw: bytes) -> ParsedMail:
+    mail = parse_mail(raw, ParseOptions())
+    assert isinstance(mail, ParsedMail)
+    return mail
+
+
+def from_mail(raw: bytes, verdict: Classification = PERSON) -> Submission:
+    return normalise.from_mail(read_mail(raw), verdict, RULES, 7, RECEIVED)
+
+
+def read_form(raw: bytes, content_type: str = "application/json") -> ParsedForm:
+    form = parse_form(raw, ParseOptions(content_type=content_type))
+    assert isinstance(form, ParsedForm)
+    return form
+
+
+def from_form(form: ParsedForm, **settings: object) -> Submission:
+    section = Form.model_validate({"name": "Billing questions", "unsigned": True, **settings})
+    return normalise.from_form(form, section, 7, RECEIVED)
+
+
+def make(**fields: object) -> ParsedForm:
+    return read_form(json.dumps({"FormID": "1", "UniqueID": "2", **fields}).encode())
+
+
+def from_row(**fields: str) -> Submission:
+    return normalise.from_row({key: text for key, text in fields.items() if text}, {}, 7, RECEIVED, "Secure messages")
+
+
+# -- mail
+
+
+def test_a_mail_is_taken_over_as_it_is() -> None:
+    submission = from_mail(make_mail(3))
+    assert submission.source is Source.EMAIL
+    assert (submission.item_id, submission.received_at) == (7, RECEIVED)
+    assert (submission.subject, submission.text.strip()) == ("Claim 3", "Claim 88-2041 was denied.")
+    assert (submission.email, submission.name) == ("dana3@riverside.example", "Dana Ortiz")
+    assert (submission.category, submission.missing, submission.silence) == ("Claims", (), None)
+    assert submission.reasons == (PERSON.reason,)
+
+
+def test_what_a_mail_leaves_out_has_a_placeholder_and_is_listed() -> None:
+    submission = from_mail(b"From: a@b.example, c@d.example\r\nDate: Fri, 20 Nov 2026 09:15:00 +0000\r\n\r\n \r\n")
+    assert (submission.subject, submission.text, submission.email) == ("(no subject)", "(no text)", None)
+    assert submission.missing == (
+        "the mail has no subject", "the mail has no text", "the sender's address could not be read with certainty",
+    )  # fmt: skip
+
+
+def test_what_is_new_is_the_text_and_the_rest_is_kept_beside_it() -> None:
+    submission = from_mail(make_mail(body=f"It is paid.\r\n\r\n-- \r\nDana\r\n\r\n{WROTE}\r\n> Paid?"))
+    assert (submission.text, submission.signature) == ("It is paid.", "-- \nDana")
+    assert submission.quoted == f"{WROTE}\n> Paid?"
+
+
+def test_where_nothing_is_new_everything_is_the_text() -> None:
+    submission = from_mail(make_mail(body=f"{WROTE}\r\n> Paid?"))
+    assert (submission.text, submission.quoted, submission.missing) == (f"{WROTE}\n> Paid?", "", ())
+
+
+def test_an_answer_that_only_says_thanks_is_known_unless_a_file_came_along() -> None:
+    answers = ("In-Reply-To: <earlier@billing.example>",)
+    submission = from_mail(make_mail(body=f"Thank you!\r\nDana\r\n\r\n{WROTE}\r\n> It is paid.", headers=answers))
+    assert submission.thanks is not None and submission.thanks.code == "only_thanks"
+    assert from_mail(make_mail(body="Thank you! Is it paid?", headers=answers)).thanks is None
+    with_file = mail_with_file("scan.pdf", b"%PDF-1.7 content").replace(b"The export of today.", b"Thanks.")
+    with_file = b"In-Reply-To: <earlier@billing.example>\r\n" + with_file
+    assert b"Thanks." in with_file and from_mail(with_file).thanks is None
+    called_inline = with_file.replace(b"Content-Transfer", b"Content-Disposition: inline\r\nContent-Transfer")
+    assert from_mail(called_inline).files[0].inline and from_mail(called_inline).thanks is None
+
+
+def test_of_a_mail_that_answers_nothing_nobody_asks_whether_it_says_thanks() -> None:
+    assert from_mail(make_mail(body="Thank you!")).thanks is None
+
+
+def test_the_verdicts_silence_goes_with_the_submission() -> None:
+    silent = Classification(
+        "ticket", Reason("automatic_mail", "A machine sent it"), Reason("automatic_mail", "A machine sent it")
+    )
+    assert from_mail(make_mail(), silent).silence == silent.silence
+
+
+def test_files_keep_their_name_hash_and_bytes() -> None:
+    (file,) = from_mail(mail_with_file("scan.pdf", b"%PDF-1.7 content")).files
+    assert (file.name, file.size, file.content) == ("scan.pdf", 16, b"%PDF-1.7 content")
+    assert len(file.sha256) == 64
+
+
+def test_what_the_parser_noted_is_kept_as_a_detail() -> None:
+    mail = msgspec.structs.replace(read_mail(make_mail()), notes=("date_unreadable",))
+    submission = normalise.from_mail(mail, PERSON, RULES, 7, RECEIVED)
+    assert submission.details == (("note", "date_unreadable"),)
+
+
+def test_a_large_message_says_how_large_it_is_and_where_it_still_is() -> None:
+    submission = normalise.oversize(read_mail(make_mail(3)), 41_943_040, PERSON, 7, RECEIVED)
+    assert submission.subject == "Claim 3"
+    assert submission.text == "The message is too large to be taken in (40.0 MB). It is still in the mailbox."
+    assert submission.missing == ("the text and the attachments: the message is too large",)
+    assert submission.email == "dana3@riverside.example"
+
+
+# -- forms
+
+
+def test_a_form_with_labels_is_understood() -> None:
+    form = read_form((FORMS / "webhook-json-labels.json").read_bytes())
+    submission = from_form(form)
+    assert submission.source is Source.FORMSTACK
+    assert (submission.name, submission.email) == ("Dana Ortiz", "dana.ortiz@riverside.example")
+    assert submission.phone == "(555) 010-4477"
+    assert (submission.company, submission.category) == ("Riverside Family Clinic", "Claim status question")
+    assert submission.subject == "Claim status question – Riverside Family Clinic"
+    assert submission.text.startswith("Claim 88-2041 was denied twice.\nPlease call me after 2 pm.\n\n")
+    assert submission.missing == ()
+    assert submission.reasons[0].text == "Somebody filled in Billing questions"
+
+
+def test_an_urlencoded_form_is_understood_and_its_secret_is_nowhere() -> None:
+    raw = (FORMS / "webhook-urlencoded.form").read_bytes()
+    submission = from_form(read_form(raw, "application/x-www-form-urlencoded"))
+    assert (submission.name, submission.email, submission.company) == (
+        "Dana Ortiz", "dana.ortiz@riverside.example", "Riverside Family Clinic",
+    )  # fmt: skip
+    assert "Café ☕ 100% & more" in submission.text
+    assert "demo-shared-secret" not in repr(submission)
+    assert submission.missing == ("the form gives no telephone number",)
+
+
+def test_a_form_that_posts_ids_is_understood_by_its_label_map() -> None:
+    form = read_form((FORMS / "webhook-json-typed.json").read_bytes())
+    labels = {"172000001": "company", "172000002": "requester_name", "172000005": "category"}
+    submission = from_form(form, labels=labels)
+    assert (submission.company, submission.name) == ("Riverside Family Clinic", "Dana Ortiz")
+    assert submission.category == "Eligibility, Denials"
+    assert submission.email == "dana.ortiz@riverside.example"  # by its type
+
+
+def test_a_form_that_posts_ids_without_a_map_is_understood_by_its_field_types() -> None:
+    submission = from_form(read_form((FORMS / "webhook-json-typed.json").read_bytes()), category="Other")
+    assert (submission.name, submission.email) == ("Dana Ortiz", "dana.ortiz@riverside.example")
+    assert (submission.company, submission.category, submission.subject) == ("", "Other", "Billing questions")
+    assert "the form names no practice" in submission.missing
+    assert "172000005: Eligibility, Denials" in submission.text
+
+
+def test_a_forms_own_labels_come_before_common_ones() -> None:
+    form = make(Email="front@clinic.example", **{"Who asks": "dana@clinic.example", "Details": "d"})
+    assert from_form(form).email == "front@clinic.example"
+    assert from_form(form, labels={"WHO ASKS": "requester_email", "email": "other"}).email == "dana@clinic.example"
+
+
+def test_of_two_answers_for_one_meaning_the_first_that_is_not_empty_counts() -> None:
+    form = make(**{"Practice": "", "Practice Name": "Riverside", "Company": "Other"})
+    assert from_form(form).company == "Riverside"
+
+
+def test_all_answers_stay_readable() -> None:
+    text = from_form(make(**{"Favourite colour": "green", "Empty": "", "Details": "Why?"})).text
+    assert "Favourite colour: green" in text
+    assert text.count("Why?") == 1
+    assert "Empty" not in text
+
+
+def test_what_a_form_leaves_out_is_listed() -> None:
+    assert from_form(make(colour="green")).missing == (
+        "the form gives no valid email address",
+        "the form names no person",
+        "the form names no practice",
+        "the form gives no telephone number",
+        "the form gives no type of request",
+        "the form gives no details",
+    )
+
+
+@pytest.mark.parametrize("address", ["dana@", "dana ortiz@clinic.example", "a@b.example, c@d.example", "Dana <a@b.example>"])
+def test_an_address_that_is_not_one_plain_mailbox_is_missing(address: str) -> None:
+    submission = from_form(make(email=address))
+    assert submission.email is None
+    assert submission.missing[0] == "the form gives no valid email address"
+    assert f"email: {address}" in submission.text
+
+
+def test_the_link_leads_to_the_submission() -> None:
+    submission = from_form(read_form((FORMS / "webhook-json-labels.json").read_bytes()))
+    assert submission.link == "https://www.formstack.com/admin/submission/view/1512345678/5512345"
+    assert submission.text.endswith(f"Formstack submission: {submission.link}")
+
+
+@pytest.mark.parametrize("name", ["path-as-submission-id", "arabic-digits", "no-form-id"])
+def test_a_form_whose_ids_are_no_digits_never_becomes_a_link(name: str) -> None:
+    found = parse_form((FORMS / f"{name}.json").read_bytes(), ParseOptions(content_type="application/json"))
+    assert not isinstance(found, ParsedForm)
+
+
+# -- rows
+
+
+def test_a_row_is_taken_over_with_all_it_says() -> None:
+    submission = from_row(**ROW, thread_id="T-1")
+    assert submission.source is Source.SECURE_MESSAGE
+    assert (submission.email, submission.name, submission.phone) == ("ben@riverside.example", "Ben Ortiz", "(555) 010-4477")
+    assert (submission.company, submission.account_number) == ("Riverside Family Clinic", "00123")
+    assert (submission.subject, submission.text) == ("Statement", "Please resend it.")
+    assert (submission.thread_key, submission.category) == ("secure_message:T-1", "Secure messages")
+    assert submission.details == (("Reference", "88-2041"), ("Sent", "2026-11-19"))
+    assert submission.missing == ()
+
+
+def test_a_rows_own_category_comes_before_its_sources() -> None:
+    assert from_row(**ROW, category="Denials").category == "Denials"
+
+
+def test_what_a_row_leaves_out_is_listed_and_its_subject_stands_for_its_text() -> None:
+    submission = from_row(**ROW | {"sender_email": "", "message": ""})
+    assert submission.email is None
+    assert submission.text == "Statement"
+    assert submission.missing == ("the row has no sender email", "the row has no message text")
+    assert from_row(**ROW | {"subject": ""}).missing == ("the row has no subject",)
+    assert submission.thread_key is None
+
+
+def test_a_sender_email_of_a_row_that_is_none_is_said_to_be_missing() -> None:
+    submission = from_row(**ROW | {"sender_email": "ask the front desk"})
+    assert submission.email is None
+    assert submission.missing == ("the row's sender email is no valid address",)
+    assert ("Sender email, as it stands", "ask the front desk") in submission.details
+
+
+def test_unrecognised_columns_of_a_row_are_kept_as_details() -> None:
+    submission = normalise.from_row(ROW, {"Provider": "Dr. Lee"}, 7, RECEIVED, "")
+    assert ("Provider", "Dr. Lee") in submission.details
+
+
+# -- what could not be read
+
+
+@pytest.mark.parametrize(
+    ("kind", "source"),
+    [("mail", Source.EMAIL), ("form", Source.FORMSTACK), ("workbook", Source.SECURE_MESSAGE), ("row", Source.SECURE_MESSAGE)],
+)
+def test_what_could_not_be_read_is_a_ticket_that_nobody_is_mailed_about(kind: str, source: Source) -> None:
+    reason = Reason("unreadable", "It could not be read within its limits")
+    submission = normalise.unreadable(kind, 7, reason, RECEIVED)
+    assert submission.source is source
+    assert (submission.email, submission.silence) == (None, reason)
+    assert "casemill quarantine show 7" in submission.text
+    assert submission.missing == ("everything: the item could not be read",)

@@ -1,0 +1,119 @@
+"""What a mail carries that says which ticket it belongs to."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from core.signing import Signer, signer_for
+from ingest.decisions import thread_tokens
+from ingest.decisions.classify import MailRules, classify, rules_for
+from ingest.parsers.mail.message import parse_mail
+from ingest.parsers.types import Authentication, ParsedMail, ParseOptions
+from tests.ingest.support import KEY, mailbox, make_mail, settings_for
+
+SIGNER = Signer([KEY.encode()], "casemill.example", reply="help")
+STRANGER = Signer([b"another key, long enough"], "casemill.example", reply="help")
+RULES = MailRules(
+    frozenset(), "casemill.example", frozenset(), own_token=SIGNER.verify_message_id, own_reply=SIGNER.verify_reply_address,
+    own_link=SIGNER.verify_link, own_envelope=SIGNER.verify_envelope_sender,
+)  # fmt: skip
+NOTICE = SIGNER.message_id("t12.d34")
+ADDRESS = SIGNER.reply_address("t12")
+LINK = f"https://desk.example/care/cases/{SIGNER.link('t12')}"
+
+
+def read(*headers: str, body: str = "Hello", subject: str = "") -> ParsedMail:
+    mail = parse_mail(make_mail(headers=[*([f"Subject: {subject}"] if subject else []), *headers], body=body), ParseOptions())
+    assert isinstance(mail, ParsedMail)
+    return mail
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [f"In-Reply-To: {NOTICE}"],
+        [f"In-Reply-To: <a@x.example> {NOTICE}\r\nReferences: {SIGNER.message_id('t9.d1')}"],
+        [f"References: <a@x.example> {NOTICE} <b@x.example>"],
+        [f"In-Reply-To: <a@x.example>\r\nReferences: {SIGNER.message_id('t9.d1')} {NOTICE}"],
+        [f"References: {NOTICE}\r\nDelivered-To: {SIGNER.reply_address('t9')}"],
+        [f"Cc: Support <{ADDRESS}>"],
+        [f"Delivered-To: {ADDRESS.upper()}"],
+        [f"X-Original-To: {ADDRESS}"],
+        [f"Envelope-To: <{ADDRESS}>"],
+        [f"Delivered-To: {SIGNER.envelope_sender('t12.d34')}"],
+    ],
+)
+def test_a_signed_message_id_then_a_signed_address_leads_to_the_ticket(headers: list[str]) -> None:
+    assert thread_tokens.answered_ticket(read(*headers), RULES) == 12
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [f"In-Reply-To: {STRANGER.message_id('t12.d34')}"],
+        [f"In-Reply-To: {NOTICE.replace('t12', 't13')}"],
+        [f"Cc: {STRANGER.reply_address('t12')}"],
+        [f"Cc: {SIGNER.envelope_sender('t12')}"],
+        ["Cc: help+t12@casemill.example"],
+    ],
+)
+def test_nothing_without_our_signature_leads_anywhere(headers: list[str]) -> None:
+    assert thread_tokens.answered_ticket(read(*headers), RULES) is None
+
+
+def test_a_forged_answer_is_known_as_one_and_an_ordinary_one_is_not() -> None:
+    assert thread_tokens.is_forged(read(f"In-Reply-To: {STRANGER.message_id('t12.d34')}"), RULES)
+    for header in (f"In-Reply-To: {NOTICE}", "In-Reply-To: <a@x.example>", "X-Other: y"):
+        assert not thread_tokens.is_forged(read(header), RULES)
+
+
+@pytest.mark.parametrize("body", [f"> See your case:\r\n> {LINK}\r\n", f"see {LINK}.", f"<{LINK}>"])
+def test_our_link_in_the_text_leads_to_the_ticket(body: str) -> None:
+    assert thread_tokens.marked_ticket(read(body=body), RULES) == 12
+
+
+@pytest.mark.parametrize(
+    "body", ["", f"https://desk.example/care/cases/{STRANGER.link('t12')}", LINK[:-1], f"{LINK}x", LINK.replace("t12", "t13")]
+)
+def test_a_link_that_is_not_ours_leads_nowhere(body: str) -> None:
+    assert thread_tokens.marked_ticket(read(body=body), RULES) is None
+
+
+@pytest.mark.parametrize(
+    ("subject", "ticket"),
+    [("Re: [BS-000123] Claim", 123), ("AW: BS-000123", 123), ("[bs-7]", 7), ("BS-12 and more", None), ("ABS-000123", None)],
+)
+def test_a_number_in_the_subject_is_a_hint(subject: str, ticket: int | None) -> None:
+    assert thread_tokens.tagged_ticket(read(subject=subject)) == ticket
+
+
+def test_the_nearest_mails_of_a_long_thread_are_looked_for() -> None:
+    many = " ".join(f"<{number}@x.example>" for number in range(40))
+    keys = thread_tokens.answered_keys(read(f"In-Reply-To: <39@x.example>\r\nReferences: {many}"))
+    assert keys[:2] == (thread_tokens.mail_key("<39@x.example>"), thread_tokens.mail_key("<38@x.example>"))
+    assert len(keys) <= thread_tokens.MAX_ANSWERS
+
+
+def test_reply_addresses_are_those_of_the_mailbox_in_the_settings(tmp_path: object) -> None:
+    notices = {"domain": "casemill.example", "reply_to": "help@casemill.example", "plus_addressing": True}
+    settings = settings_for("", tmp_path, notices=notices)
+    rules = rules_for(settings, "upload", signer_for(settings))
+    assert thread_tokens.answered_ticket(read(f"Delivered-To: {signer_for(settings).reply_address('t12')}"), rules) == 12
+    assert thread_tokens.answered_ticket(read(f"Delivered-To: {ADDRESS}"), rules) == 12
+
+
+@pytest.mark.parametrize("found", [None, Authentication(False, "dmarc", "dmarc=fail for riverside.example")])
+def test_where_the_mailbox_names_its_server_only_verified_senders_are_answered(
+    tmp_path: object, found: Authentication | None
+) -> None:
+    settings = settings_for("", tmp_path, mailboxes={"support": mailbox(authserv_id="mx.casemill.example")})
+    rules = rules_for(settings, "mailbox:support", signer_for(settings))
+    silent = classify(_with(read(), found), rules)
+    assert (silent.disposition, silent.silence and silent.silence.code) == ("ticket", "sender_not_verified")
+    assert classify(_with(read(), Authentication(True, "dmarc", "dmarc=pass")), rules).silence is None
+
+
+def _with(mail: ParsedMail, found: Authentication | None) -> ParsedMail:
+    return msgspec.structs.replace(mail, authentication=found)

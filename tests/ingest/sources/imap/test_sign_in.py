@@ -1,0 +1,143 @@
+"""Signing in with tokens, against a real Dovecot that takes nothing else and asks a sign-in service about each of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from imapclient import IMAPClient
+
+from core.database.session import Database
+from core.errors import RefusedError
+from core.oauth.tokens import source_for
+from core.settings.sections import Mailbox, OAuth
+from ingest.sources.imap.session import ImapSession
+from ingest.sources.imap.sign_in import sign_in
+from tests.ingest.sources.support import cursor, mailbox, message, numbers, watching
+from tests.ingest.support import Room
+from tests.servers import needs
+from tests.servers.dovecot import DovecotServer
+from tests.servers.tls import Certificates
+from tests.servers.tokens import CLIENT, SECRET, TokenServer
+from tests.servers.web import Told
+from tests.waiting import wait_until
+
+
+@pytest.fixture(scope="module")
+def token_server(certificates: Certificates) -> Iterator[TokenServer]:
+    with TokenServer(certificates, "desk") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def token_dovecot(server_folder: Path, certificates: Certificates, token_server: TokenServer) -> Iterator[DovecotServer]:
+    needs.require("dovecot")
+    server = DovecotServer(server_folder / "dovecot-tokens", certificates, token_server.introspection_url)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def desk(token_dovecot: DovecotServer, token_server: TokenServer) -> Iterator[DovecotServer]:
+    token_server.revoke_all()
+    token_server.refuse, token_server.life = None, 3600.0
+    token_server.asked.clear()
+    source_for.cache_clear()
+    token_dovecot.add_user("desk")
+    yield token_dovecot
+    token_dovecot.reset()
+
+
+def box(desk: DovecotServer, tokens: TokenServer, secret: str = SECRET, **changes: Any) -> Mailbox:
+    oauth = OAuth.model_validate({
+        "provider": "microsoft", "tenant": tokens.tenant, "client_id": CLIENT, "client_secret": secret,
+        "authority": tokens.url, "ca_file": tokens.ca_file,
+    })  # fmt: skip
+    return mailbox(desk, auth="xoauth2", password="", oauth=oauth, **changes)
+
+
+def test_a_session_is_opened_with_a_token_and_the_next_one_with_the_same(desk: DovecotServer, token_server: TokenServer) -> None:
+    desk.deliver("desk", message(1))
+    for _ in range(2):
+        with ImapSession(box(desk, token_server)) as session:
+            assert session.selected.exists == 1
+    assert len(token_server.asked) == 1
+
+
+@pytest.mark.parametrize("mechanism", ["XOAUTH2", "OAUTHBEARER"])
+def test_both_mechanisms_are_spoken(
+    desk: DovecotServer, token_server: TokenServer, mechanism: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = IMAPClient(desk.host, desk.port, ssl=False)
+    monkeypatch.setattr(client, "has_capability", lambda name: name == f"AUTH={mechanism}")
+    sign_in(client, box(desk, token_server))
+    assert client.select_folder("INBOX")[b"EXISTS"] == 0
+    client.logout()
+
+
+def test_a_server_without_both_is_told_apart_from_a_wrong_token(dovecot: DovecotServer, token_server: TokenServer) -> None:
+    with pytest.raises(RefusedError) as refusal:
+        ImapSession(box(dovecot, token_server))
+    assert refusal.value.code == "missing_xoauth2"
+
+
+def test_a_rejected_token_is_renewed_once_and_the_session_goes_on(desk: DovecotServer, token_server: TokenServer) -> None:
+    with ImapSession(box(desk, token_server)):
+        token_server.revoke_all()
+    with ImapSession(box(desk, token_server)) as session:
+        assert session.selected.exists == 0
+    assert len(token_server.asked) == 2
+
+
+def test_a_second_rejection_is_final_and_nothing_secret_is_said(
+    desk: DovecotServer, token_server: TokenServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    token_server.life = 0.0
+    with caplog.at_level(logging.DEBUG), pytest.raises(RefusedError) as refusal:
+        ImapSession(box(desk, token_server))
+    assert refusal.value.code == "rejected_token"
+    assert len(token_server.asked) == 2
+    assert "canary" not in caplog.text + str(refusal.value)
+
+
+def test_mail_becomes_tickets_and_a_token_that_ends_while_idling_costs_none(
+    room: Room, desk: DovecotServer, token_server: TokenServer
+) -> None:
+    token_server.life = 2.0
+    with watching(room.database, box(desk, token_server, poll_seconds=60.0), "support"):
+        desk.deliver("desk", message(1))
+        wait_until(lambda: numbers(room.database) == [1])
+        ended = token_server.introspected[-1]
+        wait_until(lambda: not token_server.is_good(ended))
+        desk.cut_connections()  # as a server does that ends a session with its token
+        desk.deliver("desk", message(2))
+        wait_until(lambda: numbers(room.database) == [1, 2], 30)
+        desk.deliver("desk", message(3))
+        wait_until(lambda: numbers(room.database) == [1, 2, 3], 30)
+    assert ended != token_server.introspected[-1]
+    assert len(token_server.asked) >= 2
+    room.drain()
+    assert len(room.tickets()) == 3
+
+
+def test_a_refused_sign_in_lets_the_mailbox_go_to_whoever_can(
+    database: Database, desk: DovecotServer, token_server: TokenServer
+) -> None:
+    desk.deliver("desk", message(1))
+    with watching(database, box(desk, token_server, secret="wrong")):
+        wait_until(lambda: (row := cursor(database)) is not None and row.error == "token_refusal")
+        with watching(database, box(desk, token_server)):
+            wait_until(lambda: numbers(database) == [1], 30)
+
+
+def test_a_provider_that_is_away_is_waited_for(database: Database, desk: DovecotServer, token_server: TokenServer) -> None:
+    token_server.refuse = Told(503)
+    desk.deliver("desk", message(1))
+    with watching(database, box(desk, token_server)):
+        wait_until(lambda: (row := cursor(database)) is not None and row.error == "token_unavailable")
+        token_server.refuse = None
+        wait_until(lambda: numbers(database) == [1], 30)

@@ -1,0 +1,26 @@
+"""What a worker process reads from how it was started."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from runtime.worker_process import count_siblings, is_worker_process
+
+
+@pytest.mark.parametrize(
+    ("argv", "is_worker", "siblings"),
+    [
+        (["/srv/.venv/bin/dramatiq", "workers", "--processes", "3", "--threads", "4"], True, 3),
+        (["/srv/.venv/lib/dramatiq/__main__.py", "workers", "-p", "5"], True, 5),
+        (["dramatiq", "-t", "2", "workers"], True, os.cpu_count()),
+        (["/srv/.venv/bin/casemill", "run"], False, 1),
+        (["/srv/cli/__main__.py", "watch", "--processes", "3"], False, 1),
+    ],
+)
+def test_the_command_says_how_many_work(monkeypatch: pytest.MonkeyPatch, argv: list[str], is_worker: bool, siblings: int) -> None:
+    monkeypatch.setattr(sys, "argv", argv)
+    assert is_worker_process() is is_worker
+    assert count_siblings() == siblings

@@ -1,0 +1,231 @@
+"""What staff write to the customer from a ticket: composed from a template, edited, looked at, sent.
+
+A letter is an entry on the timeline and a fact; the mail that carries it is made and sent elsewhere. What became of the mail
+comes back: a recap that the mail server accepted checks the box, anything else becomes a task for the owner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from accounts.models import Company, Contact, Staff
+from core.database.bulk import insert_ignore
+from core.errors import RefusedError
+from core.reasons import Reason
+from outbox import facts
+from outbox.facts import LetterWritten
+from tickets import lifecycle, message_templates, permissions, template_sandbox
+from tickets.creation_notice import TASK_DUE, default_manager
+from tickets.message_templates import ASK_FOR_MORE, RECAP, Version
+from tickets.models import Activity, FollowUp, Ticket, TicketContact
+from tickets.numbers import number
+from tickets.permissions import Act
+from tickets.stages import COMPLETED
+from tickets.timeline import locked, record, write
+
+REPLY, RECAP_LETTER, MORE = "reply", "recap", "question"
+#: The template each kind of letter begins with; a reply begins with nothing.
+TEMPLATES: Final = {RECAP_LETTER: RECAP, MORE: ASK_FOR_MORE}
+TITLES: Final = {REPLY: "Reply", RECAP_LETTER: "Recap of resolution", MORE: "Question for what is missing"}
+LONGEST: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A letter before it is sent; ``problems`` say in words what keeps it from being sent as it is."""
+
+    ticket_id: int
+    kind: str
+    subject: str
+    text: str
+    to: tuple[str, ...]
+    template: Version | None
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LetterOutcome:
+    """What became of the mail of a letter: ``sent``, ``skipped``, ``failed`` or ``ambiguous``, and why."""
+
+    delivery_id: int
+    ticket_id: int
+    activity_id: int
+    outcome: str
+    reason: Reason
+    recipient: str
+
+
+def compose(
+    session: Session,
+    ticket_id: int,
+    by: Staff,
+    kind: str = REPLY,
+    *,
+    template: str | None = None,
+    values: Mapping[str, str] | None = None,
+    to: Sequence[str] = (),
+) -> Draft:
+    """A letter of ``kind`` filled from the ticket; ``values`` fill placeholders of one word, such as ``resolution``.
+
+    Without a template, and for a kind that has none, subject and text are there to be written. Raises NotFoundError.
+    """
+    ticket = locked(session, ticket_id)
+    name = template or TEMPLATES.get(kind)
+    version = message_templates.find(session, name) if name else None
+    if version is None:
+        filled = template_sandbox.Filled(f"Re: {ticket.name}", "", ())
+    else:
+        filled = template_sandbox.fill(version.subject, version.body, {**_values(session, ticket, by), **(values or {})})
+    recipients, problems = _recipients(session, ticket, to)
+    emails = tuple(str(contact.email) for contact in recipients)
+    problems += lacks(filled.subject, filled.text)
+    return Draft(ticket.id, kind, filled.subject, filled.text, emails, version, tuple(problems))
+
+
+def lacks(subject: str, text: str) -> list[str]:
+    """What the words of a letter still lack, in words."""
+    left = [f"{{{{ {name} }}}} is not filled" for name in template_sandbox.unfilled(subject, text)]
+    return left if text.strip() else [*left, "there is no text yet"]
+
+
+def send(
+    session: Session,
+    ticket_id: int,
+    by: Staff,
+    kind: str,
+    subject: str,
+    text: str,
+    now: datetime,
+    *,
+    to: Sequence[str] = (),
+    template: Version | None = None,
+) -> int:
+    """Send a letter to the requester, or to those people of the ticket who are named; answers with its entry's id.
+
+    Raises :class:`RefusedError` for a placeholder that is not filled, nobody to send it to, or a ticket that is over.
+    """
+    permissions.require(by, Act.WRITE)
+    if kind not in TITLES:
+        raise RefusedError("unknown_kind", f"a letter is one of {', '.join(TITLES)}")
+    ticket = locked(session, ticket_id)
+    _refuse(ticket, kind, subject, text)
+    recipients, problems = _recipients(session, ticket, to)
+    if problems:
+        raise RefusedError("no_recipient", "; ".join(problems))
+    clean_subject, clean_text = " ".join(subject.split()), text.strip() + "\n"
+    data: dict[str, Any] = {"by": by.email, "letter": kind, "to": [one.email for one in recipients], "opening": ticket.opening}
+    if template is not None:
+        data["template"] = {"folder": template.folder, "name": template.name, "version": template.number}
+    ticket.human_at = now
+    activity_id = write(session, ticket, now, by.email, "message_out", clean_subject, clean_text, data)
+    written = LetterWritten(ticket.id, activity_id, kind, [contact.id for contact in recipients])
+    facts.append(session, [written], now)
+    return activity_id
+
+
+def settle(session: Session, outcomes: Sequence[LetterOutcome], now: datetime) -> None:
+    """Record what became of letters: a recap that got to its requester checks the box, what did not get through is a task."""
+    for outcome in sorted(outcomes, key=lambda one: (one.ticket_id, one.delivery_id)):
+        entry = session.get(Activity, outcome.activity_id)
+        if entry is None or not _note(session, outcome, str(entry.data.get("letter")), now):
+            continue
+        if outcome.outcome == "sent" and entry.data.get("letter") == RECAP_LETTER and _is_main_copy(session, outcome, entry):
+            lifecycle.recap_accepted(session, outcome.ticket_id, int(entry.data.get("opening", 0)), now)
+
+
+def _is_main_copy(session: Session, outcome: LetterOutcome, entry: Activity) -> bool:
+    """Whether the recap counts as given by this copy: the requester's; without them, that of whoever is named first."""
+    to = [str(address) for address in entry.data.get("to", [])]
+    of_ticket = select(Ticket.requester_id).where(Ticket.id == outcome.ticket_id).scalar_subquery()
+    requester = session.execute(select(Contact.email).where(Contact.id == of_ticket)).scalar()
+    return outcome.recipient == (requester if requester in to else next(iter(to), outcome.recipient))
+
+
+def _refuse(ticket: Ticket, kind: str, subject: str, text: str) -> None:
+    if ticket.merged_into is not None:
+        where = f"{number(ticket.id)} was merged into {number(ticket.merged_into)}"
+        raise RefusedError("merged", where, hint="write from that one")
+    if kind == RECAP_LETTER and ticket.stage == COMPLETED:
+        raise RefusedError("completed", f"{number(ticket.id)} is completed", hint="reopen it first, or send a reply")
+    if not subject.strip() or not text.strip():
+        raise RefusedError("empty", "a letter needs a subject and a text")
+    if len(subject) > 300 or len(text) > LONGEST:
+        raise RefusedError("too_long", f"a letter has at most 300 characters of subject and {LONGEST} of text")
+    left = template_sandbox.unfilled(subject, text)
+    if left:
+        names = ", ".join(f"{{{{ {name} }}}}" for name in left)
+        raise RefusedError("unfilled", f"not filled yet: {names}", hint="write what belongs there, or take it out")
+
+
+def _recipients(session: Session, ticket: Ticket, to: Sequence[str]) -> tuple[list[Contact], list[str]]:
+    """The requester, or those of the ticket's people who are named; and what is wrong with them, in words."""
+    of_ticket = select(TicketContact.contact_id).where(TicketContact.ticket_id == ticket.id)
+    people = list(session.execute(select(Contact).where(Contact.id.in_(of_ticket)).order_by(Contact.id)).scalars())
+    if not to:
+        requester = [one for one in people if one.id == ticket.requester_id and one.email]
+        return requester, [] if requester else ["the requester has no email address"]
+    known = {one.email: one for one in people if one.email}
+    wanted = list(dict.fromkeys(address.strip().lower() for address in to))
+    strangers = [f"{address} does not belong to {number(ticket.id)}" for address in wanted if address not in known]
+    return [known[address] for address in wanted if address in known], strangers
+
+
+def _values(session: Session, ticket: Ticket, by: Staff) -> dict[str, Mapping[str, str] | str]:
+    contact = session.get(Contact, ticket.requester_id) if ticket.requester_id else None
+    company = session.get(Company, ticket.company_id) if ticket.company_id else None
+    owner = session.get(Staff, ticket.owner_id) if ticket.owner_id else None
+    return {
+        "ticket": {
+            "number": number(ticket.id),
+            "name": ticket.name,
+            "category": ticket.category,
+            "issue": ticket.issue,
+            "opened": f"{ticket.opened_at:%B} {ticket.opened_at.day}, {ticket.opened_at.year}",
+        },
+        "contact": {"name": contact.name, "email": contact.email or "", "phone": contact.phone} if contact else {},
+        "company": {"name": company.name} if company else {},
+        "owner": {"name": owner.name, "email": owner.email} if owner else {},
+        "writer": {"name": by.name, "email": by.email},
+        "missing": "\n".join(f"- {one}" for one in ticket.missing),
+    }
+
+
+def _note(session: Session, outcome: LetterOutcome, kind: str, now: datetime) -> bool:
+    """An entry of what became of it; False when that had been recorded."""
+    what = TITLES.get(kind, "Letter")
+    title = {
+        "sent": f"{what} sent to {outcome.recipient}",
+        "skipped": f"{what} not sent to {outcome.recipient}",
+        "failed": f"{what} did not reach {outcome.recipient}",
+        "ambiguous": f"{what} may not have reached {outcome.recipient}",
+    }[outcome.outcome]
+    if outcome.outcome != "sent" and not _raise_task(session, outcome, title, now):
+        return False
+    data = {"outcome": outcome.outcome, "recipient": outcome.recipient, "entry": outcome.activity_id}
+    record(session, outcome.ticket_id, "notice", title, now, body=outcome.reason.text, reason=outcome.reason, data=data)
+    return True
+
+
+def _raise_task(session: Session, outcome: LetterOutcome, title: str, now: datetime) -> bool:
+    ticket = locked(session, outcome.ticket_id)
+    key = f"letter:{outcome.delivery_id}"
+    if session.execute(select(FollowUp.id).where(FollowUp.key == key)).first() is not None:
+        return False
+    task = {
+        "key": key,
+        "ticket_id": ticket.id,
+        "kind": "notice_problem",
+        "title": f"Call the customer or write again: {title[0].lower()}{title[1:]}",
+        "reason": outcome.reason.text,
+        "assignee_id": ticket.owner_id or default_manager(session),
+        "due_at": now + TASK_DUE,
+        "created_at": now,
+    }
+    insert_ignore(session, FollowUp, [task])
+    return True
