@@ -6,7 +6,7 @@ Revision: 0005, after 0004
 import sqlalchemy as sa
 from alembic import op
 
-import core.database.session
+import core.database.types
 
 revision = "0005"
 down_revision = "0004"
@@ -22,8 +22,8 @@ INDEXES = (
 
 
 def upgrade() -> None:
-    op.add_column("company", sa.Column("last_surveyed_at", core.database.session.UtcDateTime(), nullable=True))
-    op.add_column("contact", sa.Column("surveys_off_at", core.database.session.UtcDateTime(), nullable=True))
+    op.add_column("company", sa.Column("last_surveyed_at", core.database.types.UtcDateTime(), nullable=True))
+    op.add_column("contact", sa.Column("surveys_off_at", core.database.types.UtcDateTime(), nullable=True))
     op.create_table(
         "survey",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -36,16 +36,16 @@ def upgrade() -> None:
         sa.Column("reason_code", sa.String(), nullable=True),
         sa.Column("reason", sa.String(), nullable=True),
         sa.Column("slot", sa.String(), nullable=True),
-        sa.Column("slot_at", core.database.session.UtcDateTime(), nullable=True),
-        sa.Column("due_at", core.database.session.UtcDateTime(), nullable=False),
-        sa.Column("invited_at", core.database.session.UtcDateTime(), nullable=True),
-        sa.Column("sent_at", core.database.session.UtcDateTime(), nullable=True),
+        sa.Column("slot_at", core.database.types.UtcDateTime(), nullable=True),
+        sa.Column("due_at", core.database.types.UtcDateTime(), nullable=False),
+        sa.Column("invited_at", core.database.types.UtcDateTime(), nullable=True),
+        sa.Column("sent_at", core.database.types.UtcDateTime(), nullable=True),
         sa.Column("score", sa.Integer(), nullable=True),
         sa.Column("comment", sa.String(), nullable=False),
-        sa.Column("first_answered_at", core.database.session.UtcDateTime(), nullable=True),
-        sa.Column("answered_at", core.database.session.UtcDateTime(), nullable=True),
+        sa.Column("first_answered_at", core.database.types.UtcDateTime(), nullable=True),
+        sa.Column("answered_at", core.database.types.UtcDateTime(), nullable=True),
         sa.Column("answers", sa.Integer(), nullable=False),
-        sa.Column("created_at", core.database.session.UtcDateTime(), nullable=False),
+        sa.Column("created_at", core.database.types.UtcDateTime(), nullable=False),
         sa.ForeignKeyConstraint(["ticket_id"], ["ticket.id"], name=op.f("fk_survey_ticket_id_ticket")),
         sa.ForeignKeyConstraint(["contact_id"], ["contact.id"], name=op.f("fk_survey_contact_id_contact")),
         sa.ForeignKeyConstraint(["company_id"], ["company.id"], name=op.f("fk_survey_company_id_company")),

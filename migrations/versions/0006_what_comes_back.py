@@ -6,7 +6,7 @@ Revision: 0006, after 0005
 import sqlalchemy as sa
 from alembic import op
 
-import core.database.session
+import core.database.types
 
 revision = "0006"
 down_revision = "0005"
@@ -15,7 +15,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("ticket", sa.Column("human_at", core.database.session.UtcDateTime(), nullable=True))
+    op.add_column("ticket", sa.Column("human_at", core.database.types.UtcDateTime(), nullable=True))
     op.add_column("ticket", sa.Column("merged_into", sa.Integer(), nullable=True))
     taken = sa.text("merged_into IS NOT NULL")
     op.create_index("ix_ticket_merged_into", "ticket", ["merged_into"], sqlite_where=taken, postgresql_where=taken)
@@ -28,8 +28,8 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(), nullable=False),
         sa.Column("code", sa.String(), nullable=False),
         sa.Column("reason", sa.String(), nullable=False),
-        sa.Column("created_at", core.database.session.UtcDateTime(), nullable=False),
-        sa.Column("settled_at", core.database.session.UtcDateTime(), nullable=True),
+        sa.Column("created_at", core.database.types.UtcDateTime(), nullable=False),
+        sa.Column("settled_at", core.database.types.UtcDateTime(), nullable=True),
         sa.Column("settled_by", sa.String(), nullable=True),
         sa.ForeignKeyConstraint(["ticket_id"], ["ticket.id"], name=op.f("fk_ticket_link_ticket_id_ticket")),
         sa.ForeignKeyConstraint(["other_id"], ["ticket.id"], name=op.f("fk_ticket_link_other_id_ticket")),
@@ -46,7 +46,7 @@ def upgrade() -> None:
         sa.Column("status", sa.String(), nullable=False),
         sa.Column("action", sa.String(), nullable=False),
         sa.Column("permanent", sa.Boolean(), nullable=False),
-        sa.Column("at", core.database.session.UtcDateTime(), nullable=False),
+        sa.Column("at", core.database.types.UtcDateTime(), nullable=False),
         sa.ForeignKeyConstraint(["delivery_id"], ["delivery.id"], name=op.f("fk_delivery_report_delivery_id_delivery")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_delivery_report")),
         sa.UniqueConstraint("item_id", name=op.f("uq_delivery_report_item_id")),

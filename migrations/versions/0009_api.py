@@ -6,7 +6,7 @@ Revision: 0009, after 0008
 import sqlalchemy as sa
 from alembic import op
 
-import core.database.session
+import core.database.types
 
 revision = "0009"
 down_revision = "0008"
@@ -22,10 +22,10 @@ def upgrade() -> None:
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("token_hash", sa.String(length=64), nullable=False),
         sa.Column("scopes", sa.JSON(), nullable=False),
-        sa.Column("created_at", core.database.session.UtcDateTime(), nullable=False),
-        sa.Column("expires_at", core.database.session.UtcDateTime(), nullable=False),
-        sa.Column("last_used_at", core.database.session.UtcDateTime(), nullable=True),
-        sa.Column("revoked_at", core.database.session.UtcDateTime(), nullable=True),
+        sa.Column("created_at", core.database.types.UtcDateTime(), nullable=False),
+        sa.Column("expires_at", core.database.types.UtcDateTime(), nullable=False),
+        sa.Column("last_used_at", core.database.types.UtcDateTime(), nullable=True),
+        sa.Column("revoked_at", core.database.types.UtcDateTime(), nullable=True),
         sa.ForeignKeyConstraint(["staff_id"], ["staff.id"], name=op.f("fk_api_token_staff_id_staff")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_api_token")),
         sa.UniqueConstraint("token_hash", name=op.f("uq_api_token_token_hash")),
@@ -38,7 +38,7 @@ def upgrade() -> None:
         sa.Column("request_hash", sa.String(length=64), nullable=False),
         sa.Column("status", sa.Integer(), nullable=False),
         sa.Column("body", sa.String(), nullable=False),
-        sa.Column("created_at", core.database.session.UtcDateTime(), nullable=False),
+        sa.Column("created_at", core.database.types.UtcDateTime(), nullable=False),
         sa.ForeignKeyConstraint(["token_id"], ["api_token.id"], name=op.f("fk_api_answer_token_id_api_token")),
         sa.PrimaryKeyConstraint("token_id", "key", name=op.f("pk_api_answer")),
     )

@@ -174,7 +174,7 @@ def test_an_unknown_configuration_key_is_named_with_file_and_mend(home: Path) ->
     result = run(staff_app, "list")
     assert result.exit_code == 2
     assert "casemill.toml: colour: unknown key" in result.stderr
-    assert "mend:" in result.stderr
+    assert "hint:" in result.stderr
 
 
 def test_piped_lists_have_one_line_a_record_and_nothing_cut() -> None:

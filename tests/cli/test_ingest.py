@@ -188,7 +188,7 @@ def test_a_database_that_is_away_is_told_without_a_traceback(place: Path) -> Non
         for command in (["ingest", "a.eml"], ["tickets"], ["quarantine", "list"], ["staff", "list"]):
             ran = run_process(*command, cwd=place, CASEMILL_DATABASE_URL=url)
             assert (ran.code, ran.out) == (1, "")
-            assert ran.err.startswith("error: the database does not answer") and "mend:" in ran.err
+            assert ran.err.startswith("error: the database does not answer") and "hint:" in ran.err
             assert "Traceback" not in ran.err
 
 

@@ -62,7 +62,7 @@ def test_a_wrong_configuration_is_refused_with_file_key_and_mend(place: Path, co
     (place / "wrong.toml").write_text("[notices]\ncolour = 1\n")
     ran = run_process("--config", "wrong.toml", *command, cwd=place)
     assert (ran.code, ran.out) == (2, "")
-    assert "wrong.toml" in ran.err and "notices.colour" in ran.err and "mend:" in ran.err
+    assert "wrong.toml" in ran.err and "notices.colour" in ran.err and "hint:" in ran.err
     assert "Traceback" not in ran.err
 
 

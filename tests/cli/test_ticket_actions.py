@@ -137,7 +137,7 @@ def test_tasks_of_nobody_and_a_task_that_is_not_there_are_told(desk: World) -> N
     for arguments in (("--for", "stranger@billing.example"), ("done", "7", "--by", ADA)):
         ran = run("tasks", *arguments)
         assert (ran.code, ran.out) == (1, "")
-        assert "mend:" in ran.err
+        assert "hint:" in ran.err
 
 
 def test_the_commands_work_as_a_program_too(desk: World) -> None:

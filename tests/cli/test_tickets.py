@@ -130,7 +130,7 @@ def test_a_ticket_that_is_not_there_is_told(place: Path, number: str) -> None:
     run("migrate")
     ran = run("ticket", "show", number)
     assert (ran.code, ran.out) == (1, "")
-    assert f"there is no ticket {number}" in ran.err and "mend:" in ran.err
+    assert f"there is no ticket {number}" in ran.err and "hint:" in ran.err
 
 
 def test_a_terminal_is_asked_for_what_was_not_given_and_nothing_is_wider_than_it(place: Path) -> None:
@@ -170,5 +170,5 @@ def on_terminal(arguments: list[str], answers: list[str]) -> str:
 def test_looking_in_a_folder_without_a_database_makes_none(place: Path) -> None:
     ran = run("tickets")
     assert ran.code == 1
-    assert "no database here" in ran.err and "mend:" in ran.err
+    assert "no database here" in ran.err and "hint:" in ran.err
     assert not (place / "var").exists()

@@ -54,7 +54,7 @@ def test_a_fresh_installation_is_well(place: Path) -> None:
         "configuration", "database", "data_dir", "mail out", "redis", "forms", "clock", "staff", "routing", "queue", "quarantine",
     }  # fmt: skip
     shown = run("doctor").out
-    assert "ok       database" in shown and "mend:" in shown
+    assert "ok       database" in shown and "hint:" in shown
 
 
 def test_without_a_database_doctor_says_so_and_makes_none(place: Path) -> None:
