@@ -87,7 +87,7 @@ class Services:
     def ingest(self) -> int:
         """One batch of inbound items, after giving back what dead workers held."""
         if self._is_time("ingest"):
-            ingest_claims.recover(self.database)
+            ingest_claims.recover_expired(self.database)
         return self.pipeline.drain()
 
     def relay(self) -> int:
@@ -122,7 +122,7 @@ class Services:
         self.stopping.set()
         for delivering in self._delivery_workers:
             delivering.close()
-        self.pipeline.give_back()
+        self.pipeline.release_queued()
         self.pool.close()
         self.database.close()
 

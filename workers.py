@@ -147,7 +147,7 @@ def _drain_with_low_priority(name: str, drain: Callable[[], int], share: Callabl
     """The same for work that steps aside for inbound items: one thread does that, and asks again for the work of the others."""
 
     def turn() -> int:
-        return drain() if _drain_priority.yield_to_ingest(name, services_middleware.services.pipeline.count_open) else 0
+        return drain() if _drain_priority.yield_to_ingest(name, services_middleware.services.pipeline.count_backlog) else 0
 
     _drain_until_empty(name, turn, share)
 
@@ -253,7 +253,7 @@ def bring_forward(database: Database) -> None:
 
     def unit(session: Session) -> None:
         now = database.now(session)
-        ingest_claims.bring_forward(session, now)
+        ingest_claims.clamp_future_due_times(session, now)
         relay.bring_forward(session, now)
         notify_claims.bring_forward(session, now)
 

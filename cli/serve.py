@@ -56,7 +56,7 @@ def run(first: Callable[[Database], None] | None = None, ready: Callable[[Settin
             first(services.database)
         _sync(services.database, settings)
         stack.enter_context(_workers(services))
-        stack.enter_context(_watchers(settings, services.database, services.pool, stop, services.pipeline.intray))
+        stack.enter_context(_watchers(settings, services.database, services.pool, stop, services.pipeline.handoff_queue))
         stack.enter_context(_clock(services.database, stop))
         address = stack.enter_context(_web(settings, services.database))
         if ready is not None:

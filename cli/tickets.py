@@ -54,9 +54,9 @@ def list_tickets(
         console.print_json(rows)
         return
     columns = [
-        console.Column("number", whole=True), console.Column("source", whole=True, extra=2), console.Column("stage", whole=True),
-        console.Column("owner"), console.Column("company", extra=1), console.Column("requester"),
-        console.Column("created", whole=True, extra=3),
+        console.Column("number", no_wrap=True), console.Column("source", no_wrap=True, drop_order=2), console.Column("stage", no_wrap=True),
+        console.Column("owner"), console.Column("company", drop_order=1), console.Column("requester"),
+        console.Column("created", no_wrap=True, drop_order=3),
     ]  # fmt: skip
     cells = [
         (row["number"], row["source"], row["stage"], _owner(row), row["company"], row["requester"],
@@ -162,13 +162,13 @@ def _read_view(text: str) -> str:
 
 
 def _read_source(text: str | None) -> str | None:
-    from tickets.submission import Source
+    from tickets.submission import TicketSource
 
     if text is None:
         return None
     wanted = text.strip().casefold().replace(" ", "_").replace("-", "_")
-    if wanted not in [str(source) for source in Source]:
-        raise typer.BadParameter(f"{text!r} is no source; there are {', '.join(Source)}", param_hint="--source")
+    if wanted not in [str(source) for source in TicketSource]:
+        raise typer.BadParameter(f"{text!r} is no source; there are {', '.join(TicketSource)}", param_hint="--source")
     return wanted
 
 

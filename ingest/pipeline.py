@@ -23,11 +23,11 @@ from core.reasons import Reason
 from core.settings import Settings
 from core.signing import Signer
 from ingest.decisions.outcome import Plan, Planner
-from ingest.ledger import claims, fingerprints
+from ingest.ledger import claims, fingerprints, types
 from ingest.ledger.accept import accept
-from ingest.ledger.claims import Claimed, Outcome
 from ingest.ledger.handoff import HandoffQueue
 from ingest.ledger.models import InboundItem
+from ingest.ledger.types import ClaimedItem, Outcome
 from ingest.parser_pool import ParserPool
 from ingest.parsers.types import ParsedWorkbook, ParseOptions
 from ingest.parsers.worker import Answer, ParseFailure, ParseTask
@@ -50,7 +50,7 @@ class Pipeline:
         self._settings = settings
         self._pool = pool
         self.planner = Planner(settings, signer)
-        self.intray = HandoffQueue(database, settings.limits.batch)
+        self.handoff_queue = HandoffQueue(database, settings.limits.batch)
 
     def drain(self) -> int:
         """Work on one batch of due items; returns how many it took.
@@ -71,29 +71,29 @@ class Pipeline:
             raise
         return len(items)
 
-    def _take(self) -> tuple[str, Sequence[Claimed]]:
+    def _take(self) -> tuple[str, Sequence[ClaimedItem]]:
         """What sources of this process handed over, else what is due in the ledger; under which token."""
-        batch = self.intray.take()
+        batch = self.handoff_queue.take()
         if batch is not None:
             return batch.token, batch.items
         token = core_claims.new_token()
         return token, claims.claim(self._database, token, self._settings.limits.batch)
 
-    def give_back(self) -> None:
+    def release_queued(self) -> None:
         """Let others have what was handed over and not begun."""
-        for token in self.intray.clear():
+        for token in self.handoff_queue.clear():
             self._release(token)
 
-    def count_open(self, most: int) -> int:
+    def count_backlog(self, most: int) -> int:
         """How many items are in hand or due, here and in other processes; ``most`` are counted."""
-        return claims.count_open(self._database, most)
+        return claims.count_backlog(self._database, most)
 
     def _release(self, token: str) -> None:
         """Without the database the end of the claim does the same, and counts a loss."""
         with suppress(CasemillError, SQLAlchemyError):
             claims.release(self._database, token)
 
-    def _process(self, token: str, items: Sequence[Claimed]) -> None:
+    def _process(self, token: str, items: Sequence[ClaimedItem]) -> None:
         plans = self._plan(items)
         failpoint("ingest.parsed")
         self._store_all(token, [plan for plan in plans if plan.workbook is None])
@@ -101,16 +101,16 @@ class Pipeline:
             if plan.workbook is not None:
                 self._expand(token, plan, plan.workbook)
 
-    def _plan(self, items: Sequence[Claimed]) -> list[Plan]:
+    def _plan(self, items: Sequence[ClaimedItem]) -> list[Plan]:
         with self._database.read() as session:
             raw = blobs.get_all(session, (item.sha256 for item in items))
-        parsed = [item for item in items if item.kind not in UNPARSED and item.losses < claims.LOSS_LIMIT]
+        parsed = [item for item in items if item.kind not in UNPARSED and item.losses < types.MAX_LOSSES]
         tasks = [self._task(item, raw[item.sha256]) for item in parsed]
         answers = self._pool.parse(tasks, alone=len(items) == 1)
         by_id: Mapping[int, Answer] = {item.id: answer for item, answer in zip(parsed, answers, strict=True)}
         return [self._decide(item, raw[item.sha256], by_id.get(item.id), alone=len(items) == 1) for item in items]
 
-    def _decide(self, item: Claimed, raw: bytes, answer: Answer | None, *, alone: bool) -> Plan:
+    def _decide(self, item: ClaimedItem, raw: bytes, answer: Answer | None, *, alone: bool) -> Plan:
         """One item that nobody knows what to do with is a failure of its own and stops no other."""
         try:
             return self.planner.plan(item, raw, answer)
@@ -118,7 +118,7 @@ class Pipeline:
             log.warning("an item could not be decided on", extra={"item": item.id, "error": type(error).__name__})
             return self.planner.plan(item, raw, ParseFailure(type(error).__name__, alone=alone))
 
-    def _task(self, item: Claimed, data: bytes) -> ParseTask:
+    def _task(self, item: ClaimedItem, data: bytes) -> ParseTask:
         if item.kind == "form":
             return ParseTask("form", data, ParseOptions(content_type=item.extra.get("content_type")))
         if item.kind == "workbook":
@@ -176,12 +176,12 @@ class Pipeline:
 
     def _store(self, session: Session, token: str, plans: Sequence[Plan]) -> None:
         now = clock.now()
-        ours = claims.still_ours(session, token, [plan.item.id for plan in plans])
+        ours = claims.lock_claimed(session, token, [plan.item.id for plan in plans])
         plans = [plan for plan in plans if plan.item.id in ours]
-        claims.put_back_alone(session, [plan.item.id for plan in plans if plan.retry == "alone"], now)
+        claims.isolate(session, [plan.item.id for plan in plans if plan.retry == "alone"], now)
         for plan in plans:
             if plan.retry == "failed":
-                claims.put_back_failed(session, plan.item, plan.reason.code, now)
+                claims.retry(session, plan.item, plan.reason.code, now)
         final = [plan for plan in plans if plan.retry is None]
         originals = fingerprints.claim(session, {p.item.id: p.fingerprint for p in final if p.fingerprint}, now)
         fresh = [plan for plan in final if plan.item.id not in originals]
@@ -216,7 +216,7 @@ class Pipeline:
                 outcomes.append(Outcome(plan.item.id, plan.otherwise.disposition, plan.otherwise.reason))
         return outcomes
 
-    def _category(self, item: Claimed) -> str:
+    def _category(self, item: ClaimedItem) -> str:
         kind, _, name = item.source.partition(":")
         if kind == "folder" and name in self._settings.folders:
             return self._settings.folders[name].category

@@ -40,7 +40,7 @@ class UploadOutcome:
         return {"path": self.place, "disposition": self.disposition, "ticket": self.ticket, "reason": self.reason}
 
 
-def count_open(session: Session, item_ids: AbstractSet[int]) -> int:
+def count_unsettled(session: Session, item_ids: AbstractSet[int]) -> int:
     """How many of the items, of workbooks that came inside them and of rows have no final outcome yet."""
     rows: list[tuple[int, int | None]] = []
     for state in ("waiting", "claimed"):  # one at a time: each has its partial index
@@ -52,7 +52,7 @@ def count_open(session: Session, item_ids: AbstractSet[int]) -> int:
     return sum(item_id in item_ids or ours.get(parent, False) for item_id, parent in rows)
 
 
-def read_fates(session: Session, uploaded: Sequence[Uploaded]) -> list[UploadOutcome]:
+def read_outcomes(session: Session, uploaded: Sequence[Uploaded]) -> list[UploadOutcome]:
     """The outcomes in the order of the upload; what had been there before is a duplicate of its ticket."""
     items = {item.id: item for item in _load(session, [one.item_id for one in uploaded if one.item_id is not None])}
     fates: list[UploadOutcome] = []

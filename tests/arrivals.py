@@ -6,8 +6,8 @@ from typing import Any
 
 from core import clock
 from core.database.session import Database
-from ingest.ledger.accept import Arrival
 from ingest.ledger.accept import accept as accept_arrivals
+from ingest.ledger.types import Arrival
 from tickets import queries
 
 INGEST = "ingest.drain"

@@ -27,8 +27,9 @@ from bootstrap import NICENESS, Services, build_services
 from core import clock, logs, migrations
 from core.errors import ConfigurationError
 from core.settings import Settings
-from ingest.ledger.accept import Arrival, accept
+from ingest.ledger.accept import accept
 from ingest.ledger.models import InboundItem
+from ingest.ledger.types import Arrival
 from ingest.parsers.worker import ParseTask
 from runtime import drain_requests, redis_wakeups
 from tests.arrivals import INGEST, accept_mails, mail, tickets

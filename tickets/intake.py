@@ -20,7 +20,7 @@ from tickets import contacts, forwards, routing, staffing, threads
 from tickets.intake_writer import Appended, NewTicket, keep_files, store
 from tickets.routing import Assignment, Matter, Staffing
 from tickets.sanitise import cleaned
-from tickets.submission import Source, Submission
+from tickets.submission import Submission, TicketSource
 from tickets.threads import Found, Threads
 
 __all__ = ["Received", "add", "claim_of", "receive"]
@@ -88,7 +88,7 @@ def claim_of(submission: Submission) -> SenderIdentity:
         submission.phone,
         submission.company,
         submission.account_number,
-        trusted=submission.source in (Source.SECURE_MESSAGE, Source.PHONE, Source.PORTAL),
+        trusted=submission.source in (TicketSource.SECURE_MESSAGE, TicketSource.PHONE, TicketSource.PORTAL),
     )
 
 

@@ -26,7 +26,7 @@ from tickets.lifecycle import reopen_by_reply
 from tickets.models import Activity, Attachment, FollowUp, Ticket, TicketContact, TicketLink, TicketThread
 from tickets.numbers import number
 from tickets.routing import Assignment, Staffing
-from tickets.submission import Source, Submission, SubmittedFile
+from tickets.submission import Submission, SubmittedFile, TicketSource
 
 SYSTEM = "casemill"
 ASSIST = "Assist with telemedicine"
@@ -141,7 +141,7 @@ def _ticket_row(draft: NewTicket, settings: Settings, now: datetime) -> dict[str
 def _name(draft: NewTicket) -> str:
     """The subject, or ``Support – {company}``, which tickets entered by hand always have (domain.md, Tickets)."""
     submission = draft.submission
-    if submission.subject and submission.source is not Source.PHONE:
+    if submission.subject and submission.source is not TicketSource.PHONE:
         return submission.subject[:300]
     who = draft.company.name if draft.company else submission.company or submission.name or submission.email
     return f"Support – {who or 'unknown customer'}"

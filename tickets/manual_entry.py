@@ -13,7 +13,7 @@ from core.errors import RefusedError
 from core.reasons import Reason
 from core.settings import Settings
 from tickets import creation_notice
-from tickets.submission import Source, Submission, SubmittedFile
+from tickets.submission import Submission, SubmittedFile, TicketSource
 
 WAYS = ("email", "phone")
 
@@ -49,7 +49,7 @@ def to_submission(entered: ManualEntry, now: datetime) -> Submission:
     if entered.prefers not in WAYS:
         raise RefusedError("bad_way", f"{entered.prefers!r} is no way to reach people", hint="say email or phone")
     return Submission(
-        source=Source.PHONE,
+        source=TicketSource.PHONE,
         received_at=now,
         subject="",
         text=entered.description.strip(),

@@ -24,7 +24,7 @@ from tickets.intake import receive
 from tickets.models import Activity, Attachment, FollowUp, Ticket, TicketContact, TicketLink, TicketThread
 from tickets.numbers import number
 from tickets.permissions import Act
-from tickets.submission import Source, Submission, SubmittedFile
+from tickets.submission import Submission, SubmittedFile, TicketSource
 from tickets.timeline import required
 
 SPLIT = Reason("split_off", "Staff split it off another ticket, whose customer has been told already")
@@ -135,7 +135,7 @@ def _submission(session: Session, entry: Activity, by: Staff, reason: str) -> Su
     email = entry.data.get("from")
     name = session.execute(select(Contact.name).where(Contact.email == email)).scalar() if email else None
     return Submission(
-        source=Source.EMAIL,
+        source=TicketSource.EMAIL,
         received_at=entry.at,
         subject=entry.title,
         text=entry.body,

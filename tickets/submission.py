@@ -9,7 +9,7 @@ from enum import StrEnum
 from core.reasons import Reason
 
 
-class Source(StrEnum):
+class TicketSource(StrEnum):
     """Where a ticket came from (domain.md, Tickets)."""
 
     EMAIL = "email"
@@ -49,7 +49,7 @@ class Submission:
     ``original`` is what it is if a member of staff forwarded it.
     """
 
-    source: Source
+    source: TicketSource
     received_at: datetime
     subject: str
     text: str

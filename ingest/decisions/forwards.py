@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from core.reasons import Reason
-from ingest.decisions.classify import HISTORY, MailRules
+from ingest.decisions.mail_rules import HISTORY, MailRules
 from ingest.parsers.mail.automatic import is_no_reply
 from ingest.parsers.types import Forward, ParsedMail
 from tickets.submission import Submission, SubmittedFile

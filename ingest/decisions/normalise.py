@@ -8,12 +8,13 @@ from datetime import datetime
 from core.reasons import Reason
 from core.settings.sections import Form
 from ingest.decisions import thread_tokens
-from ingest.decisions.classify import Classification, MailRules
+from ingest.decisions.classify import Classification
 from ingest.decisions.forwards import with_original
+from ingest.decisions.mail_rules import MailRules
 from ingest.parsers.mail.addresses import read_mailbox
 from ingest.parsers.reply.thanks import find_thanks
 from ingest.parsers.types import FormField, ParsedAttachment, ParsedForm, ParsedMail
-from tickets.submission import Source, Submission, SubmittedFile
+from tickets.submission import Submission, SubmittedFile, TicketSource
 
 NO_SUBJECT, NO_TEXT = "(no subject)", "(no text)"
 
@@ -62,7 +63,7 @@ def from_mail(mail: ParsedMail, verdict: Classification, rules: MailRules, item_
     answers = thread_tokens.answered_keys(mail)
     notes = [*mail.notes, *(["reply_signature_wrong"] if thread_tokens.is_forged(mail, rules) else [])]
     submission = Submission(
-        source=Source.EMAIL,
+        source=TicketSource.EMAIL,
         received_at=received_at,
         subject=mail.subject or NO_SUBJECT,
         text=text,
@@ -107,7 +108,7 @@ def from_form(form: ParsedForm, settings: Form, item_id: int, received_at: datet
     answers = [f"{field.key}: {field.text}" for field in form.fields if field.text and field.text != details]
     parts = [details, "\n".join(answers), f"Formstack submission: {link}"]
     return Submission(
-        source=Source.FORMSTACK,
+        source=TicketSource.FORMSTACK,
         received_at=received_at,
         subject=known.get("subject", "") or _form_subject(known, settings),
         text="\n\n".join(part for part in parts if part),
@@ -151,7 +152,7 @@ def from_row(
     if email is None and fields.get("sender_email"):
         details.append(("Sender email, as it stands", fields["sender_email"]))
     return Submission(
-        source=Source.SECURE_MESSAGE,
+        source=TicketSource.SECURE_MESSAGE,
         received_at=received_at,
         subject=fields.get("subject", ""),
         text=fields.get("message", "") or fields.get("subject", ""),
@@ -184,7 +185,11 @@ def _row_missing(fields: Mapping[str, str], email: str | None) -> tuple[str, ...
 def unreadable(kind: str, item_id: int, reason: Reason, received_at: datetime) -> Submission:
     """A ticket that says that an item could not be read, so that somebody looks at it."""
     return Submission(
-        source=Source.FORMSTACK if kind == "form" else Source.SECURE_MESSAGE if kind in ("workbook", "row") else Source.EMAIL,
+        source=TicketSource.FORMSTACK
+        if kind == "form"
+        else TicketSource.SECURE_MESSAGE
+        if kind in ("workbook", "row")
+        else TicketSource.EMAIL,
         received_at=received_at,
         subject=f"An item that arrived could not be read (item {item_id})",
         text=f"{reason.text}\n\nThe original is kept: casemill quarantine show {item_id}",
@@ -198,7 +203,7 @@ def unreadable(kind: str, item_id: int, reason: Reason, received_at: datetime) -
 def oversize(mail: ParsedMail, size: int, verdict: Classification, item_id: int, received_at: datetime) -> Submission:
     """A ticket for a message of which only the headers were taken."""
     return Submission(
-        source=Source.EMAIL,
+        source=TicketSource.EMAIL,
         received_at=received_at,
         subject=mail.subject or NO_SUBJECT,
         text=f"The message is too large to be taken in ({size / 1_048_576:.1f} MB). It is still in the mailbox.",

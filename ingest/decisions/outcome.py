@@ -14,13 +14,12 @@ from core.reasons import Reason
 from core.settings import Settings
 from core.settings.sections import Form
 from core.signing import Signer
-from ingest.decisions import normalise, thread_tokens
-from ingest.decisions.classify import Classification, MailRules, classify, is_workbook, report_fact, rules_for
-from ingest.ledger import fingerprints
-from ingest.ledger.accept import WORKBOOK, Arrival
-from ingest.ledger.claims import LOSS_LIMIT, Claimed
+from ingest.decisions import fingerprint_key, normalise, thread_tokens
+from ingest.decisions.classify import Classification, classify, is_workbook, report_fact
+from ingest.decisions.mail_rules import MailRules, rules_for
+from ingest.ledger.types import MAX_LOSSES, WORKBOOK, Arrival, ClaimedItem
 from ingest.parsers.types import ParsedForm, ParsedMail, ParsedWorkbook, ParseOptions, Refusal
-from ingest.parsers.workbook.sheet import read_sent_at, row_problem
+from ingest.parsers.workbook.parse import read_sent_at, row_problem
 from ingest.parsers.worker import Answer, ParseFailure
 from outbox.facts import Fact
 from tickets.submission import Submission
@@ -42,7 +41,7 @@ class Plan:
     outcome where it belongs to none.
     """
 
-    item: Claimed
+    item: ClaimedItem
     disposition: str
     reason: Reason
     submission: Submission | None = None
@@ -62,9 +61,9 @@ class Planner:
     signer: Signer
     _rules: dict[str, MailRules] = field(default_factory=dict)
 
-    def plan(self, item: Claimed, raw: bytes, answer: Answer | None) -> Plan:
+    def plan(self, item: ClaimedItem, raw: bytes, answer: Answer | None) -> Plan:
         """The plan for one item and what its parser answered (None for kinds that need no parser)."""
-        if item.losses >= LOSS_LIMIT:
+        if item.losses >= MAX_LOSSES:
             return self._set_aside(item, Reason("lost_too_often", f"Work on it ended {item.losses} times without a word"))
         if isinstance(answer, ParseFailure):
             return self._failed(item, answer)
@@ -86,7 +85,7 @@ class Planner:
             self._rules[source] = rules_for(self.settings, source, self.signer)
         return self._rules[source]
 
-    def _rules_for(self, item: Claimed) -> MailRules:
+    def _rules_for(self, item: ClaimedItem) -> MailRules:
         """The rules of its source; mail that had lain there for long, or that was called history, is not answered."""
         rules, days = self.rules(item.source), timedelta(days=self.settings.notices.history_days)
         is_history = bool(item.extra.get(HISTORY)) or item.due_at - item.received_at > days
@@ -96,14 +95,14 @@ class Planner:
         """What the parser has to know of mail from a source."""
         return ParseOptions(html_text=html_text, authserv_id=self.rules(source).authserv_id)
 
-    def quarantined(self, item: Claimed, reason: Reason) -> Plan:
+    def quarantined(self, item: ClaimedItem, reason: Reason) -> Plan:
         """An item given up on, with the ticket that says so."""
         return self._set_aside(item, reason)
 
-    def _mail(self, item: Claimed, mail: ParsedMail) -> Plan:
+    def _mail(self, item: ClaimedItem, mail: ParsedMail) -> Plan:
         rules = self._rules_for(item)
         verdict = classify(mail, rules)
-        key = None if verdict.disposition == "own" else fingerprints.key_of(mail)
+        key = None if verdict.disposition == "own" else fingerprint_key.key_of(mail)
         if verdict.disposition == "expanded":
             children = tuple(_workbook_arrivals(item, mail))
             return Plan(item, "expanded", verdict.reason, fingerprint=key, children=children)
@@ -115,20 +114,20 @@ class Planner:
         fact = report_fact(mail, rules, item.id) if mail.report else None
         return Plan(item, verdict.disposition, verdict.reason, submission, key, fact=fact, otherwise=verdict.otherwise)
 
-    def _oversize(self, item: Claimed, mail: ParsedMail) -> Plan:
+    def _oversize(self, item: ClaimedItem, mail: ParsedMail) -> Plan:
         verdict = classify(mail, self._rules_for(item))
         if verdict.disposition == "own":
             return Plan(item, "own", verdict.reason)
         size = int(item.extra.get("size", 0))
         submission = normalise.oversize(mail, size, verdict, item.id, item.received_at)
-        return Plan(item, TICKET, submission.reasons[0], submission, fingerprints.key_of(mail))
+        return Plan(item, TICKET, submission.reasons[0], submission, fingerprint_key.key_of(mail))
 
-    def _form(self, item: Claimed, form: ParsedForm) -> Plan:
+    def _form(self, item: ClaimedItem, form: ParsedForm) -> Plan:
         settings = self.settings.forms.get(form.form_id) or Form(unsigned=True)
         submission = normalise.from_form(form, settings, item.id, item.received_at)
         return Plan(item, TICKET, submission.reasons[0], submission)
 
-    def _row(self, item: Claimed, raw: bytes) -> Plan:
+    def _row(self, item: ClaimedItem, raw: bytes) -> Plan:
         row = msgspec.json.decode(raw)
         fields: Mapping[str, str] = row["fields"]
         problem = row_problem(fields)
@@ -139,7 +138,7 @@ class Planner:
         submission = normalise.from_row(fields, row["extra"], item.id, received_at, category)
         return Plan(item, TICKET, submission.reasons[0], submission)
 
-    def _failed(self, item: Claimed, failure: ParseFailure) -> Plan:
+    def _failed(self, item: ClaimedItem, failure: ParseFailure) -> Plan:
         if not failure.alone:
             return Plan(item, "failed", Reason(failure.code, "It is tried again alone"), retry="alone")
         if item.attempts + 1 < self.settings.limits.attempts:
@@ -148,7 +147,7 @@ class Planner:
         text = f"It could not be read within its limits, {tries} times in a row ({failure.code})"
         return self._set_aside(item, Reason("unreadable", text))
 
-    def _refused(self, item: Claimed, reason: Reason) -> Plan:
+    def _refused(self, item: ClaimedItem, reason: Reason) -> Plan:
         """Whoever dropped a file is told beside the file; for what came by mail or webhook a ticket tells."""
         if item.source.partition(":")[0] in ("folder", "upload"):
             return Plan(item, "rejected", reason)
@@ -156,14 +155,14 @@ class Planner:
             return Plan(item, "rejected", reason, self._notice(item, reason))
         return self._set_aside(item, reason)
 
-    def _set_aside(self, item: Claimed, reason: Reason) -> Plan:
+    def _set_aside(self, item: ClaimedItem, reason: Reason) -> Plan:
         return Plan(item, "quarantined", reason, self._notice(item, reason))
 
-    def _notice(self, item: Claimed, reason: Reason) -> Submission:
+    def _notice(self, item: ClaimedItem, reason: Reason) -> Submission:
         return normalise.unreadable(item.kind, item.id, reason, item.received_at)
 
 
-def _workbook_arrivals(item: Claimed, mail: ParsedMail) -> list[Arrival]:
+def _workbook_arrivals(item: ClaimedItem, mail: ParsedMail) -> list[Arrival]:
     extra: dict[str, Any] = {"mailbox": item.source.partition(":")[2], "sender": mail.from_addr}
     return [
         Arrival(

@@ -13,7 +13,7 @@ from ingest.parsers.types import ParsedMail
 from tickets.numbers import parse_number
 
 if TYPE_CHECKING:
-    from ingest.decisions.classify import MailRules
+    from ingest.decisions.mail_rules import MailRules
 
 #: The token of a notice's Message-ID: ticket and delivery; of an address or a link: the ticket.
 _NOTICE = re.compile(r"t([1-9][0-9]{0,17})\.d[0-9]+\Z")

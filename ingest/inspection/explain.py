@@ -23,9 +23,8 @@ from core.settings import Settings
 from core.signing import Signer, signer_for
 from ingest.decisions.forwards import FORWARDED
 from ingest.decisions.outcome import Plan, Planner
-from ingest.ledger.accept import Arrival
-from ingest.ledger.claims import Claimed
 from ingest.ledger.models import InboundItem, Sighting
+from ingest.ledger.types import Arrival, ClaimedItem
 from ingest.parser_pool import ParserPool
 from ingest.parsers.types import Forward, ParsedAttachment, ParsedForm, ParsedMail, ParsedWorkbook, ParseOptions, WorkbookRow
 from ingest.parsers.worker import Answer, ParseFailure, ParseTask
@@ -118,12 +117,12 @@ class Explainer:
             return [self._explain_row(f"item:{item_id}", item, _stored_row(session, item_id, raw))]
         return list(self._explain(f"item:{item_id}", item, raw, self._parse([item], [raw])[0]))
 
-    def claimed(self, row: InboundItem) -> Claimed:
+    def claimed(self, row: InboundItem) -> ClaimedItem:
         """A row of the ledger as an item at its last attempt."""
-        values = {name: getattr(row, name) for name in Claimed.__slots__}
-        return Claimed(**{**values, "attempts": self._settings.limits.attempts, "losses": 0})
+        values = {name: getattr(row, name) for name in ClaimedItem.__slots__}
+        return ClaimedItem(**{**values, "attempts": self._settings.limits.attempts, "losses": 0})
 
-    def decide_all(self, items: Sequence[Claimed], raws: Sequence[bytes]) -> list[Plan]:
+    def decide_all(self, items: Sequence[ClaimedItem], raws: Sequence[bytes]) -> list[Plan]:
         """What the rules in force say of items, in the order given."""
         answers = self._parse(items, raws)
         return [self._decide(item, raw, answer) for item, raw, answer in zip(items, raws, answers, strict=True)]
@@ -133,7 +132,7 @@ class Explainer:
             for one in read_file(file, self._source, self._extra, self._settings.limits):
                 yield file, one
 
-    def _parse(self, items: Sequence[Claimed], raws: Sequence[bytes]) -> list[Answer | None]:
+    def _parse(self, items: Sequence[ClaimedItem], raws: Sequence[bytes]) -> list[Answer | None]:
         """Answers in order, None for what needs no parser; what fails among others is tried again alone."""
         numbers = [number for number, item in enumerate(items) if item.kind not in UNPARSED]
         tasks = [self._task(items[number], raws[number]) for number in numbers]
@@ -143,14 +142,14 @@ class Explainer:
             answers[number] = self._pool.parse([task], alone=True)[0] if failed else answer
         return answers
 
-    def _task(self, item: Claimed, raw: bytes) -> ParseTask:
+    def _task(self, item: ClaimedItem, raw: bytes) -> ParseTask:
         if item.kind == "form":
             return ParseTask("form", raw, ParseOptions(content_type=item.extra.get("content_type")))
         if item.kind == "workbook":
             return ParseTask("workbook", raw, options_for(self._settings, item.source, item.extra))
         return ParseTask("mail", raw, self._planner.mail_options(item.source, html_text=True))
 
-    def _explain(self, path: str, item: Claimed, raw: bytes, answer: Answer | None) -> Iterator[Explanation]:
+    def _explain(self, path: str, item: ClaimedItem, raw: bytes, answer: Answer | None) -> Iterator[Explanation]:
         if not isinstance(answer, ParsedWorkbook):
             parsed = answer if isinstance(answer, ParsedMail | ParsedForm) else None
             yield self._tell(path, item.kind, self._decide(item, raw, answer), parsed)
@@ -160,11 +159,11 @@ class Explainer:
         else:
             yield Explanation(path, "workbook", "expanded", Reason("no_rows", "The workbook has no rows with text."))
 
-    def _explain_row(self, path: str, item: Claimed, row: WorkbookRow) -> Explanation:
+    def _explain_row(self, path: str, item: ClaimedItem, row: WorkbookRow) -> Explanation:
         raw = msgspec.json.encode({"fields": row.fields, "extra": row.extra})
         return self._tell(path, "row", self._decide(item, raw, None), msgspec.structs.replace(row, cells=()))
 
-    def _decide(self, item: Claimed, raw: bytes, answer: Answer | None) -> Plan:
+    def _decide(self, item: ClaimedItem, raw: bytes, answer: Answer | None) -> Plan:
         """As the pipeline does it: an item that nobody knows what to do with has failed by itself."""
         try:
             return self._planner.plan(item, raw, answer)
@@ -189,7 +188,7 @@ class Explainer:
             silence=submission.silence,
         )
 
-    def _category(self, item: Claimed) -> str:
+    def _category(self, item: ClaimedItem) -> str:
         kind, _, name = item.source.partition(":")
         if kind == "folder" and name in self._settings.folders:
             return self._settings.folders[name].category
@@ -224,9 +223,9 @@ def _signer(settings: Settings) -> Signer:
     return signer_for(settings, keys)
 
 
-def _claimed(settings: Settings, arrival: Arrival) -> Claimed:
+def _claimed(settings: Settings, arrival: Arrival) -> ClaimedItem:
     """An arrival as an item at its last attempt, so that a failure is told as what it comes to."""
-    return Claimed(
+    return ClaimedItem(
         id=0,
         family=arrival.family,
         kind=arrival.kind,
@@ -243,9 +242,9 @@ def _claimed(settings: Settings, arrival: Arrival) -> Claimed:
     )
 
 
-def _child(item: Claimed, category: str) -> Claimed:
-    values = {name: getattr(item, name) for name in Claimed.__slots__}
-    return Claimed(**{**values, "kind": "row", "source": f"workbook:{item.id}", "extra": {"category": category}})
+def _child(item: ClaimedItem, category: str) -> ClaimedItem:
+    values = {name: getattr(item, name) for name in ClaimedItem.__slots__}
+    return ClaimedItem(**{**values, "kind": "row", "source": f"workbook:{item.id}", "extra": {"category": category}})
 
 
 def _chunks(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -16,45 +15,10 @@ from core.database.bulk import insert_ignore, take_numbers
 from core.database.in_lists import among_given, listed
 from core.database.types import Transaction
 from ingest.ledger.models import InboundItem, Sighting
+from ingest.ledger.types import DROPPED, Accepted, Arrival, ItemKey
 
-#: Families: the same identity within a family is the same item, for ever.
-MAIL, FORMSTACK, WORKBOOK, ROW = "mail", "formstack", "workbook", "row"
-#: Sources in which a person puts a file, first words of ``Arrival.source``.
-DROPPED = ("folder", "upload")
 #: PostgreSQL: from this many rows on it pays to number them beforehand. SQLite's numbers cost next to nothing.
 MANY = 8
-#: (family, identity).
-Key = tuple[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """Bytes and where they came from.
-
-    ``source`` is ``mailbox:NAME``, ``form:ID``, ``folder:NAME``, ``upload`` or ``workbook:ITEM``; ``place`` says exactly where
-    in it (``INBOX/uidvalidity/uid``, a file with its inode and time, ``sheet!row``). ``kind`` is ``mail``, ``form``,
-    ``workbook``, ``row`` or ``oversize`` (headers of a message too large to take). ``identity`` defaults to the SHA-256 of
-    ``raw``.
-    """
-
-    family: str
-    kind: str
-    source: str
-    place: str
-    raw: bytes
-    received_at: datetime
-    identity: str = ""
-    parent_id: int | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """The ledger row of an arrival; ``known`` when its identity had been there before. ``sha256`` is of what came."""
-
-    item_id: int
-    known: bool
-    sha256: str
 
 
 def accept(session: Transaction, arrivals: Sequence[Arrival], now: datetime, *, claim: Claim | None = None) -> list[Accepted]:
@@ -69,11 +33,11 @@ def accept(session: Transaction, arrivals: Sequence[Arrival], now: datetime, *, 
     keys = [(arrival.family, arrival.identity or sha256) for arrival, sha256 in zip(arrivals, hashes, strict=True)]
     blobs.put_all(session, [(sha, arrival.raw) for sha, arrival in zip(hashes, arrivals, strict=True)], now, read_soon=True)
     state = {} if claim is None else {"state": "claimed", "claim": claim.token, "claim_until": claim.until}
-    rows: dict[Key, dict[str, Any]] = {}
+    rows: dict[ItemKey, dict[str, Any]] = {}
     for order, (key, sha256, arrival) in enumerate(zip(keys, hashes, arrivals, strict=True)):
         rows.setdefault(key, _item_row(arrival, key, sha256, due_at(now, order)) | state)
     made = _insert(session, [rows[key] for key in sorted(rows)])  # most arrivals are new, so nobody looks first
-    before = find(session, [key for key in rows if key not in made])
+    before = find_known(session, [key for key in rows if key not in made])
     items = before | made
     fresh = set(made) | _reopen(session, {key: a for key, a in zip(keys, arrivals, strict=True) if key in before}, now)
     accepted = []
@@ -90,12 +54,12 @@ def due_at(now: datetime, order: int) -> datetime:
     return now + timedelta(microseconds=order)
 
 
-def find(session: Transaction, keys: Sequence[Key]) -> dict[Key, tuple[int, str]]:
+def find_known(session: Transaction, keys: Sequence[ItemKey]) -> dict[ItemKey, tuple[int, str]]:
     """(family, identity) → (item id, hash of its bytes) of those that are there."""
     identities: dict[str, set[str]] = {}
     for family, identity in keys:
         identities.setdefault(family, set()).add(identity)
-    found: dict[Key, tuple[int, str]] = {}
+    found: dict[ItemKey, tuple[int, str]] = {}
     for family, wanted in identities.items():
         # Pairs in one IN would be compared with every row there is: SQLite uses no index for them.
         rows = session.connection().execute(_KNOWN, {"family": family, "listed": listed(wanted)})
@@ -108,7 +72,7 @@ _KNOWN = select(InboundItem.identity, InboundItem.id, InboundItem.sha256).where(
 )
 
 
-def _insert(session: Transaction, rows: Sequence[dict[str, Any]]) -> dict[Key, tuple[int, str]]:
+def _insert(session: Transaction, rows: Sequence[dict[str, Any]]) -> dict[ItemKey, tuple[int, str]]:
     """Insert what no other transaction was first with; answers what was inserted, as :func:`find` does."""
     if not rows:
         return {}
@@ -125,17 +89,17 @@ _INSERT_FEW = (
 )
 
 
-def _insert_numbered(session: Transaction, rows: Sequence[dict[str, Any]]) -> dict[Key, tuple[int, str]]:
+def _insert_numbered(session: Transaction, rows: Sequence[dict[str, Any]]) -> dict[ItemKey, tuple[int, str]]:
     """The same by the numbers the rows bring: a row under its own number is ours."""
     numbers = take_numbers(session, InboundItem, len(rows))
     inserted = insert_ignore(session, InboundItem, [{**row, "id": number} for number, row in zip(numbers, rows, strict=True)])
     ours = {(row["family"], row["identity"]): (number, row["sha256"]) for number, row in zip(numbers, rows, strict=True)}
     if inserted == len(rows):
         return ours
-    return {key: item for key, item in find(session, list(ours)).items() if item[0] == ours[key][0]}
+    return {key: item for key, item in find_known(session, list(ours)).items() if item[0] == ours[key][0]}
 
 
-def _reopen(session: Transaction, known: Mapping[Key, Arrival], now: datetime) -> set[Key]:
+def _reopen(session: Transaction, known: Mapping[ItemKey, Arrival], now: datetime) -> set[ItemKey]:
     """Open the rejected ones again that a person brings a second time; a mail server may show a message any number of times."""
     dropped = {key: arrival for key, arrival in known.items() if arrival.source.partition(":")[0] in DROPPED}
     reopened = set()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -11,54 +10,26 @@ from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, func, or_,
 from sqlalchemy.orm import Session
 
 from core import claims, clock
+from core.backoff import Backoff
 from core.database.bulk import update_all
 from core.database.in_lists import among, among_given, listed
 from core.database.session import Database
 from core.database.types import Transaction
 from core.reasons import Reason
 from ingest.ledger.models import InboundItem
+from ingest.ledger.types import ClaimedItem, Outcome
 
-#: An item given back this often by claims that ended without a word is set aside (reliability.md, promise 5).
-LOSS_LIMIT = 10
-LONGEST_PAUSE = timedelta(minutes=10)
+#: Pauses of an item that failed by itself: 2 s after the first failure, 10 minutes at most.
+RETRY_BACKOFF = Backoff(first=timedelta(seconds=2), maximum=timedelta(minutes=10))
 #: A batch ends at this many bytes as they came; parsed, packed and unpacked they stand in memory several times.
-BATCH_BYTES = 32 * 1024 * 1024
+MAX_BATCH_BYTES = 32 * 1024 * 1024
 
 
 _TABLE = cast(Table, InboundItem.__table__)
 _COLUMNS = _TABLE.c
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """An item in hand."""
-
-    id: int
-    family: str
-    kind: str
-    source: str
-    sha256: str
-    size: int
-    received_at: datetime
-    due_at: datetime
-    attempts: int
-    losses: int
-    alone: bool
-    parent_id: int | None
-    extra: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of an item: its disposition, why, and its ticket."""
-
-    item_id: int
-    disposition: str
-    reason: Reason
-    ticket_id: int | None = None
-
-
-def claim(database: Database, token: str, limit: int) -> list[Claimed]:
+def claim(database: Database, token: str, limit: int) -> list[ClaimedItem]:
     """Take up to ``limit`` due items and 32 MB, oldest first, under ``token``; one that is to be tried alone comes alone.
 
     What ends this process while it works on such an item then counts against no other.
@@ -88,22 +59,22 @@ def _is_due(database: Database) -> tuple[ColumnElement[bool], ColumnElement[bool
     return _COLUMNS.state == "waiting", _COLUMNS.due_at <= database.now_expression()
 
 
-def _take(unit: Transaction, ids: Sequence[int], token: str, database: Database) -> list[Claimed]:
+def _take(unit: Transaction, ids: Sequence[int], token: str, database: Database) -> list[ClaimedItem]:
     if not ids:
         return []
     changes = {"state": "claimed", "claim": token, "claim_until": database.now_expression() + claims.SPAN}
     taken = update(_TABLE).where(among(_COLUMNS.id, ids), _COLUMNS.state == "waiting").values(changes)
-    rows = unit.connection().execute(taken.returning(*(_COLUMNS[name] for name in Claimed.__slots__)))
-    return sorted((Claimed(*row) for row in rows), key=lambda item: (item.due_at, item.id))
+    rows = unit.connection().execute(taken.returning(*(_COLUMNS[name] for name in ClaimedItem.__slots__)))
+    return sorted((ClaimedItem(*row) for row in rows), key=lambda item: (item.due_at, item.id))
 
 
-def is_any_waiting(session: Session, database: Database) -> bool:
+def has_due_items(session: Session, database: Database) -> bool:
     """Whether an item is due that nobody works on."""
     due = select(_COLUMNS.id).where(*_is_due(database)).limit(1)
     return session.connection().execute(due).first() is not None
 
 
-def count_open(database: Database, most: int) -> int:
+def count_backlog(database: Database, most: int) -> int:
     """How many items are being worked on, by whomever, or could be; ``most`` are counted."""
     with database.read() as session:
         values = {"most": most, "now": clock.now()} if database.is_sqlite else {"most": most}
@@ -129,7 +100,7 @@ def _choose(due: Sequence[Any]) -> list[int]:
     chosen: list[int] = []
     size = 0
     for row in due:
-        if not row.alone and (not chosen or size + row.size <= BATCH_BYTES):
+        if not row.alone and (not chosen or size + row.size <= MAX_BATCH_BYTES):
             chosen.append(row.id)
             size += row.size
     return chosen
@@ -152,7 +123,7 @@ def renew(database: Database, token: str) -> set[int]:
     return database.transaction(unit)
 
 
-def still_ours(session: Session, token: str, ids: Iterable[int]) -> set[int]:
+def lock_claimed(session: Session, token: str, ids: Iterable[int]) -> set[int]:
     """Which of the items are still under ``token``; locks them until the commit."""
     return set(session.connection().execute(_OURS, {"listed": listed(ids), "token": token}).scalars())
 
@@ -184,20 +155,20 @@ def settle(session: Session, outcomes: Sequence[Outcome], now: datetime) -> None
     update_all(session, InboundItem, rows)
 
 
-def put_back_alone(session: Session, ids: Sequence[int], now: datetime) -> None:
+def isolate(session: Session, ids: Sequence[int], now: datetime) -> None:
     """Give items back, each to be tried by itself; that counts nothing against them."""
     if ids:
         _put_back(session, ids, now, alone=True)
 
 
-def put_back_failed(session: Session, item: Claimed, code: str, now: datetime) -> None:
+def retry(session: Session, item: ClaimedItem, code: str, now: datetime) -> None:
     """Give an item back after a failure of its own: later, and one step nearer to quarantine."""
-    pause = min(timedelta(seconds=2 ** min(item.attempts + 1, 12)), LONGEST_PAUSE)
+    pause = RETRY_BACKOFF.after(item.attempts + 1)
     reason = Reason(code, "It could not be read or stored yet and is tried again")
     _put_back(session, [item.id], now + pause, alone=True, failed=reason, attempts=item.attempts + 1)
 
 
-def recover(database: Database) -> int:
+def recover_expired(database: Database) -> int:
     """Give back the items of claims that ended without a word, as singles; returns how many."""
 
     def unit(session: Session) -> int:
@@ -214,10 +185,10 @@ def recover(database: Database) -> int:
     return database.transaction(unit)
 
 
-def bring_forward(session: Session, now: datetime) -> None:
+def clamp_future_due_times(session: Session, now: datetime) -> None:
     """Make due what waits longer than any rule lets it: a clock that was ahead wrote that, and has been set back since."""
     untried = and_(InboundItem.attempts == 0, InboundItem.due_at > now + clock.TOLERANCE)
-    wrong = or_(untried, InboundItem.due_at > now + LONGEST_PAUSE + clock.TOLERANCE)
+    wrong = or_(untried, InboundItem.due_at > now + RETRY_BACKOFF.maximum + clock.TOLERANCE)
     session.execute(update(InboundItem).where(InboundItem.state == "waiting", wrong).values(due_at=now))
 
 

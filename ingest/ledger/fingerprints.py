@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,17 +14,9 @@ from sqlalchemy.orm import Session
 from core.database.bulk import insert_ignore
 from core.database.in_lists import among_given, listed
 from ingest.ledger.models import MailFingerprint
-from ingest.parsers.types import ParsedMail
 
 #: Within this time the same Message-ID with the same content is one mail (mail-rules.md, Fetch without loss).
 WINDOW = timedelta(days=7)
-
-
-def key_of(mail: ParsedMail) -> str | None:
-    """The key of a mail; None when it has neither Message-ID nor Date to tell it from a mail written alike."""
-    if mail.message_id is None and mail.date is None:
-        return None
-    return hashlib.sha256(f"{mail.message_id}\0{mail.fingerprint}".encode()).hexdigest()
 
 
 def claim(session: Session, keys: Mapping[int, str], now: datetime) -> dict[int, int]:

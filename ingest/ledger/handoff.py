@@ -18,8 +18,8 @@ from sqlalchemy.orm import Session
 from core.claims import SPAN, Claim, new_token
 from core.database.session import Database
 from ingest.ledger import claims
-from ingest.ledger.accept import Accepted, Arrival, due_at
-from ingest.ledger.claims import Claimed
+from ingest.ledger.accept import due_at
+from ingest.ledger.types import Accepted, Arrival, ClaimedItem
 
 #: Fewer than that wait for others to come, so that they are parsed and stored together.
 FEWEST = 20
@@ -34,7 +34,7 @@ class Batch:
     """Items under one token, and when they were claimed (`time.monotonic()`)."""
 
     token: str
-    items: Sequence[Claimed]
+    items: Sequence[ClaimedItem]
     at: float = field(default_factory=time.monotonic)
 
     @property
@@ -59,7 +59,7 @@ class HandoffQueue:
         So are few, and all for as long as something waits there: what came first is worked on first.
         """
         is_fit = FEWEST <= count <= self._largest and self._items + count <= MOST
-        if not is_fit or claims.is_any_waiting(session, self._database):
+        if not is_fit or claims.has_due_items(session, self._database):
             return None
         return Claim(new_token(), self._database.now(session) + SPAN)
 
@@ -96,8 +96,8 @@ class HandoffQueue:
             return batch
 
 
-def _claimed(arrival: Arrival, accepted: Accepted, due_at: datetime) -> Claimed:
-    return Claimed(
+def _claimed(arrival: Arrival, accepted: Accepted, due_at: datetime) -> ClaimedItem:
+    return ClaimedItem(
         id=accepted.item_id,
         family=arrival.family,
         kind=arrival.kind,

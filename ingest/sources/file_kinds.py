@@ -12,9 +12,9 @@ from typing import Any
 from core import blobs
 from core.reasons import Reason
 from core.settings.sections import Limits
-from ingest.ledger.accept import FORMSTACK, MAIL, WORKBOOK, Arrival
-from ingest.parsers.form.submission import split_envelope
+from ingest.ledger.types import FORMSTACK, MAIL, WORKBOOK, Arrival
 from ingest.parsers.types import Refusal
+from ingest.sources.formstack_envelope import split_envelope
 from ingest.sources.mbox import is_mbox, read_mbox
 
 WORKBOOKS = {".xlsx", ".xlsm"}

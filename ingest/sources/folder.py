@@ -24,8 +24,9 @@ from core.database.session import Database, is_unavailable
 from core.failpoints import failpoint
 from core.reasons import Reason
 from core.settings.sections import Folder, Limits
-from ingest.ledger.accept import Arrival, accept
+from ingest.ledger.accept import accept
 from ingest.ledger.models import InboundItem, Sighting
+from ingest.ledger.types import Arrival
 from ingest.sources.file_archive import put_away
 from ingest.sources.file_kinds import Origin, read_arrivals
 from ingest.sources.held_lease import HeldLease, LeaseLostError

@@ -20,8 +20,8 @@ from zoneinfo import ZoneInfo
 from core import https
 from core.errors import RefusedError
 from core.settings.sections import Backfill, Form
-from ingest.ledger.accept import FORMSTACK, Arrival
-from ingest.parsers.form.submission import MAX_ID_DIGITS
+from ingest.ledger.types import FORMSTACK, Arrival
+from ingest.parsers.form.body import MAX_ID_DIGITS
 
 PAGE_SIZE = 100
 SECONDS = 20.0

@@ -20,7 +20,8 @@ from core.errors import RefusedError
 from core.reasons import Reason
 from core.settings import Settings
 from core.settings.sections import Limits
-from ingest.ledger.accept import Accepted, Arrival, accept
+from ingest.ledger.accept import accept
+from ingest.ledger.types import Accepted, Arrival
 from ingest.sources.file_kinds import HEAD_BYTES, Origin, read_arrivals
 from ingest.sources.mbox import is_mbox
 

@@ -18,9 +18,9 @@ from core.reasons import Reason
 from core.settings import Settings
 from core.settings.sections import Workbooks
 from ingest.ledger import claims
-from ingest.ledger.accept import ROW, Accepted, Arrival, accept
-from ingest.ledger.claims import Claimed, Outcome
+from ingest.ledger.accept import accept
 from ingest.ledger.models import InboundItem, Sighting
+from ingest.ledger.types import ROW, Accepted, Arrival, ClaimedItem, Outcome
 from ingest.parser_pool import ParserPool
 from ingest.parsers.types import ParsedWorkbook, ParseOptions, WorkbookRow
 from ingest.parsers.worker import ParseTask
@@ -54,7 +54,7 @@ def _merged(sections: Sequence[Workbooks]) -> ParseOptions:
     return ParseOptions(column_aliases=aliases, passwords=tuple(passwords))
 
 
-def expand(database: Database, token: str, item: Claimed, workbook: ParsedWorkbook, category: str) -> bool:
+def expand(database: Database, token: str, item: ClaimedItem, workbook: ParsedWorkbook, category: str) -> bool:
     """Make the child items, a few hundred rows a commit; False when the claim was lost on the way.
 
     Doing it again after a crash changes nothing: the rows' identities and places decide.
@@ -66,7 +66,7 @@ def expand(database: Database, token: str, item: Claimed, workbook: ParsedWorkbo
 
         def unit(session: Session, chunk: Sequence[WorkbookRow] = chunk, last: bool = last) -> bool:
             now = clock.now()
-            if not claims.still_ours(session, token, [item.id]):
+            if not claims.lock_claimed(session, token, [item.id]):
                 return False
             _accept_rows(session, item, chunk, category, now)
             if last:
@@ -143,13 +143,13 @@ def is_finished(session: Session, item_id: int) -> bool:
     return session.execute(statement.limit(1)).first() is None
 
 
-def _accept_rows(session: Session, item: Claimed, rows: Sequence[WorkbookRow], category: str, now: datetime) -> None:
+def _accept_rows(session: Session, item: ClaimedItem, rows: Sequence[WorkbookRow], category: str, now: datetime) -> None:
     arrivals = [_arrival(item, row, category) for row in rows]
     accepted = accept(session, arrivals, now)
     _reopen_rejected(session, item, arrivals, accepted, now)
 
 
-def _arrival(item: Claimed, row: WorkbookRow, category: str) -> Arrival:
+def _arrival(item: ClaimedItem, row: WorkbookRow, category: str) -> Arrival:
     # Where the row stands is no part of it: moved by a longer export or a receipt, it has not been corrected.
     raw = msgspec.json.encode({"fields": row.fields, "extra": row.extra}, order="deterministic")
     return Arrival(
@@ -166,7 +166,7 @@ def _arrival(item: Claimed, row: WorkbookRow, category: str) -> Arrival:
 
 
 def _reopen_rejected(
-    session: Session, item: Claimed, arrivals: Sequence[Arrival], accepted: Sequence[Accepted], now: datetime
+    session: Session, item: ClaimedItem, arrivals: Sequence[Arrival], accepted: Sequence[Accepted], now: datetime
 ) -> None:
     """A corrected row of a rejected identity gets another chance, as part of this file (formstack.md)."""
     again: dict[int, Arrival] = {}
@@ -186,7 +186,7 @@ def _reopen_rejected(
         session.execute(update(InboundItem).where(InboundItem.id == item_id, *rejected).values(**values, **fresh))
 
 
-def _expanded(session: Session, item: Claimed, workbook: ParsedWorkbook) -> Reason:
+def _expanded(session: Session, item: ClaimedItem, workbook: ParsedWorkbook) -> Reason:
     """The counts come from the ledger: an expansion that was cut off and done again has not met its own rows before."""
     rows = len(workbook.rows)
     new = session.execute(select(func.count()).where(InboundItem.parent_id == item.id)).scalar_one()

@@ -21,8 +21,9 @@ from core import blobs, clock
 from core.database.session import Database
 from core.reasons import Reason
 from core.settings.sections import Folder, Limits
-from ingest.ledger.accept import Arrival, find
+from ingest.ledger.accept import find_known
 from ingest.ledger.models import InboundItem, Sighting
+from ingest.ledger.types import Arrival
 from ingest.sources.file_kinds import Origin, read_arrivals
 from ingest.sources.folder import DONE, UNFINISHED, Found
 from ingest.workbooks.expand import is_finished
@@ -110,7 +111,7 @@ class FolderCheck:
         balance = self._balance
         keys = [(one.family, one.identity or blobs.digest(one.raw)) for one in arrivals]
         with self._database.read() as session:
-            known = find(session, keys)
+            known = find_known(session, keys)
         unknown = [one for one, key in zip(arrivals, keys, strict=True) if key not in known]
         balance.server = (balance.server or 0) + len(arrivals)
         balance.ledger += len(arrivals) - len(unknown)

@@ -10,8 +10,8 @@ from core import clock
 from core.database.session import Database
 from core.reasons import Reason
 from core.settings.sections import Form
-from ingest.ledger.accept import FORMSTACK
 from ingest.ledger.models import FormCursor, InboundItem
+from ingest.ledger.types import FORMSTACK
 from ingest.sources.backfill import GRACE, first_moment, missing
 from ingest.sources.formstack import Listed, ListError, Page, SubmissionList, to_arrival
 from ops.reconcile.result import Gap, SourceComparison, store

@@ -8,8 +8,8 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from ingest.ledger.accept import Arrival
 from ingest.ledger.models import Sighting
+from ingest.ledger.types import Arrival
 from ingest.sources.imap import fetch
 from ingest.sources.imap.fetch import About, Message, Outcome
 from ingest.sources.imap.intake import message_arrival

@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session
 from core import blobs
 from core.database.session import Database
 from core.settings.sections import Mailbox
-from ingest.ledger.accept import MAIL, Arrival
 from ingest.ledger.models import InboundItem, Sighting
+from ingest.ledger.types import MAIL, Arrival
 from ingest.sources.imap import cursors, fetch
 from ingest.sources.imap.fetch import About
 from ingest.sources.imap.session import ImapSession

@@ -10,7 +10,8 @@ from typing import Any
 from core import clock
 from core.database.session import Database, is_unavailable
 from core.reasons import Reason
-from ingest.ledger.accept import Arrival, accept
+from ingest.ledger.accept import accept
+from ingest.ledger.types import Arrival
 from runtime.drain_requests import request_drain
 
 #: What has not been taken for this long is no longer on its way.

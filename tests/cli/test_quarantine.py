@@ -10,8 +10,9 @@ import pytest
 from core import clock
 from core.database.session import Database
 from core.settings import load
-from ingest.ledger.accept import MAIL, Arrival, accept
+from ingest.ledger.accept import accept
 from ingest.ledger.models import InboundItem
+from ingest.ledger.types import MAIL, Arrival
 from tests.cli.support import PROGRAM, run, run_process, write_mail
 
 NOISE = b"\x1b[2J\x00 no mail \xff\xfe at all"

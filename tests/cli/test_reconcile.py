@@ -12,8 +12,9 @@ from sqlalchemy import delete, text
 from core import clock
 from core.database.session import Database
 from core.settings import load
-from ingest.ledger.accept import FORMSTACK, Arrival, accept
+from ingest.ledger.accept import accept
 from ingest.ledger.models import InboundItem, Sighting
+from ingest.ledger.types import FORMSTACK, Arrival
 from tests.cli.support import run, write_mail, write_workbook
 from tests.ingest.sources.support import last_uid, mailbox, message, numbers, watching
 from tests.servers.dovecot import DovecotServer

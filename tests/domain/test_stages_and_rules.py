@@ -18,14 +18,14 @@ from tests.tickets.world import NOW, matter
 from tickets import intake, lifecycle, staff_messages
 from tickets.models import Ticket
 from tickets.stages import AUDIT, COMPLETED, IN_PROGRESS, SUBMITTED
-from tickets.submission import Source
+from tickets.submission import TicketSource
 
 TELL = "ticket_created"
 
 
-@pytest.mark.parametrize("source", list(Source))
-def test_a_ticket_of_any_source_begins_in_stage_1_and_its_creation_notice_is_queued(house: House, source: Source) -> None:
-    house.receive(matter(source=source, owner_email="ada@billing.example" if source is Source.PHONE else None))
+@pytest.mark.parametrize("source", list(TicketSource))
+def test_a_ticket_of_any_source_begins_in_stage_1_and_its_creation_notice_is_queued(house: House, source: TicketSource) -> None:
+    house.receive(matter(source=source, owner_email="ada@billing.example" if source is TicketSource.PHONE else None))
     assert house.stage() == SUBMITTED
     assert TicketCreated(1, answer=True) in house.facts()
     house.relay()

@@ -21,7 +21,8 @@ from bootstrap import Services, build_services
 from cli.context import prepare
 from core import clock
 from core.settings import Settings
-from ingest.ledger.accept import Arrival, accept
+from ingest.ledger.accept import accept
+from ingest.ledger.types import Arrival
 from tests.servers.smtp import SmtpServer
 
 PAT = "pat@clinic.example"

@@ -20,8 +20,9 @@ from core.database.session import Database
 from core.settings import Settings
 from core.signing import Signer
 from ingest.ledger import claims
-from ingest.ledger.accept import FORMSTACK, MAIL, WORKBOOK, Accepted, Arrival, accept
+from ingest.ledger.accept import accept
 from ingest.ledger.models import InboundItem
+from ingest.ledger.types import FORMSTACK, MAIL, WORKBOOK, Accepted, Arrival
 from ingest.parser_pool import ParserPool
 from ingest.parsers.types import ParsedMail
 from ingest.parsers.worker import Answer, ParseTask
@@ -193,7 +194,7 @@ class Room:
     def expire(self) -> int:
         """The time of all claims is over; answers how many items are given back."""
         self.sql("UPDATE inbound_item SET claim_until = :past WHERE state = 'claimed'", past=self._past())
-        return claims.recover(self.database)
+        return claims.recover_expired(self.database)
 
     def _past(self) -> Any:
         return "2026-01-01 00:00:00.000000" if self.database.is_sqlite else datetime(2026, 1, 1, tzinfo=UTC)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from core.signing import Signer
-from ingest.decisions.classify import classify, rules_for
+from ingest.decisions.classify import classify
+from ingest.decisions.mail_rules import rules_for
 from ingest.ledger.models import InboundItem
 from ingest.parsers.mail.message import parse_mail
 from ingest.parsers.types import ParsedMail, ParseOptions

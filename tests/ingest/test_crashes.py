@@ -14,7 +14,7 @@ import pytest
 
 from core.settings.sections import Limits
 from ingest.decisions.outcome import Plan
-from ingest.ledger import claims
+from ingest.ledger import claims, types
 from ingest.parser_pool import ParserPool
 from tests.ingest.support import (
     SECURE,
@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[2]
 def test_a_claim_that_ended_gives_its_items_back_as_singles_and_counts_a_loss(room: Room) -> None:
     room.accept(*arrivals(5))
     assert len(claims.claim(room.database, "dead", 100)) == 5
-    assert claims.recover(room.database) == 0, "it has not ended yet"
+    assert claims.recover_expired(room.database) == 0, "it has not ended yet"
     assert room.pipeline.drain() == 0
     assert room.expire() == 5
     assert {(item.state, item.losses, item.alone, item.attempts) for item in room.items()} == {("waiting", 1, True, 0)}
@@ -51,13 +51,13 @@ def test_what_kills_the_whole_process_is_quarantined_after_ten_losses_and_condem
     poison = room.items()[0].id
     deaths = 0
     while taken := claims.claim(room.database, f"process {deaths}", 100):
-        if poison in {item.id for item in taken} and taken[0].losses < claims.LOSS_LIMIT:
+        if poison in {item.id for item in taken} and taken[0].losses < types.MAX_LOSSES:
             deaths += 1
             room.expire()
         else:
             claims.release(room.database, f"process {deaths}")
             assert room.pipeline.drain() == len(taken)
-    assert deaths == claims.LOSS_LIMIT
+    assert deaths == types.MAX_LOSSES
     items = {item.id: item for item in room.items()}
     bad = items.pop(poison)
     assert (bad.disposition, bad.reason_code) == ("quarantined", "lost_too_often")

@@ -10,7 +10,7 @@ from tests.notify.post import Post, mail
 from tests.notify.scripted import ScriptedServer
 from tests.servers.smtp import SmtpServer
 from tickets import intake
-from tickets.submission import Source, Submission
+from tickets.submission import Submission, TicketSource
 
 
 def test_the_mail_says_what_it_is_and_where_it_comes_from(post: Post, worker: DeliveryWorker, smtp_server: SmtpServer) -> None:
@@ -36,7 +36,7 @@ def test_the_mail_says_what_it_is_and_where_it_comes_from(post: Post, worker: De
 def test_nothing_that_arrived_goes_out(post: Post, worker: DeliveryWorker, smtp_server: SmtpServer) -> None:
     post.person("ana@casemill.example", manages_default_team=True)
     arrived = Submission(
-        source=Source.EMAIL, received_at=clock.now(), subject="CANARY-subject", text="CANARY-text", email="pat@clinic.example",
+        source=TicketSource.EMAIL, received_at=clock.now(), subject="CANARY-subject", text="CANARY-text", email="pat@clinic.example",
         name="CANARY-name", phone="CANARY-phone", company="CANARY-company", details=(("CANARY-label", "CANARY-value"),),
         owner_email="ana@casemill.example",
     )  # fmt: skip

@@ -18,7 +18,7 @@ from outbox.models import OutboxFact
 from tests.tickets.world import NOW, World, file, matter, secure
 from tickets import intake
 from tickets.models import Activity, Attachment, Ticket, TicketContact
-from tickets.submission import Source
+from tickets.submission import TicketSource
 
 
 def test_a_mail_becomes_a_ticket_in_stage_one_with_its_message(world: World) -> None:
@@ -111,7 +111,7 @@ def test_whether_the_sender_was_verified_stays_with_the_ticket(world: World, ver
 def test_the_link_and_the_choices_of_a_form_are_kept(world: World) -> None:
     link = "https://forms.example/submission/1"
     shown = world.take(
-        source=Source.FORMSTACK, link=link, category="Claims", issue="Denials", issue_detail="CO-97", preferred_contact="phone"
+        source=TicketSource.FORMSTACK, link=link, category="Claims", issue="Denials", issue_detail="CO-97", preferred_contact="phone"
     )
     assert shown["link"] == link
     chosen = [shown[key] for key in ("category", "issue", "issue_detail", "preferred_contact")]
@@ -224,15 +224,15 @@ def test_nobody_at_all_leaves_the_requester_open(world: World) -> None:
 def test_a_form_never_puts_a_contact_on_record_with_the_company_it_names(world: World) -> None:
     world.company("Lakeside", account_number="A-1")
     named = {"email": "stranger@gmail.com", "company": "Lakeside", "account_number": "A-1"}
-    shown = world.take(source=Source.FORMSTACK, **named)
+    shown = world.take(source=TicketSource.FORMSTACK, **named)
     assert shown["company"] == "Lakeside", "the ticket is filed where the form says"
     assert world.rows(Contact)[0].company_id is None
-    world.take(source=Source.EMAIL, **{**named, "email": "other@gmail.com"})
+    world.take(source=TicketSource.EMAIL, **{**named, "email": "other@gmail.com"})
     assert {contact.company_id for contact in world.rows(Contact)} == {None}
 
 
-@pytest.mark.parametrize("source", [Source.SECURE_MESSAGE, Source.PHONE, Source.PORTAL])
-def test_a_source_with_authority_puts_a_new_contact_on_record(world: World, source: Source) -> None:
+@pytest.mark.parametrize("source", [TicketSource.SECURE_MESSAGE, TicketSource.PHONE, TicketSource.PORTAL])
+def test_a_source_with_authority_puts_a_new_contact_on_record(world: World, source: TicketSource) -> None:
     lakeside = world.company("Lakeside")
     world.take(source=source, email="new@gmail.com", company="Lakeside")
     assert world.rows(Contact)[0].company_id == lakeside

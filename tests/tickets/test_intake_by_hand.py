@@ -11,11 +11,11 @@ from accounts.models import Contact
 from outbox.facts import TicketAssigned, TicketCreated
 from tests.tickets.world import World, matter
 from tickets.models import Ticket
-from tickets.submission import Source, Submission
+from tickets.submission import Submission, TicketSource
 
 
 def by_hand(**values: Any) -> Submission:
-    base = matter(source=Source.PHONE, subject="Asked about ERA", owner_email="ben@billing.example", company="Lakeside")
+    base = matter(source=TicketSource.PHONE, subject="Asked about ERA", owner_email="ben@billing.example", company="Lakeside")
     return replace(base, **values)
 
 
@@ -73,5 +73,5 @@ def test_whether_activity_shows_on_their_timelines_is_kept(world: World, company
 def test_a_ticket_by_hand_counts_as_load_of_its_creator(world: World) -> None:
     ada, ben = world.staff("Ada"), world.staff("Ben")
     world.team("billing", ben, ada, default=True)
-    world.receive(by_hand(), matter(source=Source.EMAIL))
+    world.receive(by_hand(), matter(source=TicketSource.EMAIL))
     assert [ticket.owner_id for ticket in world.rows(Ticket, Ticket.id)] == [ben, ada]

@@ -11,7 +11,7 @@ from sqlalchemy import event
 
 from tests.tickets.world import NOW, World, file, matter
 from tickets.models import FollowUp, Ticket
-from tickets.submission import Source, Submission
+from tickets.submission import Submission, TicketSource
 
 
 def test_each_assignment_of_a_batch_sees_the_loads_of_those_before(world: World) -> None:
@@ -84,7 +84,7 @@ def test_rules_of_the_configuration_reach_persons_and_teams(world: World) -> Non
     ]
     world.configure(routing={"rules": rules})
     world.receive(
-        matter(source=Source.FORMSTACK, category="enrollment"),
+        matter(source=TicketSource.FORMSTACK, category="enrollment"),
         matter(),
         matter(subject="x", text="y", email="sam@hill.example"),
         matter(subject="x", text="y"),

@@ -14,7 +14,7 @@ from core import blobs
 from tests.tickets.world import NOW, World, matter
 from tickets import queries
 from tickets.models import Ticket
-from tickets.submission import Source, SubmittedFile
+from tickets.submission import SubmittedFile, TicketSource
 
 ROW = ["number", "source", "stage", "owner", "company", "requester", "created_at", "owner_away"]
 
@@ -79,7 +79,7 @@ def test_an_unknown_view_is_a_key_error(world: World) -> None:
 
 
 def test_a_list_can_be_limited_and_kept_to_a_source(filled: World) -> None:
-    filled.receive(matter(source=Source.FORMSTACK))
+    filled.receive(matter(source=TicketSource.FORMSTACK))
     assert numbers(filled, "all", limit=2) == [6, 5]
     assert numbers(filled, "all", source="formstack") == [6]
     assert numbers(filled, "all", source="portal") == []

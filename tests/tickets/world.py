@@ -23,12 +23,12 @@ from outbox.models import OutboxFact
 from tickets import intake, queries
 from tickets.intake import Received
 from tickets.models import Activity, Ticket
-from tickets.submission import Source, Submission, SubmittedFile
+from tickets.submission import Submission, SubmittedFile, TicketSource
 
 #: A Monday, 10:00 in New York.
 NOW = datetime(2026, 11, 23, 15, tzinfo=UTC)
 MATTER = Submission(
-    Source.EMAIL, NOW, "Claim denied", "Claim 4711 was denied.", email="dana@lakeside.example", name="Dana Reyes",
+    TicketSource.EMAIL, NOW, "Claim denied", "Claim 4711 was denied.", email="dana@lakeside.example", name="Dana Reyes",
     reasons=(Reason("person_wrote", "A person wrote"),),
 )  # fmt: skip
 
@@ -40,7 +40,7 @@ def matter(**values: Any) -> Submission:
 
 def secure(**values: Any) -> Submission:
     """A secure message from the practice software, but for ``values``."""
-    return matter(source=Source.SECURE_MESSAGE, **values)
+    return matter(source=TicketSource.SECURE_MESSAGE, **values)
 
 
 class World:

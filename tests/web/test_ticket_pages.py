@@ -9,7 +9,7 @@ from core.signing import Signer
 from tests.web.conftest import STATUS_TOKEN, Site
 from tickets import creation_notice
 from tickets.numbers import number
-from tickets.submission import Source, Submission
+from tickets.submission import Submission, TicketSource
 
 CANARY = "zebrafinch procedure"
 
@@ -17,7 +17,7 @@ CANARY = "zebrafinch procedure"
 @pytest.fixture
 def ticket_id(site: Site) -> int:
     submission = Submission(
-        source=Source.PHONE,
+        source=TicketSource.PHONE,
         received_at=clock.now(),
         subject=f"About the {CANARY}",
         text=f"Details of the {CANARY}",

@@ -14,7 +14,8 @@ from core import blobs, clock
 from core.database.session import Database, is_unavailable
 from core.database.types import Transaction
 from core.errors import BusyError
-from ingest.ledger.accept import Arrival, Key, accept, find
+from ingest.ledger.accept import accept, find_known
+from ingest.ledger.types import Arrival, ItemKey
 from runtime.drain_requests import request_drain
 
 BATCH = 64
@@ -161,14 +162,14 @@ class BatchWriter:
 def keep(session: Transaction, arrivals: Sequence[Arrival]) -> list[Kept]:
     """Accept what is new; leave what is known as it was, whatever the content that came now. Answers in the order given."""
     keys = [(arrival.family, arrival.identity) for arrival in arrivals]
-    known = find(session, keys)  # first, so that nothing is stored of what is known
-    fresh: dict[Key, Arrival] = {}
+    known = find_known(session, keys)  # first, so that nothing is stored of what is known
+    fresh: dict[ItemKey, Arrival] = {}
     for key, arrival in zip(keys, arrivals, strict=True):
         if key not in known:
             fresh.setdefault(key, arrival)
     accepted = dict(zip(fresh, accept(session, list(fresh.values()), clock.now()), strict=True))
     raced = [key for key, one in accepted.items() if one.known]  # another process was first, just now
-    known |= find(session, raced)
+    known |= find_known(session, raced)
     told = []
     for key, arrival in zip(keys, arrivals, strict=True):
         if key in known:

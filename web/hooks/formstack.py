@@ -24,9 +24,9 @@ from core.errors import BusyError, RefusedError
 from core.metrics import WEBHOOK_POSTS
 from core.settings import Settings
 from core.settings.sections import Form
-from ingest.ledger.accept import FORMSTACK, Arrival
-from ingest.parsers.form.submission import Envelope, split_envelope, verify_signature
+from ingest.ledger.types import FORMSTACK, Arrival
 from ingest.parsers.types import Refusal
+from ingest.sources.formstack_envelope import Envelope, split_envelope, verify_signature
 from web.hooks.batch_writer import BatchWriter
 from web.request_body import LastResponse, MemoryBudget, Reservation, read_body
 

@@ -18,8 +18,9 @@ from core import blobs, clock
 from core.claims import Claim
 from core.database.session import Database, is_unavailable
 from core.failpoints import failpoint
-from ingest.ledger.accept import MAIL, Accepted, Arrival, accept
+from ingest.ledger.accept import accept
 from ingest.ledger.handoff import HandoffQueue
+from ingest.ledger.types import MAIL, Accepted, Arrival
 from ingest.sources.held_lease import HeldLease, LeaseLostError
 from ingest.sources.imap import cursors, fetch
 from ingest.sources.imap.cursors import Position, Trouble

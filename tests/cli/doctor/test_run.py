@@ -16,7 +16,8 @@ from cli.doctor.run import Check, Finding
 from core import clock
 from core.database.session import Database
 from core.settings import load
-from ingest.ledger.accept import MAIL, Arrival, accept
+from ingest.ledger.accept import accept
+from ingest.ledger.types import MAIL, Arrival
 from ingest.sources.imap.session import error_code
 from tests.cli.support import run, run_process
 from tests.ingest.sources.support import message

@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from core.signing import Signer
-from ingest.decisions.classify import Classification, MailRules, classify, is_workbook, report_fact, rules_for
+from ingest.decisions.classify import Classification, classify, is_workbook, report_fact
+from ingest.decisions.mail_rules import MailRules, rules_for
 from ingest.parsers.mail.message import parse_mail
 from ingest.parsers.types import ParsedAttachment, ParsedMail, ParsedReport, ParseOptions
 from outbox.facts import BounceReceived, Fact, ReportReceived

@@ -8,7 +8,8 @@ import pytest
 
 from core import clock
 from ingest.decisions import normalise
-from ingest.decisions.classify import MailRules, classify
+from ingest.decisions.classify import classify
+from ingest.decisions.mail_rules import MailRules
 from ingest.parsers.mail.message import parse_mail
 from ingest.parsers.types import ParsedMail, ParseOptions
 from tests.ingest.support import RECEIVED, Room, arrival, make_mail

@@ -9,12 +9,13 @@ import pytest
 from core.reasons import Reason
 from core.settings.sections import Form
 from ingest.decisions import normalise
-from ingest.decisions.classify import Classification, MailRules
+from ingest.decisions.classify import Classification
+from ingest.decisions.mail_rules import MailRules
 from ingest.parsers.form.submission import parse_form
 from ingest.parsers.mail.message import parse_mail
 from ingest.parsers.types import ParsedForm, ParsedMail, ParseOptions
 from tests.ingest.support import RECEIVED, mail_with_file, make_mail
-from tickets.submission import Source, Submission
+from tickets.submission import Submission, TicketSource
 
 FORMS = Path(__file__).parents[2] / "corpus" / "forms"
 PERSON = Classification("ticket", Reason("new_matter", "A person wrote"))
@@ -68,7 +69,7 @@ def from_row(**fields: str) -> Submission:
 
 def test_a_mail_is_taken_over_as_it_is() -> None:
     submission = from_mail(make_mail(3))
-    assert submission.source is Source.EMAIL
+    assert submission.source is TicketSource.EMAIL
     assert (submission.item_id, submission.received_at) == (7, RECEIVED)
     assert (submission.subject, submission.text.strip()) == ("Claim 3", "Claim 88-2041 was denied.")
     assert (submission.email, submission.name) == ("dana3@riverside.example", "Dana Ortiz")
@@ -144,7 +145,7 @@ def test_a_large_message_says_how_large_it_is_and_where_it_still_is() -> None:
 def test_a_form_with_labels_is_understood() -> None:
     form = read_form((FORMS / "webhook-json-labels.json").read_bytes())
     submission = from_form(form)
-    assert submission.source is Source.FORMSTACK
+    assert submission.source is TicketSource.FORMSTACK
     assert (submission.name, submission.email) == ("Dana Ortiz", "dana.ortiz@riverside.example")
     assert submission.phone == "(555) 010-4477"
     assert (submission.company, submission.category) == ("Riverside Family Clinic", "Claim status question")
@@ -236,7 +237,7 @@ def test_a_form_whose_ids_are_no_digits_never_becomes_a_link(name: str) -> None:
 
 def test_a_row_is_taken_over_with_all_it_says() -> None:
     submission = from_row(**ROW, thread_id="T-1")
-    assert submission.source is Source.SECURE_MESSAGE
+    assert submission.source is TicketSource.SECURE_MESSAGE
     assert (submission.email, submission.name, submission.phone) == ("ben@riverside.example", "Ben Ortiz", "(555) 010-4477")
     assert (submission.company, submission.account_number) == ("Riverside Family Clinic", "00123")
     assert (submission.subject, submission.text) == ("Statement", "Please resend it.")
@@ -275,9 +276,14 @@ def test_unrecognised_columns_of_a_row_are_kept_as_details() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "source"),
-    [("mail", Source.EMAIL), ("form", Source.FORMSTACK), ("workbook", Source.SECURE_MESSAGE), ("row", Source.SECURE_MESSAGE)],
+    [
+        ("mail", TicketSource.EMAIL),
+        ("form", TicketSource.FORMSTACK),
+        ("workbook", TicketSource.SECURE_MESSAGE),
+        ("row", TicketSource.SECURE_MESSAGE),
+    ],
 )
-def test_what_could_not_be_read_is_a_ticket_that_nobody_is_mailed_about(kind: str, source: Source) -> None:
+def test_what_could_not_be_read_is_a_ticket_that_nobody_is_mailed_about(kind: str, source: TicketSource) -> None:
     reason = Reason("unreadable", "It could not be read within its limits")
     submission = normalise.unreadable(kind, 7, reason, RECEIVED)
     assert submission.source is source

@@ -9,19 +9,19 @@ import pytest
 
 from core.signing import Signer
 from ingest.decisions.outcome import Plan, Planner
-from ingest.ledger.claims import LOSS_LIMIT, Claimed
+from ingest.ledger.types import MAX_LOSSES, ClaimedItem
 from ingest.parsers import worker
 from ingest.parsers.types import ParsedMail, ParsedWorkbook, Refusal
 from ingest.parsers.worker import ParseFailure, ParseTask
 from tests.ingest.support import KEY, RECEIVED, mail_with_file, make_form, make_mail, make_workbook, settings_for
 
 
-def make_item(**values: Any) -> Claimed:
+def make_item(**values: Any) -> ClaimedItem:
     defaults: dict[str, Any] = {
         "id": 7, "family": "mail", "kind": "mail", "source": "mailbox:support", "sha256": "0" * 64, "size": 1,
         "received_at": RECEIVED, "due_at": RECEIVED, "attempts": 0, "losses": 0, "alone": False, "parent_id": None, "extra": {},
     }  # fmt: skip
-    return Claimed(**(defaults | values))
+    return ClaimedItem(**(defaults | values))
 
 
 @pytest.fixture
@@ -99,9 +99,9 @@ def test_a_failure_alone_is_tried_three_times_in_all(planner: Planner) -> None:
 
 def test_an_item_lost_too_often_is_set_aside_whatever_its_parser_said(planner: Planner) -> None:
     for answer in (None, read(make_mail()), ParseFailure("killed")):
-        plan = planner.plan(make_item(losses=LOSS_LIMIT), b"", answer)
+        plan = planner.plan(make_item(losses=MAX_LOSSES), b"", answer)
         assert (plan.disposition, plan.reason.code) == ("quarantined", "lost_too_often")
-    assert planner.plan(make_item(losses=LOSS_LIMIT - 1), b"", read(make_mail())).disposition == "ticket"
+    assert planner.plan(make_item(losses=MAX_LOSSES - 1), b"", read(make_mail())).disposition == "ticket"
 
 
 @pytest.mark.parametrize(

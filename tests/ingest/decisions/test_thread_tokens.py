@@ -7,7 +7,8 @@ import pytest
 
 from core.signing import Signer, signer_for
 from ingest.decisions import thread_tokens
-from ingest.decisions.classify import MailRules, classify, rules_for
+from ingest.decisions.classify import classify
+from ingest.decisions.mail_rules import MailRules, rules_for
 from ingest.parsers.mail.message import parse_mail
 from ingest.parsers.types import Authentication, ParsedMail, ParseOptions
 from tests.ingest.support import KEY, mailbox, make_mail, settings_for

@@ -11,8 +11,9 @@ from sqlalchemy import select
 from core import blobs, clock
 from core.database.session import Database
 from ingest.ledger import claims
-from ingest.ledger.accept import WORKBOOK, Accepted, Arrival, accept
+from ingest.ledger.accept import accept
 from ingest.ledger.models import InboundItem, Sighting
+from ingest.ledger.types import WORKBOOK, Accepted, Arrival
 from tests.ingest.support import Room, arrival, form_arrival, make_form, make_mail
 
 

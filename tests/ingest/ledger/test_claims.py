@@ -9,7 +9,7 @@ import pytest
 from core import clock
 from core.reasons import Reason
 from ingest.ledger import claims
-from ingest.ledger.claims import Claimed, Outcome
+from ingest.ledger.types import ClaimedItem, Outcome
 from tests.ingest.support import Room, arrival, make_mail
 
 MINE = "mine"
@@ -20,7 +20,7 @@ def fill(room: Room, count: int) -> list[int]:
     return [one.item_id for one in room.accept(*(arrival(make_mail(number), f"{number}") for number in range(count)))]
 
 
-def claim(room: Room, token: str = MINE, limit: int = 100) -> list[Claimed]:
+def claim(room: Room, token: str = MINE, limit: int = 100) -> list[ClaimedItem]:
     return claims.claim(room.database, token, limit)
 
 
@@ -35,7 +35,7 @@ def test_the_oldest_items_are_taken_up_to_the_limit(room: Room) -> None:
 def test_what_is_not_due_is_left(room: Room) -> None:
     fill(room, 2)
     item = claim(room, "one", 1)[0]
-    room.database.transaction(lambda session: claims.put_back_failed(session, item, "timeout", clock.now()))
+    room.database.transaction(lambda session: claims.retry(session, item, "timeout", clock.now()))
     assert [other.id for other in claim(room, "two")] != [item.id]
     assert claim(room, "three") == []
 
@@ -93,7 +93,7 @@ def test_a_claim_that_ended_counts_a_loss_and_one_that_lives_does_not(room: Room
     claim(room, "dead", 1)
     assert room.expire() == 1
     claim(room, "alive")
-    assert claims.recover(room.database) == 0
+    assert claims.recover_expired(room.database) == 0
     losses = {item.id: item.losses for item in room.items()}
     assert losses == {ids[0]: 1, ids[1]: 0}
 
@@ -112,11 +112,11 @@ def test_only_what_is_still_ours_is_ours(room: Room) -> None:
     ids = fill(room, 3)
     claim(room, "mine", 2)
     with room.database.write() as session:
-        assert claims.still_ours(session, "mine", ids) == set(ids[:2])
-        assert claims.still_ours(session, "another", ids) == set()
+        assert claims.lock_claimed(session, "mine", ids) == set(ids[:2])
+        assert claims.lock_claimed(session, "another", ids) == set()
     room.expire()
     with room.database.write() as session:
-        assert claims.still_ours(session, "mine", ids) == set()
+        assert claims.lock_claimed(session, "mine", ids) == set()
 
 
 def test_a_settled_item_has_its_outcome_and_no_claim(room: Room) -> None:
@@ -141,7 +141,7 @@ def test_settling_nothing_does_nothing(room: Room) -> None:
 def test_items_given_back_alone_count_nothing(room: Room) -> None:
     ids = fill(room, 2)
     claim(room)
-    room.database.transaction(lambda session: claims.put_back_alone(session, ids, clock.now()))
+    room.database.transaction(lambda session: claims.isolate(session, ids, clock.now()))
     assert {(item.state, item.alone, item.attempts, item.losses, item.disposition) for item in room.items()} == {
         ("waiting", True, 0, 0, None)
     }

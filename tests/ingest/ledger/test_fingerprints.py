@@ -9,6 +9,7 @@ from datetime import timedelta
 from sqlalchemy import update
 
 from core import clock
+from ingest.decisions import fingerprint_key
 from ingest.ledger import fingerprints
 from ingest.ledger.models import MailFingerprint
 from ingest.parsers.mail.message import parse_mail
@@ -19,7 +20,7 @@ from tests.ingest.support import Room, arrival, make_mail
 def key_of(raw: bytes) -> str | None:
     mail = parse_mail(raw, ParseOptions())
     assert isinstance(mail, ParsedMail)
-    return fingerprints.key_of(mail)
+    return fingerprint_key.key_of(mail)
 
 
 def without(raw: bytes, *names: str) -> bytes:

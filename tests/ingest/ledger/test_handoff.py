@@ -12,15 +12,16 @@ from core import clock
 from core.database.session import Database
 from core.errors import BusyError
 from ingest.ledger import claims, handoff
-from ingest.ledger.accept import Arrival, accept
+from ingest.ledger.accept import accept
 from ingest.ledger.handoff import FEWEST, MOST, Batch, HandoffQueue
+from ingest.ledger.types import Arrival
 from ingest.pipeline import Pipeline
 from tests.ingest.support import Room, arrival, arrivals, assert_all_tickets, make_mail
 
 
 def hand_over(room: Room, given: Sequence[Arrival], tray: HandoffQueue | None = None) -> bool:
     """Accept as a watcher does; whether the pipeline was handed what is new."""
-    tray = tray or room.pipeline.intray
+    tray = tray or room.pipeline.handoff_queue
     now = clock.now()
     with room.database.write() as session:
         claim = tray.claim(session, len(given))
@@ -51,7 +52,7 @@ def test_it_is_what_a_claim_would_give(room: Room) -> None:
     extra = {"mailbox": "support"}
     given = [arrival(make_mail(number), str(number), extra=extra) for number in range(FEWEST)]
     assert hand_over(room, given)
-    handed = room.pipeline.intray.take()
+    handed = room.pipeline.handoff_queue.take()
     assert handed is not None
     claims.release(room.database, handed.token)
     assert list(handed.items) == claims.claim(room.database, "another", 100)
@@ -117,7 +118,7 @@ def test_batches_are_worked_on_in_the_order_in_which_they_came(room: Room) -> No
 
 def test_a_process_that_ends_well_gives_back_what_it_has_not_begun(room: Room) -> None:
     assert hand_over(room, arrivals(FEWEST))
-    room.pipeline.give_back()
+    room.pipeline.release_queued()
     assert states(room) == {("waiting", 0, False)}
     assert room.pipeline.drain() == FEWEST
     assert_all_tickets(room.items())
@@ -132,9 +133,9 @@ def test_a_process_that_ends_without_its_database_ends_all_the_same(room: Room, 
 
     with monkeypatch.context() as patch:
         patch.setattr(room.database, "run", refuse)
-        room.pipeline.give_back()
+        room.pipeline.release_queued()
     assert states(room) == {("claimed", 0, False)}
-    assert room.pipeline.intray.take() is None
+    assert room.pipeline.handoff_queue.take() is None
 
 
 def test_a_process_that_dies_loses_nothing_it_was_handed(room: Room, pipeline_of_another: Pipeline) -> None:

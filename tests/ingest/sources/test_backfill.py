@@ -15,8 +15,8 @@ import time_machine
 from core import clock
 from core.settings.sections import Backfill, Form
 from ingest.decisions.normalise import form_values
-from ingest.ledger.accept import FORMSTACK, Arrival
 from ingest.ledger.models import FormCursor
+from ingest.ledger.types import FORMSTACK, Arrival
 from ingest.parsers.form.submission import parse_form
 from ingest.parsers.types import ParsedForm, ParseOptions
 from ingest.sources import formstack

@@ -12,8 +12,8 @@ from sqlalchemy import update
 
 from core import clock
 from core.settings.sections import Backfill, Form
-from ingest.ledger.accept import FORMSTACK
 from ingest.ledger.models import FormCursor
+from ingest.ledger.types import FORMSTACK
 from ingest.sources.backfill import Backfilling, FormAsking
 from tests.ingest.support import Room
 from tests.servers.formstack import TOKEN, FormstackServer

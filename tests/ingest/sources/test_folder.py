@@ -18,8 +18,9 @@ from core import clock
 from core.database.session import Database
 from core.leases import LeaseHolder
 from core.settings.sections import Folder, Limits
-from ingest.ledger.accept import ROW, Arrival, accept, blobs
+from ingest.ledger.accept import accept, blobs
 from ingest.ledger.models import InboundItem
+from ingest.ledger.types import ROW, Arrival
 from ingest.sources import file_archive
 from ingest.sources.folder import FolderWatcher
 from tests.ingest.sources.support import LIMITS, items, message, sightings

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy.orm import Session
 
 from core.database.session import Database
-from ingest.ledger.accept import Accepted, Arrival
 from ingest.ledger.handoff import FEWEST, HandoffQueue
 from ingest.ledger.models import InboundItem
+from ingest.ledger.types import Accepted, Arrival
 from ingest.sources.imap import intake
 from ingest.sources.imap.fetch import FIRST_MESSAGES
 from tests.ingest.sources.support import items, last_uid, mailbox, message, watching

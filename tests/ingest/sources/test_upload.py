@@ -7,7 +7,7 @@ import pytest
 from core.errors import RefusedError
 from core.reasons import Reason
 from core.settings import Settings
-from ingest.ledger.accept import Arrival
+from ingest.ledger.types import Arrival
 from ingest.sources.upload import Upload, choose_source, find_files, read_file
 from tests.ingest.sources.support import LIMITS, items, make_tables, message, sightings
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from openpyxl import Workbook, load_workbook
 
 from ingest.parsers.types import ParsedSheet, ParsedWorkbook, ParseOptions, WorkbookRow
-from ingest.parsers.workbook.sheet import parse_workbook
+from ingest.parsers.workbook.parse import parse_workbook
 from ingest.workbooks.receipt import RowOutcome, write_receipt
 from tests.corpus.workbooks.build import FOLDER, HEADERS, make_book, make_message, save
 

@@ -19,7 +19,7 @@ from core import clock
 from tests.web.conftest import Serve, Site
 from tickets import creation_notice, message_templates
 from tickets.numbers import number
-from tickets.submission import Source, Submission
+from tickets.submission import Submission, TicketSource
 
 ALL = tuple(SCOPES)
 TEMPLATES = Path(__file__).parents[3] / "templates" / "email" / "billing_support"
@@ -54,7 +54,7 @@ class Desk:
     def ticket(self, text: str = "Claim 88 was denied", **given: Any) -> str:
         """A ticket of Dana's, who has an address; its number."""
         submission = Submission(
-            source=Source.EMAIL, received_at=clock.now(), subject="Denied claim", text=text, email="dana@riverside.example",
+            source=TicketSource.EMAIL, received_at=clock.now(), subject="Denied claim", text=text, email="dana@riverside.example",
             name="Dana Ortiz", **given,
         )  # fmt: skip
         settings = self.site.settings

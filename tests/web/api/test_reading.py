@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from core import clock
-from ingest.ledger.accept import MAIL, Arrival, accept
+from ingest.ledger.accept import accept
+from ingest.ledger.types import MAIL, Arrival
 from tests.web.api.conftest import Desk
 
 

@@ -11,8 +11,8 @@ from sqlalchemy import select
 
 from core import clock
 from core.database.session import Database
-from ingest.ledger.accept import FORMSTACK, Arrival
 from ingest.ledger.models import InboundItem
+from ingest.ledger.types import FORMSTACK, Arrival
 from web.hooks import batch_writer
 from web.hooks.batch_writer import BatchWriter, Kept
 
