@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from core import clock
+from core.backoff import Backoff
 from core.reasons import Reason
 from notify import claims
 from notify.attempts import Record
@@ -13,7 +14,8 @@ from notify.claims import Claimed
 from notify.mailings import settled
 
 REPEAT_PAUSE = timedelta(minutes=1)
-FIRST_PAUSE, LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=4)
+#: Pauses of a delivery that the mail server put off (RFC 5321 §4.5.4.1): a minute after the first attempt, 4 hours at most.
+RETRY_BACKOFF = Backoff(first=timedelta(minutes=1), maximum=timedelta(hours=4))
 #: Days may pass in which the relay itself is away: a mail that was hardly tried is not given up.
 FEWEST_ATTEMPTS: Final = 5
 _RELEASED: Final[dict[str, Any]] = {"claim": None, "claim_until": None}
@@ -42,7 +44,7 @@ def later(one: Claimed, reply: str, give_up_days: float) -> Record:
     values: dict[str, Any] = {
         "attempts": attempts,
         "ambiguities": one.ambiguities,
-        "due_at": now + pause_after(attempts),
+        "due_at": now + RETRY_BACKOFF.after(attempts),
         "smtp_reply": reply,
         "reason_code": "put_off",
         "reason": f"The mail server put it off: {reply}",
@@ -68,11 +70,6 @@ def ambiguous(one: Claimed, reply: str) -> Record:
         **_RELEASED,
     }
     return Record(one.id, {"state": "ambiguous", **values})
-
-
-def pause_after(attempts: int) -> timedelta:
-    """How long to wait after that many attempts: doubled each time, up to :data:`LONGEST_PAUSE`."""
-    return min(FIRST_PAUSE * (1 << min(max(attempts - 1, 0), 16)), LONGEST_PAUSE)
 
 
 def _final(one: Claimed, state: str, reason: Reason, reply: str, **values: Any) -> Record:

@@ -13,6 +13,7 @@ from sqlalchemy import and_, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from core import clock
+from core.backoff import Backoff
 from core.database.in_lists import among
 from core.database.session import Database, is_unavailable
 from outbox import facts
@@ -25,7 +26,8 @@ log = logging.getLogger("casemill.outbox")
 Reader = Callable[[Session, Sequence[Fact], datetime], None]
 Subscriptions = Mapping[str, Sequence[Reader]]
 BATCH = 100
-LONGEST_PAUSE = timedelta(minutes=10)
+#: Pauses of a fact whose reader failed: 2 s after the first failure, 10 minutes at most.
+RETRY_BACKOFF = Backoff(first=timedelta(seconds=2), maximum=timedelta(minutes=10))
 
 
 def run(database: Database, subscriptions: Subscriptions) -> int:
@@ -42,7 +44,7 @@ def run(database: Database, subscriptions: Subscriptions) -> int:
 def bring_forward(session: Session, now: datetime) -> None:
     """Make due what waits longer than any rule lets it: a clock that was ahead wrote that, and has been set back since."""
     untried = and_(OutboxFact.attempts == 0, OutboxFact.due_at > now + clock.TOLERANCE)
-    wrong = or_(untried, OutboxFact.due_at > now + LONGEST_PAUSE + clock.TOLERANCE)
+    wrong = or_(untried, OutboxFact.due_at > now + RETRY_BACKOFF.maximum + clock.TOLERANCE)
     session.execute(update(OutboxFact).where(OutboxFact.done_at.is_(None), wrong).values(due_at=now))
 
 
@@ -104,6 +106,6 @@ def _push_on(database: Database, fact_id: int, error: Exception) -> None:
             return
         row.attempts += 1
         row.error = type(error).__name__
-        row.due_at = clock.now() + min(timedelta(seconds=2 ** min(row.attempts, 20)), LONGEST_PAUSE)
+        row.due_at = clock.now() + RETRY_BACKOFF.after(row.attempts)
 
     database.transaction(unit)

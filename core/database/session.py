@@ -26,6 +26,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql import func
 
 from core import clock
+from core.backoff import LinearBackoff
 from core.database import engines
 from core.database.checkpoints import Checkpointer
 from core.database.types import T, Transaction
@@ -40,6 +41,8 @@ RETRIED_SQLSTATES = {"40P01", "40001", "25P03"}
 UNAVAILABLE_CLASSES = {"08", "53", "55", "57", "58"}
 #: The same of SQLite (https://www.sqlite.org/rescode.html): busy, locked, no memory, read-only, I/O, full, cannot open, locking.
 UNAVAILABLE_SQLITE = {5, 6, 7, 8, 10, 13, 14, 15}
+#: Pauses between attempts of one transaction.
+RETRY_BACKOFF = LinearBackoff(shortest=0.01, longest=0.05)
 
 
 class _Plain:
@@ -173,7 +176,7 @@ def _run_again(once: Callable[[], T], attempts: int) -> T:
         except DBAPIError as error:
             if attempt == attempts or not is_retriable(error):
                 raise
-            time.sleep(random.uniform(0.01, 0.05) * attempt)  # noqa: S311 - jitter, not a secret
+            time.sleep(RETRY_BACKOFF.after(attempt, chance=random.random()))  # noqa: S311 - jitter, not a secret
     raise AssertionError("unreachable")
 
 

@@ -17,11 +17,13 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from core import clock
+from core.backoff import Backoff
 from core.database.bulk import insert_ignore
 from core.database.session import Database, is_unavailable
 from core.settings.sections import Backfill, Form
-from ingest.ledger.accept import FORMSTACK, accept, find
+from ingest.ledger.accept import accept, find_known
 from ingest.ledger.models import FormCursor
+from ingest.ledger.types import FORMSTACK
 from ingest.sources.formstack import Listed, ListError, Page, SubmissionList, identity_of, to_arrival
 from ingest.sources.held_lease import HeldLease, LeaseLostError
 from runtime.drain_requests import request_drain
@@ -36,6 +38,8 @@ OVERLAP = timedelta(hours=2)
 GRACE = timedelta(minutes=5)
 #: The first pause after trouble that passes; it doubles up to the form's own interval.
 FIRST_PAUSE = timedelta(minutes=1)
+#: A form with a longer interval is asked at least this often after trouble that passes.
+MAX_PAUSE = timedelta(minutes=1024)
 PERMANENT_PAUSE = timedelta(hours=1)
 
 
@@ -168,8 +172,8 @@ class FormAsking:
             row = session.get_one(FormCursor, self._name)
             row.errors, row.error = row.errors + 1, error.code
             interval = timedelta(minutes=self._settings.minutes)
-            soon = min(FIRST_PAUSE * 2 ** min(row.errors - 1, 10), interval)
-            row.due_at = now + (longest_pause(self._form) if error.permanent else soon)
+            backoff = Backoff(FIRST_PAUSE, maximum=min(interval, MAX_PAUSE))
+            row.due_at = now + (longest_pause(self._form) if error.permanent else backoff.after(row.errors))
             return row.errors
 
         errors = self._database.transaction(unit)
@@ -191,5 +195,5 @@ def first_moment(settings: Backfill, now: datetime) -> datetime:
 def missing(session: Session, form: str, listed: Sequence[Listed]) -> list[Listed]:
     """Those that the ledger has not, each once."""
     by_identity = {identity_of(form, one.submission): one for one in listed}
-    known = find(session, [(FORMSTACK, identity) for identity in by_identity])
+    known = find_known(session, [(FORMSTACK, identity) for identity in by_identity])
     return [one for identity, one in by_identity.items() if (FORMSTACK, identity) not in known]

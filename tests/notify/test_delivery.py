@@ -178,7 +178,7 @@ def test_a_mail_that_waited_days_for_the_relay_is_not_given_up_at_its_first_no(
 
 @pytest.mark.parametrize("attempts", [1, 2, 10, 500, 100_000])
 def test_a_pause_is_never_longer_than_four_hours(attempts: int) -> None:
-    assert timedelta(minutes=1) <= outcomes.pause_after(attempts) <= timedelta(hours=4)
+    assert timedelta(minutes=1) <= outcomes.RETRY_BACKOFF.after(attempts) <= timedelta(hours=4)
 
 
 # Ambiguous

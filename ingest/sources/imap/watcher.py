@@ -10,7 +10,9 @@ import logging
 import random
 import threading
 import time
+from datetime import timedelta
 
+from core.backoff import Backoff
 from core.database.session import Database, is_unavailable
 from core.settings.sections import Limits, Mailbox
 from ingest.ledger.handoff import HandoffQueue
@@ -30,6 +32,9 @@ log = logging.getLogger("casemill.sources")
 #: Errors in a row after which a mailbox is called unreachable and asked rarely.
 ALERT_ERRORS = 5
 MAX_PAUSE = 600.0
+#: Pauses before the alert, and from the alert on; half of each is chosen at random.
+FIRST_BACKOFF = Backoff(first=timedelta(seconds=1), maximum=timedelta(seconds=8), jitter=0.5)
+ALERT_BACKOFF = Backoff(first=timedelta(seconds=30), maximum=timedelta(seconds=MAX_PAUSE), jitter=0.5)
 #: Seconds between two tries for a lease or a database that is not to be had.
 WAIT_PAUSE = 2.0
 #: A connection lost again within this many seconds is not taken up at once a second time.
@@ -48,8 +53,8 @@ def pause_after(errors: int, *, at_once: bool, jitter: float) -> float:
     """
     if errors <= 1 and at_once:
         return 0.0
-    span = 2.0 ** (errors - 1) if errors < ALERT_ERRORS else min(MAX_PAUSE, 30.0 * 2.0 ** min(errors - ALERT_ERRORS, 10))
-    return span * (0.5 + jitter / 2)
+    backoff, failures = (FIRST_BACKOFF, errors) if errors < ALERT_ERRORS else (ALERT_BACKOFF, errors - ALERT_ERRORS + 1)
+    return backoff.after(failures, chance=jitter).total_seconds()
 
 
 class MailboxWatcher:
