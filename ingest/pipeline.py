@@ -32,7 +32,7 @@ from ingest.parser_pool import ParserPool
 from ingest.parsers.types import ParsedWorkbook, ParseOptions
 from ingest.parsers.worker import Answer, ParseFailure, ParseTask
 from ingest.workbooks.expand import expand, options_for
-from outbox import facts
+from outbox.append import append_facts
 from runtime.drain_requests import request_drain
 from tickets import intake
 
@@ -189,7 +189,7 @@ class Pipeline:
         outcomes = self._receive(session, fresh)
         failpoint("ingest.storing")
         outcomes += _duplicates(session, originals, outcomes)
-        facts.append(session, [plan.fact for plan in fresh if plan.fact is not None], now)
+        append_facts(session, [plan.fact for plan in fresh if plan.fact is not None], now)
         claims.settle(session, [_with_known(outcome, known) for outcome in outcomes], now)
 
     def _receive(self, session: Session, plans: Sequence[Plan]) -> list[Outcome]:

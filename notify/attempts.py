@@ -15,7 +15,7 @@ from core.database.session import Database
 from core.database.types import Transaction
 from notify import claims
 from notify.claims import Claimed, ClaimLostError
-from outbox import facts
+from outbox.append import FACT_COLUMNS, append_facts, fact_row
 from outbox.facts import Fact
 from outbox.models import OutboxFact
 
@@ -40,7 +40,7 @@ def write(session: Transaction, token: str, record: Record) -> None:
     except ClaimLostError:
         _note_loss(record)
     else:
-        facts.append(session, record.told, clock.now())
+        append_facts(session, record.told, clock.now())
 
 
 def intend(database: Database, token: str, one: Claimed, record: Record | None) -> None:
@@ -74,7 +74,7 @@ def _at_once(session: Transaction, token: str, delivery_id: int, changes: Mappin
         values |= _named("last", record.delivery_id, record.changes)
     told = record.told if record is not None else ()
     for number, fact in enumerate(told):
-        values |= {f"fact{number}_{name}": value for name, value in facts.row(fact, clock.now()).items()}
+        values |= {f"fact{number}_{name}": value for name, value in fact_row(fact, clock.now()).items()}
     intended, recorded = session.connection().execute(_statement(tuple(sorted(changes)), names, len(told)), values).one()
     if record is not None and not recorded:
         _note_loss(record)
@@ -94,7 +94,7 @@ def _statement(next_names: tuple[str, ...], last_names: tuple[str, ...], facts_t
     recorded = claims.changing(last_names, "last").returning(literal(1)).cte("recorded")
     statement = select(exists(select(intended)), exists(select(recorded)))
     for number in range(facts_told):
-        names = facts.COLUMNS
+        names = FACT_COLUMNS
         given = [bindparam(f"fact{number}_{name}", type_=_FACTS.c[name].type) for name in names]
         added = insert(_FACTS).from_select(names, select(*given).select_from(recorded)).returning(_FACTS.c.id)
         statement = statement.add_cte(added.cte(f"fact{number}"))

@@ -18,7 +18,7 @@ from core.database.types import Transaction
 from core.reasons import Reason
 from notify.mailings import REPEATABLE, settled
 from notify.models import DUE_WHERE, HELD_WHERE, Delivery
-from outbox import facts
+from outbox.append import append_facts
 
 # Written out as in the indexes: SQLite takes a partial index only where it sees the same condition, not for parameters.
 DUE = text(f"delivery.{DUE_WHERE}")
@@ -158,7 +158,7 @@ def _release(session: Session, row: Delivery, now: datetime) -> None:
     row.state, row.reason_code, row.reason = "ambiguous", LOST.code, LOST.text
     if not may_repeat(row.mailing, row.ambiguities):
         row.finished_at, row.claim = now, None
-        facts.append(session, settled(row, "ambiguous", LOST), now)
+        append_facts(session, settled(row, "ambiguous", LOST), now)
 
 
 def may_repeat(mailing: str, ambiguities: int) -> bool:

@@ -14,7 +14,7 @@ from core.database.bulk import insert_ignore
 from core.database.in_lists import among
 from core.reasons import Reason
 from notify.models import Delivery
-from outbox import facts
+from outbox.append import append_facts
 from outbox.facts import Fact, NoticeSettled, SurveyAnswered, SurveyDue, TaskRaised, TicketAssigned, TicketCreated
 from tickets import creation_notice
 from tickets.creation_notice import NoticeOutcome
@@ -136,7 +136,7 @@ def _report_skipped(session: Session, keys: Sequence[str], now: datetime) -> Non
         return
     rows = session.execute(select(Delivery).where(among(Delivery.key, keys), Delivery.state == "skipped")).scalars()
     told = [fact for row in rows for fact in settled(row, "skipped", Reason(row.reason_code or "", row.reason or ""))]
-    facts.append(session, told, now)
+    append_facts(session, told, now)
 
 
 def settled(delivery: Any, outcome: str, reason: Reason) -> list[NoticeSettled]:

@@ -23,7 +23,7 @@ from notify.claims import Claimed
 from notify.mailings import CREATED, INVITATION, settled
 from notify.models import Delivery
 from notify.rate_limit_counts import Counts, RateLimitDecision
-from outbox import facts
+from outbox.append import append_facts
 from tickets import alerts
 from tickets.alerts import Alert
 from tickets.models import Ticket
@@ -133,4 +133,4 @@ def _write(session: Session, token: str, refused: Sequence[tuple[Claimed, RateLi
             continue
         claims.change(session, token, one.id, "skipped", finished_at=now, **told)
         skipped += settled(one, "skipped", reason)
-    facts.append(session, skipped, now)
+    append_facts(session, skipped, now)

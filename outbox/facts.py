@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
-from datetime import datetime
-from typing import Any, ClassVar
-
-from core.database.bulk import insert_all
-from core.database.types import Transaction
-from outbox.models import OutboxFact
+from dataclasses import dataclass
+from typing import ClassVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,27 +141,3 @@ _ALL: tuple[type[Fact], ...] = (
     SurveyAnswered, LetterWritten,
 )  # fmt: skip
 KINDS: dict[str, type[Fact]] = {fact.kind: fact for fact in _ALL}
-
-
-def append(session: Transaction, facts: Iterable[Fact], now: datetime) -> None:
-    """Write facts in the transaction of the change they tell of."""
-    insert_all(session, OutboxFact, [row(fact, now) for fact in facts])
-
-
-#: The columns of :func:`row`.
-COLUMNS = ("kind", "payload", "created_at", "due_at", "attempts")
-
-
-def row(fact: Fact, now: datetime) -> dict[str, Any]:
-    """The fact as a row of the outbox."""
-    return {"kind": fact.kind, "payload": _payload(fact), "created_at": now, "due_at": now, "attempts": 0}
-
-
-def _payload(fact: Fact) -> dict[str, Any]:
-    """Its fields: all are plain values, which ``asdict`` would copy one by one."""
-    return {field.name: getattr(fact, field.name) for field in fields(fact)}
-
-
-def read(kind: str, payload: dict[str, Any]) -> Fact:
-    """The fact a row holds; raises KeyError for a kind that this version does not know."""
-    return KINDS[kind](**payload)

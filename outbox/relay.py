@@ -16,7 +16,7 @@ from core import clock
 from core.backoff import Backoff
 from core.database.in_lists import among
 from core.database.session import Database, is_unavailable
-from outbox import facts
+from outbox.append import read_fact
 from outbox.facts import Fact
 from outbox.models import OutboxFact
 
@@ -62,7 +62,7 @@ def _relay(session: Session, subscriptions: Subscriptions, limit: int, only: int
     now = clock.now()
     rows = _due(session, now, limit, only)
     for kind in dict.fromkeys(row.kind for row in rows):
-        batch = [facts.read(kind, row.payload) for row in rows if row.kind == kind]
+        batch = [read_fact(kind, row.payload) for row in rows if row.kind == kind]
         for reader in subscriptions.get(kind, ()):
             reader(session, batch, now)
     if rows:

@@ -12,7 +12,7 @@ from accounts.models import Contact
 from core.errors import NotFoundError, RefusedError
 from core.settings.sections import Surveys
 from core.signing import Signer
-from outbox import facts
+from outbox.append import append_facts
 from outbox.facts import SurveyAnswered
 from surveys.models import Survey
 from tickets.timeline import record
@@ -121,4 +121,4 @@ def _store(session: Session, survey: Survey, score: int, comment: str, settings:
         told = SurveyAnswered(
             survey.ticket_id, survey.id, activity_id, survey.owner_id, score, before, score <= settings.low_score, bool(comment)
         )
-        facts.append(session, [told], now)
+        append_facts(session, [told], now)

@@ -16,7 +16,7 @@ from core.database.session import Database, is_unavailable
 from core.errors import NotFoundError, RefusedError
 from core.reasons import Reason
 from core.settings.sections import Surveys
-from outbox import facts
+from outbox.append import append_facts
 from outbox.facts import Fact, NoticeSettled, SurveyDue, TicketCompleted
 from surveys import rules, throttle
 from surveys.models import WAITING_WHERE, Survey
@@ -141,7 +141,7 @@ def _fire(session: Session, survey_id: int, settings: Surveys) -> None:
         return
     throttle.move(session, survey, now)
     survey.state, survey.invited_at = "invited", now
-    facts.append(session, [SurveyDue(ticket.id, survey.id, survey.contact_id or 0)], now)
+    append_facts(session, [SurveyDue(ticket.id, survey.id, survey.contact_id or 0)], now)
 
 
 def _push_on(session: Session, survey_id: int) -> None:

@@ -15,7 +15,7 @@ from core.database.bulk import insert_all, insert_ignore, update_all
 from core.database.in_lists import among
 from core.reasons import Reason
 from core.settings import Settings
-from outbox import facts
+from outbox.append import append_facts
 from outbox.facts import TicketCompleted
 from tickets.follow_ups import RULES
 from tickets.intake import receive
@@ -74,7 +74,7 @@ def settle_creation_notices(session: Session, outcomes: Sequence[NoticeOutcome],
     insert_all(session, Activity, activities)
     insert_ignore(session, FollowUp, tasks)
     _end_rules(session, [fact.ticket_id for fact in done], now)
-    facts.append(session, done, now)
+    append_facts(session, done, now)
 
 
 def _end_rules(session: Session, completed: Sequence[int], now: datetime) -> None:

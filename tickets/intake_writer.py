@@ -18,7 +18,7 @@ from core.database.in_lists import among_given, listed
 from core.database.types import UtcDateTime
 from core.reasons import Reason
 from core.settings import Settings
-from outbox import facts
+from outbox.append import append_facts
 from outbox.facts import Fact, TicketAssigned, TicketCreated
 from tickets import routing
 from tickets.deadlines import due_after
@@ -100,7 +100,7 @@ def store(
     insert_ignore(session, TicketLink, [_link_row(draft, link, now) for draft in drafts for link in draft.links])
     reopen_by_reply(session, {one.ticket_id for one in appends if one.reopens}, settings, now)
     _touch(session, drafts, appends, staffing, now)
-    facts.append(session, (fact for draft in drafts for fact in _facts(draft)), now)
+    append_facts(session, (fact for draft in drafts for fact in _facts(draft)), now)
 
 
 def _insert_tickets(session: Session, drafts: Sequence[NewTicket], settings: Settings, now: datetime) -> None:

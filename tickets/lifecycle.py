@@ -20,7 +20,7 @@ from core.errors import RefusedError
 from core.reasons import Reason
 from core.settings import Settings
 from core.settings.sections import Calendar
-from outbox import facts
+from outbox.append import append_facts
 from outbox.facts import TicketAssigned, TicketCompleted
 from tickets import permissions
 from tickets.deadlines import due_after
@@ -173,7 +173,7 @@ def assign(session: Session, ticket_id: int, to: Staff, by: Staff, reason: str, 
     activity_id = _record(session, ticket, now, by, "assignment", f"Assigned to {to.name}", why, data)
     mine = FollowUp.ticket_id == ticket.id, FollowUp.done_at.is_(None), FollowUp.kind.in_(OWNERS_TASKS)
     session.execute(update(FollowUp).where(*mine).values(assignee_id=to.id))
-    facts.append(session, [TicketAssigned(ticket.id, to.id, activity_id, why)], now)
+    append_facts(session, [TicketAssigned(ticket.id, to.id, activity_id, why)], now)
     return ticket
 
 
@@ -214,7 +214,7 @@ def _move(session: Session, ticket: Ticket, stage: int, reason: Reason, now: dat
     _write(session, ticket, now, actor, "stage", f"Moved to {STAGE_NAMES[stage]}", reason.text, data)
     if stage == COMPLETED:
         completed = TicketCompleted(ticket.id, ticket.opening, ticket.requester_id, ticket.company_id, ticket.owner_id)
-        facts.append(session, [completed], now)
+        append_facts(session, [completed], now)
 
 
 def _wind_up(ticket: Ticket, calendar: Calendar) -> None:

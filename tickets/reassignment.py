@@ -13,7 +13,7 @@ from accounts.models import Staff
 from core.database.bulk import insert_numbered
 from core.errors import RefusedError
 from core.reasons import Reason
-from outbox import facts
+from outbox.append import append_facts
 from outbox.facts import TicketAssigned
 from tickets import permissions, routing, staffing
 from tickets.models import Activity, FollowUp, Ticket
@@ -98,7 +98,7 @@ def _change(
     session.flush()
     told = zip(tickets, chosen, insert_numbered(session, Activity, rows), strict=True)
     assigned = [TicketAssigned(ticket.id, one, entry, why.text) for ticket, (one, why), entry in told if one]
-    facts.append(session, assigned, now)
+    append_facts(session, assigned, now)
     owners = sorted({one for one, _ in chosen if one})
     session.execute(update(Staff).where(Staff.id.in_(owners)).values(last_assigned_at=now))
 

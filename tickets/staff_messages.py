@@ -18,7 +18,7 @@ from accounts.models import Company, Contact, Staff
 from core.database.bulk import insert_ignore
 from core.errors import RefusedError
 from core.reasons import Reason
-from outbox import facts
+from outbox.append import append_facts
 from outbox.facts import LetterWritten
 from tickets import lifecycle, message_templates, permissions, template_sandbox
 from tickets.creation_notice import TASK_DUE, default_manager
@@ -125,7 +125,7 @@ def send(
     ticket.human_at = now
     activity_id = write(session, ticket, now, by.email, "message_out", clean_subject, clean_text, data)
     written = LetterWritten(ticket.id, activity_id, kind, [contact.id for contact in recipients])
-    facts.append(session, [written], now)
+    append_facts(session, [written], now)
     return activity_id
 
 

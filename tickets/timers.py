@@ -19,7 +19,7 @@ from core import clock
 from core.database.session import Database, is_unavailable
 from core.reasons import Reason
 from core.settings.sections import Calendar
-from outbox import facts
+from outbox.append import append_facts
 from outbox.facts import TaskRaised
 from tickets.deadlines import due_after
 from tickets.intake_writer import SYSTEM
@@ -111,7 +111,7 @@ def _raise_task(session: Session, timer: Timer, ticket: Ticket, key: str, now: d
     data = {"task_id": task_id, "code": "task_raised", "reasons": reasons}
     name = session.execute(select(Staff.name).where(Staff.id == assignee_id)).scalar() or "nobody"
     write(session, ticket, now, SYSTEM, "task", f"Task for {name}: {timer.title}", timer.reason, data)
-    facts.append(session, [TaskRaised(ticket.id, task_id, timer.kind, assignee_id)], now)
+    append_facts(session, [TaskRaised(ticket.id, task_id, timer.kind, assignee_id)], now)
 
 
 def _assignee(session: Session, timer: Timer, ticket: Ticket) -> int | None:

@@ -19,7 +19,8 @@ from core.database.types import Base
 from core.reasons import Reason
 from notify import claims, rate_limits
 from notify.models import Delivery
-from outbox import facts, relay
+from outbox import relay
+from outbox.append import append_facts
 from outbox.facts import NoticeSettled
 from surveys import invitations
 from tests.tickets.world import NOW, World
@@ -80,7 +81,7 @@ class House(World):
         reason = Reason("accepted" if outcome == "sent" else outcome, "What the server said")
         settled = [NoticeSettled(ticket, one.id, mailing, outcome, reason.code, reason.text, one.recipient) for one in found[-1:]]
         assert settled, f"there is no mail {mailing}"
-        self.database.transaction(lambda session: facts.append(session, settled, self.now))
+        self.database.transaction(lambda session: append_facts(session, settled, self.now))
         self.relay()
 
     def send_what_may(self) -> None:

@@ -27,7 +27,8 @@ from notify.delivery import DeliveryWorker
 from notify.models import Delivery
 from notify.render import Renderer
 from notify.transport import Sender, sender_for
-from outbox import facts, relay
+from outbox import relay
+from outbox.append import append_facts
 from outbox.facts import (
     BounceReceived,
     Fact,
@@ -102,7 +103,7 @@ class Post:
             )  # fmt: skip
             session.add(ticket)
             session.flush()
-            facts.append(session, [TicketCreated(ticket.id, answer, *refusal)], now)
+            append_facts(session, [TicketCreated(ticket.id, answer, *refusal)], now)
             return ticket.id
 
     def tickets(self, count: int) -> list[int]:
@@ -116,13 +117,13 @@ class Post:
             activity = Activity(ticket_id=ticket_id, at=now, kind="assignment", actor="system", title="Assigned", data={})
             session.add(activity)
             session.flush()
-            facts.append(session, [TicketAssigned(ticket_id, staff_id, activity.id, "You have the fewest open tickets.")], now)
+            append_facts(session, [TicketAssigned(ticket_id, staff_id, activity.id, "You have the fewest open tickets.")], now)
             return activity.id
 
     def tell(self, *told: Fact) -> None:
         """Write facts."""
         with self.database.write() as session:
-            facts.append(session, told, clock.now())
+            append_facts(session, told, clock.now())
 
     def relay(self) -> None:
         """Hand on all facts that are due."""

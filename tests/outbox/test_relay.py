@@ -18,8 +18,9 @@ from core import clock
 from core.database.session import Database
 from core.database.types import Base
 from core.leases import Lease
-from outbox import facts, relay
-from outbox.facts import Fact, NoticeSettled, TicketAssigned, TicketCreated
+from outbox import relay
+from outbox.append import append_facts, read_fact
+from outbox.facts import KINDS, Fact, NoticeSettled, TicketAssigned, TicketCreated
 from outbox.models import OutboxFact
 
 SETTLED = NoticeSettled(1, 2, "ticket_created", "sent", "accepted", "The mail server accepted it", "dana@practice.example")
@@ -34,7 +35,7 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 def put(database: Database, *given: Fact) -> None:
-    database.transaction(lambda session: facts.append(session, given, clock.now()))
+    database.transaction(lambda session: append_facts(session, given, clock.now()))
 
 
 def reader(seen: list[Fact], fails: Callable[[Fact], bool] = lambda _: False) -> relay.Reader:
@@ -80,8 +81,8 @@ def drain(database: Database, subscriptions: relay.Subscriptions) -> int:
 def test_a_fact_comes_back_as_it_was_written(database: Database, fact: Fact) -> None:
     put(database, fact)
     (row,) = rows(database)
-    assert facts.read(row.kind, row.payload) == fact
-    assert facts.KINDS[row.kind] is type(fact)
+    assert read_fact(row.kind, row.payload) == fact
+    assert KINDS[row.kind] is type(fact)
 
 
 def test_each_fact_is_handed_over_once_and_in_order(database: Database) -> None:

@@ -13,7 +13,8 @@ from accounts.models import Contact, Staff
 from core.database.session import Database
 from core.database.types import Base
 from core.settings import Settings
-from outbox import facts, relay
+from outbox import relay
+from outbox.append import append_facts
 from outbox.facts import NoticeSettled, SurveyDue, TicketCompleted
 from outbox.models import OutboxFact
 from surveys import invitations
@@ -82,7 +83,7 @@ class Desk(World):
     def settle(self, ticket_id: int = 1, outcome: str = "sent", code: str = "accepted") -> None:
         """The mail of this ticket's survey has its outcome."""
         settled = NoticeSettled(ticket_id, 1, "survey_invitation", outcome, code, "A reason", "dana@lakeside.example")
-        self.database.transaction(lambda session: facts.append(session, [settled], self.now))
+        self.database.transaction(lambda session: append_facts(session, [settled], self.now))
         self.relay()
 
     def survey(self, ticket_id: int = 1) -> Survey:

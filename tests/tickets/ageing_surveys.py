@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 
 from accounts.models import Contact
 from core.errors import NotFoundError, RefusedError
-from outbox import facts, relay
+from outbox import relay
+from outbox.append import append_facts
 from outbox.facts import NoticeSettled, TicketCompleted
 from surveys import answers, invitations
 from surveys.models import Survey
@@ -56,7 +57,7 @@ class SurveyPost:
                 told = NoticeSettled(
                     survey.ticket_id, survey.id, invitations.INVITATION, outcome, "x", "X", "customer@lakeside.example"
                 )
-                facts.append(session, [told], now)
+                append_facts(session, [told], now)
 
     def _answer(self, session: Session, now: datetime) -> None:
         ids = session.execute(select(Survey.id).where(Survey.sent_at.is_not(None)).order_by(Survey.id.desc()).limit(50)).scalars()

@@ -17,7 +17,7 @@ from core.database.session import Database
 from core.database.types import Base
 from core.reasons import Reason
 from core.settings import Settings
-from outbox import facts
+from outbox.append import read_fact
 from outbox.facts import Fact
 from outbox.models import OutboxFact
 from tickets import intake, queries
@@ -138,7 +138,7 @@ class World:
             return session.execute(select(func.count()).select_from(table)).scalar_one()
 
     def facts(self) -> list[Fact]:
-        return [facts.read(row.kind, row.payload) for row in self.rows(OutboxFact, OutboxFact.id)]
+        return [read_fact(row.kind, row.payload) for row in self.rows(OutboxFact, OutboxFact.id)]
 
     def steps(self, ticket_id: int) -> list[str]:
         """The codes of the steps by which a ticket got its owner."""
