@@ -36,8 +36,8 @@ def _forward(data: bytes) -> None:
 
 
 def _wrapped(data: bytes) -> None:
-    from ingest.parsers.mail.other_texts import read_calendar, read_enriched, read_rtf
     from ingest.parsers.mail.smime import read_signed
+    from ingest.parsers.mail.text_formats import read_calendar, read_enriched, read_rtf
     from ingest.parsers.mail.tnef import read_tnef
 
     text = data.decode("utf-8", "replace")
@@ -67,7 +67,7 @@ def _form(data: bytes) -> None:
 
 
 def _workbook(data: bytes) -> None:
-    from ingest.parsers.workbook.sheet import parse_workbook
+    from ingest.parsers.workbook.parse import parse_workbook
 
     parse_workbook(data, ParseOptions())
 

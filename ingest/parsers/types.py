@@ -144,7 +144,7 @@ class ParsedForm(Struct, frozen=True, tag="form"):
 class WorkbookRow(Struct, frozen=True):
     """One data row. ``number`` counts as in the spreadsheet (1-based), ``cells`` are its texts as shown.
 
-    ``fields`` holds the recognised columns by their canonical name (see :mod:`ingest.parsers.workbook.sheet`);
+    ``fields`` holds the recognised columns by their canonical name (see :mod:`ingest.parsers.workbook.parse`);
     ``extra`` the unrecognised ones by header. ``identity`` is the message id, or a hash of the cells with the
     occurrence number.
     """

@@ -147,7 +147,7 @@ def _parser(kind: str) -> Callable[[bytes, ParseOptions], Parsed]:
         from ingest.parsers.form.submission import parse_form
 
         return parse_form
-    from ingest.parsers.workbook.sheet import parse_workbook
+    from ingest.parsers.workbook.parse import parse_workbook
 
     return parse_workbook
 

@@ -21,7 +21,7 @@ from core import https
 from core.errors import RefusedError
 from core.settings.sections import Backfill, Form
 from ingest.ledger.types import FORMSTACK, Arrival
-from ingest.parsers.form.body import MAX_ID_DIGITS
+from ingest.parsers.form.members import MAX_ID_DIGITS
 
 PAGE_SIZE = 100
 SECONDS = 20.0

@@ -9,7 +9,7 @@ import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ingest.parsers.form.body import PLAIN_DECODER, is_handshake_key, join_members, read_body, read_ids
+from ingest.parsers.form.members import PLAIN_DECODER, is_handshake_key, join_members, read_body, read_ids
 from ingest.parsers.types import Refusal
 
 

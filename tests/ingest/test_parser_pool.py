@@ -207,7 +207,7 @@ def test_a_child_that_hangs_is_ended_by_the_clock(make_pool: Callable[..., Parse
 def test_what_hangs_alone_in_a_fresh_child_is_a_timeout_of_its_own(
     monkeypatch: pytest.MonkeyPatch, make_pool: Callable[..., ParserPool]
 ) -> None:
-    hanging = "from ingest.parsers import child; from time import sleep; child._answer = lambda task: sleep(60); "
+    hanging = "from ingest.parsers import worker; from time import sleep; worker._answer = lambda task: sleep(60); "
     monkeypatch.setattr(children, "PROGRAM", children.PROGRAM.replace("main()", hanging + "main()"))
     pool = make_pool(parser_wall_seconds=1.0)
     monkeypatch.undo()

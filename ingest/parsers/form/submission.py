@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from ingest.parsers.form.body import BodyMember, is_handshake_key, is_number, make_decoder, read_body, read_ids
+from ingest.parsers.form.members import BodyMember, is_handshake_key, is_number, make_decoder, read_body, read_ids
 from ingest.parsers.form.values import clean_text, find_depth, read_answer
 from ingest.parsers.types import FormField, ParsedForm, ParseOptions, Refusal
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ingest.parsers.forward.phrases import cut_prefix, is_end, is_marker, is_original, read_prefix
+from ingest.parsers.forward.forward_phrases import cut_prefix, is_end, is_marker, is_original, read_prefix
 from ingest.parsers.mail.addresses import MAX_ADDRESSES, read_mailbox
 from ingest.parsers.mail.header_labels import HEADER_LABELS, LABEL_MOST, fold_label
 from ingest.parsers.mail.headers import clean_text

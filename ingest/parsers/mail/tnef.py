@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ingest.parsers.mail.charsets import decode_text
-from ingest.parsers.mail.other_texts import read_rtf
+from ingest.parsers.mail.text_formats import read_rtf
 
 SIGNATURE = 0x223E9F78
 MAX_FILES = 500

@@ -13,9 +13,9 @@ from dataclasses import replace
 
 from ingest.parsers.mail.charsets import decode_text
 from ingest.parsers.mail.headers import clean_text, read_block
-from ingest.parsers.mail.other_texts import read_calendar, read_enriched, read_rtf
 from ingest.parsers.mail.parts import Leaf
 from ingest.parsers.mail.smime import is_encrypted, read_signed
+from ingest.parsers.mail.text_formats import read_calendar, read_enriched, read_rtf
 from ingest.parsers.mail.tnef import read_tnef
 
 MAX_UNWRAPPED = 5

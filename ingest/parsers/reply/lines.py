@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from core.reply_separator import MARKERS
-from ingest.parsers.forward.phrases import read_prefix
+from ingest.parsers.forward.forward_phrases import read_prefix
 from ingest.parsers.mail.header_labels import FORWARD_PHRASES, ORIGINAL_PHRASES, answer_labels
 from ingest.parsers.reply.phrases import FINNISH_SENDER, LEAD, WROTE
 

@@ -91,8 +91,8 @@ def test_a_child_may_use_the_memory_it_is_told_and_leaves_no_core() -> None:
 def test_answers_go_out_together_unless_each_is_wanted_at_once() -> None:
     """With one read of the pipe: what the kernel holds then was written before the second task began."""
     slow = (
-        "import time; from ingest.parsers import child; child.GATHER_SECONDS = 60; answer = child._answer; "
-        "child._answer = lambda task: (time.sleep(0.4 if b'Claim 2' in task.data else 0), answer(task))[1]"
+        "import time; from ingest.parsers import worker; worker.GATHER_SECONDS = 60; answer = worker._answer; "
+        "worker._answer = lambda task: (time.sleep(0.4 if b'Claim 2' in task.data else 0), answer(task))[1]"
     )
     waits = []
     with start_child(slow) as process:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.parsers.form.body import MAX_FIELDS
+from ingest.parsers.form.members import MAX_FIELDS
 from ingest.parsers.form.submission import LABEL_NOTE, REPEATED_NOTE, parse_form
 from ingest.parsers.types import FormField, ParsedForm, ParseOptions, Refusal
 from ingest.sources.formstack_envelope import Envelope, split_envelope, verify_signature

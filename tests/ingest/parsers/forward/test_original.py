@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ingest.parsers.forward.forward_phrases import read_prefix
 from ingest.parsers.forward.original import find_inline, read_person
-from ingest.parsers.forward.phrases import read_prefix
 
 SIZE = 400_000
 MARKER = "---------- Forwarded message ---------\n"

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.parsers.mail.other_texts import read_calendar, read_enriched, read_rtf
 from ingest.parsers.mail.parts import Leaf
 from ingest.parsers.mail.smime import is_encrypted, read_signed
+from ingest.parsers.mail.text_formats import read_calendar, read_enriched, read_rtf
 from ingest.parsers.mail.tnef import SIGNATURE, read_tnef, unpack_rtf
 from ingest.parsers.mail.wrapped_parts import MAX_UNWRAPPED, unwrap
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.parsers.workbook.sheet import read_sent_at, row_problem
+from ingest.parsers.workbook.parse import read_sent_at, row_problem
 
 GOOD = {"sender_email": "dana@riverside.example", "message": "Where is it?", "sent_at": "2026-11-20"}
 

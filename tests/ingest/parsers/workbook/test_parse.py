@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.parsers.types import ParsedWorkbook, ParseOptions, Refusal
-from ingest.parsers.workbook.sheet import CANONICAL_COLUMNS, MAX_COLUMNS, MAX_ROWS, parse_workbook
+from ingest.parsers.workbook.parse import CANONICAL_COLUMNS, MAX_COLUMNS, MAX_ROWS, parse_workbook
 from tests.corpus.workbooks.build import (
     BUILDERS,
     DATA,
@@ -214,7 +214,7 @@ def test_an_integer_too_long_for_a_number_stays_a_text() -> None:
 
 def test_the_parser_refuses_to_run_without_defusedxml() -> None:
     ran = subprocess.run(
-        [sys.executable, "-c", "import ingest.parsers.workbook.sheet"],
+        [sys.executable, "-c", "import ingest.parsers.workbook.parse"],
         env={**os.environ, "OPENPYXL_DEFUSEDXML": "False"},
         cwd=ROOT,
         capture_output=True,

@@ -17,7 +17,6 @@ from itertools import chain
 import msgspec
 
 from ingest.parsers.types import ParsedSheet, ParsedWorkbook, ParseOptions, Refusal, WorkbookRow
-from ingest.parsers.workbook.checks import read_sent_at, row_problem
 from ingest.parsers.workbook.columns import (
     CANONICAL_COLUMNS,
     RECEIPT_COLUMNS,
@@ -30,7 +29,8 @@ from ingest.parsers.workbook.columns import (
     strip_receipt,
 )
 from ingest.parsers.workbook.guard import open_container
-from ingest.parsers.workbook.rows import Package, Sheet, SheetRow, open_package
+from ingest.parsers.workbook.row_checks import read_sent_at, row_problem
+from ingest.parsers.workbook.sheet_reader import Package, Sheet, SheetRow, open_package
 
 __all__ = ["CANONICAL_COLUMNS", "parse_workbook", "read_sent_at", "row_problem"]
 
