@@ -1,0 +1,115 @@
+"""docs/glossary.md is true: names that are gone do not come back, and texts use the standard words."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("accounts", "cli", "core", "demo", "ingest", "notify", "ops", "outbox", "runtime", "surveys", "tickets", "web")
+PRODUCT = sorted(
+    [ROOT / "bootstrap.py", ROOT / "workers.py", *(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))]
+)
+OTHER_CODE = sorted(path for folder in ("benchmarks", "fuzz", "tests") for path in (ROOT / folder).rglob("*.py"))
+#: Classes, modules and functions that must not exist under these names.
+OLD_NAMES = {
+    "mill", "floor", "precedence", "crew", "bells", "hints", "intray", "turnstile", "soleness", "tenure", "keeper", "fate",
+    "verdict", "ruling", "judgement", "tally", "balance", "mend", "freezing", "handing_over", "letters", "door", "given", "asked",
+    "acts",
+}  # fmt: skip
+#: Phrases that no text for users, log event or docstring uses.
+OLD_PHRASES = re.compile(
+    r"\b(mend(s|ed|ing)?|whoever|whatever|nobody hears|is told|steps? aside|goes on|for ever)\b", re.IGNORECASE
+)
+#: Strings that are stored in databases or sent between processes, and so keep their words.
+STORED = {"clock.mend"}
+#: Modules whose classes may share names with others: API schemas, and tables.
+SHARED_NAMES = {"models.py", "requests.py", "responses.py"}
+TEMPLATES = sorted(path for path in (ROOT / "templates").rglob("*") if path.suffix in (".html", ".txt", ".j2", ".md"))
+DOCUMENTS = sorted(
+    path
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")]
+    # The glossary names what is gone.
+    if path.name != "glossary.md"
+)
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def definitions(path: Path) -> Iterator[str]:
+    """The module's own name, and those of its classes and functions, methods included."""
+    yield path.stem
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name
+
+
+def texts(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and text of every string constant, docstrings and the parts of f-strings included."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value not in STORED:
+            yield node.lineno, node.value
+
+
+@pytest.mark.parametrize("path", PRODUCT + OTHER_CODE, ids=name)
+def test_no_definition_has_an_old_name(path: Path) -> None:
+    assert {found for found in definitions(path) if found.lower().strip("_") in OLD_NAMES} == set()
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=name)
+def test_texts_of_the_product_use_standard_words(path: Path) -> None:
+    found = {f"{name(path)}:{line}: {hit.group()}" for line, text in texts(path) for hit in OLD_PHRASES.finditer(text)}
+    assert found == set()
+
+
+@pytest.mark.parametrize("path", TEMPLATES + DOCUMENTS, ids=name)
+def test_templates_and_documents_use_standard_words(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    found = {
+        f"{name(path)}:{number}: {hit.group()}" for number, line in enumerate(lines, 1) for hit in OLD_PHRASES.finditer(line)
+    }
+    assert found == set()
+
+
+def test_class_names_exist_once() -> None:
+    places: defaultdict[str, list[str]] = defaultdict(list)
+    for path in PRODUCT:
+        if path.name not in SHARED_NAMES:
+            for node in ast.walk(tree(path)):
+                if isinstance(node, ast.ClassDef):
+                    places[node.name].append(name(path))
+    assert {found: where for found, where in places.items() if len(where) > 1} == {}
+
+
+def test_module_names_exist_once_in_a_package() -> None:
+    places: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for path in PRODUCT:
+        relative = path.relative_to(ROOT)
+        # Every package has one of these, or may: it is found by its folder.
+        if len(relative.parts) > 1 and path.name not in ("__init__.py", "models.py", "types.py", "queries.py"):
+            places[relative.parts[0], path.stem].append(str(relative))
+    assert {key: where for key, where in places.items() if len(where) > 1} == {}
+
+
+def test_every_old_name_stands_in_the_glossary() -> None:
+    glossary = (ROOT / "docs" / "glossary.md").read_text().lower()
+    spelled = {"handing_over": "handing over", "letters": "letter", "freezing": "freezer"}
+    assert [word for word in OLD_NAMES if spelled.get(word, word) not in glossary] == []
+
+
+def test_the_checks_find_what_they_look_for(tmp_path: Path) -> None:
+    sample = tmp_path / "keeper.py"
+    sample.write_text('"""Whoever waits is told."""\n\n\nclass _Mill:\n    """A mill."""\n')
+    assert {"keeper", "_Mill"} <= {found for found in definitions(sample) if found.lower().strip("_") in OLD_NAMES}
+    assert [hit.group().lower() for _, text in texts(sample) for hit in OLD_PHRASES.finditer(text)] == ["whoever", "is told"]
