@@ -23,7 +23,7 @@ from notify import bounces, mailings, staff_messages
 from notify import claims as notify_claims
 from notify.delivery import DeliveryWorker
 from notify.render import Renderer
-from notify.transport import sender_for
+from notify.transport_factory import open_transport
 from outbox import relay
 from outbox.facts import (
     BounceReceived,
@@ -137,7 +137,7 @@ class Services:
     def _delivery_worker_of_thread(self) -> DeliveryWorker:
         """This thread's own: a sender keeps a connection and belongs to one thread."""
         if not hasattr(self._local, "delivering"):
-            sender = sender_for(self.settings.mail_out, self.settings.smtp)
+            sender = open_transport(self.settings.mail_out, self.settings.smtp)
             self._local.delivering = DeliveryWorker(
                 self.database, self.settings, self.renderer, self.signer, sender, stopping=self.stopping
             )
@@ -153,6 +153,6 @@ def build_services(settings: Settings) -> Services:
     database = Database(settings.database)
     signer = signer_for(settings)
     renderer = Renderer(TEMPLATES / "email", zone=ZoneInfo(settings.calendar.zone))
-    sender_for(settings.mail_out, settings.smtp).close()
+    open_transport(settings.mail_out, settings.smtp).close()
     pipeline = Pipeline(database, settings, pool, signer)
     return Services(settings, database, signer, pool, pipeline, renderer)

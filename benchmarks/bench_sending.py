@@ -36,7 +36,7 @@ from notify.mailings import CREATED, on_ticket_created
 from notify.mime import Outgoing, freeze
 from notify.models import Delivery
 from notify.render import Renderer
-from notify.transport import sender_for
+from notify.transport_factory import open_transport
 from outbox.facts import TicketCreated
 from tests.servers.ports import free_port
 from tickets.models import Ticket
@@ -189,7 +189,7 @@ def send_all(folder: Path, url: str, port: int, pipe: Connection) -> None:
     renderer = Renderer(TEMPLATES, zone=ZoneInfo(settings.calendar.zone))
     signer = Signer(settings.keys(), settings.notices.domain)
     with closing(Database(settings.database)) as database:
-        delivering = DeliveryWorker(database, settings, renderer, signer, sender_for(settings.mail_out))
+        delivering = DeliveryWorker(database, settings, renderer, signer, open_transport(settings.mail_out))
         with closing(delivering):
             database.ping()
             pipe.send("ready")

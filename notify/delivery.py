@@ -27,7 +27,7 @@ from notify.attempts import Record
 from notify.claims import Claimed, ClaimLostError
 from notify.message_builder import MessageBuilder, reason_of
 from notify.render import Renderer
-from notify.transport import AmbiguousOutcome, PermanentFailure, RelayUnavailable, Sender, TemporaryFailure
+from notify.transport import AmbiguousOutcome, PermanentFailure, RelayUnavailable, TemporaryFailure, Transport
 from runtime.drain_requests import request_drain
 
 log = logging.getLogger("casemill.notify")
@@ -76,7 +76,7 @@ class DeliveryWorker:
         settings: Settings,
         renderer: Renderer,
         signer: Signer,
-        sender: Sender,
+        sender: Transport,
         *,
         stopping: threading.Event | None = None,
     ) -> None:

@@ -22,7 +22,7 @@ _SUFFIX: Final = ".casemill"
 _STALE_SECONDS: Final = 36 * 3600
 
 
-class MaildirSender:
+class MaildirTransport:
     """Writes each message as one file, named after its delivery: sent again, it replaces itself."""
 
     def __init__(self, path: Path) -> None:
@@ -33,7 +33,7 @@ class MaildirSender:
         self._sweep()
 
     def transmit(self, envelope_from: str, recipient: str, data: bytes, key: str, before_dot: Callable[[], None]) -> str:
-        """Store one message; the rename is its final dot. Errors as in :class:`notify.transport.Sender`."""
+        """Store one message; the rename is its final dot. Errors as in :class:`notify.transport.Transport`."""
         trace = _trace(envelope_from, recipient)
         name = sha256(key.encode()).hexdigest()[:40] + _SUFFIX
         # A name of its own in tmp: a stale worker with the same delivery must not truncate what is about to move.

@@ -51,7 +51,7 @@ class _Envelope:
     smtputf8: bool
 
 
-class SmtpSender:
+class SmtpTransport:
     """Sends over one kept connection. A sender belongs to one thread."""
 
     def __init__(
@@ -65,8 +65,8 @@ class SmtpSender:
         final_timeout: float = 600.0,
         max_messages: int = 100,
     ) -> None:
-        """``url`` and ``smtp`` as in :meth:`notify.smtp_connection.Relay.parse`, which raises ConfigurationError. Times in seconds; the
-        defaults of 300 and 600 are those of RFC 5321 §4.5.3.2. After ``max_messages`` the connection is renewed."""
+        """``url`` and ``smtp`` as in :meth:`notify.smtp_connection.Relay.parse`, which raises ConfigurationError. Seconds;
+        the defaults of 300 and 600 are those of RFC 5321 §4.5.3.2. After ``max_messages`` the connection is renewed."""
         self._relay = Relay.parse(url, smtp)
         self._local_hostname = local_hostname
         self._connect_timeout = connect_timeout
@@ -79,7 +79,7 @@ class SmtpSender:
         self._open_transaction = False
 
     def transmit(self, envelope_from: str, recipient: str, data: bytes, key: str, before_dot: Callable[[], None]) -> str:
-        """Send one message and return the reply to its final dot. Errors as in :class:`notify.transport.Sender`.
+        """Send one message and return the reply to its final dot. Errors as in :class:`notify.transport.Transport`.
 
         A kept connection that turns out to be dead is replaced at once; ``before_dot`` has not been called then.
         """

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from core.database.session import Database
 from core.database.types import Base
 from notify.delivery import DeliveryWorker
-from notify.smtp import SmtpSender
+from notify.smtp import SmtpTransport
 from tests.notify.post import Post
 from tests.notify.scripted import ScriptedServer
 from tests.notify.sending import FEATURES, open_sender, url_of
@@ -99,6 +99,6 @@ def scripted() -> Iterator[ScriptedServer]:
 
 
 @pytest.fixture
-def sender(smtp_server: SmtpServer) -> Iterator[SmtpSender]:
+def sender(smtp_server: SmtpServer) -> Iterator[SmtpTransport]:
     with open_sender(url_of(smtp_server), command_timeout=5, final_timeout=5) as opened:
         yield opened

@@ -26,7 +26,8 @@ from notify.claims import Claimed
 from notify.delivery import DeliveryWorker
 from notify.models import Delivery
 from notify.render import Renderer
-from notify.transport import Sender, sender_for
+from notify.transport import Transport
+from notify.transport_factory import open_transport
 from outbox import relay
 from outbox.append import append_facts
 from outbox.facts import (
@@ -71,9 +72,9 @@ class Post:
     def close(self) -> None:
         self._stack.close()
 
-    def delivering(self, target: str | Sender, **options: Any) -> DeliveryWorker:
+    def delivering(self, target: str | Transport, **options: Any) -> DeliveryWorker:
         """A worker that sends to a URL or through a sender."""
-        sender = sender_for(target, local_hostname="casemill.example") if isinstance(target, str) else target
+        sender = open_transport(target, local_hostname="casemill.example") if isinstance(target, str) else target
         made = DeliveryWorker(
             self.database, self.settings, options.pop("renderer", self.renderer), self.signer, sender, **options
         )
@@ -225,7 +226,7 @@ class Commits:
 class HookedSender:
     """A real sender, with something of the test's own done just before each message, or just before its final dot."""
 
-    def __init__(self, sender: Sender, *, before: Callable[[], object] = lambda: None,
+    def __init__(self, sender: Transport, *, before: Callable[[], object] = lambda: None,
                  before_dot: Callable[[], object] = lambda: None) -> None:  # fmt: skip
         self._sender = sender
         self._before = before

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable
 from urllib.parse import quote
 
-from notify.smtp import SmtpSender
+from notify.smtp import SmtpTransport
 from tests.servers.smtp import SmtpServer
 
 SENDER, RECIPIENT = "bounce+d1.mac@care.example", "pat@clinic.example"
@@ -24,11 +24,11 @@ class Intent:
         self._then()
 
 
-def open_sender(url: str, **options: float) -> contextlib.closing[SmtpSender]:
-    return contextlib.closing(SmtpSender(url, local_hostname="casemill.example", **options))  # type: ignore[arg-type]
+def open_sender(url: str, **options: float) -> contextlib.closing[SmtpTransport]:
+    return contextlib.closing(SmtpTransport(url, local_hostname="casemill.example", **options))  # type: ignore[arg-type]
 
 
-def send(sender: SmtpSender, intent: Intent | None = None, data: bytes = DATA, recipient: str = RECIPIENT) -> str:
+def send(sender: SmtpTransport, intent: Intent | None = None, data: bytes = DATA, recipient: str = RECIPIENT) -> str:
     return sender.transmit(SENDER, recipient, data, "created:1", intent or Intent())
 
 

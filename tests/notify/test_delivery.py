@@ -93,7 +93,7 @@ def test_one_commit_holds_what_was_sent_and_what_is_next(post: Post, worker: Del
 def test_a_refusal_for_good_fails_at_once_and_becomes_a_task(post: Post, worker: DeliveryWorker, smtp_server: SmtpServer) -> None:
     owner_id = post.person("ana@casemill.example")
     ticket_id = post.ticket(owner_id=owner_id)
-    smtp_server.behave(Behaviour(rcpt="550 5.1.1 No such user"))
+    smtp_server.set_behaviour(Behaviour(rcpt="550 5.1.1 No such user"))
     post.settle(worker)
     assert (post.states(), post.stages(), smtp_server.messages) == (["failed"], [4], [])
     assert post.timeline(ticket_id)[0] == (
@@ -107,14 +107,14 @@ def test_a_refusal_for_good_without_an_owner_is_a_task_of_the_default_teams_mana
 ) -> None:
     manager_id = post.person("boss@casemill.example", manages_default_team=True)
     post.ticket()
-    smtp_server.behave(Behaviour(dot="554 5.7.1 Rejected"))
+    smtp_server.set_behaviour(Behaviour(dot="554 5.7.1 Rejected"))
     post.settle(worker)
     assert (post.states(), [task.assignee_id for task in post.tasks()]) == (["failed"], [manager_id])
 
 
 def test_one_refused_recipient_does_not_touch_the_others(post: Post, worker: DeliveryWorker, smtp_server: SmtpServer) -> None:
     post.tickets(5)
-    smtp_server.behave(Behaviour(rcpt_of={"pat1@clinic1.example": "550 no", "pat3@clinic3.example": "451 later"}))
+    smtp_server.set_behaviour(Behaviour(rcpt_of={"pat1@clinic1.example": "550 no", "pat3@clinic3.example": "451 later"}))
     post.settle(worker)
     assert post.states() == ["sent", "failed", "sent", "pending", "sent"]
     assert len(smtp_server.messages) == 3
@@ -124,7 +124,7 @@ def test_what_is_put_off_is_tried_again_with_growing_pauses(
     post: Post, worker: DeliveryWorker, smtp_server: SmtpServer, travel: Traveller
 ) -> None:
     post.ticket()
-    smtp_server.behave(Behaviour(dot="451 4.3.0 Try later"))
+    smtp_server.set_behaviour(Behaviour(dot="451 4.3.0 Try later"))
     pauses = []
     post.settle(worker)
     for attempt in range(1, 12):
@@ -138,7 +138,7 @@ def test_what_is_put_off_is_tried_again_with_growing_pauses(
     assert pauses == sorted(pauses)
     assert (pauses[0], pauses[1], pauses[-1]) == (timedelta(minutes=1), timedelta(minutes=2), timedelta(hours=4))
     assert post.stages() == [1]
-    smtp_server.behave(Behaviour())
+    smtp_server.set_behaviour(Behaviour())
     travel.shift(timedelta(hours=4))
     post.settle(worker)
     assert (post.states(), post.stages(), len(smtp_server.messages)) == (["sent"], [4], 1)
@@ -150,7 +150,7 @@ def test_what_is_put_off_for_five_days_is_given_up_and_becomes_a_task(
 ) -> None:
     manager_id = post.person("boss@casemill.example", manages_default_team=True)
     post.ticket()
-    smtp_server.behave(behaviour)
+    smtp_server.set_behaviour(behaviour)
     post.settle(worker)
     while post.states() == ["pending"]:
         assert clock.now() - MONDAY <= timedelta(days=5, hours=4)
@@ -168,7 +168,7 @@ def test_a_mail_that_waited_days_for_the_relay_is_not_given_up_at_its_first_no(
     post.ticket()
     post.relay()
     travel.shift(timedelta(days=6))
-    smtp_server.behave(Behaviour(rcpt="450 4.2.0 greylisted"), times=1)
+    smtp_server.set_behaviour(Behaviour(rcpt="450 4.2.0 greylisted"), times=1)
     post.settle(worker)
     assert post.states() == ["pending"]
     travel.shift(timedelta(minutes=1))
@@ -189,7 +189,7 @@ def test_a_mail_whose_answer_was_lost_is_sent_once_more_with_the_same_bytes(
     post: Post, worker: DeliveryWorker, smtp_server: SmtpServer, travel: Traveller, drop: str
 ) -> None:
     post.ticket()
-    smtp_server.behave(Behaviour(drop=drop), times=1)  # type: ignore[arg-type]
+    smtp_server.set_behaviour(Behaviour(drop=drop), times=1)  # type: ignore[arg-type]
     post.settle(worker)
     one = post.delivery()
     assert (one.state, one.reason_code, one.finished_at) == ("ambiguous", "outcome_unknown", None)
@@ -209,7 +209,7 @@ def test_a_mail_whose_answer_is_lost_twice_stays_ambiguous_and_becomes_a_task(
 ) -> None:
     owner_id = post.person("ana@casemill.example")
     ticket_id = post.ticket(owner_id=owner_id)
-    smtp_server.behave(Behaviour(drop="dot_stored"))
+    smtp_server.set_behaviour(Behaviour(drop="dot_stored"))
     for _ in range(4):
         post.settle(worker)
         travel.shift(timedelta(hours=1))
@@ -225,7 +225,7 @@ def test_an_assignment_notice_is_never_repeated(
     ana = post.person("ana@casemill.example")
     ticket_id = post.ticket(answer=False)
     post.assign(ticket_id, ana)
-    smtp_server.behave(Behaviour(drop="dot_lost"), times=1)
+    smtp_server.set_behaviour(Behaviour(drop="dot_lost"), times=1)
     for _ in range(3):
         post.settle(worker)
         travel.shift(timedelta(hours=1))
@@ -239,9 +239,9 @@ def test_a_repeat_that_is_refused_leaves_open_whether_the_first_one_arrived(
     post: Post, worker: DeliveryWorker, smtp_server: SmtpServer, travel: Traveller, reply: str
 ) -> None:
     post.ticket()
-    smtp_server.behave(Behaviour(drop="dot_stored"), times=1)
+    smtp_server.set_behaviour(Behaviour(drop="dot_stored"), times=1)
     post.settle(worker)
-    smtp_server.behave(Behaviour(rcpt=reply))
+    smtp_server.set_behaviour(Behaviour(rcpt=reply))
     for _ in range(60):
         travel.shift(timedelta(hours=4))
         post.settle(worker)
@@ -253,7 +253,7 @@ def test_a_connection_lost_before_the_final_dot_is_tried_again_and_not_ambiguous
     post: Post, worker: DeliveryWorker, smtp_server: SmtpServer, travel: Traveller
 ) -> None:
     post.ticket()
-    smtp_server.behave(Behaviour(drop="data"), times=1)
+    smtp_server.set_behaviour(Behaviour(drop="data"), times=1)
     post.settle(worker)
     assert (post.states(), post.delivery().ambiguities) == (["pending"], 0)
     travel.shift(timedelta(minutes=1))
@@ -270,7 +270,7 @@ def test_frozen_bytes_stay_the_same_when_the_template_changes_between_attempts(
     folder = tmp_path / "templates"
     shutil.copytree(TEMPLATES, folder)
     post.tickets(2)
-    smtp_server.behave(Behaviour(dot="451 Try later"), times=1)
+    smtp_server.set_behaviour(Behaviour(dot="451 Try later"), times=1)
     post.settle(post.delivering(smtp_url, renderer=Renderer(folder)))
     before = post.deliveries()[0].frozen
     for part in ("body.txt", "body.html", "subject.txt"):

@@ -15,8 +15,8 @@ import pytest
 from core import claims as core_claims
 from notify import claims, delivery
 from notify.delivery import DeliveryWorker
-from notify.smtp import SmtpSender
-from notify.transport import sender_for
+from notify.smtp import SmtpTransport
+from notify.transport_factory import open_transport
 from tests.notify.crash import run_until
 from tests.notify.post import HookedSender, Post, stored
 from tests.servers.postgres import PostgresServer
@@ -80,7 +80,7 @@ def test_mail_waits_for_a_relay_that_is_down_from_the_start(
 def test_mail_waits_for_a_relay_that_goes_down_in_the_middle(
     post: Post, smtp_server: SmtpServer, smtp_url: str, hasty: None
 ) -> None:
-    hooked = HookedSender(sender_for(smtp_url))
+    hooked = HookedSender(open_transport(smtp_url))
 
     def stop_at_the_fourth() -> None:
         if len(hooked.recipients) == 4:
@@ -98,7 +98,7 @@ def test_mail_waits_for_a_relay_that_goes_down_in_the_middle(
 
 
 def test_a_relay_that_is_away_is_asked_once_a_pause_however_much_mail_waits(post: Post, smtp_server: SmtpServer) -> None:
-    smtp_server.behave(Behaviour(drop="connect"))
+    smtp_server.set_behaviour(Behaviour(drop="connect"))
     post.tickets(120)
     post.relay()
     worker = post.delivering(f"smtp://127.0.0.1:{smtp_server.port}")
@@ -121,7 +121,7 @@ def test_a_slow_answer_keeps_its_claim_and_nobody_sends_the_mail_again(
 ) -> None:
     post.ticket()
     post.relay()
-    smtp_server.behave(Behaviour(dot_delay=4.5), times=1)  # half as long again as a claim lasts
+    smtp_server.set_behaviour(Behaviour(dot_delay=4.5), times=1)  # half as long again as a claim lasts
     first, second = post.delivering(smtp_url), post.delivering(smtp_url)
     thread = in_thread(first.drain)
     wait_until(lambda: post.states() == ["intent"])
@@ -136,7 +136,7 @@ def test_those_who_wait_behind_a_slow_mail_are_taken_by_another_worker(
     post: Post, smtp_server: SmtpServer, smtp_url: str, hasty: None
 ) -> None:
     answer = threading.Event()
-    slow = HookedSender(sender_for(smtp_url), before_dot=lambda: answer.wait(60))
+    slow = HookedSender(open_transport(smtp_url), before_dot=lambda: answer.wait(60))
     post.tickets(8)
     post.relay()
     first, second = post.delivering(slow), post.delivering(smtp_url)
@@ -158,7 +158,7 @@ def test_an_outcome_is_written_although_the_next_mail_hangs(
     post: Post, smtp_server: SmtpServer, smtp_url: str, hasty: None
 ) -> None:
     seen: list[str] = []
-    hooked = HookedSender(sender_for(smtp_url))
+    hooked = HookedSender(open_transport(smtp_url))
 
     def look_at_the_first() -> None:
         if len(hooked.recipients) == 2:
@@ -195,7 +195,7 @@ def test_workers_side_by_side_send_each_mail_once(post: Post, smtp_server: SmtpS
 def test_a_delivery_that_others_took_over_is_left_to_them_and_the_outcome_before_it_is_kept(
     post: Post, smtp_server: SmtpServer, smtp_url: str
 ) -> None:
-    hooked = HookedSender(sender_for(smtp_url))
+    hooked = HookedSender(open_transport(smtp_url))
 
     def lose_the_second() -> None:
         if len(hooked.recipients) == 2:
@@ -212,7 +212,7 @@ def test_a_delivery_that_others_took_over_is_left_to_them_and_the_outcome_before
 
 
 def test_an_outcome_that_others_have_taken_over_holds_up_nothing(post: Post, smtp_server: SmtpServer, smtp_url: str) -> None:
-    hooked = HookedSender(sender_for(smtp_url))
+    hooked = HookedSender(open_transport(smtp_url))
 
     def lose_the_first() -> None:
         if len(hooked.recipients) == 2:
@@ -229,7 +229,7 @@ def test_an_outcome_that_others_have_taken_over_holds_up_nothing(post: Post, smt
 
 def test_stopping_lets_the_mail_in_hand_end_and_gives_back_the_rest(post: Post, smtp_server: SmtpServer, smtp_url: str) -> None:
     stopping = threading.Event()
-    hooked = HookedSender(sender_for(smtp_url), before=lambda: stopping.set() if len(hooked.recipients) == 3 else None)
+    hooked = HookedSender(open_transport(smtp_url), before=lambda: stopping.set() if len(hooked.recipients) == 3 else None)
     post.tickets(6)
     worker = post.delivering(hooked, stopping=stopping)
     post.settle(worker)
@@ -242,7 +242,7 @@ def test_stopping_lets_the_mail_in_hand_end_and_gives_back_the_rest(post: Post, 
 def test_closing_from_another_thread_waits_for_the_mail_in_hand(post: Post, smtp_server: SmtpServer, smtp_url: str) -> None:
     post.tickets(3)
     post.relay()
-    smtp_server.behave(Behaviour(dot_delay=0.7), times=1)
+    smtp_server.set_behaviour(Behaviour(dot_delay=0.7), times=1)
     worker = post.delivering(smtp_url)
     thread = in_thread(worker.drain)
     wait_until(lambda: "intent" in post.states())
@@ -259,8 +259,8 @@ def test_closing_does_not_wait_for_ever_for_a_relay_that_hangs(
     monkeypatch.setattr(delivery, "CLOSE_SECONDS", 0.2)
     post.ticket()
     post.relay()
-    smtp_server.behave(Behaviour(dot_delay=2), times=1)
-    worker = post.delivering(SmtpSender(smtp_url))
+    smtp_server.set_behaviour(Behaviour(dot_delay=2), times=1)
+    worker = post.delivering(SmtpTransport(smtp_url))
     thread = in_thread(worker.drain)
     wait_until(lambda: post.states() == ["intent"])
     begun = time.monotonic()
@@ -284,7 +284,7 @@ def test_an_outcome_waits_for_a_database_that_is_away(
         restart.start()
 
     post.ticket()
-    post.settle(post.delivering(HookedSender(sender_for(smtp_url), before_dot=take_away)))
+    post.settle(post.delivering(HookedSender(open_transport(smtp_url), before_dot=take_away)))
     restart.join()
     assert (post.states(), len(smtp_server.transactions)) == (["sent"], 1)
 
@@ -293,7 +293,7 @@ def test_an_outcome_waits_for_a_database_that_is_away(
 def test_a_database_that_is_restarted_between_mails_neither_loses_nor_doubles_one(
     post: Post, smtp_server: SmtpServer, smtp_url: str, postgres_server: PostgresServer
 ) -> None:
-    hooked = HookedSender(sender_for(smtp_url))
+    hooked = HookedSender(open_transport(smtp_url))
 
     def restart_at_the_third() -> None:
         if len(hooked.recipients) == 3:

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from notify.maildir import MaildirSender
+from notify.maildir import MaildirTransport
 from notify.transport import PermanentFailure, TemporaryFailure
 
 DATA = b"Subject: hello\r\nMessage-ID: <d1@care.example>\r\n\r\nA line\r\n.\r\n"
 
 
-def send(sender: MaildirSender, key: str = "created:1", before_dot: Callable[[], None] = lambda: None, data: bytes = DATA) -> str:
+def send(
+    sender: MaildirTransport, key: str = "created:1", before_dot: Callable[[], None] = lambda: None, data: bytes = DATA
+) -> str:
     return sender.transmit("bounce+d1.mac@care.example", "pat@clinic.example", data, key, before_dot)
 
 
@@ -24,7 +26,7 @@ def files(path: Path, folder: str) -> list[Path]:
 
 
 def test_a_message_is_found_in_new_as_it_was_frozen_below_its_envelope(tmp_path: Path) -> None:
-    reply = send(MaildirSender(tmp_path / "deep" / "sent"))
+    reply = send(MaildirTransport(tmp_path / "deep" / "sent"))
     (file,) = files(tmp_path / "deep" / "sent", "new")
     assert reply == f"250 2.0.0 stored as new/{file.name}"
     envelope = b"Return-Path: <bounce+d1.mac@care.example>\r\nDelivered-To: pat@clinic.example\r\n"
@@ -33,28 +35,28 @@ def test_a_message_is_found_in_new_as_it_was_frozen_below_its_envelope(tmp_path:
 
 
 def test_a_mail_program_can_read_it(tmp_path: Path) -> None:
-    send(MaildirSender(tmp_path / "sent"))
+    send(MaildirTransport(tmp_path / "sent"))
     (message,) = mailbox.Maildir(tmp_path / "sent")
     assert message["Subject"] == "hello"
     assert message["Delivered-To"] == "pat@clinic.example"
 
 
 def test_the_same_delivery_again_replaces_itself(tmp_path: Path) -> None:
-    send(MaildirSender(tmp_path))
-    send(MaildirSender(tmp_path))
+    send(MaildirTransport(tmp_path))
+    send(MaildirTransport(tmp_path))
     assert len(files(tmp_path, "new")) == 1
-    send(MaildirSender(tmp_path), key="created:2")
+    send(MaildirTransport(tmp_path), key="created:2")
     assert len(files(tmp_path, "new")) == 2
 
 
 def test_a_key_never_leads_out_of_the_folder(tmp_path: Path) -> None:
-    send(MaildirSender(tmp_path / "sent"), key="../../evil/\0name")
+    send(MaildirTransport(tmp_path / "sent"), key="../../evil/\0name")
     assert len(files(tmp_path / "sent", "new")) == 1
 
 
 def test_the_intent_is_kept_before_the_message_can_be_seen(tmp_path: Path) -> None:
     seen: list[int] = []
-    send(MaildirSender(tmp_path), before_dot=lambda: seen.append(len(files(tmp_path, "new"))))
+    send(MaildirTransport(tmp_path), before_dot=lambda: seen.append(len(files(tmp_path, "new"))))
     assert seen == [0]
 
 
@@ -63,12 +65,12 @@ def test_an_exception_while_the_intent_is_committed_passes_on_and_leaves_nothing
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        send(MaildirSender(tmp_path), before_dot=fail)
+        send(MaildirTransport(tmp_path), before_dot=fail)
     assert files(tmp_path, "new") == files(tmp_path, "tmp") == []
 
 
 def test_a_folder_that_vanished_is_a_temporary_failure(tmp_path: Path) -> None:
-    sender = MaildirSender(tmp_path / "sent")
+    sender = MaildirTransport(tmp_path / "sent")
     (tmp_path / "sent" / "tmp").rmdir()
     calls: list[int] = []
     with pytest.raises(TemporaryFailure, match="could not be written"):
@@ -77,7 +79,7 @@ def test_a_folder_that_vanished_is_a_temporary_failure(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_vanishes_while_the_intent_is_committed_is_a_temporary_failure(tmp_path: Path) -> None:
-    sender = MaildirSender(tmp_path)
+    sender = MaildirTransport(tmp_path)
     with pytest.raises(TemporaryFailure, match="could not be written"):
         send(sender, before_dot=(tmp_path / "new").rmdir)
     assert files(tmp_path, "tmp") == []
@@ -85,26 +87,26 @@ def test_a_folder_that_vanishes_while_the_intent_is_committed_is_a_temporary_fai
 
 def test_a_process_killed_before_the_rename_leaves_nothing_in_new_and_its_repeat_one_message(tmp_path: Path) -> None:
     program = (
-        "import os, signal, sys; from pathlib import Path; from notify.maildir import MaildirSender\n"
-        "MaildirSender(Path(sys.argv[1])).transmit('', 'pat@clinic.example', b'x\\r\\n', 'created:1',"
+        "import os, signal, sys; from pathlib import Path; from notify.maildir import MaildirTransport\n"
+        "MaildirTransport(Path(sys.argv[1])).transmit('', 'pat@clinic.example', b'x\\r\\n', 'created:1',"
         " lambda: os.kill(os.getpid(), signal.SIGKILL))"
     )
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False, cwd=Path(__file__).parents[2])
     assert done.returncode == -9
     assert files(tmp_path, "new") == []
     assert len(files(tmp_path, "tmp")) == 1
-    send(MaildirSender(tmp_path))
+    send(MaildirTransport(tmp_path))
     assert len(files(tmp_path, "new")) == 1
 
 
 def test_what_a_killed_process_left_is_removed_after_36_hours_and_nothing_else(tmp_path: Path) -> None:
-    sender = MaildirSender(tmp_path)
+    sender = MaildirTransport(tmp_path)
     old, young, foreign = (tmp_path / "tmp" / name for name in ("a.casemill.1", "b.casemill.2", "1700000000.other"))
     for file in (old, young, foreign):
         file.write_bytes(b"x")
     for file in (old, foreign):
         os.utime(file, (1_000_000_000, 1_000_000_000))
-    MaildirSender(tmp_path)
+    MaildirTransport(tmp_path)
     assert files(tmp_path, "tmp") == sorted([young, foreign])
     sender.close()
 
@@ -112,5 +114,5 @@ def test_what_a_killed_process_left_is_removed_after_36_hours_and_nothing_else(t
 @pytest.mark.parametrize("recipient", ["", "pat@clinic.example\r\nBcc: x@y.example", "a b@clinic.example"])
 def test_an_address_that_is_not_one_plain_mailbox_is_a_permanent_failure(tmp_path: Path, recipient: str) -> None:
     with pytest.raises(PermanentFailure):
-        MaildirSender(tmp_path).transmit("", recipient, DATA, "created:1", lambda: None)
+        MaildirTransport(tmp_path).transmit("", recipient, DATA, "created:1", lambda: None)
     assert files(tmp_path, "new") == files(tmp_path, "tmp") == []

@@ -296,7 +296,7 @@ def test_two_workers_at_once_find_room_for_no_more_than_one_would(
 
 
 def test_mail_that_the_relay_put_off_takes_nobodys_place(post: Post, smtp_server: SmtpServer, smtp_url: str) -> None:
-    smtp_server.behave(Behaviour(rcpt="450 4.2.0 greylisted"), times=2)
+    smtp_server.set_behaviour(Behaviour(rcpt="450 4.2.0 greylisted"), times=2)
     worker = post.delivering(smtp_url)
     for _ in range(2):
         post.ticket()

@@ -10,13 +10,13 @@ import pytest
 from core.errors import ConfigurationError
 from core.oauth.tokens import source_for
 from core.settings.sections import OAuth, Smtp
-from notify.smtp import SmtpSender
+from notify.smtp import SmtpTransport
 from notify.smtp_connection import Relay
 from notify.transport import RelayUnavailable
 from tests.servers.smtp import SmtpServer
 from tests.servers.tls import Certificates
 from tests.servers.tokens import CLIENT, SECRET, TokenServer
-from tests.servers.web import Told
+from tests.servers.web import HttpResponse
 
 DATA = b"Subject: hello\r\nMessage-ID: <d1@care.example>\r\n\r\nA line\r\n"
 
@@ -30,7 +30,7 @@ def tokens(certificates: Certificates) -> Iterator[TokenServer]:
 
 @pytest.fixture
 def relay(certificates: Certificates, tokens: TokenServer) -> Iterator[SmtpServer]:
-    with SmtpServer(certificates, encryption="starttls", takes_token=tokens.is_good) as server:
+    with SmtpServer(certificates, encryption="starttls", takes_token=tokens.is_valid) as server:
         yield server
 
 
@@ -46,7 +46,7 @@ def settings_for(tokens: TokenServer, secret: str = SECRET) -> Smtp:
 
 
 def send(relay: SmtpServer, smtp: Smtp) -> str:
-    with contextlib.closing(SmtpSender(url_of(relay), smtp, local_hostname="casemill.example", command_timeout=10)) as sender:
+    with contextlib.closing(SmtpTransport(url_of(relay), smtp, local_hostname="casemill.example", command_timeout=10)) as sender:
         return sender.transmit("bounce@care.example", "pat@clinic.example", DATA, "created:1", lambda: None)
 
 
@@ -54,14 +54,14 @@ def test_mail_goes_out_with_a_token_and_the_next_connection_uses_the_same(relay:
     for _ in range(2):
         assert send(relay, settings_for(tokens)).startswith("250")
     assert [one.content for one in relay.messages] == [DATA, DATA]
-    assert len(tokens.asked) == 1
+    assert len(tokens.token_requests) == 1
 
 
 def test_a_rejected_token_is_renewed_once_and_the_mail_goes_out(relay: SmtpServer, tokens: TokenServer) -> None:
     send(relay, settings_for(tokens))
     tokens.revoke_all()
     send(relay, settings_for(tokens))
-    assert (len(relay.messages), len(tokens.asked)) == (2, 2)
+    assert (len(relay.messages), len(tokens.token_requests)) == (2, 2)
 
 
 @pytest.mark.parametrize(
@@ -69,13 +69,13 @@ def test_a_rejected_token_is_renewed_once_and_the_mail_goes_out(relay: SmtpServe
     [
         (0.0, SECRET, None, "535"),
         (60.0, "wrong-canary", None, "the provider refused a token"),
-        (60.0, SECRET, Told(503), "no token could be had just now"),
+        (60.0, SECRET, HttpResponse(503), "no token could be had just now"),
     ],
 )
 def test_without_a_token_that_is_taken_the_mail_waits_and_nothing_secret_is_said(
-    relay: SmtpServer, tokens: TokenServer, life: float, secret: str, refuse: Told | None, reply: str
+    relay: SmtpServer, tokens: TokenServer, life: float, secret: str, refuse: HttpResponse | None, reply: str
 ) -> None:
-    tokens.life, tokens.refuse = life, refuse
+    tokens.lifetime_seconds, tokens.refusal = life, refuse
     with pytest.raises(RelayUnavailable, match=reply) as caught:
         send(relay, settings_for(tokens, secret))
     assert "canary" not in caught.value.reply

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from notify.smtp import SmtpSender
+from notify.smtp import SmtpTransport
 from notify.transport import PermanentFailure, RelayUnavailable, TemporaryFailure
 from tests.notify.scripted import ScriptedServer
 from tests.servers.ports import free_port
@@ -18,7 +18,7 @@ DATA = b"Subject: hello\r\n\r\nA line\r\n"
 
 
 def send(url: str, before_dot: Callable[[], None] = lambda: None) -> str:
-    with contextlib.closing(SmtpSender(url, local_hostname="casemill.example", connect_timeout=1)) as sender:
+    with contextlib.closing(SmtpTransport(url, local_hostname="casemill.example", connect_timeout=1)) as sender:
         return sender.transmit("bounce@casemill.example", "pat@clinic.example", DATA, "created:1", before_dot)
 
 
@@ -48,7 +48,7 @@ def test_a_relay_that_does_not_greet_us(greeting: str) -> None:
 
 
 def test_a_relay_that_hangs_up_at_once(smtp_server: SmtpServer) -> None:
-    smtp_server.behave(Behaviour(drop="connect"))
+    smtp_server.set_behaviour(Behaviour(drop="connect"))
     with pytest.raises(RelayUnavailable):
         send(f"smtp://127.0.0.1:{smtp_server.port}", never)
 
@@ -79,7 +79,7 @@ def test_a_relay_whose_sign_in_does_not_work(reply: str | None) -> None:
 
 
 def test_a_kept_connection_that_died_and_a_relay_that_is_gone(smtp_server: SmtpServer) -> None:
-    with contextlib.closing(SmtpSender(f"smtp://127.0.0.1:{smtp_server.port}")) as sender:
+    with contextlib.closing(SmtpTransport(f"smtp://127.0.0.1:{smtp_server.port}")) as sender:
         arguments = ("bounce@casemill.example", "pat@clinic.example", DATA, "created:1")
         sender.transmit(*arguments, lambda: None)
         smtp_server.stop()

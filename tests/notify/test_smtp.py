@@ -4,8 +4,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from notify.smtp import SmtpSender
-from notify.transport import AmbiguousOutcome, DeliveryError, PermanentFailure, TemporaryFailure, sender_for
+from notify.smtp import SmtpTransport
+from notify.transport import AmbiguousOutcome, DeliveryError, PermanentFailure, TemporaryFailure
+from notify.transport_factory import open_transport
 from tests.notify.scripted import ScriptedServer
 from tests.notify.sending import DATA, FEATURES, RECIPIENT, SENDER, Intent, open_sender, send, url_of
 from tests.servers.ports import free_port
@@ -14,14 +15,14 @@ from tests.servers.smtp import Behaviour, SmtpServer
 # What arrives
 
 
-def test_a_message_arrives_as_it_was_frozen_under_its_envelope(smtp_server: SmtpServer, sender: SmtpSender) -> None:
+def test_a_message_arrives_as_it_was_frozen_under_its_envelope(smtp_server: SmtpServer, sender: SmtpTransport) -> None:
     assert send(sender).startswith("250 ")
     (message,) = smtp_server.messages
     assert message.content == DATA
     assert (message.mail_from, message.recipients) == (SENDER, (RECIPIENT,))
 
 
-def test_the_intent_is_kept_before_the_relay_has_the_message(smtp_server: SmtpServer, sender: SmtpSender) -> None:
+def test_the_intent_is_kept_before_the_relay_has_the_message(smtp_server: SmtpServer, sender: SmtpTransport) -> None:
     seen: list[int] = []
     intent = Intent(lambda: seen.append(len(smtp_server.transactions)))
     send(sender, intent)
@@ -65,10 +66,10 @@ def test_everything_on_the_wire_ends_in_crlf(scripted: ScriptedServer) -> None:
     ],
 )
 def test_4xx_is_temporary_and_5xx_permanent_at_every_step(
-    smtp_server: SmtpServer, sender: SmtpSender, step: str, reply: str, failure: type[DeliveryError]
+    smtp_server: SmtpServer, sender: SmtpTransport, step: str, reply: str, failure: type[DeliveryError]
 ) -> None:
     behaviours = {"mail": Behaviour(mail=reply), "rcpt": Behaviour(rcpt=reply), "dot": Behaviour(dot=reply)}
-    smtp_server.behave(behaviours[step], times=1)
+    smtp_server.set_behaviour(behaviours[step], times=1)
     intent = Intent()
     with pytest.raises(failure) as caught:
         send(sender, intent)
@@ -114,20 +115,20 @@ def test_a_long_reply_of_many_lines_becomes_one_short_printable_line(scripted: S
 
 @pytest.mark.parametrize("drop", ["connect", "mail", "rcpt", "data"])
 def test_a_connection_lost_before_the_final_dot_is_a_temporary_failure(
-    smtp_server: SmtpServer, sender: SmtpSender, drop: str
+    smtp_server: SmtpServer, sender: SmtpTransport, drop: str
 ) -> None:
-    smtp_server.behave(Behaviour(drop=drop))  # type: ignore[arg-type]
+    smtp_server.set_behaviour(Behaviour(drop=drop))  # type: ignore[arg-type]
     # The last drop races with our writing; waiting for its end in the intent makes it certain to be before the dot.
     with pytest.raises(TemporaryFailure):
         send(sender, Intent(smtp_server.drop_connections))
-    smtp_server.behave(Behaviour())
+    smtp_server.set_behaviour(Behaviour())
     send(sender)
     assert len(smtp_server.messages) == 1
 
 
 @pytest.mark.parametrize("drop", ["dot_stored", "dot_lost"])
-def test_a_connection_lost_after_the_final_dot_is_ambiguous(smtp_server: SmtpServer, sender: SmtpSender, drop: str) -> None:
-    smtp_server.behave(Behaviour(drop=drop), times=1)  # type: ignore[arg-type]
+def test_a_connection_lost_after_the_final_dot_is_ambiguous(smtp_server: SmtpServer, sender: SmtpTransport, drop: str) -> None:
+    smtp_server.set_behaviour(Behaviour(drop=drop), times=1)  # type: ignore[arg-type]
     intent = Intent()
     with pytest.raises(AmbiguousOutcome):
         send(sender, intent)
@@ -137,10 +138,10 @@ def test_a_connection_lost_after_the_final_dot_is_ambiguous(smtp_server: SmtpSer
 
 
 def test_a_kept_connection_lost_after_the_final_dot_is_ambiguous_and_not_tried_again(
-    smtp_server: SmtpServer, sender: SmtpSender
+    smtp_server: SmtpServer, sender: SmtpTransport
 ) -> None:
     send(sender)
-    smtp_server.behave(Behaviour(drop="dot_stored"), times=1)
+    smtp_server.set_behaviour(Behaviour(drop="dot_stored"), times=1)
     with pytest.raises(AmbiguousOutcome):
         send(sender)
     assert len(smtp_server.messages) == 2
@@ -195,13 +196,13 @@ def test_a_reply_to_the_final_dot_that_means_nothing_is_ambiguous(scripted: Scri
     assert scripted.connections == 2
 
 
-def test_a_slow_answer_within_the_time_out_counts(smtp_server: SmtpServer, sender: SmtpSender) -> None:
-    smtp_server.behave(Behaviour(dot_delay=0.5), times=1)
+def test_a_slow_answer_within_the_time_out_counts(smtp_server: SmtpServer, sender: SmtpTransport) -> None:
+    smtp_server.set_behaviour(Behaviour(dot_delay=0.5), times=1)
     assert send(sender).startswith("250")
 
 
 def test_an_answer_later_than_the_time_out_is_ambiguous(smtp_server: SmtpServer) -> None:
-    smtp_server.behave(Behaviour(dot_delay=1.5), times=1)
+    smtp_server.set_behaviour(Behaviour(dot_delay=1.5), times=1)
     with open_sender(url_of(smtp_server), final_timeout=0.2) as sender, pytest.raises(AmbiguousOutcome):
         send(sender)
 
@@ -218,7 +219,7 @@ def test_a_relay_that_does_not_greet_us_keeps_the_mail_waiting(greeting: str) ->
 
 
 def test_an_exception_while_the_intent_is_committed_passes_on_and_nothing_is_delivered(
-    smtp_server: SmtpServer, sender: SmtpSender
+    smtp_server: SmtpServer, sender: SmtpTransport
 ) -> None:
     def fail() -> None:
         raise ZeroDivisionError
@@ -233,12 +234,12 @@ def test_an_exception_while_the_intent_is_committed_passes_on_and_nothing_is_del
 # Addresses
 
 
-def test_a_domain_beyond_ascii_goes_out_in_its_ascii_form(smtp_server: SmtpServer, sender: SmtpSender) -> None:
+def test_a_domain_beyond_ascii_goes_out_in_its_ascii_form(smtp_server: SmtpServer, sender: SmtpTransport) -> None:
     send(sender, recipient="pat@münchen.example")
     assert smtp_server.messages[0].recipients == ("pat@xn--mnchen-3ya.example",)
 
 
-def test_a_local_part_beyond_ascii_needs_a_relay_that_takes_it(smtp_server: SmtpServer, sender: SmtpSender) -> None:
+def test_a_local_part_beyond_ascii_needs_a_relay_that_takes_it(smtp_server: SmtpServer, sender: SmtpTransport) -> None:
     send(sender, recipient="müller@clinic.example")
     assert smtp_server.messages[0].recipients == ("müller@clinic.example",)
     with ScriptedServer(*FEATURES) as server, open_sender(server.url) as plain:
@@ -278,6 +279,6 @@ def test_an_empty_envelope_sender_is_the_null_sender(scripted: ScriptedServer) -
 
 
 def test_the_factory_opens_an_smtp_sender(smtp_server: SmtpServer) -> None:
-    sender = sender_for(url_of(smtp_server), local_hostname="casemill.example")
+    sender = open_transport(url_of(smtp_server), local_hostname="casemill.example")
     assert sender.transmit(SENDER, RECIPIENT, DATA, "created:1", Intent()).startswith("250")
     sender.close()

@@ -2,20 +2,20 @@
 
 import pytest
 
-from notify.smtp import SmtpSender
+from notify.smtp import SmtpTransport
 from notify.transport import PermanentFailure, TemporaryFailure
 from tests.notify.scripted import ScriptedServer
 from tests.notify.sending import DATA, RECIPIENT, SENDER, Intent, open_sender, send
 from tests.servers.smtp import SmtpServer
 
 
-def test_many_messages_share_one_connection(smtp_server: SmtpServer, sender: SmtpSender) -> None:
+def test_many_messages_share_one_connection(smtp_server: SmtpServer, sender: SmtpTransport) -> None:
     for _ in range(5):
         send(sender)
     assert (smtp_server.connections, len(smtp_server.messages)) == (1, 5)
 
 
-def test_a_kept_connection_closed_by_the_relay_is_replaced_at_once(smtp_server: SmtpServer, sender: SmtpSender) -> None:
+def test_a_kept_connection_closed_by_the_relay_is_replaced_at_once(smtp_server: SmtpServer, sender: SmtpTransport) -> None:
     send(sender)
     smtp_server.drop_connections()
     intent = Intent()
@@ -73,7 +73,7 @@ def test_a_connection_is_renewed_after_its_share_of_messages(scripted: ScriptedS
     assert scripted.verbs().count("QUIT") == 3
 
 
-def test_a_closed_sender_can_be_used_again(smtp_server: SmtpServer, sender: SmtpSender) -> None:
+def test_a_closed_sender_can_be_used_again(smtp_server: SmtpServer, sender: SmtpTransport) -> None:
     send(sender)
     sender.close()
     sender.close()

@@ -99,7 +99,7 @@ def test_both_parts_say_what_was_written_and_nothing_of_it_is_markup(
 def test_a_dropped_final_dot_checks_nothing_and_the_owner_is_told(
     post: Post, worker: DeliveryWorker, smtp_server: SmtpServer, ticket: int, kind: str
 ) -> None:
-    smtp_server.behave(Behaviour(drop="dot_lost"))
+    smtp_server.set_behaviour(Behaviour(drop="dot_lost"))
     write(post, ticket, kind)
     post.settle(worker)
     if kind == RECAP_LETTER:  # sent once more, the same bytes, and then left alone

@@ -5,21 +5,22 @@ from pathlib import Path
 import pytest
 
 from core.errors import ConfigurationError
-from notify.maildir import MaildirSender
-from notify.smtp import SmtpSender
-from notify.transport import AmbiguousOutcome, DeliveryError, PermanentFailure, TemporaryFailure, sender_for
+from notify.maildir import MaildirTransport
+from notify.smtp import SmtpTransport
+from notify.transport import AmbiguousOutcome, DeliveryError, PermanentFailure, TemporaryFailure
+from notify.transport_factory import open_transport
 
 
 def test_the_target_decides_which_sender_is_opened(tmp_path: Path) -> None:
-    assert isinstance(sender_for(f"maildir:{tmp_path / 'sent'}"), MaildirSender)
-    assert isinstance(sender_for("smtp://mail.example"), SmtpSender)
-    assert isinstance(sender_for("smtps://mail.example"), SmtpSender)
+    assert isinstance(open_transport(f"maildir:{tmp_path / 'sent'}"), MaildirTransport)
+    assert isinstance(open_transport("smtp://mail.example"), SmtpTransport)
+    assert isinstance(open_transport("smtps://mail.example"), SmtpTransport)
 
 
 @pytest.mark.parametrize("target", ["", "maildir:", "/var/mail", "http://u:hushhush@mail.example", "u:hushhush@mail.example"])
 def test_a_target_of_another_kind_is_refused_with_the_mend_and_without_its_password(target: str) -> None:
     with pytest.raises(ConfigurationError, match="maildir:/path") as caught:
-        sender_for(target)
+        open_transport(target)
     assert "hushhush" not in str(caught.value)
 
 
