@@ -32,7 +32,8 @@ from core.database.session import Database
 from core.settings import Settings
 from core.signing import Signer
 from notify.delivery import DeliveryWorker
-from notify.mailings import CREATED, on_ticket_created
+from notify.mailing_types import CREATED
+from notify.mailings import on_ticket_created
 from notify.mime import Outgoing, freeze
 from notify.models import Delivery
 from notify.render import Renderer

@@ -16,7 +16,7 @@ from core.database.in_lists import among
 from core.database.session import Database
 from core.database.types import Transaction
 from core.reasons import Reason
-from notify.mailings import REPEATABLE, settled
+from notify.mailing_types import find_mailing_type, make_outcome_facts
 from notify.models import DUE_WHERE, HELD_WHERE, Delivery
 from outbox.append import append_facts
 
@@ -158,12 +158,12 @@ def _release(session: Session, row: Delivery, now: datetime) -> None:
     row.state, row.reason_code, row.reason = "ambiguous", LOST.code, LOST.text
     if not may_repeat(row.mailing, row.ambiguities):
         row.finished_at, row.claim = now, None
-        append_facts(session, settled(row, "ambiguous", LOST), now)
+        append_facts(session, make_outcome_facts(row, "ambiguous", LOST), now)
 
 
 def may_repeat(mailing: str, ambiguities: int) -> bool:
     """Whether an ambiguous delivery is sent once more: creation notices and recaps, and only once."""
-    return mailing in REPEATABLE and ambiguities < 2
+    return find_mailing_type(mailing).may_repeat and ambiguities < 2
 
 
 _HELD_BY = _COLUMNS.claim == bindparam("of_claim")

@@ -20,6 +20,8 @@ from core.database.bulk import insert_ignore
 from core.database.session import Database
 from core.reasons import Reason
 from core.settings.sections import Calendar
+from notify.mailing_types import DIGEST
+from notify.mailings import build_delivery_row
 from notify.models import Delivery
 from tickets.deadlines import day_after
 from tickets.follow_ups import BY_HAND
@@ -29,7 +31,6 @@ from tickets.permissions import MANAGERS
 from tickets.stages import COMPLETED, STAGE_NAMES
 from tickets.tasks import OPEN
 
-MAILING: Final = "digest"
 #: The longest list in one mail; the desk shows the rest.
 LISTED: Final = 30
 NOTHING: Final = Reason("nothing_to_say", "No open tickets, no tasks due, nothing that waits")
@@ -54,7 +55,7 @@ def is_due(person: Staff, calendar: Calendar, now: datetime) -> bool:
 
 def key_of(person: Staff, now: datetime) -> str:
     """One a person and local day."""
-    return f"{MAILING}:{person.id}:{now.astimezone(ZoneInfo(person.zone)).date()}"
+    return f"{DIGEST}:{person.id}:{now.astimezone(ZoneInfo(person.zone)).date()}"
 
 
 def _due(session: Session, calendar: Calendar, now: datetime) -> list[Staff]:
@@ -73,21 +74,9 @@ def _make(session: Session, people: Iterable[Staff], now: datetime) -> int:
 
 def _row(person: Staff, context: dict[str, Any], now: datetime) -> dict[str, Any]:
     empty = not (context["open_count"] or context["tasks"] or context["unassigned"])
-    return {
-        "key": key_of(person, now),
-        "mailing": MAILING,
-        "ticket_id": None,
-        "recipient": person.email,
-        "domain": person.email.rpartition("@")[2],
-        "outside": False,
-        "context": context,
-        "state": "skipped" if empty else "pending",
-        "reason_code": NOTHING.code if empty else None,
-        "reason": NOTHING.text if empty else None,
-        "finished_at": now if empty else None,
-        "due_at": now,
-        "created_at": now,
-    }
+    row = build_delivery_row(key_of(person, now), DIGEST, None, person.email, now) | {"context": context}
+    skipped = {"state": "skipped", "reason_code": NOTHING.code, "reason": NOTHING.text, "finished_at": now}
+    return row | skipped if empty else row
 
 
 def _context(session: Session, person: Staff, now: datetime) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from core.reasons import Reason
 from core.settings import Settings
 from core.signing import Signer
 from notify.claims import Claimed
+from notify.mailing_types import LinkTarget, find_mailing_type
 from notify.mime import MessageError, Outgoing, freeze
 from notify.render import Renderer
-from notify.staff_messages import LETTERS
 from tickets.numbers import number
 
 #: The unsubscribe link of a mailing that has one.
@@ -34,7 +34,7 @@ class MessageBuilder:
         notices = self._settings.notices
         message_id = self._signer.message_id(f"t{one.ticket_id or 0}.d{one.id}")
         context = self._context(one)
-        rendered = self._renderer.render(one.mailing, context)
+        rendered = self._renderer.render(find_mailing_type(one.mailing).template, context)
         outgoing = Outgoing(
             from_address=notices.from_address,
             from_name=", ".join(filter(None, (str(context.get("writer", "")), notices.sender_name))),
@@ -48,7 +48,7 @@ class MessageBuilder:
             reply_to=self._reply_to(one),
             in_reply_to=str(one.context.get("in_reply_to", "")),
             references=tuple(one.context.get("references", ())),
-            automatic=one.mailing not in LETTERS,
+            automatic=not find_mailing_type(one.mailing).is_staff_written,
             unsubscribe=str(context.get(UNSUBSCRIBE_LINK, "")),
         )
         return replace(one, message_id=message_id, frozen=freeze(outgoing))
@@ -74,18 +74,24 @@ class MessageBuilder:
             "number": name,
             "team_name": self._settings.notices.sender_name,
         }
-        moments = {key: datetime.fromisoformat(value) for key, value in one.context.items() if key.endswith("_at")}
+        keys = find_mailing_type(one.mailing).datetime_keys
+        moments = {key: datetime.fromisoformat(one.context[key]) for key in keys if key in one.context}
         return context | moments
 
     def _links(self, one: Claimed, name: str) -> dict[str, str]:
         base = self._settings.web.base_url.rstrip("/")
-        if (survey_id := one.context.get("survey_id")) is not None:
-            answer, unsubscribe = self._signer.link(f"s{survey_id}"), self._signer.link(f"u{survey_id}")
-            surveys = f"{base}/care/surveys"
-            return {"link": f"{surveys}/{answer}", UNSUBSCRIBE_LINK: f"{surveys}/unsubscribe/{unsubscribe}"}
-        if one.outside:
-            return {"link": f"{base}/care/cases/{self._signer.link(f't{one.ticket_id}')}"}
-        return {"link": f"{base}/desk/tickets/{name}"}
+        match find_mailing_type(one.mailing).link:
+            case LinkTarget.SURVEY:
+                survey_id = one.context["survey_id"]
+                answer, unsubscribe = self._signer.link(f"s{survey_id}"), self._signer.link(f"u{survey_id}")
+                surveys = f"{base}/care/surveys"
+                return {"link": f"{surveys}/{answer}", UNSUBSCRIBE_LINK: f"{surveys}/unsubscribe/{unsubscribe}"}
+            case LinkTarget.CASE:
+                return {"link": f"{base}/care/cases/{self._signer.link(f't{one.ticket_id}')}"}
+            case LinkTarget.TICKET:
+                return {"link": f"{base}/desk/tickets/{name}"}
+            case LinkTarget.DESK:
+                return {"link": f"{base}/desk"}
 
 
 def reason_of(error: Exception) -> Reason:

@@ -11,7 +11,7 @@ from core.reasons import Reason
 from notify import claims
 from notify.attempts import Record
 from notify.claims import Claimed
-from notify.mailings import settled
+from notify.mailing_types import make_outcome_facts
 
 REPEAT_PAUSE = timedelta(minutes=1)
 #: Pauses of a delivery that the mail server put off (RFC 5321 §4.5.4.1): a minute after the first attempt, 4 hours at most.
@@ -75,4 +75,4 @@ def ambiguous(one: Claimed, reply: str) -> Record:
 def _final(one: Claimed, state: str, reason: Reason, reply: str, **values: Any) -> Record:
     told = {"reason_code": reason.code, "reason": reason.text, "smtp_reply": reply, "finished_at": clock.now()}
     changes = {"state": state, "ambiguities": one.ambiguities, **told, **_RELEASED, **values}
-    return Record(one.id, changes, settled(one, state, reason))
+    return Record(one.id, changes, make_outcome_facts(one, state, reason))

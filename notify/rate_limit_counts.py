@@ -17,7 +17,7 @@ from core.database.in_lists import among
 from core.reasons import Reason
 from core.settings import Settings
 from core.settings.sections import Notices
-from notify.mailings import CREATED
+from notify.mailing_types import CREATED, list_staff_written
 from notify.models import DELAYED_WHERE, Delivery
 from tickets.models import Ticket
 
@@ -27,10 +27,8 @@ DELAY = timedelta(minutes=1)
 #: A machine that answers back gets so many mails in an hour, and a person may write the same as often.
 ANSWERS_IN_A_LOOP = 2
 SILENT, LOOP = "ticket_silent", "loop_suspected"
-#: Mailings whose text a person wrote; they are no automatic messages (mail-rules.md, Never start a loop).
-BY_PEOPLE = ("recap_of_resolution", "staff_reply", "ask_for_more")
 #: What is counted and limited: mail to people outside that no person wrote.
-AUTOMATIC = and_(Delivery.outside, Delivery.mailing.not_in(BY_PEOPLE))
+AUTOMATIC = and_(Delivery.outside, Delivery.mailing.not_in(list_staff_written()))
 _CHANGING = re.compile(r"\bBS-\d+|\[[^\]]{0,60}\]|#\s?\d+|^(?:\s*[^\W\d_]{2,10}\s?:)+", re.I)
 DOMAIN_FULL = Reason("domain_limit", "The domain has had its share for this hour")
 ALL_FULL = Reason("total_limit", "All automatic mail has had its share for this hour")

@@ -20,7 +20,7 @@ from core.settings import Settings
 from core.settings.sections import Notices
 from notify import claims, rate_limit_counts
 from notify.claims import Claimed
-from notify.mailings import CREATED, INVITATION, settled
+from notify.mailing_types import CREATED, SURVEY_INVITATION, find_mailing_type, make_outcome_facts
 from notify.models import Delivery
 from notify.rate_limit_counts import Counts, RateLimitDecision
 from outbox.append import append_facts
@@ -66,16 +66,16 @@ def _refusals(
 ) -> dict[int, RateLimitDecision]:
     """In the order in which they were made, so that nobody overtakes."""
     blocked = suppressions.blocked(session, [one.recipient for one in ruled], now)
-    surveyed = [one.recipient for one in ruled if one.mailing == INVITATION]
+    surveyed = [one.recipient for one in ruled if one.mailing == SURVEY_INVITATION]
     unwilling = suppressions.blocked(session, surveyed, now, suppressions.SURVEYS) if surveyed else set()
-    reopened = _reopened(session, [one.ticket_id or 0 for one in ruled if one.mailing == INVITATION])
+    reopened = _reopened(session, [one.ticket_id or 0 for one in ruled if one.mailing == SURVEY_INVITATION])
     own = rate_limit_counts.own_addresses(settings)
     refused = {}
     for one in sorted(ruled, key=lambda one: one.id):
-        if one.mailing == INVITATION and one.ticket_id in reopened:
+        if one.mailing == SURVEY_INVITATION and one.ticket_id in reopened:
             refused[one.id] = RateLimitDecision("skip", REOPENED)
             continue
-        shut = blocked | unwilling if one.mailing == INVITATION else blocked
+        shut = blocked | unwilling if one.mailing == SURVEY_INVITATION else blocked
         ruling = _rule(one, shut, own, counts, settings, now)
         if ruling != rate_limit_counts.SEND:
             refused[one.id] = ruling
@@ -95,7 +95,7 @@ def _rule(
 ) -> RateLimitDecision:
     """What a person wrote is held back by its address alone; the limits are on what no person wrote."""
     refused = rate_limit_counts.refuse_address(one.recipient, own, shut)
-    if refused is not None or one.mailing in rate_limit_counts.BY_PEOPLE:
+    if refused is not None or find_mailing_type(one.mailing).is_staff_written:
         return refused or rate_limit_counts.SEND
     place = one.ticket_id or 0, one.recipient, one.domain
     never = rate_limit_counts.refuse_answer(one.recipient, one.domain, settings.notices)
@@ -132,5 +132,5 @@ def _write(session: Session, token: str, refused: Sequence[tuple[Claimed, RateLi
             claims.change(session, token, one.id, "pending", due_at=ruling.until or now + rate_limit_counts.DELAY, **told)
             continue
         claims.change(session, token, one.id, "skipped", finished_at=now, **told)
-        skipped += settled(one, "skipped", reason)
+        skipped += make_outcome_facts(one, "skipped", reason)
     append_facts(session, skipped, now)

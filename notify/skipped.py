@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from accounts.models import Staff
 from core.errors import NotFoundError, RefusedError
-from notify.mailings import CREATED
+from notify.mailing_types import CREATED
 from notify.models import Delivery
 from tickets import creation_notice, permissions
 from tickets.numbers import number

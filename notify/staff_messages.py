@@ -17,20 +17,14 @@ from accounts.models import Contact, Staff
 from core.database.bulk import insert_ignore
 from core.database.in_lists import among
 from core.reasons import Reason
-from notify.mailings import make_row
+from notify.mailing_types import find_mailing_type, mailing_for_message
+from notify.mailings import build_delivery_row
 from notify.models import Delivery
 from outbox.facts import Fact, LetterWritten, NoticeSettled
 from tickets import staff_messages
 from tickets.models import Activity
 from tickets.staff_messages import LetterOutcome
 
-#: Kind of letter → its mailing.
-MAILINGS: Final = {
-    staff_messages.REPLY: "staff_reply",
-    staff_messages.RECAP_LETTER: "recap_of_resolution",
-    staff_messages.MORE: "ask_for_more",
-}
-LETTERS: Final = frozenset(MAILINGS.values())
 #: References hold at most so many earlier messages: the first of a thread is in all of them.
 REFERENCES: Final = 10
 
@@ -44,7 +38,11 @@ def on_letter_written(session: Session, batch: Sequence[Fact], now: datetime) ->
 
 def on_notice_settled(session: Session, batch: Sequence[Fact], now: datetime) -> None:
     """What became of the mail goes back to the ticket."""
-    settled = {fact.delivery_id: fact for fact in batch if isinstance(fact, NoticeSettled) and fact.mailing in LETTERS}
+    settled = {
+        fact.delivery_id: fact
+        for fact in batch
+        if isinstance(fact, NoticeSettled) and find_mailing_type(fact.mailing).is_staff_written
+    }
     if not settled:
         return
     rows = session.execute(select(Delivery.id, Delivery.context).where(among(Delivery.id, settled)))
@@ -67,7 +65,7 @@ def _rows(session: Session, fact: LetterWritten, now: datetime) -> list[dict[str
     entry = session.get_one(Activity, fact.activity_id)
     writer = session.execute(select(Staff.name).where(Staff.email == entry.actor)).scalar_one_or_none()
     people = session.execute(select(Contact.id, Contact.email).where(Contact.id.in_(fact.contact_ids)).order_by(Contact.id))
-    mailing, answered = MAILINGS[fact.letter], _message_ids(session, fact.ticket_id, fact.activity_id)
+    mailing, answered = mailing_for_message(fact.letter), _message_ids(session, fact.ticket_id, fact.activity_id)
     context = {
         "activity_id": entry.id,
         "subject": entry.title,
@@ -77,7 +75,7 @@ def _rows(session: Session, fact: LetterWritten, now: datetime) -> list[dict[str
         "references": answered,
     }
     return [
-        make_row(f"{mailing}:{entry.id}:{contact_id}", mailing, fact.ticket_id, email, True, now) | {"context": context}
+        build_delivery_row(f"{mailing}:{entry.id}:{contact_id}", mailing, fact.ticket_id, email, now) | {"context": context}
         for contact_id, email in people
     ]
 

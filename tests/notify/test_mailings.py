@@ -7,7 +7,7 @@ import json
 import pytest
 
 from notify.delivery import DeliveryWorker
-from notify.mailings import CREATED
+from notify.mailing_types import CREATED
 from outbox.facts import NoticeSettled, TaskRaised, TicketAssigned, TicketCreated
 from tests.notify.post import Post
 from tests.servers.smtp import SmtpServer

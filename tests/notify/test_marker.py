@@ -11,8 +11,8 @@ import pytest
 from core.reply_separator import MARKERS, marker_line
 from ingest.parsers.mail.message import parse_mail
 from ingest.parsers.types import ParsedMail, ParseOptions
+from notify.mailing_types import list_staff_written
 from notify.render import Rendered, Renderer
-from notify.staff_messages import LETTERS
 from tests.notify.test_render import CONTEXTS, TEMPLATES
 
 RENDERER = Renderer(TEMPLATES)
@@ -20,7 +20,7 @@ LETTER = {
     "number": "BS-000123", "subject": "Your claim", "paragraphs": [["Hello Ana,"], ["please send us", "the letter."]],
     "link": "https://care.example/care/cases/123", "team_name": "Billing Support",
 }  # fmt: skip
-ANSWERED = sorted({"ticket_created", *LETTERS})
+ANSWERED = sorted({"ticket_created", *list_staff_written()})
 US = "Billing Support <support@acme.example>"
 
 #: Language → what a person wrote, Gmail's and Apple's line above a quote, and Outlook's labels. The last three the parser has no
