@@ -1,9 +1,9 @@
 # Thin on purpose: each target calls one script, which can be run by hand just as well.
 .DEFAULT_GOAL := help
-.PHONY: help run test check faults ageing fuzz bench soak clean
+.PHONY: help run test test-fast check faults ageing fuzz bench soak clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## install and start everything: the sample world, or CASEMILL_CONFIG when it is set
 	@scripts/run.sh
@@ -11,7 +11,10 @@ run: ## install and start everything: the sample world, or CASEMILL_CONFIG when 
 test: ## set up what the tests need, real servers included, then check and test (ARGS="-k name" for pytest)
 	@scripts/test.sh $(ARGS)
 
-check: ## lint, types, import rules
+test-fast: ## the unit tests alone: pure functions and SQLite, no servers, under a minute (ARGS="-k name" for pytest)
+	@scripts/test-fast.sh $(ARGS)
+
+check: ## lint, format, types, import rules
 	@scripts/check.sh
 
 faults: ## every fault of the matrix in full, the report into docs/faults.md (ARGS="-k name" for pytest)

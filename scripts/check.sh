@@ -12,6 +12,7 @@ run() {
 }
 
 run ruff check
+run ruff format --check --quiet
 run mypy
 run lint-imports --no-logo
 [ "${#failed[@]}" -eq 0 ] || die "failed: ${failed[*]}"
