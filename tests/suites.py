@@ -1,7 +1,7 @@
 """A plugin that marks every test as ``unit``, ``database`` or ``servers``, decided by what the test uses.
 
-``make test-fast`` runs the unit tests: pure functions and SQLite, no server, no process of casemill's own. CONTRIBUTING.md has the
-budgets of the three suites.
+``make test-fast`` runs the unit tests: pure functions and SQLite, no server, no process of casemill's own. CONTRIBUTING.md names
+the budgets of the three suites.
 """
 
 from __future__ import annotations

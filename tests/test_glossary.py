@@ -8,8 +8,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("accounts", "cli", "core", "demo", "ingest", "notify", "ops", "outbox", "runtime", "surveys", "tickets", "web")
 PRODUCT = sorted(
@@ -62,24 +60,34 @@ def texts(path: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.value
 
 
-@pytest.mark.parametrize("path", PRODUCT + OTHER_CODE, ids=name)
-def test_no_definition_has_an_old_name(path: Path) -> None:
-    assert {found for found in definitions(path) if found.lower().strip("_") in OLD_NAMES} == set()
+def test_no_definition_has_an_old_name() -> None:
+    found = [
+        f"{name(path)}: {one}"
+        for path in PRODUCT + OTHER_CODE
+        for one in definitions(path)
+        if one.lower().strip("_") in OLD_NAMES
+    ]
+    assert found == []
 
 
-@pytest.mark.parametrize("path", PRODUCT, ids=name)
-def test_texts_of_the_product_use_standard_words(path: Path) -> None:
-    found = {f"{name(path)}:{line}: {hit.group()}" for line, text in texts(path) for hit in OLD_PHRASES.finditer(text)}
-    assert found == set()
+def test_texts_of_the_product_use_standard_words() -> None:
+    found = [
+        f"{name(path)}:{line}: {hit.group()}"
+        for path in PRODUCT
+        for line, text in texts(path)
+        for hit in OLD_PHRASES.finditer(text)
+    ]
+    assert found == []
 
 
-@pytest.mark.parametrize("path", TEMPLATES + DOCUMENTS, ids=name)
-def test_templates_and_documents_use_standard_words(path: Path) -> None:
-    lines = path.read_text().splitlines()
-    found = {
-        f"{name(path)}:{number}: {hit.group()}" for number, line in enumerate(lines, 1) for hit in OLD_PHRASES.finditer(line)
-    }
-    assert found == set()
+def test_templates_and_documents_use_standard_words() -> None:
+    found = [
+        f"{name(path)}:{number}: {hit.group()}"
+        for path in TEMPLATES + DOCUMENTS
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        for hit in OLD_PHRASES.finditer(line)
+    ]
+    assert found == []
 
 
 def test_class_names_exist_once() -> None:
