@@ -20,7 +20,7 @@ An uncaught exception, an input that takes more than 10 seconds, or 256 MB above
 _FINDING = re.compile(r"Test unit written to \S*-(crash|timeout|oom)-")
 
 
-def read_row(name: str, seconds: int, status: int, log: str) -> str:
+def format_row(name: str, seconds: int, status: int, log: str) -> str:
     """One line of the table from how long the fuzzer was to run, how it ended, and what it printed."""
     figures = dict(re.findall(r"^stat::(\w+): *(\d+)", log, re.M))
     finding = _FINDING.search(log)
@@ -34,7 +34,7 @@ def main() -> None:
     path = Path(table)
     old = path.read_text() if path.exists() else ""
     rows = {line.split("|")[1].strip(): line for line in old.splitlines() if line.startswith("| ") and "target" not in line}
-    rows[name] = read_row(name, int(seconds), int(status), (Path(folder) / f"{name}.log").read_text(errors="replace"))
+    rows[name] = format_row(name, int(seconds), int(status), (Path(folder) / f"{name}.log").read_text(errors="replace"))
     path.write_text(HEAD + "".join(f"{rows[one]}\n" for one in TARGETS if one in rows))
     print(rows[name])
 

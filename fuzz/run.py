@@ -14,7 +14,7 @@ from pkgutil import walk_packages
 import atheris
 
 #: Seconds one input may take, megabytes the process may use above what the libraries need, bytes of an input.
-SLOWEST, MEMORY, LONGEST = 10, 256, 65_536
+MAX_INPUT_SECONDS, MAX_EXTRA_MEGABYTES, MAX_INPUT_BYTES = 10, 256, 65_536
 
 with atheris.instrument_imports(include=["ingest", "mailparser", "inscriptis", "openpyxl", "email"]):
     import ingest.parsers
@@ -26,7 +26,7 @@ with atheris.instrument_imports(include=["ingest", "mailparser", "inscriptis", "
             import_module(_module.name)
 
 
-def _used() -> int:
+def _measure_memory() -> int:
     """Megabytes this process has in memory now."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 // 1_048_576
 
@@ -34,16 +34,17 @@ def _used() -> int:
 def main() -> None:
     name, folder, seconds = sys.argv[1:4]
     target, _ = TARGETS[name]
-    kept = Path(folder) / name
-    kept.mkdir(parents=True, exist_ok=True)
-    for seed, data in read_seeds(name, LONGEST):
-        (kept / f"seed-{seed}").write_bytes(data)
+    inputs = Path(folder) / name
+    inputs.mkdir(parents=True, exist_ok=True)
+    for seed, data in read_seeds(name, MAX_INPUT_BYTES):
+        (inputs / f"seed-{seed}").write_bytes(data)
     logging.disable(logging.CRITICAL)
     options = [
-        f"-max_total_time={seconds}", f"-timeout={SLOWEST}", f"-rss_limit_mb={_used() + MEMORY}", f"-max_len={LONGEST}",
+        f"-max_total_time={seconds}",
+        f"-timeout={MAX_INPUT_SECONDS}", f"-rss_limit_mb={_measure_memory() + MAX_EXTRA_MEGABYTES}", f"-max_len={MAX_INPUT_BYTES}",
         f"-artifact_prefix={folder}/{name}-", "-print_final_stats=1", "-verbosity=0",
     ]  # fmt: skip
-    atheris.Setup([sys.argv[0], *options, str(kept)], target)
+    atheris.Setup([sys.argv[0], *options, str(inputs)], target)
     atheris.Fuzz()
 
 

@@ -12,7 +12,7 @@ from ingest.parsers.types import ParseOptions, Refusal
 
 CORPUS = Path(__file__).parents[1] / "tests" / "corpus"
 SHEET = "xl/worksheets/sheet1.xml"
-HEAD = b"From: ana@customer.example\nSubject: Fwd: s\nContent-Type: multipart/mixed; boundary=b\n\n--b\n"
+MAIL_HEAD = b"From: ana@customer.example\nSubject: Fwd: s\nContent-Type: multipart/mixed; boundary=b\n\n--b\n"
 
 
 def _mail(data: bytes) -> None:
@@ -20,7 +20,7 @@ def _mail(data: bytes) -> None:
 
     from ingest.parsers.mail.message import parse_mail
 
-    for raw in (data, HEAD + data):
+    for raw in (data, MAIL_HEAD + data):
         found = parse_mail(raw, ParseOptions(html_text=True))
         if isinstance(found, Refusal) and found.code not in ("empty", "not_a_mail"):
             raise RuntimeError(found.code)
@@ -28,11 +28,11 @@ def _mail(data: bytes) -> None:
 
 
 def _forward(data: bytes) -> None:
-    from ingest.parsers.forward.original import find_inline
+    from ingest.parsers.forward.original import find_inline_forward
 
     subject, _, body = data.decode("utf-8", "replace").partition("\n")
-    find_inline(subject, body)
-    find_inline("Fwd: s", body)
+    find_inline_forward(subject, body)
+    find_inline_forward("Fwd: s", body)
 
 
 def _wrapped(data: bytes) -> None:
@@ -49,14 +49,14 @@ def _wrapped(data: bytes) -> None:
 
 
 def _html(data: bytes) -> None:
-    from ingest.parsers.mail.html_text import clean_html, make_text
-    from ingest.parsers.reply.html_quotes import has_quote, mark_quotes, read_marks
+    from ingest.parsers.mail.html_text import html_to_text, sanitise_html
+    from ingest.parsers.reply.html_quotes import extract_quote_marks, has_quote_element, insert_quote_marks
 
     text = data.decode("utf-8", "replace")
-    make_text(text)
-    clean_html(text)
-    has_quote(data)
-    read_marks(make_text(mark_quotes(text))[0])
+    html_to_text(text)
+    sanitise_html(text)
+    has_quote_element(data)
+    extract_quote_marks(html_to_text(insert_quote_marks(text))[0])
 
 
 def _form(data: bytes) -> None:
@@ -131,7 +131,7 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], str]] = {
 }
 
 
-def read_seeds(name: str, longest: int) -> Iterator[tuple[str, bytes]]:
+def read_seeds(name: str, max_bytes: int) -> Iterator[tuple[str, bytes]]:
     """Name and bytes of the inputs of at most ``longest`` bytes that ``name`` starts from."""
     for path in CORPUS.glob(TARGETS[name][1]):
         if path.suffix == ".py" or path.name.endswith(".expected.json"):
@@ -139,7 +139,7 @@ def read_seeds(name: str, longest: int) -> Iterator[tuple[str, bytes]]:
         data = path.read_bytes()
         if name == "sheet":
             data = _read_sheet(data)
-        if 0 < len(data) <= longest:
+        if 0 < len(data) <= max_bytes:
             yield path.name, data
 
 

@@ -24,7 +24,7 @@ import msgspec
 from core.errors import CasemillError
 from core.settings.sections import Limits as LimitSettings
 from ingest.parsers import worker as child
-from ingest.parsers.worker import Answer, ParseCall, ParseFailure, ParseTask
+from ingest.parsers.worker import ParseAnswer, ParseCall, ParseFailure, ParseTask
 
 #: A call carries no more, and fewer when that lets all children work, down to those few that hide the round trip.
 CALL_ITEMS = 50
@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from ingest.parsers.worker import main; main()"
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
+_decoder: msgspec.msgpack.Decoder[ParseAnswer] = msgspec.msgpack.Decoder(ParseAnswer)
 
 
 class ParserPool:
@@ -50,14 +50,14 @@ class ParserPool:
     def __init__(self, limits: LimitSettings, *, sharers: int = 1, niceness: int = 0) -> None:
         self.size = limits.parser_processes or min(math.ceil((os.cpu_count() or 1) / sharers), 4)
         self._wall = limits.parser_wall_seconds
-        self._limits = child.Limits(limits.parser_cpu_seconds, limits.parser_memory_bytes, niceness)
+        self._limits = child.ProcessLimits(limits.parser_cpu_seconds, limits.parser_memory_bytes, niceness)
         self._keeper = _ProcessSupervisor(self._limits)
         self._idle: queue.SimpleQueue[_ParserProcess] = queue.SimpleQueue()
         for _ in range(self.size):
             self._idle.put(self._keeper.spawn())
         self._threads = ThreadPoolExecutor(self.size, thread_name_prefix="parse")
 
-    def parse(self, tasks: Sequence[ParseTask], *, alone: bool = False) -> list[Answer]:
+    def parse(self, tasks: Sequence[ParseTask], *, alone: bool = False) -> list[ParseAnswer]:
         """Parse ``tasks``, answers in their order. ``alone`` gives each a call of its own."""
         calls = [[task] for task in tasks] if alone else _calls(tasks, self.size)
         futures = [self._threads.submit(self._call, call) for call in calls]
@@ -68,9 +68,9 @@ class ParserPool:
         self._threads.shutdown(wait=True)
         self._keeper.close()
 
-    def _call(self, tasks: Sequence[ParseTask]) -> list[Answer]:
+    def _call(self, tasks: Sequence[ParseTask]) -> list[ParseAnswer]:
         """The answers to ``tasks``; raises OSError when no child can be started, which is nobody's fault in ``tasks``."""
-        answers: list[Answer] = []
+        answers: list[ParseAnswer] = []
         prompt = False
         while len(answers) < len(tasks):
             rest = tasks[len(answers) :]
@@ -81,7 +81,7 @@ class ParserPool:
                 answers += self._one_call(rest[len(found) : len(found) + 1], fresh=True)
         return answers
 
-    def _one_call(self, tasks: Sequence[ParseTask], *, fresh: bool = False, prompt: bool = False) -> list[Answer]:
+    def _one_call(self, tasks: Sequence[ParseTask], *, fresh: bool = False, prompt: bool = False) -> list[ParseAnswer]:
         """What a child answered before it came to an end; one answer a task when all went well.
 
         A task that failed alone, in a child that had worked before, is left unanswered like one that ended its child.
@@ -108,8 +108,8 @@ class ParserPool:
         finally:
             self._idle.put(worker)
 
-    def _exchange(self, worker: _ParserProcess, tasks: Sequence[ParseTask], *, prompt: bool) -> list[Answer]:
-        answers: list[Answer] = []
+    def _exchange(self, worker: _ParserProcess, tasks: Sequence[ParseTask], *, prompt: bool) -> list[ParseAnswer]:
+        answers: list[ParseAnswer] = []
         try:
             worker.send(tasks, self._wall * _slowness(tasks[0]), prompt=prompt)
             for task in tasks:
@@ -122,7 +122,7 @@ class ParserPool:
 class _ParserProcess:
     """One process; ``deadline`` is when the keeper kills it."""
 
-    def __init__(self, limits: child.Limits) -> None:
+    def __init__(self, limits: child.ProcessLimits) -> None:
         self.deadline: float | None = None
         self.timed_out = False
         self.worn = False
@@ -174,7 +174,7 @@ class _ParserProcess:
             raise EOFError
         return frame
 
-    def receive(self, wall: float) -> Answer:
+    def receive(self, wall: float) -> ParseAnswer:
         answer = _decoder.decode(self._read(wall))
         self.worn |= isinstance(answer, ParseFailure)  # memory that ran out stays used
         return answer
@@ -206,7 +206,7 @@ class _ProcessSupervisor:
     It lives as long as the pool does: the kernel ends a child with the *thread* that started it.
     """
 
-    def __init__(self, limits: child.Limits) -> None:
+    def __init__(self, limits: child.ProcessLimits) -> None:
         self._limits = limits
         self._children: set[_ParserProcess] = set()
         self._orders: queue.SimpleQueue[Future[_ParserProcess] | None] = queue.SimpleQueue()
@@ -271,4 +271,4 @@ def _calls(tasks: Sequence[ParseTask], children: int) -> list[list[ParseTask]]:
 
 
 def _slowness(task: ParseTask) -> int:
-    return child.WORKBOOK_FACTOR if task.kind == "workbook" else 1
+    return child.WORKBOOK_TIME_FACTOR if task.kind == "workbook" else 1

@@ -19,8 +19,8 @@ from ingest.decisions.classify import Classification, classify, is_workbook, rep
 from ingest.decisions.mail_rules import MailRules, rules_for
 from ingest.ledger.types import MAX_LOSSES, WORKBOOK, Arrival, ClaimedItem
 from ingest.parsers.types import ParsedForm, ParsedMail, ParsedWorkbook, ParseOptions, Refusal
-from ingest.parsers.workbook.parse import read_sent_at, row_problem
-from ingest.parsers.worker import Answer, ParseFailure
+from ingest.parsers.workbook.parse import find_row_problem, read_sent_at
+from ingest.parsers.worker import ParseAnswer, ParseFailure
 from outbox.facts import Fact
 from tickets.submission import Submission
 
@@ -61,7 +61,7 @@ class Planner:
     signer: Signer
     _rules: dict[str, MailRules] = field(default_factory=dict)
 
-    def plan(self, item: ClaimedItem, raw: bytes, answer: Answer | None) -> Plan:
+    def plan(self, item: ClaimedItem, raw: bytes, answer: ParseAnswer | None) -> Plan:
         """The plan for one item and what its parser answered (None for kinds that need no parser)."""
         if item.losses >= MAX_LOSSES:
             return self._set_aside(item, Reason("lost_too_often", f"Work on it ended {item.losses} times without a word"))
@@ -130,7 +130,7 @@ class Planner:
     def _row(self, item: ClaimedItem, raw: bytes) -> Plan:
         row = msgspec.json.decode(raw)
         fields: Mapping[str, str] = row["fields"]
-        problem = row_problem(fields)
+        problem = find_row_problem(fields)
         if problem is not None:
             return Plan(item, "rejected", Reason(problem.code, problem.text))
         received_at = _sent_at(fields, item.received_at)

@@ -25,12 +25,12 @@ from ingest.parsers.types import Parsed, ParsedForm, ParsedMail, ParsedWorkbook,
 
 PR_SET_PDEATHSIG = 1
 #: Unpacking and reading a workbook of the largest size allowed takes several times as long as the largest mail.
-WORKBOOK_FACTOR = 6
+WORKBOOK_TIME_FACTOR = 6
 #: Answers are kept back this long: each one that is sent wakes the parent.
-GATHER_SECONDS = 0.01
-GATHER_BYTES = 256 * 1024
+FLUSH_SECONDS = 0.01
+OUTPUT_BUFFER_BYTES = 256 * 1024
 #: How many new objects there must be before the collector of garbage looks at them: a mail's die with the mail.
-YOUNGEST = 20_000
+GC_THRESHOLD_OBJECTS = 20_000
 
 
 class ParseTask(msgspec.Struct, frozen=True):
@@ -58,7 +58,7 @@ class ParseFailure(msgspec.Struct, frozen=True, tag="failure"):
     alone: bool = False
 
 
-class Limits(msgspec.Struct, frozen=True):
+class ProcessLimits(msgspec.Struct, frozen=True):
     """What a child may use: CPU seconds a task, bytes of address space; and its niceness (nice(2))."""
 
     cpu_seconds: int
@@ -67,30 +67,30 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 #: No task and no answer is larger; a longer frame is rubbish, and nobody reserves memory for it.
-FRAME_BYTES = 512 * 1024 * 1024
+MAX_FRAME_BYTES = 512 * 1024 * 1024
 
-Answer = ParsedMail | ParsedForm | ParsedWorkbook | Refusal | ParseFailure
-HEADER = struct.Struct(">Q")
+ParseAnswer = ParsedMail | ParsedForm | ParsedWorkbook | Refusal | ParseFailure
+FRAME_HEADER = struct.Struct(">Q")
 
 
 def write_frame(stream: BinaryIO, content: bytes) -> None:
     """Write one frame and flush it."""
-    _put_frame(stream, content)
+    _buffer_frame(stream, content)
     stream.flush()
 
 
-def _put_frame(stream: BinaryIO, content: bytes) -> None:
-    stream.write(HEADER.pack(len(content)))
+def _buffer_frame(stream: BinaryIO, content: bytes) -> None:
+    stream.write(FRAME_HEADER.pack(len(content)))
     stream.write(content)
 
 
 def read_frame(stream: BinaryIO) -> bytes | None:
     """Read one frame; None when the other end is gone or writes no frames."""
-    header = stream.read(HEADER.size)
-    if len(header) < HEADER.size:
+    header = stream.read(FRAME_HEADER.size)
+    if len(header) < FRAME_HEADER.size:
         return None
-    (length,) = HEADER.unpack(header)
-    if length > FRAME_BYTES:
+    (length,) = FRAME_HEADER.unpack(header)
+    if length > MAX_FRAME_BYTES:
         return None
     content = stream.read(length)
     return content if len(content) == length else None
@@ -98,39 +98,39 @@ def read_frame(stream: BinaryIO) -> bytes | None:
 
 def parse(task: ParseTask) -> Parsed:
     """Parse one task in this process, without limits of time or memory."""
-    return _parser(task.kind)(task.data, task.options)
+    return _load_parser(task.kind)(task.data, task.options)
 
 
 def main() -> None:
     """Serve tasks until standard input ends."""
-    _die_with_parent()
-    source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb", GATHER_BYTES)
+    _exit_with_parent()
+    source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb", OUTPUT_BUFFER_BYTES)
     os.dup2(2, 1)  # whatever a library prints must not get between the frames
-    limits = msgspec.msgpack.decode(read_frame(source) or b"", type=Limits)
-    _parser("mail")
-    _lower(resource.RLIMIT_AS, limits.memory_bytes)
-    _lower(resource.RLIMIT_CORE, 0)
+    limits = msgspec.msgpack.decode(read_frame(source) or b"", type=ProcessLimits)
+    _load_parser("mail")
+    _set_hard_limit(resource.RLIMIT_AS, limits.memory_bytes)
+    _set_hard_limit(resource.RLIMIT_CORE, 0)
     os.nice(limits.niceness)
     calls = msgspec.msgpack.Decoder(ParseCall)
     gc.freeze()
-    gc.set_threshold(YOUNGEST, 10, 10)
+    gc.set_threshold(GC_THRESHOLD_OBJECTS, 10, 10)
     write_frame(sink, b"")
     while (frame := read_frame(source)) is not None:
-        _serve(calls.decode(frame), limits, sink)
+        _answer_call(calls.decode(frame), limits, sink)
 
 
-def _serve(call: ParseCall, limits: Limits, sink: BinaryIO) -> None:
+def _answer_call(call: ParseCall, limits: ProcessLimits, sink: BinaryIO) -> None:
     flushed = time.monotonic()
     for task in call.tasks:
-        _allow(limits, task.kind)
-        _put_frame(sink, _answer(task))
-        if call.prompt or time.monotonic() - flushed > GATHER_SECONDS:
+        _limit_cpu(limits, task.kind)
+        _buffer_frame(sink, _answer_task(task))
+        if call.prompt or time.monotonic() - flushed > FLUSH_SECONDS:
             sink.flush()
             flushed = time.monotonic()
     sink.flush()
 
 
-def _answer(task: ParseTask) -> bytes:
+def _answer_task(task: ParseTask) -> bytes:
     """The packed answer. What cannot be packed (a lone surrogate) is a failure of its own, not the end of the child."""
     try:
         return msgspec.msgpack.encode(parse(task))
@@ -138,7 +138,7 @@ def _answer(task: ParseTask) -> bytes:
         return msgspec.msgpack.encode(ParseFailure(type(error).__name__))
 
 
-def _parser(kind: str) -> Callable[[bytes, ParseOptions], Parsed]:
+def _load_parser(kind: str) -> Callable[[bytes, ParseOptions], Parsed]:
     if kind == "mail":
         from ingest.parsers.mail.message import parse_mail
 
@@ -152,23 +152,23 @@ def _parser(kind: str) -> Callable[[bytes, ParseOptions], Parsed]:
     return parse_workbook
 
 
-def _allow(limits: Limits, kind: str) -> None:
+def _limit_cpu(limits: ProcessLimits, kind: str) -> None:
     """RLIMIT_CPU counts a process's whole life, so each task gets what was used so far and its own share."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    share = limits.cpu_seconds * (WORKBOOK_FACTOR if kind == "workbook" else 1)
+    share = limits.cpu_seconds * (WORKBOOK_TIME_FACTOR if kind == "workbook" else 1)
     soft = int(used.ru_utime + used.ru_stime) + 1 + share
     _, most = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (soft if most == resource.RLIM_INFINITY else min(soft, most), most))
 
 
-def _lower(limit: int, value: int) -> None:
+def _set_hard_limit(limit: int, value: int) -> None:
     """Set a limit for good; one that is lower already, by the system's own configuration, stays."""
     _, most = resource.getrlimit(limit)
     value = value if most == resource.RLIM_INFINITY else min(value, most)
     resource.setrlimit(limit, (value, value))
 
 
-def _die_with_parent() -> None:
+def _exit_with_parent() -> None:
     """A busy child outlives a parent that was killed unless the kernel is told (prctl(2), PR_SET_PDEATHSIG)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = os.getppid()

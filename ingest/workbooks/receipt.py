@@ -20,7 +20,7 @@ from openpyxl.utils import get_column_letter
 
 from ingest.parsers.types import ParsedSheet, ParsedWorkbook, WorkbookRow
 from ingest.parsers.workbook.cells import escape_controls, escape_formula
-from ingest.parsers.workbook.columns import RECEIPT_COLUMNS, RECEIPT_MARK, RECEIPT_SHEET
+from ingest.parsers.workbook.columns import RECEIPT_COLUMNS, RECEIPT_SHEET, RECEIPT_TITLE
 
 MAX_TITLE = 31
 Page = Any  # a write-only worksheet: openpyxl has no types
@@ -84,7 +84,7 @@ def _write_summary(book: Workbook, title: str, workbook: ParsedWorkbook, outcome
     page = book.create_sheet(title)
     page.column_dimensions["A"].width = _REASON_WIDTH
     counts = Counter(outcomes.get((row.sheet, row.number), PENDING).disposition for row in workbook.rows)
-    page.append(_make_bold(page, [RECEIPT_MARK]))
+    page.append(_make_bold(page, [RECEIPT_TITLE]))
     page.append(["Rows", len(workbook.rows)])
     for disposition, count in sorted(counts.items()):
         page.append([_make_safe(disposition), count])

@@ -16,7 +16,7 @@ from core.settings import Settings
 from ingest.ledger.models import InboundItem, Sighting
 from ingest.parser_pool import ParserPool
 from ingest.parsers.types import ParsedWorkbook, Refusal
-from ingest.parsers.worker import Answer, ParseFailure, ParseTask
+from ingest.parsers.worker import ParseAnswer, ParseFailure, ParseTask
 from ingest.workbooks.expand import options_for, place_of
 from ops.reconcile.result import Gap, SourceComparison
 from runtime.drain_requests import request_drain
@@ -75,7 +75,7 @@ class WorkbookCheck:
         if missing and self._repair:
             self._expand_again(balance, item_id, missing)
 
-    def _read(self, item_id: int) -> tuple[Answer | None, set[str]]:
+    def _read(self, item_id: int) -> tuple[ParseAnswer | None, set[str]]:
         with self._database.read() as session:
             item = session.get_one(InboundItem, item_id)
             sighted = set(session.execute(select(Sighting.place).where(Sighting.source == f"workbook:{item_id}")).scalars())

@@ -38,8 +38,8 @@ def test_answers_that_a_child_had_not_sent_are_not_lost_for_good(
     monkeypatch: pytest.MonkeyPatch, make_pool: Callable[..., ParserPool]
 ) -> None:
     """The last one ends its child before any answer was sent: those before it are answered all the same."""
-    ending = "from ingest.parsers import worker; import os; real = worker._answer; "
-    ending += "worker._answer = lambda task: os._exit(1) if b'Claim 2' in task.data else real(task); worker.GATHER_SECONDS = 60; "
+    ending = "from ingest.parsers import worker; import os; real = worker._answer_task; "
+    ending += "worker._answer_task = lambda task: os._exit(1) if b'Claim 2' in task.data else real(task); worker.FLUSH_SECONDS = 60; "
     monkeypatch.setattr(parser_pool, "PROGRAM", parser_pool.PROGRAM.replace("main()", ending + "main()"))
     answers = make_pool(parser_processes=1).parse([MAIL, MAIL, OTHER, MAIL])
     assert subjects(answers) == ["Claim 1", "Claim 1", None, "Claim 1"]

@@ -16,7 +16,7 @@ import pytest
 from ingest import parser_pool as children
 from ingest.parser_pool import ParserPool
 from ingest.parsers.types import ParsedForm, ParsedMail, ParsedWorkbook, Refusal
-from ingest.parsers.worker import Answer, ParseFailure, ParseTask
+from ingest.parsers.worker import ParseAnswer, ParseFailure, ParseTask
 from tests.ingest.processes import cpu_seconds, find_children, new_children
 from tests.ingest.support import mail_with_file, make_form, make_mail, make_row, make_workbook, slow_task, subjects
 from tests.waiting import wait_until
@@ -30,8 +30,8 @@ def wait_until_busy(pid: int) -> None:
     wait_until(lambda: cpu_seconds(pid) - start > 0.3)
 
 
-def parse_in_background(pool: ParserPool, tasks: list[ParseTask]) -> Future[list[Answer]]:
-    future: Future[list[Answer]] = Future()
+def parse_in_background(pool: ParserPool, tasks: list[ParseTask]) -> Future[list[ParseAnswer]]:
+    future: Future[list[ParseAnswer]] = Future()
 
     def work() -> None:
         try:
@@ -207,7 +207,7 @@ def test_a_child_that_hangs_is_ended_by_the_clock(make_pool: Callable[..., Parse
 def test_what_hangs_alone_in_a_fresh_child_is_a_timeout_of_its_own(
     monkeypatch: pytest.MonkeyPatch, make_pool: Callable[..., ParserPool]
 ) -> None:
-    hanging = "from ingest.parsers import worker; from time import sleep; worker._answer = lambda task: sleep(60); "
+    hanging = "from ingest.parsers import worker; from time import sleep; worker._answer_task = lambda task: sleep(60); "
     monkeypatch.setattr(children, "PROGRAM", children.PROGRAM.replace("main()", hanging + "main()"))
     pool = make_pool(parser_wall_seconds=1.0)
     monkeypatch.undo()

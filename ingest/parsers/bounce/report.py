@@ -10,21 +10,21 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ingest.parsers.bounce.text_report import Told, read_text_report, reads_like_bounce
+from ingest.parsers.bounce.text_report import TextReport, is_bounce_subject, read_text_report
 from ingest.parsers.mail.automatic import AutomaticResult
 from ingest.parsers.mail.headers import Headers, clean_text, read_block, read_ids
 from ingest.parsers.mail.parts import Leaf
 from ingest.parsers.types import ParsedReport
 
-MAX_GROUPS = 200
+MAX_FIELD_GROUPS = 200
 STATUS_PARTS = frozenset({"message/delivery-status", "message/global-delivery-status"})
 RECEIPT_PARTS = frozenset({"message/disposition-notification", "message/global-disposition-notification"})
 COPY_PARTS = frozenset(
     {"message/rfc822", "message/global", "text/rfc822-headers", "message/rfc822-headers", "message/global-headers"}
 )
 #: Feedback that is no complaint (RFC 6430, RFC 6591).
-NO_COMPLAINTS = frozenset({"not-spam", "auth-failure", "dmarc"})
-ARRIVED = frozenset({"delivered", "relayed", "expanded"})
+NON_COMPLAINT_TYPES = frozenset({"not-spam", "auth-failure", "dmarc"})
+DELIVERED_ACTIONS = frozenset({"delivered", "relayed", "expanded"})
 _COMMENT = re.compile(r"\([^()]*\)")
 _STATUS = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.])")
 _SMTP_CODE = re.compile(r"(?<![\d.])([45])\d\d(?![\d.])")
@@ -41,22 +41,22 @@ class _RecipientStatus:
 
 
 def read_report(
-    headers: Headers, leaves: Sequence[Leaf], body: str, subject: str, verdict: AutomaticResult
+    headers: Headers, leaves: Sequence[Leaf], body: str, subject: str, automatic: AutomaticResult
 ) -> ParsedReport | None:
     """What a mail reports, None when it is no report. ``body`` is its text, ``verdict`` what its headers say."""
-    if not verdict.is_auto:
+    if not automatic.is_auto:
         return None
     original = _read_original(leaves)
-    if verdict.is_feedback_report:
+    if automatic.is_feedback_report:
         return _read_feedback(leaves, original)
-    if verdict.is_mdn:
+    if automatic.is_mdn:
         return _read_receipt(leaves, original)
     groups = list(_read_groups(leaves, STATUS_PARTS))
-    fates = [fate for group in groups if (fate := _read_fate(group)) is not None]
-    if fates:
-        return _sum_up(fates, original or next(_named_ids(groups), None))
-    if verdict.is_bounce or verdict.is_dsn or ("null_return_path" in verdict.reasons and reads_like_bounce(subject)):
-        return _by_text(headers, body, subject, verdict, original)
+    entries = [entry for group in groups if (entry := _read_recipient_status(group)) is not None]
+    if entries:
+        return _summarise_statuses(entries, original or next(_find_named_ids(groups), None))
+    if automatic.is_bounce or automatic.is_dsn or ("null_return_path" in automatic.reasons and is_bounce_subject(subject)):
+        return _read_text_bounce(headers, body, subject, automatic, original)
     return None
 
 
@@ -69,7 +69,7 @@ def _read_groups(leaves: Iterable[Leaf], types: frozenset[str]) -> Iterator[Head
     """The groups of fields of the first part of a type, one a recipient; the first is about the mail as a whole."""
     content = next((leaf.content for leaf in leaves if leaf.type in types), b"")
     start = 0
-    for _ in range(MAX_GROUPS):
+    for _ in range(MAX_FIELD_GROUPS):
         while content[start : start + 1] in (b"\r", b"\n"):
             start += 1
         if start >= len(content):
@@ -78,40 +78,48 @@ def _read_groups(leaves: Iterable[Leaf], types: frozenset[str]) -> Iterator[Head
         yield group
 
 
-def _read_fate(group: Headers) -> _RecipientStatus | None:
+def _read_recipient_status(group: Headers) -> _RecipientStatus | None:
     """RFC 3464 §2.3. What was sent to wins over nothing: some servers name the original recipient only."""
     recipient = _read_address(group, "final-recipient") or _read_address(group, "original-recipient")
     if not recipient:
         return None
-    said = f"{_first(group, 'status')} {_first(group, 'diagnostic-code')}"
-    status = next(iter(_STATUS.findall(said)), "")
-    action = next(iter(_COMMENT.sub(" ", _first(group, "action")).lower().split()), "")
-    kind = status[:1] or next(iter(_SMTP_CODE.findall(said)), "")
+    codes_text = f"{_read_first(group, 'status')} {_read_first(group, 'diagnostic-code')}"
+    status = next(iter(_STATUS.findall(codes_text)), "")
+    action = next(iter(_COMMENT.sub(" ", _read_first(group, "action")).lower().split()), "")
+    kind = status[:1] or next(iter(_SMTP_CODE.findall(codes_text)), "")
     action = action or ("failed" if kind in ("4", "5") else "")
     return _RecipientStatus(recipient, action, status, permanent=action == "failed" and kind == "5")
 
 
 def _read_address(group: Headers, name: str) -> str:
     """``rfc822; <who@where>`` as a plain lower-case address; "" for other kinds of names."""
-    value = _COMMENT.sub(" ", _first(group, name))
+    value = _COMMENT.sub(" ", _read_first(group, name))
     text = value.partition(";")[2] or value
     text = text.strip().strip("<>").strip().lower()
     return text if "@" in text and not re.search(r"[\s<>]", text) else ""
 
 
-def _first(group: Headers, name: str) -> str:
+def _read_first(group: Headers, name: str) -> str:
     return next((clean_text(value)[:1000] for value in group.read_raw_text(name)[:1]), "")
 
 
-def _sum_up(fates: Sequence[_RecipientStatus], original: str | None) -> ParsedReport:
-    actions = {fate.action for fate in fates}
-    kind = "bounce" if "failed" in actions else "delay" if "delayed" in actions else "delivery" if actions & ARRIVED else "bounce"
+def _summarise_statuses(entries: Sequence[_RecipientStatus], original: str | None) -> ParsedReport:
+    actions = {entry.action for entry in entries}
+    kind = (
+        "bounce"
+        if "failed" in actions
+        else "delay"
+        if "delayed" in actions
+        else "delivery"
+        if actions & DELIVERED_ACTIONS
+        else "bounce"
+    )
     return ParsedReport(
         kind=kind,
-        recipients=tuple(fate.recipient for fate in fates),
-        status=tuple(fate.status for fate in fates if fate.status),
-        action=tuple(fate.action for fate in fates if fate.action),
-        permanent=any(fate.permanent for fate in fates),
+        recipients=tuple(entry.recipient for entry in entries),
+        status=tuple(entry.status for entry in entries if entry.status),
+        action=tuple(entry.action for entry in entries if entry.action),
+        permanent=any(entry.permanent for entry in entries),
         message_id=original,
     )
 
@@ -125,7 +133,7 @@ def _read_original(leaves: Iterable[Leaf]) -> str | None:
     return None
 
 
-def _named_ids(groups: Iterable[Headers]) -> Iterator[str]:
+def _find_named_ids(groups: Iterable[Headers]) -> Iterator[str]:
     """Gmail names the original in a field of its own."""
     for group in groups:
         yield from read_ids(group, "x-original-message-id")
@@ -135,10 +143,10 @@ def _named_ids(groups: Iterable[Headers]) -> Iterator[str]:
 def _read_feedback(leaves: Sequence[Leaf], original: str | None) -> ParsedReport:
     """RFC 5965: who complained, if the sender of the report says so."""
     group = next(_read_groups(leaves, frozenset({"message/feedback-report"})), Headers())
-    kind = _first(group, "feedback-type").partition(";")[0].strip().lower()
-    recipients = [_read_address_of(value) for value in group.read_raw_text("original-rcpt-to")]
+    kind = _read_first(group, "feedback-type").partition(";")[0].strip().lower()
+    recipients = [_clean_address(value) for value in group.read_raw_text("original-rcpt-to")]
     return ParsedReport(
-        kind="feedback" if kind in NO_COMPLAINTS else "complaint",
+        kind="feedback" if kind in NON_COMPLAINT_TYPES else "complaint",
         recipients=tuple(address for address in recipients if address),
         status=(),
         action=(kind,) if kind else (),
@@ -147,7 +155,7 @@ def _read_feedback(leaves: Sequence[Leaf], original: str | None) -> ParsedReport
     )
 
 
-def _read_address_of(value: str) -> str:
+def _clean_address(value: str) -> str:
     text = value.strip().strip("<>").strip().lower()
     return text if "@" in text and not re.search(r"[\s<>]", text) else ""
 
@@ -156,7 +164,7 @@ def _read_receipt(leaves: Sequence[Leaf], original: str | None) -> ParsedReport:
     """RFC 8098 §3: the disposition is ``mode; type/modifier``."""
     groups = list(_read_groups(leaves, RECEIPT_PARTS))
     group = groups[0] if groups else Headers()
-    disposition = _first(group, "disposition").partition(";")[2].partition("/")[0].strip().lower()
+    disposition = _read_first(group, "disposition").partition(";")[2].partition("/")[0].strip().lower()
     recipient = _read_address(group, "final-recipient") or _read_address(group, "original-recipient")
     return ParsedReport(
         kind="receipt",
@@ -164,19 +172,21 @@ def _read_receipt(leaves: Sequence[Leaf], original: str | None) -> ParsedReport:
         status=(),
         action=(disposition,) if disposition else (),
         permanent=False,
-        message_id=next(_named_ids(groups), None) or original,
+        message_id=next(_find_named_ids(groups), None) or original,
     )
 
 
-def _by_text(headers: Headers, body: str, subject: str, verdict: AutomaticResult, original: str | None) -> ParsedReport | None:
-    told: Told = read_text_report(headers, body, subject)
-    if not told.recipients and not verdict.is_bounce:
+def _read_text_bounce(
+    headers: Headers, body: str, subject: str, verdict: AutomaticResult, original: str | None
+) -> ParsedReport | None:
+    text_report: TextReport = read_text_report(headers, body, subject)
+    if not text_report.recipients and not verdict.is_bounce:
         return None
     return ParsedReport(
-        kind="delay" if told.is_delay else "bounce",
-        recipients=told.recipients,
-        status=told.status,
-        action=("delayed" if told.is_delay else "failed",) * len(told.recipients),
-        permanent=told.permanent and not told.is_delay,
-        message_id=original or told.message_id,
+        kind="delay" if text_report.is_delay else "bounce",
+        recipients=text_report.recipients,
+        status=text_report.status,
+        action=("delayed" if text_report.is_delay else "failed",) * len(text_report.recipients),
+        permanent=text_report.permanent and not text_report.is_delay,
+        message_id=original or text_report.message_id,
     )

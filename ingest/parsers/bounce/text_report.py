@@ -14,7 +14,7 @@ from ingest.parsers.mail.addresses import read_list
 from ingest.parsers.mail.headers import Headers
 
 #: What stands before the copy of the mail is short; the copy may be long.
-MAX_TEXT = 50_000
+MAX_REPORT_LENGTH = 50_000
 MAX_RECIPIENTS = 50
 _COPY = re.compile(
     r"^(?:-{2,}[ \t]*)?(?:below this line is a copy of the message|this is a copy of (?:the|your) message"
@@ -28,13 +28,13 @@ _RECIPIENT = re.compile(
 )
 _STATUS = re.compile(r"(?<![\d.])([45]\.\d{1,3}\.\d{1,3})(?![\d.])")
 _SMTP_CODE = re.compile(r"(?<![\d.])([45])[0-5]\d(?=[ :-])")
-_FOR_GOOD = re.compile(
+_PERMANENT = re.compile(
     r"permanent|(?:user|recipient|address|mailbox) (?:is )?(?:unknown|not found)|unknown (?:user|recipient|address|mailbox)"
     r"|no such (?:user|mailbox|recipient|person)|no mailbox here|does(?: not|n't) exist|unrouteable address"
     r"|unbekannt|inconnu|desconocid|sconosciut|desconhecid|onbekend",
     re.I,
 )
-_LATE = re.compile(
+_DELAYED = re.compile(
     r"\bdelay(?:ed)?\b|not (?:yet )?been delivered|still being (?:re)?tried|warning: (?:message|could not send)"
     r"|will (?:continue to|keep) try|will be retried|delivery incomplete"
     r"|verzögert|retardée?\b|retrasad|ritardat|atrasad|vertraagd",
@@ -52,7 +52,7 @@ _MESSAGE_ID = re.compile(r"^[> \t]*message-id:\s*(<[^<>\s]{1,900}>)", re.I | re.
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class TextReport:
     """What a text says of a mail that did not arrive, or not yet."""
 
     recipients: tuple[str, ...]
@@ -62,40 +62,40 @@ class Told:
     message_id: str | None
 
 
-def reads_like_bounce(subject: str) -> bool:
+def is_bounce_subject(subject: str) -> bool:
     """Whether a subject is one that mail systems write when they give a mail back."""
     return _SUBJECT.search(subject) is not None
 
 
-def read_text_report(headers: Headers, body: str, subject: str) -> Told:
+def read_text_report(headers: Headers, body: str, subject: str) -> TextReport:
     """Recipients, codes and the original's Message-ID, as far as the text names them. Linear in the length."""
-    text = body[:MAX_TEXT]
+    text = body[:MAX_REPORT_LENGTH]
     copy = _COPY.search(text)
-    own = text[: copy.start()] if copy else text
-    status = tuple(dict.fromkeys(_STATUS.findall(own)))
-    late = _LATE.search(f"{subject}\n{own}") is not None and _GIVEN_UP.search(own) is None
+    own_text = text[: copy.start()] if copy else text
+    status = tuple(dict.fromkeys(_STATUS.findall(own_text)))
+    is_late = _DELAYED.search(f"{subject}\n{own_text}") is not None and _GIVEN_UP.search(own_text) is None
     named = _MESSAGE_ID.search(text)
-    return Told(
-        recipients=_read_recipients(headers, own, subject),
+    return TextReport(
+        recipients=_read_recipients(headers, own_text, subject),
         status=status,
-        permanent=_is_permanent(own, status),
-        is_delay=late and not any(code.startswith("5") for code in status),
+        permanent=_is_permanent(own_text, status),
+        is_delay=is_late and not any(code.startswith("5") for code in status),
         message_id=named[1] if named else None,
     )
 
 
-def _read_recipients(headers: Headers, own: str, subject: str) -> tuple[str, ...]:
+def _read_recipients(headers: Headers, own_text: str, subject: str) -> tuple[str, ...]:
     named = read_list(headers.read_raw_text("x-failed-recipients"))
     if named:
         return named[:MAX_RECIPIENTS]
-    known = _known_forms(headers, own, subject)
+    known = _read_known_formats(headers, own_text, subject)
     if known:
         return known[:MAX_RECIPIENTS]
-    found = (first or second for first, second in _RECIPIENT.findall(own))
+    found = (first or second for first, second in _RECIPIENT.findall(own_text))
     return tuple(dict.fromkeys(address.lower() for address in found))[:MAX_RECIPIENTS]
 
 
-def _known_forms(headers: Headers, own: str, subject: str) -> tuple[str, ...]:
+def _read_known_formats(headers: Headers, own_text: str, subject: str) -> tuple[str, ...]:
     """What flufl.bounce finds in the text; it works on a message, and this one holds nothing else."""
     from flufl.bounce import all_failures  # a mail in thousands needs it
 
@@ -103,20 +103,20 @@ def _known_forms(headers: Headers, own: str, subject: str) -> tuple[str, ...]:
     message["From"] = " ".join(headers.read_raw_text("from"))[:300].encode("ascii", "replace").decode()
     message["Subject"] = subject[:300].encode("ascii", "replace").decode()
     message["Content-Type"] = "text/plain"
-    message.set_payload(own.encode("ascii", "replace").decode())
+    message.set_payload(own_text.encode("ascii", "replace").decode())
     try:
         temporary, permanent = all_failures(message)
     except (ValueError, LookupError, TypeError, AttributeError):
         return ()  # a form that came close to one it knows
-    return tuple(sorted(_addresses({*temporary, *permanent})))
+    return tuple(sorted(_decode_addresses({*temporary, *permanent})))
 
 
-def _addresses(found: Iterable[bytes]) -> set[str]:
+def _decode_addresses(found: Iterable[bytes]) -> set[str]:
     texts = (address.decode("ascii", "replace").strip().strip("<>").lower() for address in found)
     return {text for text in texts if re.fullmatch(_ADDRESS, text)}
 
 
-def _is_permanent(own: str, status: tuple[str, ...]) -> bool:
+def _is_permanent(own_text: str, status: tuple[str, ...]) -> bool:
     """By the enhanced codes (RFC 3463), else by the replies (RFC 5321 §4.2.1), else by the words."""
-    codes = [code[0] for code in status] or _SMTP_CODE.findall(own)
-    return "5" in codes if codes else _FOR_GOOD.search(own) is not None
+    codes = [code[0] for code in status] or _SMTP_CODE.findall(own_text)
+    return "5" in codes if codes else _PERMANENT.search(own_text) is not None

@@ -23,7 +23,7 @@ def parse_form(data: bytes, options: ParseOptions) -> ParsedForm | Refusal:
     ``options.content_type`` decides between JSON and urlencoded, None sniffs. Refusals as in
     :func:`ingest.sources.formstack_envelope.split_envelope`; what had to be mended is said in ``notes``.
     """
-    read = read_body(data, options.content_type, _MERGING)
+    read = read_body(data, options.content_type, _MERGING_DECODER)
     if isinstance(read, Refusal):
         return read
     members, is_json = read
@@ -64,7 +64,7 @@ def _merge_pairs(pairs: Sequence[tuple[str, object]]) -> tuple[dict[str, object]
 
 
 #: Keeps all values of a key that an object has twice.
-_MERGING = make_decoder(object_pairs_hook=lambda pairs: _merge_pairs(pairs)[0])
+_MERGING_DECODER = make_decoder(object_pairs_hook=lambda pairs: _merge_pairs(pairs)[0])
 
 
 def _has_repeated_keys(data: bytes) -> bool:

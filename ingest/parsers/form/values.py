@@ -14,14 +14,14 @@ NAME_PARTS = ("prefix", "first", "initial", "middle", "last", "suffix")
 ADDRESS_PARTS = ("address", "address2", "city", "state", "zip", "country")
 
 # NUL cannot be stored in PostgreSQL, a lone surrogate not in UTF-8, the other controls are never meant to be read.
-_UNREADABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _NEWLINE = re.compile(r"\r\n?")
 _LINE = re.compile(r"([a-z_][a-z_0-9]*) =(?: (.*))?")
 _TYPED_LINES = re.compile(r"value = (?P<value>.*)\n(?:field_type|type) = (?P<type>[\w-]+)\s*", re.DOTALL)
 
 
-class Answer(NamedTuple):
+class FormAnswer(NamedTuple):
     """The readable text, the field's type when the sender names it, and the subfields by their name."""
 
     text: str
@@ -31,7 +31,7 @@ class Answer(NamedTuple):
 
 def clean_text(text: str) -> str:
     """``text`` with LF line ends, without controls, a lone surrogate shown as U+FFFD."""
-    return _SURROGATE.sub("\ufffd", _UNREADABLE.sub("", _NEWLINE.sub("\n", text)))
+    return _SURROGATE.sub("\ufffd", _CONTROLS.sub("", _NEWLINE.sub("\n", text)))
 
 
 def find_depth(value: object) -> int:
@@ -50,17 +50,17 @@ def _list_children(value: object) -> list[object]:
     return []
 
 
-def read_answer(value: object) -> Answer:
+def read_answer(value: object) -> FormAnswer:
     """Any value of a field: string, list, object, null, subfield lines, with or without its field type."""
     if isinstance(value, str):
         value = _read_lines(clean_text(value))
     if not isinstance(value, dict):
-        return Answer(render_text(value), None, {})
+        return FormAnswer(render_text(value), None, {})
     field_type, rest = _split_type(value)
     if "value" not in rest:
-        return Answer(render_text(rest), field_type, _render_parts(rest))
+        return FormAnswer(render_text(rest), field_type, _render_parts(rest))
     inner = rest.pop("value")
-    return Answer(render_text(inner), field_type, _render_parts(inner if isinstance(inner, dict) else rest))
+    return FormAnswer(render_text(inner), field_type, _render_parts(inner if isinstance(inner, dict) else rest))
 
 
 def render_text(value: object) -> str:

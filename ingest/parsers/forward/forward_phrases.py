@@ -27,40 +27,40 @@ END_PHRASES = (
     "fine messaggio inoltrato", "fin del mensaje reenviado", "fim da mensagem encaminhada", "конец пересылаемого сообщения",
 )  # fmt: skip
 
-_BARE = "-=_*~>─—–.:： \t\u00a0\u200e\u200f"
-_WITH_MORE = tuple(phrase + " " for phrase in FORWARD_PHRASES)
+_DECORATION = "-=_*~>─—–.:： \t\u00a0\u200e\u200f"
+_PHRASES_WITH_MORE = tuple(phrase + " " for phrase in FORWARD_PHRASES)
 
 
-def read_prefix(subject: str) -> str | None:
+def read_subject_prefix(subject: str) -> str | None:
     """What the subject's outermost prefix says: ``forward``, ``reply``, ``either`` or nothing."""
     match = _PREFIX.match(subject)
     return match.lastgroup if match else None
 
 
-def cut_prefix(subject: str) -> str:
+def strip_subject_prefix(subject: str) -> str:
     """The subject without its outermost prefix."""
     match = _PREFIX.match(subject)
     return subject[match.end() :].strip() if match else subject
 
 
-def bare(line: str) -> str:
+def strip_decoration(line: str) -> str:
     """A line without the dashes, stars and colons around its words, in lower case."""
-    return line.strip(_BARE).replace("\u00a0", " ").casefold()
+    return line.strip(_DECORATION).replace("\u00a0", " ").casefold()
 
 
-def is_marker(line: str) -> bool:
+def is_forward_banner(line: str) -> bool:
     """Whether the line says that a forwarded mail begins. With more words on it (a name, a date) it needs its dashes."""
-    text = bare(line[:300])
+    text = strip_decoration(line[:300])
     if text in FORWARD_PHRASES:
         return True
-    return line.lstrip("> ").startswith(("--", "==", "__")) and text.startswith(_WITH_MORE)
+    return line.lstrip("> ").startswith(("--", "==", "__")) and text.startswith(_PHRASES_WITH_MORE)
 
 
-def is_original(line: str) -> bool:
+def is_original_banner(line: str) -> bool:
     """Whether the line says that an original follows, forwarded or answered."""
-    return bare(line[:300]) in ORIGINAL_PHRASES
+    return strip_decoration(line[:300]) in ORIGINAL_PHRASES
 
 
-def is_end(line: str) -> bool:
+def is_forward_end(line: str) -> bool:
     """Whether the line says that the forwarded mail ends."""
-    return len(line) < 200 and line.lstrip("> ").startswith(("--", "==")) and bare(line).startswith(END_PHRASES)
+    return len(line) < 200 and line.lstrip("> ").startswith(("--", "==")) and strip_decoration(line).startswith(END_PHRASES)

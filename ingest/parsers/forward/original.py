@@ -10,29 +10,35 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ingest.parsers.forward.forward_phrases import cut_prefix, is_end, is_marker, is_original, read_prefix
+from ingest.parsers.forward.forward_phrases import (
+    is_forward_banner,
+    is_forward_end,
+    is_original_banner,
+    read_subject_prefix,
+    strip_subject_prefix,
+)
 from ingest.parsers.mail.addresses import MAX_ADDRESSES, read_mailbox
-from ingest.parsers.mail.header_labels import HEADER_LABELS, LABEL_MOST, fold_label
+from ingest.parsers.mail.header_labels import HEADER_LABELS, MAX_LABEL_LENGTH, fold_label
 from ingest.parsers.mail.headers import clean_text
 from ingest.parsers.types import Forward, ParsedMail
 
-MAX_SCANNED = 400_000
+MAX_SCANNED_LENGTH = 400_000
 """Characters of a body that are looked at for the beginning of a forward."""
-MAX_LINE = 1_000
+MAX_LINE_LENGTH = 1_000
 """Characters of a line that are looked at."""
 MAX_BLOCK_LINES = 60
-MAX_VALUE = 20_000
+MAX_VALUE_LENGTH = 20_000
 
 _QUOTE = re.compile(r"[ \t\u00a0]{0,8}> ?")
-_RULE = re.compile(r"[-_=*~─—–\s]{3,}\Z")
+_RULE_LINE = re.compile(r"[-_=*~─—–\s]{3,}\Z")
 _MAILTO = re.compile(r"<mailto:[^<>]{0,320}>|\[mailto:[^\[\]]{0,320}\]", re.I)
 _ADDRESS = re.compile(r"[^\s<>()\[\]\"',;:*]{1,64}@[^\s<>()\[\]\"',;:*]{1,253}")
 _NAME = re.compile(r"\A(.{0,300}?)[\s]*[<\[(]\s*\Z", re.S)
 #: Yandex writes no labels: ``06.10.2025, 09:15, "Ana Bell" <ana@customer.example>:``
 _ONE_LINE = re.compile(r"(\d[^\"<>@]{4,60}),\s+(\"?[^\"<>@]{0,200}\"?\s*<[^\s<>]{3,320}>)\s*:?\s*\Z")
 #: Without a word in the subject a marker has its dashes or its colon.
-_RULES, _COLONS = ("--", "==", "__"), (":", ": ", "：")
-_SIGNS = ("--", "==", "__", ":\n", ": \n", "：\n")
+_BANNER_STARTS, _BANNER_ENDS = ("--", "==", "__"), (":", ": ", "：")
+_BANNER_HINTS = ("--", "==", "__", ":\n", ": \n", "：\n")
 
 
 class _Block(NamedTuple):
@@ -44,39 +50,39 @@ class _Block(NamedTuple):
     from_label: str = ""
 
 
-def find_inline(subject: str, body: str) -> Forward | None:
+def find_inline_forward(subject: str, body: str) -> Forward | None:
     """The forward within a body, None when the mail is none."""
-    said = read_prefix(subject)
-    if said == "reply" or (said is None and not any(sign in body for sign in _SIGNS)):
+    prefix = read_subject_prefix(subject)
+    if prefix == "reply" or (prefix is None and not any(sign in body for sign in _BANNER_HINTS)):
         return None
-    lines = body[:MAX_SCANNED].split("\n")
+    lines = body[:MAX_SCANNED_LENGTH].split("\n")
     number = 0
     while number < len(lines):
-        line = lines[number][:MAX_LINE]
+        line = lines[number][:MAX_LINE_LENGTH]
         start = number + 1
-        if said is None and not line.startswith(_RULES) and not line.endswith(_COLONS):
+        if prefix is None and not line.startswith(_BANNER_STARTS) and not line.endswith(_BANNER_ENDS):
             pass
-        elif is_marker(line) and (said is not None or not _QUOTE.match(line)):
-            block = _read_marked(lines, start)
+        elif is_forward_banner(line) and (prefix is not None or not _QUOTE.match(line)):
+            block = _read_block_below_banner(lines, start)
             if block.fields.get("from"):
-                return _build(subject, body, lines, number, block)
+                return _build_inline(subject, body, lines, number, block)
             start = block.end
-        elif said is not None and _read_label(line) is not None:
+        elif prefix is not None and _read_label(line) is not None:
             block = _read_block(lines, number)
-            if _is_whole(block, said):
-                return _build(subject, body, lines, number, block)
+            if _is_complete(block, prefix):
+                return _build_inline(subject, body, lines, number, block)
             start = max(block.end, start)
         number = start
     return None
 
 
-def _read_marked(lines: Sequence[str], start: int) -> _Block:
+def _read_block_below_banner(lines: Sequence[str], start: int) -> _Block:
     """The block below a marker: with an author it is one, whatever else it lacks."""
     for number in range(start, min(start + 6, len(lines))):
         text = _unquote(lines[number]).strip()
         if not text:
             continue
-        one_line = _ONE_LINE.match(text[:MAX_LINE])
+        one_line = _ONE_LINE.match(text[:MAX_LINE_LENGTH])
         if one_line is not None:
             return _Block({"date": one_line.group(1), "from": one_line.group(2)}, number + 1, False)
         block = _read_block(lines, number)
@@ -84,9 +90,9 @@ def _read_marked(lines: Sequence[str], start: int) -> _Block:
     return _Block({}, start, False)
 
 
-def _is_whole(block: _Block, said: str) -> bool:
+def _is_complete(block: _Block, prefix: str) -> bool:
     """Whether a block without a marker is a header: an author and two more fields. VS with Finnish labels is a reply."""
-    if said == "either" and block.from_label != "fra":
+    if prefix == "either" and block.from_label != "fra":
         return False
     return bool(block.fields.get("from")) and len(block.fields.keys() & {"date", "to", "subject", "cc"}) >= 2
 
@@ -97,7 +103,7 @@ def _read_block(lines: Sequence[str], start: int) -> _Block:
     last, from_label, number = "", "", start
     quoted = _QUOTE.match(lines[start]) is not None
     for number in range(start, min(len(lines), start + MAX_BLOCK_LINES)):
-        text = _unquote(lines[number][:MAX_VALUE]) if quoted else lines[number][:MAX_VALUE]
+        text = _unquote(lines[number][:MAX_VALUE_LENGTH]) if quoted else lines[number][:MAX_VALUE_LENGTH]
         found = _read_label(text)
         if found is not None and found[0] not in fields:
             last, value, label = found
@@ -106,41 +112,41 @@ def _read_block(lines: Sequence[str], start: int) -> _Block:
         elif not last:
             return _Block(fields, number, quoted)
         elif not text.strip():
-            if not _goes_on(lines, number + 1, fields, last, quoted):
+            if not _continues_after_blank(lines, number + 1, fields, last, quoted):
                 return _Block(fields, number, quoted, from_label)
-        elif found is None and _may_continue(lines, number, fields, last, quoted):
+        elif found is None and _is_continuation(lines, number, fields, last, quoted):
             fields[last] = f"{fields[last]} {text.strip()}".strip()
         else:
             return _Block(fields, number, quoted, from_label)
     return _Block(fields, number + 1, quoted, from_label)
 
 
-def _goes_on(lines: Sequence[str], number: int, fields: dict[str, str], last: str, quoted: bool) -> bool:
+def _continues_after_blank(lines: Sequence[str], number: int, fields: dict[str, str], last: str, quoted: bool) -> bool:
     """Whether the block goes on after a blank line: its author or subject, or the value before, is still to come."""
     if number >= len(lines) or ("from" in fields and "subject" in fields and fields[last]):
         return False
-    text = _unquote(lines[number][:MAX_LINE]) if quoted else lines[number][:MAX_LINE]
+    text = _unquote(lines[number][:MAX_LINE_LENGTH]) if quoted else lines[number][:MAX_LINE_LENGTH]
     found = _read_label(text)
     return (found is not None and found[0] not in fields) or (not fields[last] and found is None and bool(text.strip()))
 
 
-def _may_continue(lines: Sequence[str], number: int, fields: dict[str, str], last: str, quoted: bool) -> bool:
+def _is_continuation(lines: Sequence[str], number: int, fields: dict[str, str], last: str, quoted: bool) -> bool:
     """Whether a line without a label belongs to the field before: it is indented, lists people, or stands among fields."""
     if not fields[last]:
         return True
-    text = _unquote(lines[number][:MAX_LINE]) if quoted else lines[number][:MAX_LINE]
+    text = _unquote(lines[number][:MAX_LINE_LENGTH]) if quoted else lines[number][:MAX_LINE_LENGTH]
     if text[:1] in " \t" and last != "from":
         return True
     if last in ("to", "cc", "bcc") and fields[last].rstrip().endswith((";", ",")):
         return True
-    after = lines[number + 1][:MAX_LINE] if number + 1 < len(lines) else ""
+    after = lines[number + 1][:MAX_LINE_LENGTH] if number + 1 < len(lines) else ""
     found = _read_label(_unquote(after) if quoted else after)
     return found is not None and found[0] not in fields and len(fields) < 4
 
 
 def _read_label(line: str) -> tuple[str, str, str] | None:
     """Field, value and folded label of a header line."""
-    head = line[:LABEL_MOST].replace("：", ":")
+    head = line[:MAX_LABEL_LENGTH].replace("：", ":")
     position = head.find(":")
     if position < 1:
         return None
@@ -156,18 +162,18 @@ def _unquote(line: str) -> str:
     return line[match.end() :] if match else line
 
 
-def _build(subject: str, body: str, lines: Sequence[str], marker: int, block: _Block) -> Forward:
+def _build_inline(subject: str, body: str, lines: Sequence[str], banner: int, block: _Block) -> Forward:
     address, name = read_person(block.fields["from"])
-    rest = "\n".join(_skip_marker(lines, block.end, lines[marker])) + body[MAX_SCANNED:]
+    rest = "\n".join(_skip_repeated_banner(lines, block.end, lines[banner])) + body[MAX_SCANNED_LENGTH:]
     if block.quoted:
         rest = "\n".join(_unquote(line) for line in rest.split("\n"))
     text, after = _cut_end(rest)
-    above = _trim(lines[:marker])
+    above = _trim_rule(lines[:banner])
     return Forward(
         kind="inline",
         from_addr=address,
         from_name=name,
-        subject=clean_text(block.fields.get("subject", "")) or cut_prefix(subject),
+        subject=clean_text(block.fields.get("subject", "")) or strip_subject_prefix(subject),
         date=clean_text(block.fields.get("date", "")) or None,
         to=read_people(block.fields.get("to", "")),
         cc=read_people(block.fields.get("cc", "")),
@@ -176,10 +182,10 @@ def _build(subject: str, body: str, lines: Sequence[str], marker: int, block: _B
     )
 
 
-def _skip_marker(lines: Sequence[str], start: int, marker: str) -> Sequence[str]:
+def _skip_repeated_banner(lines: Sequence[str], start: int, banner: str) -> Sequence[str]:
     """The lines from ``start``, without the marker that some programs repeat below the block."""
     first = next((number for number in range(start, min(start + 3, len(lines))) if lines[number].strip()), start)
-    return lines[first + 1 :] if first < len(lines) and is_marker(marker) and lines[first] == marker else lines[start:]
+    return lines[first + 1 :] if first < len(lines) and is_forward_banner(banner) and lines[first] == banner else lines[start:]
 
 
 def _cut_end(text: str) -> tuple[str, str]:
@@ -187,22 +193,22 @@ def _cut_end(text: str) -> tuple[str, str]:
     lines = text.split("\n")
     if "--" in text or "==" in text:
         for number, line in enumerate(lines):
-            if is_end(line):
+            if is_forward_end(line):
                 return "\n".join(lines[:number]).strip(), "\n".join(lines[number + 1 :]).strip()
     return text.strip(), ""
 
 
-def _trim(lines: Sequence[str]) -> str:
+def _trim_rule(lines: Sequence[str]) -> str:
     """What stands above the block, without the rule or the words over the block itself."""
     end = len(lines)
-    while end and (not lines[end - 1].strip() or _RULE.match(lines[end - 1]) or is_original(lines[end - 1])):
+    while end and (not lines[end - 1].strip() or _RULE_LINE.match(lines[end - 1]) or is_original_banner(lines[end - 1])):
         end -= 1
     return "\n".join(lines[:end]).strip()
 
 
 def read_person(value: str) -> tuple[str | None, str | None]:
     """Address and name of one person as mail programs show them; the address is None when none is plain."""
-    value = clean_text(_MAILTO.sub(_unwrap_mailto, value[:MAX_LINE])).replace("*", "")
+    value = clean_text(_MAILTO.sub(_unwrap_mailto, value[:MAX_LINE_LENGTH])).replace("*", "")
     for match in _ADDRESS.finditer(value):
         address = read_mailbox(match.group().strip("."))
         if address is None:
@@ -225,12 +231,12 @@ def read_people(value: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(address for address in found if address))[:MAX_ADDRESSES]
 
 
-def is_attached(subject: str, body: str, messages: int) -> bool:
+def is_attached_forward(subject: str, body: str, message_count: int) -> bool:
     """Whether a mail with so many attached messages forwards one: it says so, or it says nothing else."""
-    return messages == 1 and (read_prefix(subject) == "forward" or not body.strip())
+    return message_count == 1 and (read_subject_prefix(subject) == "forward" or not body.strip())
 
 
-def from_attached(mail: ParsedMail, body: str) -> Forward:
+def build_attached_forward(mail: ParsedMail, body: str) -> Forward:
     """The forward of a message that is attached whole; its files come with it."""
     return Forward(
         kind="attached",

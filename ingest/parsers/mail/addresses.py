@@ -29,7 +29,7 @@ _DOMAIN = re.compile(
 
 
 @dataclass
-class Item:
+class AddressItem:
     """One member of an address list as it stands. ``flags`` name what a plain mailbox has not."""
 
     phrase: list[str] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Item:
         return (self.spec if self.spec is not None else "".join(self.phrase)).strip()
 
 
-class Sender(NamedTuple):
+class SenderAddress(NamedTuple):
     """``address`` is set only for exactly one plain mailbox; otherwise ``problem`` is the reason code."""
 
     address: str | None
@@ -63,36 +63,36 @@ class Sender(NamedTuple):
 class _Scanner:
     def __init__(self, text: str) -> None:
         self.text = text
-        self.items: list[Item] = []
-        self.item = Item()
+        self.items: list[AddressItem] = []
+        self.item = AddressItem()
         self.angle: list[str] | None = None
         self.in_group = False
 
-    def scan(self) -> list[Item]:
+    def scan(self) -> list[AddressItem]:
         position, length = 0, len(self.text)
         while position < length:
             character = self.text[position]
             if character == '"':
-                position = self._take_quoted(position)
+                position = self._read_quoted(position)
             elif character == "(":
                 position = self._skip_comment(position)
             elif character in "),;:<>":
-                self._take_special(character)
+                self._read_special(character)
                 position += 1
             else:
                 match = _PLAIN.match(self.text, position)
                 assert match is not None  # noqa: S101 - every other character was handled above
-                self._add(match.group())
+                self._append_text(match.group())
                 position = match.end()
         if self.angle is not None:
             self._close_angle()
             self.item.flags.add("odd_address")
         if self.in_group:
             self.item.flags.add("group_address")
-        self._emit()
+        self._finish_item()
         return self.items
 
-    def _add(self, text: str) -> None:
+    def _append_text(self, text: str) -> None:
         if self.angle is not None:
             self.angle.append(text)
         else:
@@ -100,14 +100,14 @@ class _Scanner:
                 self.item.flags.add("odd_address")
             self.item.phrase.append(text)
 
-    def _take_quoted(self, position: int) -> int:
+    def _read_quoted(self, position: int) -> int:
         match = _QUOTED.match(self.text, position)
         assert match is not None  # noqa: S101 - the pattern also takes an unclosed quote
         if match.group(2) != '"':
             self.item.flags.add("odd_address")
         if self.angle is not None:
             self.item.flags.add("quoted_local_part")
-            self._add(match.group())
+            self._append_text(match.group())
         else:
             self.item.phrase.append(_Quoted(_PAIR.sub(r"\1", match.group(1))))
             if self.item.spec is not None:
@@ -128,7 +128,7 @@ class _Scanner:
         self.item.flags.add("odd_address")
         return len(self.text)
 
-    def _take_special(self, character: str) -> None:
+    def _read_special(self, character: str) -> None:
         if self.angle is not None and character in ",;:<":
             self.item.flags.add("odd_address")  # a source route or a second bracket
             self.angle.append(character)
@@ -139,11 +139,11 @@ class _Scanner:
         elif character == ">" and self.angle is not None:
             self._close_angle()
         elif character == ":":
-            self.in_group, self.item = True, Item(flags={"group_address"})
+            self.in_group, self.item = True, AddressItem(flags={"group_address"})
         elif character in ",;":
             if self.in_group or character == ";":
                 self.item.flags.add("group_address")
-            self._emit()
+            self._finish_item()
             self.in_group = self.in_group and character == ","
         else:
             self.item.flags.add("odd_address")
@@ -153,10 +153,10 @@ class _Scanner:
         self.item.spec = spec if self.item.spec is None else self.item.spec + " " + spec
         self.angle = None
 
-    def _emit(self) -> None:
+    def _finish_item(self) -> None:
         if self.item.address_text or self.item.spec is not None or self.item.flags:
             self.items.append(self.item)
-        self.item = Item()
+        self.item = AddressItem()
 
 
 class _Quoted(str):
@@ -165,7 +165,7 @@ class _Quoted(str):
     __slots__ = ()
 
 
-def scan_addresses(text: str) -> list[Item]:
+def scan_addresses(text: str) -> list[AddressItem]:
     """Split an address list into its members; comments are dropped, groups opened (RFC 5322 §3.4)."""
     return _Scanner(text).scan()
 
@@ -186,27 +186,27 @@ def read_mailbox(spec: str) -> str | None:
     return f"{local}@{domain}".lower()
 
 
-def read_sender(headers: Headers) -> Sender:
+def read_sender(headers: Headers) -> SenderAddress:
     """Who wrote: exactly one From field with one plain mailbox, else the reason why nobody is named."""
     values = headers.read_raw_text("from")
     if not values or not any(value.strip() for value in values):
-        return Sender(None, None, "no_from")
+        return SenderAddress(None, None, "no_from")
     if len(values) > 1:
-        return Sender(None, None, "several_from")
+        return SenderAddress(None, None, "several_from")
     items = scan_addresses(values[0])
     if len(items) == 1:
         name = items[0].name or None
         problem = _find_problem(items[0])
-        return Sender(None if problem else read_mailbox(items[0].address_text), name, problem)
+        return SenderAddress(None if problem else read_mailbox(items[0].address_text), name, problem)
     plain = [item for item in items if read_mailbox(item.address_text)]
     if not items:
-        return Sender(None, None, "no_from")
+        return SenderAddress(None, None, "no_from")
     if any("group_address" in item.flags for item in items):
-        return Sender(None, None, "group_address")
-    return Sender(None, None, "several_addresses" if len(plain) > 1 else "odd_address")
+        return SenderAddress(None, None, "group_address")
+    return SenderAddress(None, None, "several_addresses" if len(plain) > 1 else "odd_address")
 
 
-def _find_problem(item: Item) -> str | None:
+def _find_problem(item: AddressItem) -> str | None:
     for flag in ("group_address", "comment_in_address"):
         if flag in item.flags:
             return flag
@@ -245,7 +245,7 @@ def read_list(values: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(address for address in found if address))
 
 
-def read_loose_local(headers: Headers) -> str:
+def read_from_local_part(headers: Headers) -> str:
     """The lower-case local part of the first From member, also of `MAILER-DAEMON` without a domain."""
     for value in headers.read_raw_text("from")[:1]:
         for item in scan_addresses(value):

@@ -14,11 +14,11 @@ from ingest.parsers.mail.headers import clean_text, read_block
 from ingest.parsers.mail.parts import Leaf
 from ingest.parsers.types import ParsedAttachment
 
-MAX_NAME = 150
+MAX_NAME_LENGTH = 150
 _SNIFFED_BYTES = 8_192
 _UNSAFE = re.compile(r'[<>:"|?*\\/]+')
 _EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,10}\Z")
-_NAMES = {
+_DEFAULT_NAMES = {
     "message/rfc822": "message.eml",
     "message/delivery-status": "delivery-status.txt",
     "message/global-delivery-status": "delivery-status.txt",
@@ -33,17 +33,19 @@ _NAMES = {
     "application/pkcs7-mime": "smime.p7m",
     "application/ms-tnef": "winmail.dat",
 }
-_FILE_TEXTS = frozenset({"text/csv", "text/vcard", "text/x-vcard", "text/directory", "text/xml", "text/css", "text/javascript"})
+_TEXT_FILE_TYPES = frozenset(
+    {"text/csv", "text/vcard", "text/x-vcard", "text/directory", "text/xml", "text/css", "text/javascript"}
+)
 #: What most files are, known without asking every matcher of filetype.
-_COMMON = (
+_COMMON_TYPES = (
     (b"%PDF", "application/pdf"),
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
     (b"GIF8", "image/gif"),
 )
-_TEXTUAL = ("text/", "message/")
+_TEXT_TYPES = ("text/", "message/")
 # Other forms of the body for programs that show them; a person reads the text or the HTML.
-_OTHER_BODIES = frozenset({"text/x-amp-html", "text/watch-html"})
+_ALTERNATIVE_BODY_TYPES = frozenset({"text/x-amp-html", "text/watch-html"})
 
 
 def split_leaves(leaves: Sequence[Leaf]) -> tuple[list[Leaf], list[Leaf]]:
@@ -51,11 +53,11 @@ def split_leaves(leaves: Sequence[Leaf]) -> tuple[list[Leaf], list[Leaf]]:
     body: list[Leaf] = []
     files: list[Leaf] = []
     for leaf in leaves:
-        if leaf.type in _OTHER_BODIES and leaf.alternative is not None:
+        if leaf.type in _ALTERNATIVE_BODY_TYPES and leaf.alternative is not None:
             continue
         (body if _may_be_body(leaf) and not leaf.name else files).append(leaf)
     if not body:
-        body = [leaf for leaf in files if _may_be_body(leaf)][:1] or [leaf for leaf in files if _is_other_text(leaf)][:1]
+        body = [leaf for leaf in files if _may_be_body(leaf)][:1] or [leaf for leaf in files if _is_unknown_text(leaf)][:1]
     return body, [leaf for leaf in files if all(leaf is not other for other in body) and (leaf.content or leaf.name)]
 
 
@@ -65,10 +67,10 @@ def _may_be_body(leaf: Leaf) -> bool:
     return readable and not leaf.attached and leaf.disposition != "attachment"
 
 
-def _is_other_text(leaf: Leaf) -> bool:
+def _is_unknown_text(leaf: Leaf) -> bool:
     """A text of a kind nobody knows is read as it stands when the mail has no other."""
     named = leaf.name or leaf.disposition == "attachment" or leaf.attached
-    return leaf.type.startswith("text/") and leaf.type not in _NAMES and leaf.type not in _FILE_TEXTS and not named
+    return leaf.type.startswith("text/") and leaf.type not in _DEFAULT_NAMES and leaf.type not in _TEXT_FILE_TYPES and not named
 
 
 def make_attachment(leaf: Leaf) -> ParsedAttachment:
@@ -101,9 +103,9 @@ def is_message(attachment: ParsedAttachment) -> bool:
 
 def sniff_type(leaf: Leaf) -> str | None:
     """The media type the first bytes say, None when they say nothing (texts)."""
-    if leaf.type.startswith(_TEXTUAL) and leaf.content[:64].isascii():
+    if leaf.type.startswith(_TEXT_TYPES) and leaf.content[:64].isascii():
         return None
-    for start, known in _COMMON:
+    for start, known in _COMMON_TYPES:
         if leaf.content.startswith(start):
             return known
     kind = filetype.guess(leaf.content[:_SNIFFED_BYTES])
@@ -114,11 +116,11 @@ def clean_name(name: str) -> str:
     """A file name without path, control, bidi and reserved characters, at most MAX_NAME characters, "" if none."""
     flat = unicodedata.normalize("NFC", clean_text(name[:4_000])).replace("\\", "/")
     base = " ".join(_UNSAFE.sub("_", flat.rsplit("/", 1)[-1]).split()).lstrip(". ").rstrip(". ")
-    if len(base) <= MAX_NAME:
+    if len(base) <= MAX_NAME_LENGTH:
         return base
     extension = _EXTENSION.search(base)
     ending = extension.group() if extension else ""
-    return base[: MAX_NAME - len(ending)].rstrip() + ending
+    return base[: MAX_NAME_LENGTH - len(ending)].rstrip() + ending
 
 
 def _make_name(leaf: Leaf, sniffed: str | None) -> str:
@@ -126,7 +128,7 @@ def _make_name(leaf: Leaf, sniffed: str | None) -> str:
         subject = read_block(leaf.content.lstrip(b"\r\n")).headers.read_text("subject")
         name = clean_name(subject.replace("/", "_").replace("\\", "_"))
         return clean_name(name + ".eml") if name else "message.eml"
-    known = _NAMES.get(leaf.type)
+    known = _DEFAULT_NAMES.get(leaf.type)
     if known:
         return known
     stem = "image" if leaf.type.startswith("image/") else "attachment"

@@ -30,8 +30,8 @@ _SUBJECT_PREFIX = re.compile(
     re.I,
 )
 _PRECEDENCES = frozenset({"bulk", "list", "junk", "auto_reply"})
-_SUPPRESSED = frozenset({"all", "autoreply", "oof"})
-_PRESENT = (
+_SUPPRESS_VALUES = frozenset({"all", "autoreply", "oof"})
+_AUTOREPLY_HEADERS = (
     "x-autoreply",
     "x-autorespond",
     "x-autoresponse",
@@ -39,13 +39,13 @@ _PRESENT = (
     "x-autoreply-from",
     "x-mail-autoreply",
 )
-_LISTS = ("list-id", "list-post", "list-unsubscribe")
-_REPORTS = {
+_LIST_HEADERS = ("list-id", "list-post", "list-unsubscribe")
+_REPORT_REASONS = {
     "delivery-status": "delivery_status_report",
     "feedback-report": "feedback_report",
     "disposition-notification": "read_receipt",
 }
-_NOT_BY_THEMSELVES = frozenset({"suppress_auto_response", "no_reply"})
+_NO_ANSWER_REASONS = frozenset({"suppress_auto_response", "no_reply"})
 _LIST_REASONS = frozenset({"list_id", "list_post", "list_unsubscribe", "precedence_list"})
 
 
@@ -62,7 +62,7 @@ class AutomaticResult(Struct, frozen=True):
     must_not_autoreply: bool
 
 
-def judge_headers(headers: Headers, local: str, subject: str, parts: Collection[str] = ()) -> AutomaticResult:
+def detect_automatic(headers: Headers, local: str, subject: str, parts: Collection[str] = ()) -> AutomaticResult:
     """Find the reasons why a mail counts as automatic.
 
     ``local`` is the lower-case local part of From as it stands, ``subject`` the decoded subject, ``parts`` the types of its
@@ -70,28 +70,28 @@ def judge_headers(headers: Headers, local: str, subject: str, parts: Collection[
     (X-Loop, own Message-ID) is recognised elsewhere: it needs configuration.
     """
     reasons = [
-        *_judge_auto_submitted(headers),
-        *_judge_return_path(headers),
-        *_judge_report(headers, parts),
+        *_check_auto_submitted(headers),
+        *_check_return_path(headers),
+        *_check_report(headers, parts),
         *(["failed_recipients"] if "x-failed-recipients" in headers else []),
-        *_judge_local(local),
-        *_judge_precedence(headers),
-        *_judge_suppress(headers),
-        *(name.replace("-", "_") for name in _PRESENT if name in headers),
-        *(name.replace("-", "_") for name in _LISTS if name in headers),
+        *_check_local_part(local),
+        *_check_precedence(headers),
+        *_check_suppress(headers),
+        *(name.replace("-", "_") for name in _AUTOREPLY_HEADERS if name in headers),
+        *(name.replace("-", "_") for name in _LIST_HEADERS if name in headers),
     ]
     if reasons and _SUBJECT_PREFIX.match(subject):
         reasons.append("subject_prefix")  # weak: people also write "Out of office" themselves
-    return _draw_verdict(tuple(reasons), local)
+    return _summarise(tuple(reasons), local)
 
 
-def _draw_verdict(reasons: tuple[str, ...], local: str) -> AutomaticResult:
+def _summarise(reasons: tuple[str, ...], local: str) -> AutomaticResult:
     found = frozenset(reasons)
     is_dsn = "delivery_status_report" in found
     by_daemon = local == "mailer-daemon" or (local == "postmaster" and "null_return_path" in found)
     return AutomaticResult(
         reasons=reasons,
-        is_auto=bool(found - _NOT_BY_THEMSELVES),
+        is_auto=bool(found - _NO_ANSWER_REASONS),
         is_bounce=is_dsn or "failed_recipients" in found or by_daemon,
         is_dsn=is_dsn,
         is_list=bool(found & _LIST_REASONS),
@@ -101,30 +101,30 @@ def _draw_verdict(reasons: tuple[str, ...], local: str) -> AutomaticResult:
     )
 
 
-def _strip(value: str) -> str:
+def _strip_value(value: str) -> str:
     """A value without comments and parameters, in lower case."""
     return _COMMENT.sub(" ", value).partition(";")[0].strip().lower()
 
 
-def _judge_auto_submitted(headers: Headers) -> list[str]:
+def _check_auto_submitted(headers: Headers) -> list[str]:
     """RFC 3834 §5: everything but ``no`` says that no person sent it."""
-    tokens = [_strip(value).split() for value in headers.read_raw_text("auto-submitted")]
+    tokens = [_strip_value(value).split() for value in headers.read_raw_text("auto-submitted")]
     return ["auto_submitted"] if any(token and token[0] != "no" for token in tokens) else []
 
 
-def _judge_return_path(headers: Headers) -> list[str]:
+def _check_return_path(headers: Headers) -> list[str]:
     """RFC 5321 §4.5.5: the null path. Only the topmost is our own server's; others were sent along."""
     first = headers.read_raw_text("return-path")[:1]
     return ["null_return_path"] if first and "".join(_COMMENT.sub("", first[0]).split()) == "<>" else []
 
 
-def _judge_report(headers: Headers, parts: Collection[str]) -> list[str]:
+def _check_report(headers: Headers, parts: Collection[str]) -> list[str]:
     """RFC 6522 with RFC 3464, RFC 5965 and RFC 8098: what kind of report a multipart/report is, by its parts if it is silent."""
     for value in headers.read_raw_text("content-type")[:1]:
-        if _strip(value) == "multipart/report":
+        if _strip_value(value) == "multipart/report":
             match = _REPORT_TYPE.search(_COMMENT.sub(" ", value))
             kinds = [match.group(1).lower()] if match else [kind.removeprefix("message/") for kind in parts]
-            return [_REPORTS[kind] for kind in kinds if kind in _REPORTS][:1]
+            return [_REPORT_REASONS[kind] for kind in kinds if kind in _REPORT_REASONS][:1]
     return []
 
 
@@ -133,19 +133,19 @@ def is_no_reply(local: str) -> bool:
     return _NO_REPLY.search(local) is not None
 
 
-def _judge_local(local: str) -> list[str]:
+def _check_local_part(local: str) -> list[str]:
     if local in ("mailer-daemon", "postmaster"):
         return ["mailer_daemon"]
     return ["no_reply"] if is_no_reply(local) else []
 
 
-def _judge_precedence(headers: Headers) -> list[str]:
-    values = [_strip(value) for value in headers.read_raw_text("precedence")]
+def _check_precedence(headers: Headers) -> list[str]:
+    values = [_strip_value(value) for value in headers.read_raw_text("precedence")]
     return list(dict.fromkeys(f"precedence_{value}" for value in values if value in _PRECEDENCES))
 
 
-def _judge_suppress(headers: Headers) -> list[str]:
+def _check_suppress(headers: Headers) -> list[str]:
     """MS-OXCMAIL §2.1.3.2.20: a comma list of what not to send back."""
     values = headers.read_raw_text("x-auto-response-suppress")
-    wanted = {_strip(token) for value in values for token in value.split(",")}
-    return ["suppress_auto_response"] if wanted & _SUPPRESSED else []
+    wanted = {_strip_value(token) for value in values for token in value.split(",")}
+    return ["suppress_auto_response"] if wanted & _SUPPRESS_VALUES else []

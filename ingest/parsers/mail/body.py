@@ -9,23 +9,29 @@ from itertools import groupby
 
 from msgspec import Struct
 
-from ingest.parsers.mail.charsets import decode_text, find_meta_charset, name_note
-from ingest.parsers.mail.html_text import make_text
+from ingest.parsers.mail.charsets import decode_text, find_meta_charset, make_charset_note
+from ingest.parsers.mail.html_text import html_to_text
 from ingest.parsers.mail.parts import Leaf
-from ingest.parsers.reply.html_quotes import NO_MARKS, Marks, has_quote, mark_quotes, read_marks
-from ingest.parsers.reply.split import Split, split_reply
+from ingest.parsers.reply.html_quotes import (
+    NO_QUOTE_MARKS,
+    QuoteMarks,
+    extract_quote_marks,
+    has_quote_element,
+    insert_quote_marks,
+)
+from ingest.parsers.reply.split import ReplyParts, split_reply
 
-MAX_BODY = 2_000_000
+MAX_BODY_LENGTH = 2_000_000
 """Characters; the original is kept elsewhere."""
-MAX_CONTENT = 4_000_000
+MAX_PART_BYTES = 4_000_000
 """Bytes of one part that are decoded for it."""
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
-_ARMOURS = {
+_PGP_ARMOURS = {
     "-----BEGIN PGP SIGNED MESSAGE-----": "pgp_signed",
     "-----BEGIN PGP MESSAGE-----": "pgp_encrypted",
 }
 _BASE64 = re.compile(rb"\s*(?:[A-Za-z0-9+/]{60,76}\r?\n)+[A-Za-z0-9+/]{0,76}={0,2}\s*")
-_BASE64_LINES = range(60, 77)
+_BASE64_LINE_LENGTHS = range(60, 77)
 """Characters of the lines that mail programs write (RFC 2045 §6.8)."""
 _HTML = re.compile(rb"\s*<(?:!doctype\s+html|html)\b", re.I)
 
@@ -40,8 +46,8 @@ class Body(Struct, frozen=True):
     text: str
     html_text: str | None
     has_html: bool
-    marks: Marks = NO_MARKS
-    beside: Leaf | None = None
+    quote_marks: QuoteMarks = NO_QUOTE_MARKS
+    quoting_page: Leaf | None = None
 
 
 def build_body(leaves: Sequence[Leaf], notes: list[str], *, html_text: bool) -> Body:
@@ -50,7 +56,7 @@ def build_body(leaves: Sequence[Leaf], notes: list[str], *, html_text: bool) -> 
     HTML becomes text only where there is no text beside it, or when ``html_text`` asks for it.
     """
     pages = [leaf for leaf in leaves if _is_html(leaf)]
-    made: dict[int, str] = {}
+    rendered: dict[int, str] = {}
     texts: list[str] = []
     for alternative, group in groupby(leaves, key=lambda leaf: leaf.alternative):
         members = list(group)
@@ -58,35 +64,35 @@ def build_body(leaves: Sequence[Leaf], notes: list[str], *, html_text: bool) -> 
         if alternative is not None and any(text.strip() for text in plain):
             texts += plain
         elif alternative is not None:
-            texts += [_read_html(leaf, notes, made) for leaf in members if _is_html(leaf)]
+            texts += [_read_html(leaf, notes, rendered) for leaf in members if _is_html(leaf)]
         else:
             rest = iter(plain)
-            texts += [_read_html(leaf, notes, made) if _is_html(leaf) else next(rest) for leaf in members]
+            texts += [_read_html(leaf, notes, rendered) if _is_html(leaf) else next(rest) for leaf in members]
     whole = None
-    if pages and (html_text or len(made) == len(pages)):
-        whole, _ = read_marks("\n\n".join(text for leaf in pages if (text := _read_html(leaf, notes, made))))
+    if pages and (html_text or len(rendered) == len(pages)):
+        whole, _ = extract_quote_marks("\n\n".join(text for leaf in pages if (text := _read_html(leaf, notes, rendered))))
     body = "\n\n".join(text for text in (part.strip("\n") for part in texts) if text.strip())
-    if len(body) > MAX_BODY:
+    if len(body) > MAX_BODY_LENGTH:
         notes.append("body_cut")
-        body = body[:MAX_BODY]
-    body, marks = read_marks(body) if made else (body, NO_MARKS)
-    beside = None if made else next((leaf for leaf in pages if has_quote(leaf.content)), None)
-    return Body(body, whole, bool(pages), marks, beside)
+        body = body[:MAX_BODY_LENGTH]
+    body, marks = extract_quote_marks(body) if rendered else (body, NO_QUOTE_MARKS)
+    neighbours = None if rendered else next((leaf for leaf in pages if has_quote_element(leaf.content)), None)
+    return Body(body, whole, bool(pages), marks, neighbours)
 
 
-def split_body(body: Body, subject: str) -> Split:
+def split_body(body: Body, subject: str) -> ReplyParts:
     """Reply, quote and signature. Where the text shows no quote, the page beside it may know where one begins."""
-    split = split_reply(body.text, subject=subject, marks=body.marks)
-    if split.quoted or body.beside is None:
+    split = split_reply(body.text, subject=subject, marks=body.quote_marks)
+    if split.quoted or body.quoting_page is None:
         return split
-    page, marks = read_marks(_read_html(body.beside, [], {}))
+    page, marks = extract_quote_marks(_read_html(body.quoting_page, [], {}))
     quoted = split_reply(page, subject=subject, marks=marks).quoted
     above = page.removesuffix(quoted) if quoted else ""
-    line = _find_same_begin(body.text, above.split())
-    return split if line is None else split_reply(body.text, subject=subject, marks=Marks(rest=line))
+    line = _find_line_after_words(body.text, above.split())
+    return split if line is None else split_reply(body.text, subject=subject, marks=QuoteMarks(rest_start=line))
 
 
-def _find_same_begin(text: str, words: Sequence[str]) -> int | None:
+def _find_line_after_words(text: str, words: Sequence[str]) -> int | None:
     """The line behind the given words, which the text must begin with; None when it does not, or has no more."""
     seen: list[str] = []
     for number, line in enumerate(text.split("\n")):
@@ -100,10 +106,10 @@ def _is_html(leaf: Leaf) -> bool:
     return leaf.type == "text/html" or (leaf.type.startswith("multipart/") and _HTML.match(leaf.content) is not None)
 
 
-def _undo_base64(content: bytes, notes: list[str]) -> bytes:
+def _decode_undeclared_base64(content: bytes, notes: list[str]) -> bytes:
     """The text of a part that is base64 from end to end though no header says so; whatever is not surely that stays."""
     first = content[:80].lstrip().partition(b"\n")[0].rstrip()
-    if len(first) not in _BASE64_LINES or not _BASE64.fullmatch(content):
+    if len(first) not in _BASE64_LINE_LENGTHS or not _BASE64.fullmatch(content):
         return content
     try:
         text = binascii.a2b_base64(content)
@@ -118,32 +124,32 @@ def _undo_base64(content: bytes, notes: list[str]) -> bytes:
 
 def _decode(leaf: Leaf, notes: list[str]) -> str:
     declared = leaf.charset
-    content = _undo_base64(leaf.content, notes)
+    content = _decode_undeclared_base64(leaf.content, notes)
     if leaf.type == "text/html" and (declared is None or (declared.lower() == "us-ascii" and not content.isascii())):
         declared = find_meta_charset(content) or declared
-    if len(content) > MAX_CONTENT:
+    if len(content) > MAX_PART_BYTES:
         notes.append("body_cut")
-        content = content[: content.rfind(b"\n", 0, MAX_CONTENT) + 1] or content[:MAX_CONTENT]
+        content = content[: content.rfind(b"\n", 0, MAX_PART_BYTES) + 1] or content[:MAX_PART_BYTES]
     text, used = decode_text(content, declared)
     if used is not None:
-        notes.append(name_note(used))
+        notes.append(make_charset_note(used))
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     return text if text.isascii() and text.isprintable() else _CONTROLS.sub("", text)
 
 
-def _read_html(leaf: Leaf, notes: list[str], made: dict[int, str]) -> str:
+def _read_html(leaf: Leaf, notes: list[str], rendered: dict[int, str]) -> str:
     """The text of one page, made once, with the marks of its quotes."""
-    if id(leaf) not in made:
+    if id(leaf) not in rendered:
         page = _decode(leaf, notes)
-        marked = mark_quotes(page)
-        text, note = make_text(marked)
-        if marked is not page and not read_marks(text)[0].strip():
-            text, note = make_text(page)  # the marks alone are no text
-        made[id(leaf)] = text
+        marked = insert_quote_marks(page)
+        text, note = html_to_text(marked)
+        if marked is not page and not extract_quote_marks(text)[0].strip():
+            text, note = html_to_text(page)  # the marks alone are no text
+        rendered[id(leaf)] = text
         if note is not None:
             notes.append(note)
-    return made[id(leaf)]
+    return rendered[id(leaf)]
 
 
 def _read_plain(leaf: Leaf, notes: list[str]) -> str:
@@ -151,7 +157,7 @@ def _read_plain(leaf: Leaf, notes: list[str]) -> str:
     if ">From " in text:
         text = _unescape_from(text, notes)
     if "-----BEGIN PGP " in text:
-        notes += [note for words, note in _ARMOURS.items() if words in text]
+        notes += [note for words, note in _PGP_ARMOURS.items() if words in text]
     if leaf.params.get("format", "").lower() == "flowed":
         return unwrap_flowed(text, del_space=leaf.params.get("delsp", "").lower() == "yes")
     return text
@@ -161,8 +167,8 @@ def _unescape_from(text: str, notes: list[str]) -> str:
     """Undo the escape of mbox (a line that began with ``From``); beside quoted lines it may be a quote, and stays."""
     lines = text.split("\n")
     for number, line in enumerate(lines):
-        beside = lines[max(number - 1, 0) : number] + lines[number + 1 : number + 2]
-        if line.startswith(">From ") and not any(other.startswith(">") for other in beside):
+        neighbours = lines[max(number - 1, 0) : number] + lines[number + 1 : number + 2]
+        if line.startswith(">From ") and not any(other.startswith(">") for other in neighbours):
             lines[number] = line[1:]
             notes.append("mbox_escape")
     return "\n".join(lines)

@@ -8,9 +8,9 @@ from functools import lru_cache
 
 from charset_normalizer import from_bytes
 
-GUESS_FROM = 200
+MIN_GUESS_BYTES = 200
 """Shorter texts are not guessed at: charset-normalizer takes latin-1 for cp1250 there."""
-GUESS_SAMPLE = 20_000
+GUESS_SAMPLE_BYTES = 20_000
 
 # Names mailers write that Python does not know, and supersets that real mail means (WHATWG Encoding, §4.2).
 _ALIASES = {
@@ -47,7 +47,7 @@ _ALIASES = {
     "utf8": "utf-8-sig",
 }
 # Codecs of Python that are no charsets of mail; some of them are also quadratic.
-_NO_CHARSETS = frozenset({"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape", "mbcs", "oem", "charmap"})
+_NON_MAIL_CODECS = frozenset({"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape", "mbcs", "oem", "charmap"})
 _LATIN_1 = frozenset({"iso-8859-1", "iso8859-1", "latin1", "latin-1", "l1"})
 _NAME = re.compile(r"[a-z0-9][a-z0-9._:+-]{0,39}\Z")
 _META = re.compile(rb"<meta[^<>]{0,200}?charset\s{0,9}=\s{0,9}[\"']?([A-Za-z0-9._:-]{2,40})", re.I)
@@ -64,10 +64,10 @@ def find_codec(declared: str) -> str | None:
     except (LookupError, ValueError):
         return None
     text_codec = getattr(info, "_is_text_encoding", True)
-    return info.name if text_codec and info.name.replace("_", "-") not in _NO_CHARSETS else None
+    return info.name if text_codec and info.name.replace("_", "-") not in _NON_MAIL_CODECS else None
 
 
-def _try(data: bytes, codec: str) -> str | None:
+def _try_decode(data: bytes, codec: str) -> str | None:
     try:
         text = data.decode(codec)
         if not text.isascii():
@@ -81,17 +81,17 @@ def _decode_declared(data: bytes, declared: str) -> str | None:
     codec = find_codec(declared)
     if codec is None or (codec.startswith("utf-16") and b"\0" not in data):
         return None  # a label of UTF-16 on bytes that have no zero among them is wrong
-    text = _try(data, codec)
+    text = _try_decode(data, codec)
     if text is None and declared.strip().lower() in _LATIN_1:
         text = data.decode("latin-1")  # bytes windows-1252 leaves open; latin-1 has a place for all
     return text
 
 
 def _guess(data: bytes) -> tuple[str, str] | None:
-    if len(data) < GUESS_FROM:
+    if len(data) < MIN_GUESS_BYTES:
         return None
-    best = from_bytes(data[:GUESS_SAMPLE]).best()
-    text = _try(data, best.encoding) if best is not None else None
+    best = from_bytes(data[:GUESS_SAMPLE_BYTES]).best()
+    text = _try_decode(data, best.encoding) if best is not None else None
     return (text, best.encoding) if best is not None and text is not None else None
 
 
@@ -102,15 +102,15 @@ def decode_text(data: bytes, declared: str | None) -> tuple[str, str | None]:
         # 7-bit Japanese under an ASCII or UTF-8 label decodes "well" and is unreadable
         if text is not None and not ("\x1b$" in text and text.isascii()):
             return text, None
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff") and (text := _try(data, "utf-16")) is not None:
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff") and (text := _try_decode(data, "utf-16")) is not None:
         return text, "utf-16"
-    return _mend(data, declared) or _recover(data, declared)
+    return _decode_with_replacements(data, declared) or _decode_undeclared(data, declared)
 
 
 _MULTIBYTE = frozenset({"utf-8-sig", "gb18030", "big5", "big5hkscs", "cp932", "cp949", "euc_jp", "iso2022_jp_ext"})
 
 
-def _mend(data: bytes, declared: str | None) -> tuple[str, str] | None:
+def _decode_with_replacements(data: bytes, declared: str | None) -> tuple[str, str] | None:
     """A text of a multibyte charset with a few bad bytes in it: no reason to read all of it in another."""
     codec = find_codec(declared) if declared else "utf-8-sig"
     if codec not in _MULTIBYTE or data.isascii():
@@ -124,16 +124,16 @@ def _mend(data: bytes, declared: str | None) -> tuple[str, str] | None:
     return text, f"{name}-replaced"
 
 
-def _recover(data: bytes, declared: str | None) -> tuple[str, str | None]:
+def _decode_undeclared(data: bytes, declared: str | None) -> tuple[str, str | None]:
     if data.isascii():
-        japanese = _try(data, "iso2022_jp_ext") if b"\x1b$" in data else None
+        japanese = _try_decode(data, "iso2022_jp_ext") if b"\x1b$" in data else None
         if japanese is not None:
             return japanese, "iso-2022-jp"
         return data.decode("ascii"), "us-ascii" if declared else None
-    text = _try(data, "utf-8-sig")
+    text = _try_decode(data, "utf-8-sig")
     if text is not None:
         return text, "utf-8"
-    text = _try(data, "cp1252")
+    text = _try_decode(data, "cp1252")
     if text is not None:
         return text, "windows-1252"
     guessed = _guess(data)
@@ -149,6 +149,6 @@ def find_meta_charset(html: bytes) -> str | None:
     return "utf-8" if name and name.lower().startswith("utf-16") else name  # HTML, §13.2.3.2: it was read as ASCII to get here
 
 
-def name_note(charset: str, where: str = "charset") -> str:
+def make_charset_note(charset: str, where: str = "charset") -> str:
     """The note that says which charset was used, for example ``charset_windows_1252``."""
     return f"{where}_{re.sub(r'[^a-z0-9]+', '_', charset.lower())}"

@@ -64,7 +64,7 @@ _LABELS: Mapping[str, str] = {
 }
 
 #: Above an answer "Re:" can stand for the subject; above a forward it begins the value of one.
-_ABOVE_ANSWERS = {"re": "subject"}
+_REPLY_ONLY_LABELS = {"re": "subject"}
 _SPACES = re.compile(r"[\s\u00a0\u200e\u200f\u202a-\u202e]+")
 
 
@@ -81,14 +81,14 @@ _FIELDS = {label: name for name, labels in _LABELS.items() for label in _split(l
 HEADER_LABELS: Mapping[str, str] = {fold_label(label): name for label, name in _FIELDS.items()}
 
 
-def answer_labels(fold: Callable[[str], str]) -> Mapping[str, str]:
+def make_reply_labels(fold: Callable[[str], str]) -> Mapping[str, str]:
     """The labels above a quoted mail, folded as the reader of replies folds its lines, → the field."""
     shown = ("from", "date", "to", "cc", "bcc", "subject")
-    return {fold(label): name for label, name in (_FIELDS | _ABOVE_ANSWERS).items() if name in shown}
+    return {fold(label): name for label, name in (_FIELDS | _REPLY_ONLY_LABELS).items() if name in shown}
 
 
 #: Longer texts before a colon are sentences.
-LABEL_MOST = 40
+MAX_LABEL_LENGTH = 40
 
 #: What stands above a forwarded mail and above nothing else.
 FORWARD_PHRASES = _split(

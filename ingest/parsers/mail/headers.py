@@ -9,9 +9,9 @@ import binascii
 import re
 from typing import NamedTuple
 
-from ingest.parsers.mail.charsets import decode_text, find_codec, name_note
+from ingest.parsers.mail.charsets import decode_text, find_codec, make_charset_note
 
-MAX_BLOCK = 100_000
+MAX_BLOCK_BYTES = 100_000
 """Bytes of the header block (security.md, rule 1)."""
 MAX_LINES = 1_000
 
@@ -20,12 +20,12 @@ _BLANK = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
 _FIELD = re.compile(rb"([!-9;-~]{1,200})[ \t]*:")
 # Programs leave question marks in the text as they are, which RFC 2047 §4.2 forbids: the last one before ``=`` ends the word.
 _WORD = re.compile(r"=\?([^?\s]{1,60})\?([bBqQ])\?([^?]*+(?:\?(?!=)[^?]{0,200}+|\?(?=\?=)){0,8}+)\?=")
-_BETWEEN = re.compile(r"(\?=)\s+(?==\?[^?\s]{1,60}\?[bBqQ]\?)")
+_WORD_GAP = re.compile(r"(\?=)\s+(?==\?[^?\s]{1,60}\?[bBqQ]\?)")
 _CHARSET = re.compile(rb"charset\s{0,9}=\s{0,9}[\"']?([A-Za-z0-9._:-]{2,40})", re.I)
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 # Bidi controls, zero-width and other invisible characters (security.md, rule 3).
 _INVISIBLE = re.compile("[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
-_KNOWN = frozenset(
+_KNOWN_FIELDS = frozenset(
     b"apparently-to authentication-results auto-submitted bcc cc comments content-disposition content-transfer-encoding"
     b" content-type date delivered-to dkim-signature envelope-to from importance in-reply-to keywords list-id"
     b" message-id mime-version organization precedence received received-spf references reply-to resent-date"
@@ -56,25 +56,25 @@ class Headers:
 
     def read_raw_text(self, name: str) -> list[str]:
         """The values as text without decoding encoded words; raw 8-bit bytes by the charset rules."""
-        return [self._to_text(value) for value in self.read_all(name)]
+        return [self._decode_value(value) for value in self.read_all(name)]
 
     def read_text(self, name: str) -> str:
         """The first value decoded and cleaned, "" when there is none."""
         value = self.read_first(name)
-        return clean_text(decode_words(self._to_text(value))) if value else ""
+        return clean_text(decode_words(self._decode_value(value))) if value else ""
 
-    def _to_text(self, value: bytes) -> str:
+    def _decode_value(self, value: bytes) -> str:
         if value.isascii() and b"\x1b" not in value:
             return value.decode("ascii")
         text, used = decode_text(value, None)
         if used is None:
             return text
         if used != "utf-8":
-            text, used = self._by_body(value) or (text, used)
-        self.notes.append(name_note(used, "header_charset"))
+            text, used = self._decode_by_body_charset(value) or (text, used)
+        self.notes.append(make_charset_note(used, "header_charset"))
         return text
 
-    def _by_body(self, value: bytes) -> tuple[str, str] | None:
+    def _decode_by_body_charset(self, value: bytes) -> tuple[str, str] | None:
         """Raw bytes that are no UTF-8 are mostly in the charset of the body."""
         match = _CHARSET.search(b";".join(self.read_all("content-type")[:1])[:2_000])
         if match is None or not (codec := find_codec(match.group(1).decode("ascii"))):
@@ -85,7 +85,7 @@ class Headers:
     @property
     def looks_like_mail(self) -> bool:
         """Whether at least one field is one that mail has: JSON or a log file also has colons."""
-        return any(name.encode() in _KNOWN or name.startswith("x-") for name in self._values)
+        return any(name.encode() in _KNOWN_FIELDS or name.startswith("x-") for name in self._values)
 
 
 class HeaderBlock(NamedTuple):
@@ -112,11 +112,11 @@ def read_block(data: bytes, start: int = 0) -> HeaderBlock:
         if match is None:
             if not line:
                 continue
-            if _goes_on(lines, number + 1):
+            if _continues_after(lines, number + 1):
                 headers.notes.append("header_line_broken")
                 continue
             headers.notes.append("header_body_separator_missing")
-            body_start = _find_line(data, start, number)
+            body_start = _find_line_start(data, start, number)
             break
         if name:
             headers.add(name, value.strip())
@@ -128,23 +128,23 @@ def read_block(data: bytes, start: int = 0) -> HeaderBlock:
 
 def _find_end(data: bytes, start: int, headers: Headers) -> tuple[int, int]:
     """Where the block ends and where the body begins; over the cap the block is cut at a line end."""
-    found = find_blank(data, start, start + MAX_BLOCK + 2)
+    found = find_empty_line(data, start, start + MAX_BLOCK_BYTES + 2)
     if found is not None:
         return found
-    if len(data) - start <= MAX_BLOCK:
+    if len(data) - start <= MAX_BLOCK_BYTES:
         return len(data), len(data)
     headers.notes.append("headers_cut")
-    cut = max(data.rfind(b"\n", start, start + MAX_BLOCK), data.rfind(b"\r", start, start + MAX_BLOCK))
-    blank = _BLANK.search(data, start + MAX_BLOCK)
-    return (cut if cut > start else start + MAX_BLOCK), (blank.end() if blank else len(data))
+    cut = max(data.rfind(b"\n", start, start + MAX_BLOCK_BYTES), data.rfind(b"\r", start, start + MAX_BLOCK_BYTES))
+    blank = _BLANK.search(data, start + MAX_BLOCK_BYTES)
+    return (cut if cut > start else start + MAX_BLOCK_BYTES), (blank.end() if blank else len(data))
 
 
-def find_blank(data: bytes, start: int, stop: int) -> tuple[int, int] | None:
+def find_empty_line(data: bytes, start: int, stop: int) -> tuple[int, int] | None:
     """Where the first line end before an empty line begins, and where the empty line ends.
 
     As `_BLANK` has it, which looks at each byte; few messages have line ends of a single CR.
     """
-    at = _find_empty_line(data, start, stop)
+    at = _find_empty_line_feed(data, start, stop)
     if at >= 0 and not _has_bare_return(data[start : at + 1]):
         begins = at - 1 if at > start and data[at - 1 : at] == b"\r" else at
         return begins, at + (2 if data[at + 1 : at + 2] == b"\n" else 3)
@@ -152,7 +152,7 @@ def find_blank(data: bytes, start: int, stop: int) -> tuple[int, int] | None:
     return None if blank is None else blank.span()
 
 
-def _find_empty_line(data: bytes, start: int, stop: int) -> int:
+def _find_empty_line_feed(data: bytes, start: int, stop: int) -> int:
     """The LF before the first line that is empty or a CR; first of the kind the first line end is of, which is near."""
     first = data.find(b"\n", start, stop)
     likely, other = (b"\n\r\n", b"\n\n") if data[first - 1 : first] == b"\r" else (b"\n\n", b"\n\r\n")
@@ -169,17 +169,17 @@ def _has_bare_return(block: bytes) -> bool:
     return block.count(b"\r") != block.count(b"\r\n")
 
 
-def _goes_on(lines: list[bytes], number: int) -> bool:
+def _continues_after(lines: list[bytes], number: int) -> bool:
     """Whether a known field follows within three lines of a broken one: then lines were bad and the block goes on."""
     for line in lines[number : number + 3]:
         match = _FIELD.match(line)
         if match is not None:
             name = match.group(1).lower()
-            return name in _KNOWN or name.startswith(b"x-")
+            return name in _KNOWN_FIELDS or name.startswith(b"x-")
     return False
 
 
-def _find_line(data: bytes, start: int, number: int) -> int:
+def _find_line_start(data: bytes, start: int, number: int) -> int:
     position = start
     for _ in range(number):
         newline = NEWLINE.search(data, position)
@@ -193,7 +193,7 @@ def decode_words(text: str) -> str:
     """Decode RFC 2047 encoded words; what cannot be decoded stays as it stands. Linear in the length."""
     if "=?" not in text:
         return text
-    text = _BETWEEN.sub(r"\1", text)
+    text = _WORD_GAP.sub(r"\1", text)
     out: list[str] = []
     run: list[bytes] = []
     run_charset, position = "", 0
@@ -249,14 +249,14 @@ def decode_base64(raw: bytes) -> bytes:
 
 
 _PIECE = re.compile(rb"([^=]+)=*")
-_LETTERS = re.compile(rb"[A-Za-z0-9+/\r\n]*\Z")
+_BASE64_ONLY = re.compile(rb"[A-Za-z0-9+/\r\n]*\Z")
 
 
 def _decode_pieces(raw: bytes) -> bytes:
     """Base64 put together from pieces with padding of their own; what follows the padding and is no base64 is a footer."""
     out: list[bytes] = []
     for match in _PIECE.finditer(raw):
-        if out and not _LETTERS.match(match.group(1)):
+        if out and not _BASE64_ONLY.match(match.group(1)):
             break
         letters = _NOT_BASE64.sub(b"", match.group(1))
         usable = letters[:-1] if len(letters) % 4 == 1 else letters
@@ -275,10 +275,10 @@ def clean_text(text: str) -> str:
 _ID = re.compile(r"<([^<>]{1,900})>")
 
 
-def read_ids(headers: Headers, name: str, most: int = 200) -> tuple[str, ...]:
+def read_ids(headers: Headers, name: str, max_ids: int = 200) -> tuple[str, ...]:
     """The message ids of a field with their angle brackets, in order, each once (RFC 5322 §3.6.4)."""
     text = " ".join(headers.read_raw_text(name))
     found = [f"<{clean_text(''.join(match.split()))}>" for match in _ID.findall(text) if match.strip()]
     if not found and text.strip() and not re.search(r"[<>\s]", text.strip()):
         found = [f"<{clean_text(text)[:900]}>"]
-    return tuple(dict.fromkeys(found[-most:]))
+    return tuple(dict.fromkeys(found[-max_ids:]))

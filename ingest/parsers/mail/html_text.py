@@ -10,13 +10,13 @@ from inscriptis import get_text
 from inscriptis.css_profiles import CSS_PROFILES
 from inscriptis.model.config import ParserConfig
 
-MAX_HTML = 512_000
+MAX_HTML_LENGTH = 512_000
 """Characters of HTML given to a library; nh3 and inscriptis are quadratic in nested elements."""
-MAX_OPEN = 1_000
+MAX_OPEN_ELEMENTS = 1_000
 """Elements open at one time."""
-MAX_REOPENED = 200_000
+MAX_REOPENED_ELEMENTS = 200_000
 """HTML parsers reopen the open formatting elements in every later block (HTML, §13.2.4.3); so many in all."""
-MAX_STRIPPED = 2_000_000
+MAX_STRIPPED_LENGTH = 2_000_000
 
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]{0,20})")
 _ANY_TAG = re.compile(r"<!--|<[!?/]?[a-zA-Z][^<>]*>")
@@ -30,21 +30,21 @@ def _split(names: str) -> frozenset[str]:
 
 # Elements without an end tag, or whose end tag is left out so often that counting them says nothing.
 # A new `a` or `nobr` closes the one before.
-_UNCOUNTED = _split(
+_UNCOUNTED_ELEMENTS = _split(
     "a area base br col embed hr img input link meta param source track wbr p li td tr th tbody thead tfoot dt dd"
     " nobr option html body head"
 )
-_FORMATTING = _split("b big code em font i s small strike strong tt u")
-_SILENT = frozenset({"script", "style", "head", "title", "template", "noscript"})
-_BREAKS = _split(
+_FORMATTING_ELEMENTS = _split("b big code em font i s small strike strong tt u")
+_HIDDEN_ELEMENTS = frozenset({"script", "style", "head", "title", "template", "noscript"})
+_BLOCK_ELEMENTS = _split(
     "address blockquote br dd div dl dt fieldset footer form h1 h2 h3 h4 h5 h6 header hr li main ol p pre section table tr ul"
 )
-_TAGS = _split(
+_ALLOWED_TAGS = _split(
     "a abbr b big blockquote br caption cite code col colgroup dd del div dl dt em font h1 h2 h3 h4 h5 h6 hr i img"
     " ins kbd li ol p pre q s samp small span strike strong sub sup table tbody td tfoot th thead tr tt u ul"
     " var"
 )
-_ATTRIBUTES = {
+_ALLOWED_ATTRIBUTES = {
     "*": {"dir", "lang", "title", "align", "valign"},
     "a": {"href"},
     "font": {"color", "face", "size"},
@@ -57,30 +57,30 @@ _ATTRIBUTES = {
 _INSCRIPTIS = ParserConfig(css=CSS_PROFILES["strict"])
 
 
-def is_within_caps(html: str) -> bool:
+def is_within_limits(html: str) -> bool:
     """Whether a library may have this page: size, elements open at once, formatting elements to reopen."""
-    if len(html) > MAX_HTML:
+    if len(html) > MAX_HTML_LENGTH:
         return False
     opened = formatting = reopened = 0
     for match in _TAG.finditer(html):
         name = match.group(2).lower()
         reopened += formatting
-        if reopened > MAX_REOPENED:
+        if reopened > MAX_REOPENED_ELEMENTS:
             return False
-        if name in _UNCOUNTED:
+        if name in _UNCOUNTED_ELEMENTS:
             continue
         step = -1 if match.group(1) else 1
         opened = max(opened + step, 0)
-        if name in _FORMATTING:
+        if name in _FORMATTING_ELEMENTS:
             formatting = max(formatting + step, 0)
-        if opened > MAX_OPEN:
+        if opened > MAX_OPEN_ELEMENTS:
             return False
     return True
 
 
-def make_text(html: str) -> tuple[str, str | None]:
+def html_to_text(html: str) -> tuple[str, str | None]:
     """The text of a page and, when the layout had to be given up, the note ``html_stripped``."""
-    if is_within_caps(html):
+    if is_within_limits(html):
         try:
             text = get_text(html, _INSCRIPTIS)
         except MemoryError:
@@ -112,7 +112,7 @@ class _EndFinder:
 
 def strip_tags(html: str) -> str:
     """The text between the tags, without scripts and styles; linear in the length (at most MAX_STRIPPED)."""
-    html = html[:MAX_STRIPPED]
+    html = html[:MAX_STRIPPED_LENGTH]
     out: list[str] = []
     position = 0
     finder = _EndFinder(html)
@@ -123,9 +123,9 @@ def strip_tags(html: str) -> str:
             position = finder.find_after("-->", position)
             continue
         name = match.group().strip("</!?>").split(None, 1)[0].rstrip("/").lower()
-        if name in _SILENT and not match.group().startswith("</"):
+        if name in _HIDDEN_ELEMENTS and not match.group().startswith("</"):
             position = finder.find_after(f"</{name}", position)
-        elif name in _BREAKS:
+        elif name in _BLOCK_ELEMENTS:
             out.append("\n")
     out.append(html[position:])
     return _tidy(_SPACES.sub(" ", unescape("".join(out))))
@@ -143,17 +143,17 @@ def _filter_attribute(element: str, attribute: str, value: str) -> str | None:
     return value
 
 
-def clean_html(html: str) -> str:
+def sanitise_html(html: str) -> str:
     """HTML that is safe to show in a sandboxed frame (security.md, rule 4); over the caps the plain text, escaped.
 
     No style, form, svg or remote image is left; links keep http, https, mailto and tel.
     """
-    if not is_within_caps(html):
+    if not is_within_limits(html):
         return "<pre>" + nh3.clean_text(strip_tags(html)) + "</pre>"
     return nh3.clean(
         html,
-        tags=set(_TAGS),
-        attributes=_ATTRIBUTES,
+        tags=set(_ALLOWED_TAGS),
+        attributes=_ALLOWED_ATTRIBUTES,
         attribute_filter=_filter_attribute,
         url_schemes={"http", "https", "mailto", "tel", "cid"},
         clean_content_tags={"script", "style", "svg", "math", "form", "template", "title"},

@@ -17,21 +17,21 @@ from mailparser import MailParser
 from msgspec.structs import replace
 
 from ingest.parsers.bounce.report import has_status, read_report
-from ingest.parsers.forward.original import find_inline, from_attached, is_attached
-from ingest.parsers.mail.addresses import Sender, read_list, read_lists, read_loose_local, read_sender
+from ingest.parsers.forward.original import build_attached_forward, find_inline_forward, is_attached_forward
+from ingest.parsers.mail.addresses import SenderAddress, read_from_local_part, read_list, read_lists, read_sender
 from ingest.parsers.mail.attachments import is_message, make_attachment, split_leaves
 from ingest.parsers.mail.authentication import read_authentication
-from ingest.parsers.mail.automatic import judge_headers
+from ingest.parsers.mail.automatic import detect_automatic
 from ingest.parsers.mail.body import Body, build_body, split_body
 from ingest.parsers.mail.headers import Headers, clean_text, read_block, read_ids
-from ingest.parsers.mail.message_file import mend_file, skip_lead
-from ingest.parsers.mail.mime_outline import Outline, draw_outline, put_back
-from ingest.parsers.mail.mime_tree import make_tree
+from ingest.parsers.mail.message_file import find_first_header, repair_file
+from ingest.parsers.mail.mime_outline import Outline, build_outline, restore_leaves
+from ingest.parsers.mail.mime_tree import build_tree
 from ingest.parsers.mail.parts import Leaf, collect_leaves
-from ingest.parsers.mail.wrapped_parts import unwrap
+from ingest.parsers.mail.wrapped_parts import unwrap_leaves
 from ingest.parsers.types import Forward, ParsedAttachment, ParsedMail, ParseOptions, Refusal
 
-MAX_MESSAGE = 25_000_000
+MAX_MESSAGE_BYTES = 25_000_000
 
 # mail-parser logs header texts; no text of a message goes to a log.
 logging.getLogger("mailparser").setLevel(logging.CRITICAL + 1)
@@ -55,9 +55,9 @@ def parse_mail(data: bytes, options: ParseOptions) -> ParsedMail | Refusal:
     """Parse one message. A :class:`Refusal` (``empty``, ``not_a_mail``) when nothing in it is a mail."""
     if not data.strip():
         return _EMPTY
-    data, oddities = mend_file(data)
+    data, file_notes = repair_file(data)
     try:
-        return _parse(data, options, oddities)
+        return _parse(data, options, file_notes)
     except MemoryError:
         raise  # the limit of the child: another try may do
     except Exception:
@@ -65,22 +65,22 @@ def parse_mail(data: bytes, options: ParseOptions) -> ParsedMail | Refusal:
         return _FAILED
 
 
-def _parse(data: bytes, options: ParseOptions, oddities: list[str]) -> ParsedMail | Refusal:
-    headers, body_start = read_block(data[:MAX_MESSAGE] if len(data) > MAX_MESSAGE else data, skip_lead(data))
-    headers.notes += oddities
+def _parse(data: bytes, options: ParseOptions, file_notes: list[str]) -> ParsedMail | Refusal:
+    headers, body_start = read_block(data[:MAX_MESSAGE_BYTES] if len(data) > MAX_MESSAGE_BYTES else data, find_first_header(data))
+    headers.notes += file_notes
     if not headers.looks_like_mail:
         return _NOT_A_MAIL
-    if len(data) > MAX_MESSAGE:
+    if len(data) > MAX_MESSAGE_BYTES:
         headers.notes.append("message_cut")
-        data = data[:MAX_MESSAGE]
-    outline = draw_outline(data, headers, body_start)
+        data = data[:MAX_MESSAGE_BYTES]
+    outline = build_outline(data, headers, body_start)
     headers.notes += outline.notes
     message, date = _read_structure(outline, headers)
-    leaves = unwrap(collect_leaves(message, outline), headers.notes, _read_entity)
+    leaves = unwrap_leaves(collect_leaves(message, outline), headers.notes, _read_entity)
     body_leaves, file_leaves = split_leaves(leaves)
     body = build_body(body_leaves, headers.notes, html_text=options.html_text)
     attachments = tuple(make_attachment(leaf) for leaf in file_leaves)
-    mail = _assemble(headers, date, body, attachments, leaves)
+    mail = _build_mail(headers, date, body, attachments, leaves)
     forward = _find_forward(mail, options)
     if forward is not None:
         mail = replace(mail, forward=forward)
@@ -93,18 +93,18 @@ def _find_forward(mail: ParsedMail, options: ParseOptions) -> Forward | None:
     """The original of a forward; what a machine reports is none. An attached original is parsed, those within it are not."""
     if mail.is_bounce or mail.is_mdn or mail.is_feedback_report:
         return None
-    found = find_inline(mail.subject, mail.body)
+    found = find_inline_forward(mail.subject, mail.body)
     messages = [] if found is not None else [one for one in mail.attachments if is_message(one)]
-    if found is not None or not is_attached(mail.subject, mail.body, len(messages)) or options.attached:
+    if found is not None or not is_attached_forward(mail.subject, mail.body, len(messages)) or options.attached:
         return found
     original = parse_mail(messages[0].content, replace(options, attached=True, html_text=False))
-    return from_attached(original, mail.body) if isinstance(original, ParsedMail) else None
+    return build_attached_forward(original, mail.body) if isinstance(original, ParsedMail) else None
 
 
 def _read_entity(data: bytes) -> list[Leaf]:
     """The leaves of a MIME entity that was wrapped in a part."""
     headers, body_start = read_block(data)
-    outline = draw_outline(data, headers, body_start)
+    outline = build_outline(data, headers, body_start)
     return collect_leaves(_read_structure(outline, headers)[0], outline)
 
 
@@ -112,13 +112,13 @@ def _read_structure(outline: Outline, headers: Headers) -> tuple[Message, dateti
     """The parsed tree and the date. What neither library survives becomes one text body."""
     date = None
     try:
-        message = make_tree(outline.skeleton)
+        message = build_tree(outline.skeleton)
     except (RecursionError, ValueError, LookupError, TypeError, AttributeError):
         headers.notes.append("structure_unreadable")
-        return _make_plain(outline), _read_date(headers)
+        return _make_text_message(outline), _read_date(headers)
     try:
-        parser = _HeadParser(_head_of(message))
-        defects = parser.defects_categories | _defects_of(message)
+        parser = _HeadParser(_make_head(message))
+        defects = parser.defects_categories | _collect_defects(message)
     except MemoryError:
         raise  # the limit of the child: another try may do
     except Exception:
@@ -140,7 +140,7 @@ class _HeadParser(MailParser):  # type: ignore[misc]  # it comes without types
         return self
 
 
-def _head_of(message: Message) -> Message:
+def _make_head(message: Message) -> Message:
     """The fields about the message, none about its body: of the parts mail-parser would decode each one, for nobody."""
     head = Message()
     for name, value in message.raw_items():
@@ -150,7 +150,7 @@ def _head_of(message: Message) -> Message:
     return head
 
 
-def _defects_of(message: Message) -> set[str]:
+def _collect_defects(message: Message) -> set[str]:
     """The classes of the defects of all parts, and whether a field of one has bytes that are no UTF-8, as mail-parser says it."""
     found: set[str] = set()
     for part in message.walk():
@@ -170,9 +170,9 @@ def _is_utf8(value: str) -> bool:
     return True
 
 
-def _make_plain(outline: Outline) -> Message:
+def _make_text_message(outline: Outline) -> Message:
     message = Message()
-    text = put_back(outline, outline.skeleton.partition(b"\n\n")[2])
+    text = restore_leaves(outline, outline.skeleton.partition(b"\n\n")[2])
     message.set_payload(text.decode("ascii", "surrogateescape"))
     return message
 
@@ -188,7 +188,7 @@ def _read_date(headers: Headers) -> datetime | None:
     return None
 
 
-def _assemble(
+def _build_mail(
     headers: Headers, date: datetime | None, body: Body, attachments: tuple[ParsedAttachment, ...], leaves: Sequence[Leaf]
 ) -> ParsedMail:
     sender = read_sender(headers)
@@ -196,9 +196,9 @@ def _assemble(
     if len(headers.read_all("subject")) > 1:
         headers.notes.append("subject_repeated")
     to, cc, reply_to, *delivered = read_lists(headers, "to", "cc", "reply-to", "delivered-to", "x-original-to", "envelope-to")
-    verdict = judge_headers(headers, read_loose_local(headers), subject, [leaf.type for leaf in leaves])
-    report = read_report(headers, leaves, body.text, subject, verdict)
-    message_id, answered = next(iter(_read_ids(headers, "message-id")), None), _read_ids(headers, "in-reply-to")
+    automatic = detect_automatic(headers, read_from_local_part(headers), subject, [leaf.type for leaf in leaves])
+    report = read_report(headers, leaves, body.text, subject, automatic)
+    message_id, answered = next(iter(_read_message_ids(headers, "message-id")), None), _read_message_ids(headers, "in-reply-to")
     parts = split_body(body, subject)
     return ParsedMail(
         from_addr=sender.address,
@@ -214,7 +214,7 @@ def _assemble(
         message_id=message_id,
         in_reply_to=next(iter(answered), None),
         also_in_reply_to=answered[1:],
-        references=_read_ids(headers, "references"),
+        references=_read_message_ids(headers, "references"),
         body=body.text,
         reply=parts.reply,
         quoted=parts.quoted,
@@ -222,23 +222,23 @@ def _assemble(
         html_text=body.html_text,
         has_html=body.has_html,
         attachments=attachments,
-        automatic=verdict.reasons,
-        is_auto=verdict.is_auto,
-        is_bounce=report.kind == "bounce" if report else verdict.is_bounce,
-        is_dsn=verdict.is_dsn or (verdict.is_auto and has_status(leaves)),
-        is_list=verdict.is_list,
-        is_feedback_report=verdict.is_feedback_report,
-        is_mdn=verdict.is_mdn,
-        must_not_autoreply=verdict.must_not_autoreply,
-        x_loop=_read_lines(headers, "x-loop"),
-        authentication_results=_read_lines(headers, "authentication-results"),
-        fingerprint=_take_fingerprint(headers, sender, subject, body, attachments),
+        automatic=automatic.reasons,
+        is_auto=automatic.is_auto,
+        is_bounce=report.kind == "bounce" if report else automatic.is_bounce,
+        is_dsn=automatic.is_dsn or (automatic.is_auto and has_status(leaves)),
+        is_list=automatic.is_list,
+        is_feedback_report=automatic.is_feedback_report,
+        is_mdn=automatic.is_mdn,
+        must_not_autoreply=automatic.must_not_autoreply,
+        x_loop=_read_clean_values(headers, "x-loop"),
+        authentication_results=_read_clean_values(headers, "authentication-results"),
+        fingerprint=_compute_fingerprint(headers, sender, subject, body, attachments),
         notes=tuple(dict.fromkeys(headers.notes)),
         report=report,
     )
 
 
-def _read_ids(headers: Headers, name: str) -> tuple[str, ...]:
+def _read_message_ids(headers: Headers, name: str) -> tuple[str, ...]:
     ids = read_ids(headers, name)
     if not ids and headers.read_first(name):
         headers.notes.append(f"{name.replace('-', '_')}_odd")
@@ -254,11 +254,13 @@ def _read_return_path(headers: Headers) -> str | None:
     return None
 
 
-def _read_lines(headers: Headers, name: str) -> tuple[str, ...]:
+def _read_clean_values(headers: Headers, name: str) -> tuple[str, ...]:
     return tuple(clean_text(value) for value in headers.read_raw_text(name))
 
 
-def _take_fingerprint(headers: Headers, sender: Sender, subject: str, body: Body, attachments: Iterable[ParsedAttachment]) -> str:
+def _compute_fingerprint(
+    headers: Headers, sender: SenderAddress, subject: str, body: Body, attachments: Iterable[ParsedAttachment]
+) -> str:
     """SHA-256 over what the author made; each piece with its length, so that no two mails run together."""
     author = sender.address or clean_text(" ".join(headers.read_raw_text("from")))
     date = " ".join(headers.read_text("date").split())

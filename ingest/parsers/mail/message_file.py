@@ -8,7 +8,7 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _MBOX = re.compile(rb">?From (?![ \t]*:)")
 
 
-def mend_file(data: bytes) -> tuple[bytes, list[str]]:
+def repair_file(data: bytes) -> tuple[bytes, list[str]]:
     """The message as it was before a program saved it as UTF-16 or doubled its carriage returns, and what was odd."""
     if data[:2] in _UTF_16:
         return data.decode("utf-16", "replace").encode("utf-8", "replace"), ["file_utf_16"]
@@ -18,7 +18,7 @@ def mend_file(data: bytes) -> tuple[bytes, list[str]]:
     return data, []
 
 
-def skip_lead(data: bytes) -> int:
+def find_first_header(data: bytes) -> int:
     """The offset of the first header line: past a byte order mark, blank lines and an mbox ``From `` line."""
     start = 3 if data.startswith(b"\xef\xbb\xbf") else 0
     while data[start : start + 1] in (b"\r", b"\n"):

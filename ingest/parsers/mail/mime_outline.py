@@ -13,20 +13,20 @@ from collections.abc import Iterator
 from email.message import Message
 from typing import NamedTuple
 
-from ingest.parsers.mail.headers import Headers, find_blank
+from ingest.parsers.mail.headers import Headers, find_empty_line
 
 MAX_DEPTH = 20
 MAX_PARTS = 500
-MAX_PART_HEADER = 16_000
+MAX_PART_HEADER_BYTES = 16_000
 """Bytes of one part's header block: reading parameters is quadratic in the standard library."""
-MAX_PART_HEADERS = 256_000
-SET_ASIDE_FROM = 1_000
+MAX_ALL_PART_HEADERS_BYTES = 256_000
+MIN_DETACHED_BASE64_BYTES = 1_000
 """Bytes of a base64 body; other bodies are set aside from SET_ASIDE_ANY. Some codecs a part
 may name are quadratic, so that no library gets to decode much of it."""
-SET_ASIDE_ANY = 2_000
+MIN_DETACHED_BYTES = 2_000
 
-MARK = "casemillsetaside"
-TOKEN = re.compile(rb"casemillsetaside([0-9]{1,4})leaf")
+PLACEHOLDER_PREFIX = "casemillsetaside"
+PLACEHOLDER = re.compile(rb"casemillsetaside([0-9]{1,4})leaf")
 # A literal beginning lets the engine skip a large base64 body many times faster than a choice of line ends.
 _AFTER_LF = re.compile(rb"\n--[^\r\n]{1,300}")
 _AFTER_ANY = re.compile(rb"[\r\n]--[^\r\n]{1,300}")
@@ -34,7 +34,7 @@ _FOLDED = rb":((?:[^\r\n]*)(?:(?>\r\n|\r|\n)[ \t][^\r\n]*)*)"
 _TYPE = re.compile(rb"(?:\A|[\r\n])content-type" + _FOLDED, re.I)
 _ENCODING = re.compile(rb"(?:\A|[\r\n])content-transfer-encoding" + _FOLDED, re.I)
 _SIMPLE_BOUNDARY = re.compile(r"multipart/[a-z]+;[ \t\r\n]+boundary=\"([!#-\[\]-~]+)\"", re.I)
-_GUESS = re.compile(rb"(?:\A|[\r\n])--([!-~]{1,70})[ \t]*(?:\r\n|[\r\n])content-[a-z-]+:", re.I)
+_LIKELY_BOUNDARY = re.compile(rb"(?:\A|[\r\n])--([!-~]{1,70})[ \t]*(?:\r\n|[\r\n])content-[a-z-]+:", re.I)
 
 
 class Outline(NamedTuple):
@@ -59,7 +59,7 @@ def find_dashed_lines(data: bytes, start: int) -> Iterator[tuple[int, bytes]]:
         yield match.start() + 1, match.group()[1:]
 
 
-class _Walk:
+class _BoundaryWalk:
     """One pass over the delimiter lines; ``stack`` holds the open delimiters, outermost first."""
 
     def __init__(self, data: bytes) -> None:
@@ -68,14 +68,14 @@ class _Walk:
         self.digests: list[bool] = []
         self.level_of: dict[bytes, tuple[int, bool]] = {}
         self.leaf: int | None = None
-        self.aside: list[tuple[int, int]] = []
+        self.detached: list[tuple[int, int]] = []
         self.notes: list[str] = []
-        self.leaf_least = 0
+        self.leaf_min_bytes = 0
         self.parts = self.header_bytes = 0
 
     def walk(self, part: _Part, start: int) -> int:
         """Walk from the body's start; gives the offset where to end (a cap), or the length of the data."""
-        self._enter(part, start)
+        self._open_part(part, start)
         for first, line in find_dashed_lines(self.data, start):
             known = self.level_of.get(line.rstrip(b" \t"))
             if known is None:
@@ -83,42 +83,42 @@ class _Walk:
             end = first - 1 - (self.data[first - 2 : first] == b"\r\n")
             self._close_leaf(end)
             level, is_end = known
-            self._pop(level if is_end else level + 1)
-            if not is_end and not self._take_part(first + len(line)):
+            self._close_levels(level if is_end else level + 1)
+            if not is_end and not self._start_part(first + len(line)):
                 return end
         if self.stack:
             self.notes.append("end_boundary_missing")
         self._close_leaf(len(self.data))
         return len(self.data)
 
-    def _take_part(self, start: int) -> bool:
+    def _start_part(self, start: int) -> bool:
         """Read a part's header block; False when a cap is reached and everything from here on is left out."""
         end, body = self._find_header_end(start)
         self.parts += 1
         self.header_bytes += end - start
         if self.parts > MAX_PARTS:
             self.notes.append("parts_cut")
-        elif end - start > MAX_PART_HEADER or self.header_bytes > MAX_PART_HEADERS:
+        elif end - start > MAX_PART_HEADER_BYTES or self.header_bytes > MAX_ALL_PART_HEADERS_BYTES:
             self.notes.append("part_headers_cut")
         else:
             block = self.data[start:end].lstrip(b"\r\n")
             part = _read_part(block, in_digest=self.digests[-1])
             if part.boundary is None or len(self.stack) < MAX_DEPTH:
-                self._enter(part, body)
+                self._open_part(part, body)
                 return True
             self.notes.append("depth_cut")
         return False
 
     def _find_header_end(self, start: int) -> tuple[int, int]:
-        limit = start + MAX_PART_HEADER + 2
-        end, body = find_blank(self.data, start, limit) or (min(limit, len(self.data)), len(self.data))
+        limit = start + MAX_PART_HEADER_BYTES + 2
+        end, body = find_empty_line(self.data, start, limit) or (min(limit, len(self.data)), len(self.data))
         for newline in (b"\n", b"\r"):  # a part may end before its header block does
             found = self.data.find(newline + self.stack[-1], start, end)
             if found >= 0:
                 return found, found
         return end, body
 
-    def _enter(self, part: _Part, start: int) -> None:
+    def _open_part(self, part: _Part, start: int) -> None:
         self.leaf = None
         if part.boundary is not None:
             delimiter = b"--" + part.boundary
@@ -130,11 +130,11 @@ class _Walk:
             return
         self.leaf = start
         if part.type.startswith("message/"):
-            self.leaf_least = 0
+            self.leaf_min_bytes = 0
         else:
-            self.leaf_least = SET_ASIDE_FROM if part.encoding == "base64" else SET_ASIDE_ANY
+            self.leaf_min_bytes = MIN_DETACHED_BASE64_BYTES if part.encoding == "base64" else MIN_DETACHED_BYTES
 
-    def _pop(self, level: int) -> None:
+    def _close_levels(self, level: int) -> None:
         for delimiter in self.stack[level:]:
             for form in (delimiter, delimiter + b"--"):
                 if self.level_of.get(form, (-1, False))[0] >= level:
@@ -143,8 +143,8 @@ class _Walk:
         del self.digests[level:]
 
     def _close_leaf(self, end: int) -> None:
-        if self.leaf is not None and end - self.leaf > self.leaf_least:
-            self.aside.append((self.leaf, end))
+        if self.leaf is not None and end - self.leaf > self.leaf_min_bytes:
+            self.detached.append((self.leaf, end))
         self.leaf = None
 
 
@@ -183,7 +183,7 @@ def _read_boundary(value: bytes) -> bytes | None:
     return boundary.encode("ascii", "replace") if boundary else None
 
 
-def draw_outline(data: bytes, headers: Headers, body_start: int) -> Outline:
+def build_outline(data: bytes, headers: Headers, body_start: int) -> Outline:
     """Check the caps on the raw bytes and build the skeleton.
 
     The skeleton's header block holds only what a library is needed for: MIME fields, Subject and Date. Trace and
@@ -193,18 +193,18 @@ def draw_outline(data: bytes, headers: Headers, body_start: int) -> Outline:
     block = b"\n".join(lines)
     part = _read_part(block, in_digest=False)
     if part.type.startswith("multipart/"):
-        part = _mend_boundary(data, body_start, part, lines, notes)
+        part = _repair_boundary(data, body_start, part, lines, notes)
     if part.boundary is not None:
-        data = _open_ends(data, body_start, b"--" + part.boundary, notes)
-    walk = _Walk(data)
+        data = _reopen_early_ends(data, body_start, b"--" + part.boundary, notes)
+    walk = _BoundaryWalk(data)
     end = walk.walk(part, body_start)
-    skeleton = b"\n".join(lines) + b"\n\n" + _replace_aside(data, body_start, end, walk.aside)
-    return Outline(skeleton, [data[first:last] for first, last in walk.aside], notes + walk.notes)
+    skeleton = b"\n".join(lines) + b"\n\n" + _insert_placeholders(data, body_start, end, walk.detached)
+    return Outline(skeleton, [data[first:last] for first, last in walk.detached], notes + walk.notes)
 
 
-def _replace_aside(data: bytes, start: int, end: int, aside: list[tuple[int, int]]) -> bytes:
+def _insert_placeholders(data: bytes, start: int, end: int, detached: list[tuple[int, int]]) -> bytes:
     pieces = []
-    for number, (first, last) in enumerate(aside):
+    for number, (first, last) in enumerate(detached):
         pieces += [data[start:first], b"casemillsetaside%dleaf" % number]
         start = last
     return b"".join([*pieces, data[start:end]])
@@ -215,19 +215,19 @@ def _select_fields(headers: Headers) -> tuple[list[bytes], list[str]]:
     lines = [b"MIME-Version: 1.0"]
     for name in ("date", "content-type", "content-transfer-encoding", "content-disposition", "content-id"):
         value = headers.read_first(name)
-        if value is not None and len(value) > MAX_PART_HEADER:
+        if value is not None and len(value) > MAX_PART_HEADER_BYTES:
             notes.append("header_field_cut")
-            value = value[:MAX_PART_HEADER].rpartition(b";")[0]
+            value = value[:MAX_PART_HEADER_BYTES].rpartition(b";")[0]
         if value is not None:
             lines.append(b"%s: %s" % (name.title().encode(), value))
     return lines, notes
 
 
-def _mend_boundary(data: bytes, start: int, part: _Part, lines: list[bytes], notes: list[str]) -> _Part:
+def _repair_boundary(data: bytes, start: int, part: _Part, lines: list[bytes], notes: list[str]) -> _Part:
     """Give a multipart whose boundary is missing or never used the one its body uses, if that is plain to see."""
     if part.boundary is not None and data.find(b"--" + part.boundary, max(start - 2, 0)) >= 0:
         return part
-    found = _GUESS.search(data, max(start - 1, 0))
+    found = _LIKELY_BOUNDARY.search(data, max(start - 1, 0))
     if found is None:
         notes.append("boundary_unused" if part.boundary is not None else "boundary_missing")
         return part
@@ -240,7 +240,7 @@ def _mend_boundary(data: bytes, start: int, part: _Part, lines: list[bytes], not
     return part._replace(boundary=found.group(1))
 
 
-def _open_ends(data: bytes, start: int, delimiter: bytes, notes: list[str]) -> bytes:
+def _reopen_early_ends(data: bytes, start: int, delimiter: bytes, notes: list[str]) -> bytes:
     """The data with end delimiters made plain ones where parts follow them: some programs close a multipart too early."""
     first = data.find(delimiter + b"--", start)
     if first < 0 or data.rfind(delimiter) <= first:
@@ -264,16 +264,16 @@ def _open_ends(data: bytes, start: int, delimiter: bytes, notes: list[str]) -> b
     return b"".join([*pieces, data[position:]])
 
 
-def find_leaf(outline: Outline, payload: bytes) -> bytes | None:
+def find_detached_leaf(outline: Outline, payload: bytes) -> bytes | None:
     """The bytes a payload stands for when it is nothing but a token of this outline."""
-    match = TOKEN.fullmatch(payload.strip())
+    match = PLACEHOLDER.fullmatch(payload.strip())
     number = int(match.group(1)) if match else -1
     return outline.leaves[number] if 0 <= number < len(outline.leaves) else None
 
 
-def put_back(outline: Outline, payload: bytes) -> bytes:
+def restore_leaves(outline: Outline, payload: bytes) -> bytes:
     """A payload with any token in it replaced by its bytes: when the library saw the structure differently."""
-    if not outline.leaves or MARK.encode() not in payload:
+    if not outline.leaves or PLACEHOLDER_PREFIX.encode() not in payload:
         return payload
     count = len(outline.leaves)
-    return TOKEN.sub(lambda m: outline.leaves[int(m.group(1))] if int(m.group(1)) < count else m.group(), payload)
+    return PLACEHOLDER.sub(lambda m: outline.leaves[int(m.group(1))] if int(m.group(1)) < count else m.group(), payload)

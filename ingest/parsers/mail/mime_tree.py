@@ -16,18 +16,18 @@ from email.policy import compat32
 from ingest.parsers.mail.mime_outline import find_simple_boundary
 
 #: Parts within parts; a plain message has two or three levels.
-MAX_LEVELS = 5
+MAX_TREE_LEVELS = 5
 
 # Possessive: a block that is no block of fields is given up at once.
 _FIELDS = re.compile(r"(?:[!-9;-~]++:[^\n]*+\n(?:[ \t][^\n]*+\n)*+)*+")
 _FIELD = re.compile(r"[^\n]*+\n(?:[ \t][^\n]*+\n)*+")
 
 
-class _NotPlainError(Exception):
+class _IrregularStructureError(Exception):
     """Of this structure only the feed parser knows what to make."""
 
 
-def make_tree(skeleton: bytes) -> Message:
+def build_tree(skeleton: bytes) -> Message:
     """What ``email.message_from_bytes`` makes of it, but for preambles, epilogues and defects that nobody asks for.
 
     Raises what the standard library raises for what it does not survive.
@@ -43,23 +43,23 @@ def make_tree(skeleton: bytes) -> Message:
         message.set_payload(body)
         return message
     if main == "multipart" and "\r" not in fields:
-        with suppress(_NotPlainError):
-            _fill(message, body, MAX_LEVELS)
+        with suppress(_IrregularStructureError):
+            _attach_parts(message, body, MAX_TREE_LEVELS)
             return message
     return email.message_from_bytes(skeleton)
 
 
-def _fill(message: Message, body: str, levels: int) -> None:
+def _attach_parts(message: Message, body: str, levels: int) -> None:
     """Give ``message`` the parts that are in ``body``."""
     boundary = find_simple_boundary(str(message["content-type"])) or message.get_boundary()
     # A bare CR ends a line too, and a digest's parts have another type unless they name one.
     if not boundary or levels == 0 or message.get_content_subtype() == "digest" or body.count("\r") != body.count("\r\n"):
-        raise _NotPlainError
-    for section in _split(body, "--" + boundary):
+        raise _IrregularStructureError
+    for section in _split_sections(body, "--" + boundary):
         message.attach(_make_part(section, levels - 1))
 
 
-def _split(text: str, delimiter: str) -> list[str]:
+def _split_sections(text: str, delimiter: str) -> list[str]:
     """What is between the delimiter lines, without the line end before each, which is the delimiter's."""
     sections: list[str] = []
     begin, at = -1, 0
@@ -79,7 +79,7 @@ def _split(text: str, delimiter: str) -> list[str]:
         if is_end:
             break
         begin = end + 1
-    raise _NotPlainError
+    raise _IrregularStructureError
 
 
 def _make_part(section: str, levels: int) -> Message:
@@ -90,15 +90,15 @@ def _make_part(section: str, levels: int) -> Message:
     elif section.startswith("\n", start):
         body = section[start + 1 :]
     else:
-        raise _NotPlainError
+        raise _IrregularStructureError
     part = Message()
     for field in _FIELD.findall(section, 0, start):
         part.set_raw(*compat32.header_source_parse(field.splitlines(keepends=True)))
     main = part.get_content_maintype()
     if main == "message":
-        raise _NotPlainError
+        raise _IrregularStructureError
     if main == "multipart":
-        _fill(part, body, levels)
+        _attach_parts(part, body, levels)
     else:
         part.set_payload(body)
     return part

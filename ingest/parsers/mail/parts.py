@@ -11,11 +11,11 @@ from functools import lru_cache
 
 from ingest.parsers.mail.charsets import decode_text, find_codec
 from ingest.parsers.mail.headers import decode_base64, decode_words
-from ingest.parsers.mail.mime_outline import Outline, find_leaf, put_back
+from ingest.parsers.mail.mime_outline import Outline, find_detached_leaf, restore_leaves
 
 Params = Mapping[str, str]
 #: Characters of a field whose parameters are kept for the next mail.
-MAX_KEPT = 120
+MAX_CACHED_LENGTH = 120
 _ENCODINGS = frozenset({"", "7bit", "8bit", "binary", "base64", "quoted-printable"})
 _ENCODING_WORD = re.compile(r"[\s\"']*(?:\([^()]{0,100}\)\s*)?([a-z0-9-]+)")
 _SOFT_BREAK = re.compile(rb"=[ \t]+(?=\r?\n)")
@@ -41,7 +41,7 @@ class Leaf:
 
 
 @dataclass(slots=True)
-class _Place:
+class _Position:
     """Where in the tree a part stands."""
 
     attached: bool = False
@@ -52,27 +52,27 @@ class _Place:
 def collect_leaves(message: Message, outline: Outline) -> list[Leaf]:
     """All leaves top to bottom. An attached message is one leaf, whatever it holds."""
     leaves: list[Leaf] = []
-    todo: list[tuple[Message, _Place]] = [(message, _Place())]
+    pending: list[tuple[Message, _Position]] = [(message, _Position())]
     alternatives = 0
-    while todo:
-        part, place = todo.pop()
+    while pending:
+        part, position = pending.pop()
         kind = part.get_content_type()
         children = _read_payload(part)
         if not isinstance(children, list) or kind.startswith("message/"):
-            leaves.append(_read_leaf(part, kind, place, outline))
+            leaves.append(_read_leaf(part, kind, position, outline))
             continue
-        if kind == "multipart/alternative" and place.alternative is None:
+        if kind == "multipart/alternative" and position.alternative is None:
             alternatives += 1
-            place = _Place(place.attached, place.related, alternatives)
-        related = place.related or kind == "multipart/related"
+            position = _Position(position.attached, position.related, alternatives)
+        related = position.related or kind == "multipart/related"
         # RFC 2183 §2.9: the disposition of a container holds for all that is in it
-        attached = place.attached or part.get_content_disposition() == "attachment"
-        inner = _Place(attached, related, place.alternative)
-        todo.extend((child, inner) for child in reversed(children))
+        attached = position.attached or part.get_content_disposition() == "attachment"
+        inner = _Position(attached, related, position.alternative)
+        pending.extend((child, inner) for child in reversed(children))
     return leaves
 
 
-def _read_leaf(part: Message, kind: str, place: _Place, outline: Outline) -> Leaf:
+def _read_leaf(part: Message, kind: str, position: _Position, outline: Outline) -> Leaf:
     fields = _read_fields(part)
     params = _read_params(fields.get("content-type"))
     disposition = _read_params(fields.get("content-disposition"))
@@ -85,9 +85,9 @@ def _read_leaf(part: Message, kind: str, place: _Place, outline: Outline) -> Lea
         disposition=disposition.get("", "").lower(),
         name=decode_words(disposition.get("filename") or params.get("name") or ""),
         content_id=content_id[:300] or None,
-        attached=place.attached,
-        related=place.related,
-        alternative=place.alternative,
+        attached=position.attached,
+        related=position.related,
+        alternative=position.alternative,
     )
 
 
@@ -117,7 +117,7 @@ def _read_params(value: str | None) -> Params:
     """The parameters of a field by lower-case name; the bare value under ""."""
     if value is None:
         return {}
-    return _parse_params(value) if len(value) > MAX_KEPT else _parse_known_params(value)
+    return _parse_params(value) if len(value) > MAX_CACHED_LENGTH else _parse_params_cached(value)
 
 
 def _parse_params(value: str) -> Params:
@@ -132,15 +132,15 @@ def _parse_params(value: str) -> Params:
         if isinstance(text, str):
             params.setdefault(key.lower(), text)
         else:
-            params[key.lower()] = _collapse(text)  # RFC 6266 §4.3: the form with a charset is the better one
+            params[key.lower()] = _decode_rfc2231(text)  # RFC 6266 §4.3: the form with a charset is the better one
     return params
 
 
 #: Most leaves are ``text/plain; charset=utf-8`` and the like.
-_parse_known_params = lru_cache(512)(_parse_params)
+_parse_params_cached = lru_cache(512)(_parse_params)
 
 
-def _collapse(value: tuple[str | None, str | None, str]) -> str:
+def _decode_rfc2231(value: tuple[str | None, str | None, str]) -> str:
     """An RFC 2231 value as text; it carries its charset."""
     charset = value[0] if value[0] and find_codec(value[0]) else None
     try:
@@ -158,21 +158,21 @@ def _read_payload(part: Message) -> list[Message] | str:
 
 
 def _read_content(part: Message, encoding: str, outline: Outline) -> bytes:
-    aside = _find_aside(part, outline)
-    if aside is not None:
-        return decode_transfer(aside, encoding)
+    detached = _find_detached(part, outline)
+    if detached is not None:
+        return decode_transfer(detached, encoding)
     payload = _read_payload(part)
     if isinstance(payload, str):
-        return decode_transfer(put_back(outline, payload.encode("ascii", "surrogateescape")), encoding)
+        return decode_transfer(restore_leaves(outline, payload.encode("ascii", "surrogateescape")), encoding)
     if not payload or not (payload[0].keys() or _read_payload(payload[0])):
         return b""
     try:
-        return put_back(outline, payload[0].as_bytes())
+        return restore_leaves(outline, payload[0].as_bytes())
     except (ValueError, LookupError, TypeError, AttributeError):
         return b""  # only a part whose own header is broken comes here: the library read it in another way
 
 
-def _find_aside(part: Message, outline: Outline) -> bytes | None:
+def _find_detached(part: Message, outline: Outline) -> bytes | None:
     """The bytes the outline set aside for this part, if its payload is a token."""
     payload = _read_payload(part)
     for _ in range(2):  # a delivery status is a message in a message
@@ -180,7 +180,7 @@ def _find_aside(part: Message, outline: Outline) -> bytes | None:
             payload = _read_payload(payload[-1]) if payload else ""
     if isinstance(payload, list) or len(payload) > 60 or not payload.isascii():
         return None
-    return find_leaf(outline, payload.encode("ascii"))
+    return find_detached_leaf(outline, payload.encode("ascii"))
 
 
 def decode_transfer(raw: bytes, encoding: str) -> bytes:

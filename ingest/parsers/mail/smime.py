@@ -7,7 +7,7 @@ from collections.abc import Iterator
 _SIGNED = bytes.fromhex("2a864886f70d010702")
 _ENCRYPTED = (bytes.fromhex("2a864886f70d010703"), bytes.fromhex("2a864886f70d0109100117"))
 _OID, _OCTETS, _CONTENT = 0x06, 0x04, 0xA0
-MAX_DEPTH, MAX_ITEMS = 12, 10_000
+MAX_DEPTH, MAX_ELEMENTS = 12, 10_000
 
 
 def read_signed(data: bytes) -> bytes | None:
@@ -15,9 +15,9 @@ def read_signed(data: bytes) -> bytes | None:
     if data[:20].find(_SIGNED) < 0:
         return None
     try:
-        inner = _enter(_enter(data, 0x30), _CONTENT)
-        encapsulated = _enter(_enter(inner, 0x30), 0x30)
-        return _join(_enter(encapsulated, _CONTENT), 0)
+        inner = _open_element(_open_element(data, 0x30), _CONTENT)
+        encapsulated = _open_element(_open_element(inner, 0x30), 0x30)
+        return _join_octets(_open_element(encapsulated, _CONTENT), 0)
     except (ValueError, IndexError, RecursionError):
         return None
 
@@ -27,39 +27,39 @@ def is_encrypted(data: bytes) -> bool:
     return any(oid in data[:30] for oid in _ENCRYPTED)
 
 
-def _enter(data: bytes, wanted: int) -> bytes:
-    for tag, value in _read_items(data):
+def _open_element(data: bytes, wanted: int) -> bytes:
+    for tag, value in _iterate_elements(data):
         if tag == wanted:
             return value
     raise ValueError
 
 
-def _join(data: bytes, depth: int) -> bytes:
+def _join_octets(data: bytes, depth: int) -> bytes:
     """The octets of a string, which large mailers write in pieces."""
     if depth > MAX_DEPTH:
         raise ValueError
     pieces = []
-    for tag, value in _read_items(data):
+    for tag, value in _iterate_elements(data):
         if tag == _OCTETS:
             pieces.append(value)
         elif tag == _OCTETS | 0x20:
-            pieces.append(_join(value, depth + 1))
+            pieces.append(_join_octets(value, depth + 1))
     return b"".join(pieces)
 
 
-def _read_items(data: bytes) -> Iterator[tuple[int, bytes]]:
+def _iterate_elements(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Tag and value of each element of a row."""
     position = count = 0
     while position < len(data):
-        tag, start, end, after = _read_item(data, position, 0)
+        tag, start, end, after = _read_element(data, position, 0)
         count += 1
-        if count > MAX_ITEMS or (tag, start) == (0, end):
+        if count > MAX_ELEMENTS or (tag, start) == (0, end):
             return
         yield tag, data[start:end]
         position = after
 
 
-def _read_item(data: bytes, position: int, depth: int) -> tuple[int, int, int, int]:
+def _read_element(data: bytes, position: int, depth: int) -> tuple[int, int, int, int]:
     """Tag, start and end of the value, and the offset after it (X.690 §8.1); an indefinite length is searched for its end."""
     if depth > MAX_DEPTH:
         raise ValueError
@@ -67,7 +67,7 @@ def _read_item(data: bytes, position: int, depth: int) -> tuple[int, int, int, i
     if length == 0x80:
         end = start
         while data[end : end + 2] != b"\0\0":
-            end = _read_item(data, end, depth + 1)[3]
+            end = _read_element(data, end, depth + 1)[3]
         return tag, start, end, end + 2
     if length > 0x80:
         octets = length & 0x7F

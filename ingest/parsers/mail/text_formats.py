@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ingest.parsers.mail.charsets import decode_text
 
-MAX_TEXT = 300_000
+MAX_TEXT_LENGTH = 300_000
 """Characters that are read of one such text."""
 
 _PARAM = re.compile(r"<param>[^<]{0,10000}</param>", re.I)
@@ -17,7 +17,7 @@ _BREAKS = re.compile(r"\n+")
 
 def read_enriched(text: str) -> str:
     """The text of text/enriched: one line end is a space, n are n - 1; ``<<`` is a bracket."""
-    text = _PARAM.sub("", text[:MAX_TEXT]).replace("<<", "\x00")
+    text = _PARAM.sub("", text[:MAX_TEXT_LENGTH]).replace("<<", "\x00")
     text = _COMMAND.sub("", text).replace("\x00", "<")
     return _BREAKS.sub(lambda m: "\n" * (len(m.group()) - 1) or " ", text.strip("\n")).strip(" ")
 
@@ -25,7 +25,7 @@ def read_enriched(text: str) -> str:
 _RTF = re.compile(
     rb"\\'([0-9a-fA-F]{2})|\\([a-z]{1,32})(-?[0-9]{1,10})?[ ]?|\\([^a-z\r\n])|([{}])|([\r\n]+)|\\[\r\n]+|([^\\{}\r\n]+)|\\"
 )
-_RTF_SILENT = frozenset(
+_RTF_HIDDEN_GROUPS = frozenset(
     b"fonttbl colortbl stylesheet info pict object header footer headerl headerr headerf footerl footerr footerf fldinst"
     b" themedata colorschememapping listtable listoverridetable rsidtbl generator datastore latentstyles mhtmltag".split()
 )
@@ -35,7 +35,7 @@ _RTF_WORDS = {
 }  # fmt: skip
 
 
-class _Rtf:
+class _RtfReader:
     """One pass over the tokens; ``stack`` keeps (silent, fallback characters after \\u) of the open groups."""
 
     def __init__(self) -> None:
@@ -43,57 +43,57 @@ class _Rtf:
         self.raw = bytearray()
         self.codec = "cp1252"
         self.stack: list[tuple[bool, int]] = []
-        self.silent, self.fallback, self.skip = False, 1, 0
+        self.hidden, self.fallback, self.skip = False, 1, 0
 
     def read(self, data: bytes) -> str:
         for match in _RTF.finditer(data):
-            self._take(match)
+            self._handle_token(match)
         self._flush()
         return "".join(self.out).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
-    def _take(self, match: re.Match[bytes]) -> None:
+    def _handle_token(self, match: re.Match[bytes]) -> None:
         code, word, number, symbol, brace, _, text = match.groups()
         if brace == b"{":
-            self.stack.append((self.silent, self.fallback))
+            self.stack.append((self.hidden, self.fallback))
         elif brace == b"}":
-            self.silent, self.fallback = self.stack.pop() if self.stack else (False, 1)
+            self.hidden, self.fallback = self.stack.pop() if self.stack else (False, 1)
         elif word is not None:
-            self._take_word(word, number)
+            self._handle_control_word(word, number)
         elif symbol is not None:
-            self._take_symbol(symbol)
+            self._handle_symbol(symbol)
         elif code is not None:
-            self._add(bytes((int(code, 16),)))
+            self._append_bytes(bytes((int(code, 16),)))
         elif text is not None:
-            self._add(text)
+            self._append_bytes(text)
 
-    def _take_word(self, word: bytes, number: bytes | None) -> None:
+    def _handle_control_word(self, word: bytes, number: bytes | None) -> None:
         value = int(number or 0)
-        if word in _RTF_SILENT:
-            self.silent = True
+        if word in _RTF_HIDDEN_GROUPS:
+            self.hidden = True
         elif word == b"ansicpg":
             self.codec = f"cp{value}"
         elif word == b"uc":
             self.fallback = min(max(value, 0), 10)
-        elif word == b"u" and not self.silent:
+        elif word == b"u" and not self.hidden:
             self._flush()
             self.out.append(chr(value % 65_536))
             self.skip = self.fallback
-        elif word in _RTF_WORDS and not self.silent:
+        elif word in _RTF_WORDS and not self.hidden:
             self._flush()
             self.out.append(_RTF_WORDS[word])
 
-    def _take_symbol(self, symbol: bytes) -> None:
+    def _handle_symbol(self, symbol: bytes) -> None:
         if symbol == b"*":
-            self.silent = True
+            self.hidden = True
         elif symbol == b"~":
-            self._add(b" ")
+            self._append_bytes(b" ")
         elif symbol in b"{}\\":
-            self._add(symbol)
+            self._append_bytes(symbol)
 
-    def _add(self, text: bytes) -> None:
+    def _append_bytes(self, text: bytes) -> None:
         left = text[self.skip :]
         self.skip = max(self.skip - len(text), 0)
-        if not self.silent:
+        if not self.hidden:
             self.raw += left
 
     def _flush(self) -> None:
@@ -104,7 +104,7 @@ class _Rtf:
 
 def read_rtf(data: bytes) -> str:
     """The text of an RTF document, without fonts, pictures and fields' instructions."""
-    return _Rtf().read(data[:MAX_TEXT]).strip()
+    return _RtfReader().read(data[:MAX_TEXT_LENGTH]).strip()
 
 
 _FOLD = re.compile(r"\r?\n[ \t]")
@@ -119,21 +119,21 @@ MAX_EVENTS = 20
 
 def read_calendar(text: str) -> str:
     """What, when, where, and who invites, of each event; "" when there is none."""
-    text = _FOLD.sub("", text[:MAX_TEXT])
+    text = _FOLD.sub("", text[:MAX_TEXT_LENGTH])
     method = ""
     event: dict[str, tuple[str, str]] | None = None
-    shown: list[str] = []
+    events: list[str] = []
     for name, params, value in _read_properties(text):
         if name == "METHOD":
             method = value.strip().upper()
         elif (name, value.strip().upper()) == ("BEGIN", "VEVENT"):
             event = {}
         elif (name, value.strip().upper()) == ("END", "VEVENT") and event is not None:
-            shown.append(_show_event(event, _METHODS.get(method, "Appointment")))
+            events.append(_show_event(event, _METHODS.get(method, "Appointment")))
             event = None
         elif event is not None:
             event.setdefault(name, (params, _ESCAPES.sub(_unescape, value).strip()))
-    return "\n\n".join(shown[:MAX_EVENTS])
+    return "\n\n".join(events[:MAX_EVENTS])
 
 
 def _read_properties(text: str) -> Iterator[tuple[str, str, str]]:
@@ -155,8 +155,8 @@ def _show_event(event: dict[str, tuple[str, str]], kind: str) -> str:
         ("Where", event.get("LOCATION", ("", ""))[1]),
         ("Organiser", _show_person(*event["ORGANIZER"]) if "ORGANIZER" in event else ""),
     ]
-    told = "\n".join(f"{label}: {value}" for label, value in lines if value)
-    return "\n\n".join(part for part in (told, event.get("DESCRIPTION", ("", ""))[1]) if part)
+    header = "\n".join(f"{label}: {value}" for label, value in lines if value)
+    return "\n\n".join(part for part in (header, event.get("DESCRIPTION", ("", ""))[1]) if part)
 
 
 def _show_time(params: str, value: str) -> str:

@@ -11,7 +11,7 @@ from ingest.parsers.mail.text_formats import read_rtf
 
 SIGNATURE = 0x223E9F78
 MAX_FILES = 500
-MAX_UNPACKED = 300_000
+MAX_RTF_BYTES = 300_000
 """Bytes of a compressed RTF body."""
 
 _BODY, _MESSAGE_PROPS, _CODEPAGE = 0x0002800C, 0x00069003, 0x00069007
@@ -63,9 +63,9 @@ def read_tnef(data: bytes) -> Tnef:
             elif attribute == _BODY:
                 found.text = found.text or decode_text(value.rstrip(b"\0"), codec)[0]
             elif attribute == _MESSAGE_PROPS:
-                _take_message(found, value, codec)
+                _apply_message_properties(found, value, codec)
             elif found.files:
-                _take_file(found.files[-1], attribute, value, codec)
+                _apply_file_attribute(found.files[-1], attribute, value, codec)
             if len(found.files) > MAX_FILES:
                 raise ValueError
     except (ValueError, IndexError, struct.error):
@@ -87,14 +87,14 @@ def _read_attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
         yield attribute, data[start : start + length]
 
 
-def _take_file(file: TnefFile, attribute: int, value: bytes, codec: str) -> None:
+def _apply_file_attribute(file: TnefFile, attribute: int, value: bytes, codec: str) -> None:
     if attribute == _FILE_NAME:
         file.name = file.name or decode_text(value.rstrip(b"\0"), codec)[0]
     elif attribute == _FILE_DATA:
         file.content = value
     elif attribute == _FILE_PROPS:
         for tag, kind, one in _read_properties(value):
-            text = _as_text(kind, one, codec)
+            text = _decode_property(kind, one, codec)
             if tag == _LONG_NAME and text:
                 file.name = text
             elif tag == _SHORT_NAME:
@@ -107,17 +107,17 @@ def _take_file(file: TnefFile, attribute: int, value: bytes, codec: str) -> None
                 file.content = one[16:] if kind == 0x0D else one  # an object begins with its interface's id
 
 
-def _take_message(found: Tnef, value: bytes, codec: str) -> None:
+def _apply_message_properties(found: Tnef, value: bytes, codec: str) -> None:
     for tag, kind, one in _read_properties(value):
         if tag == _TEXT:
-            found.text = _as_text(kind, one, codec) or found.text
+            found.text = _decode_property(kind, one, codec) or found.text
         elif tag == _HTML:
             found.html = one
         elif tag == _COMPRESSED_RTF and not found.text:
             found.text = read_rtf(unpack_rtf(one))
 
 
-def _as_text(kind: int, value: bytes, codec: str) -> str:
+def _decode_property(kind: int, value: bytes, codec: str) -> str:
     if kind == 0x1F:
         return value.decode("utf-16-le", "replace").rstrip("\0")
     return decode_text(value.rstrip(b"\0"), codec)[0] if kind == 0x1E else ""
@@ -165,7 +165,7 @@ def unpack_rtf(data: bytes) -> bytes:
         return data[16 : 16 + size]
     if magic != 0x75465A4C:
         raise ValueError
-    size = min(size, MAX_UNPACKED)
+    size = min(size, MAX_RTF_BYTES)
     out, begin = bytearray(_RTF_START), len(_RTF_START)
     position = 16
     while position < len(data) and len(out) - begin < size:

@@ -32,36 +32,38 @@ _SIGNATURES = {
     "application/pgp-encrypted": "pgp_encrypted",
 }
 _TNEF = frozenset({"application/ms-tnef", "application/vnd.ms-tnef"})
-_SPECIAL = _ENRICHED | _RTF | _SMIME | _TNEF | _SIGNATURES.keys() | {"text/calendar", "message/partial", "message/external-body"}
+_SPECIAL_TYPES = (
+    _ENRICHED | _RTF | _SMIME | _TNEF | _SIGNATURES.keys() | {"text/calendar", "message/partial", "message/external-body"}
+)
 _BEGIN = re.compile(rb"^begin [0-7]{3,4} ([^\r\n]{1,200}?)[ \t]*(?:\r\n|\r|\n)", re.M)
 _LINE = re.compile(rb"([^\r\n]*)(\r\n|\r|\n|\Z)")
 
 ReadEntity = Callable[[bytes], list[Leaf]]
 
 
-def unwrap(leaves: Sequence[Leaf], notes: list[str], read_entity: ReadEntity) -> list[Leaf]:
+def unwrap_leaves(leaves: Sequence[Leaf], notes: list[str], read_entity: ReadEntity) -> list[Leaf]:
     """The leaves with what is wrapped in them; ``read_entity`` gives the leaves of a MIME entity."""
     if all(_is_ordinary(leaf) for leaf in leaves):
         return list(leaves)
     readable = {leaf.alternative for leaf in leaves if leaf.type in _READABLE and leaf.content.strip()} - {None}
     out: list[Leaf] = []
-    shown: dict[str, Leaf] = {}
+    invites: dict[str, Leaf] = {}
     left = MAX_UNWRAPPED
-    todo = list(reversed(leaves))
-    while todo:
-        leaf = todo.pop()
+    pending = list(reversed(leaves))
+    while pending:
+        leaf = pending.pop()
         if _is_ordinary(leaf) or not left:
             out.append(leaf)
             continue
         left -= leaf.type not in _SIGNATURES
         inner = _open_signed(leaf, notes, read_entity) if leaf.type in _SMIME else None
         if inner is not None:
-            todo += reversed(inner)
+            pending += reversed(inner)
         elif leaf.type in _TNEF or leaf.name.lower() == "winmail.dat":
             out += _open_tnef(leaf, notes)
         else:
-            out += _read_one(leaf, notes, readable, shown)
-    return [*_drop_copies(out), *shown.values()]
+            out += _read_special_part(leaf, notes, readable, invites)
+    return [*_drop_copies(out), *invites.values()]
 
 
 def _drop_copies(leaves: list[Leaf]) -> list[Leaf]:
@@ -74,19 +76,19 @@ def _drop_copies(leaves: list[Leaf]) -> list[Leaf]:
 def _is_ordinary(leaf: Leaf) -> bool:
     if leaf.type == "text/plain":
         return b"begin " not in leaf.content
-    return leaf.type not in _SPECIAL and leaf.name.lower() != "winmail.dat"
+    return leaf.type not in _SPECIAL_TYPES and leaf.name.lower() != "winmail.dat"
 
 
-def _read_one(leaf: Leaf, notes: list[str], readable: set[int | None], shown: dict[str, Leaf]) -> list[Leaf]:
+def _read_special_part(leaf: Leaf, notes: list[str], readable: set[int | None], invites: dict[str, Leaf]) -> list[Leaf]:
     if leaf.type == "text/plain" and not leaf.name and leaf.disposition != "attachment":
-        return _take_uuencoded(leaf, notes)
+        return _extract_uuencoded(leaf, notes)
     if leaf.type in _ENRICHED or (leaf.type in _RTF and leaf.alternative is not None and not leaf.name):
-        return [] if leaf.alternative in readable else [_as_plain(leaf, _read_other(leaf))]
+        return [] if leaf.alternative in readable else [_make_plain_leaf(leaf, _read_text_format(leaf))]
     if leaf.type == "text/calendar" and leaf.disposition != "attachment":
         text = read_calendar(decode_text(leaf.content, leaf.charset or "utf-8")[0])
         if text:
             notes.append("calendar_invite")
-            shown.setdefault(text, Leaf("text/plain", text.encode(), {"charset": "utf-8"}))
+            invites.setdefault(text, Leaf("text/plain", text.encode(), {"charset": "utf-8"}))
     elif leaf.type in _SIGNATURES:
         notes.append(_SIGNATURES[leaf.type])
     elif leaf.type == "message/partial":
@@ -100,20 +102,20 @@ def _read_one(leaf: Leaf, notes: list[str], readable: set[int | None], shown: di
     return [leaf]
 
 
-def _read_other(leaf: Leaf) -> str:
+def _read_text_format(leaf: Leaf) -> str:
     if leaf.type in _RTF:
         return read_rtf(leaf.content)
     return read_enriched(decode_text(leaf.content, leaf.charset)[0].replace("\r\n", "\n"))
 
 
-def _as_plain(leaf: Leaf, text: str) -> Leaf:
+def _make_plain_leaf(leaf: Leaf, text: str) -> Leaf:
     return replace(leaf, type="text/plain", content=text.encode("utf-8", "replace"), params={"charset": "utf-8"})
 
 
 def _show_external(leaf: Leaf) -> str:
     """RFC 2046 §5.2.3: a file that is somewhere else."""
-    told = (leaf.params.get(name, "") for name in ("name", "access-type", "url", "site", "directory", "server"))
-    return "A file kept elsewhere: " + ", ".join(clean_text(value)[:500] for value in told if value)
+    parameters = (leaf.params.get(name, "") for name in ("name", "access-type", "url", "site", "directory", "server"))
+    return "A file kept elsewhere: " + ", ".join(clean_text(value)[:500] for value in parameters if value)
 
 
 def _open_signed(leaf: Leaf, notes: list[str], read_entity: ReadEntity) -> list[Leaf] | None:
@@ -153,7 +155,7 @@ def _open_tnef(leaf: Leaf, notes: list[str]) -> list[Leaf]:
     return [*([] if not found.text else texts), *([] if found.text or not found.html else pages), *files]
 
 
-def _take_uuencoded(leaf: Leaf, notes: list[str]) -> list[Leaf]:
+def _extract_uuencoded(leaf: Leaf, notes: list[str]) -> list[Leaf]:
     """The text without its uuencoded files, and these."""
     data, kept, files, position = leaf.content, [], [], 0
     while (match := _BEGIN.search(data, position)) is not None:

@@ -10,23 +10,23 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ingest.parsers.reply.lines import MOST_FOLDED, find_attribution
+from ingest.parsers.reply.lines import MAX_FOLDED_LINES, find_attribution
 
-MAX_MARKED = 512_000
+MAX_MARKED_LENGTH = 512_000
 """Characters of HTML that are looked through."""
-_HINTS = (
+_ELEMENT_HINTS = (
     "blockquote", "_quote", "yahoo_quoted", "divRplyFwdMsg", "appendonsend", "OLK_SRC_BODY", "ignature", "moz-cite", "zwchr",
     'name="quote"',
 )  # fmt: skip
 #: What only a quote has, in the bytes of a page.
-_SURE_HINTS = (
+_QUOTE_HINTS = (
     b"gmail_quote", b'type="cite"', b"divRplyFwdMsg", b"appendonsend", b"yahoo_quoted", b"OLK_SRC_BODY", b"protonmail_quote",
 )  # fmt: skip
-_QUOTE, _WEAK, _CITED, _QUOTE_END, _SIGNATURE, _SIGNATURE_END, _REST = map(chr, range(0xFDD0, 0xFDD7))
+_QUOTE, _BLOCKQUOTE, _ATTRIBUTION, _QUOTE_END, _SIGNATURE, _SIGNATURE_END, _REST_START = map(chr, range(0xFDD0, 0xFDD7))
 _MARK = re.compile("([\ufdd0-\ufdd6])")
 _TAG = re.compile(r"<(/?)(blockquote|div|span|pre|table|td|p|hr)\b([^<>]{0,600})>", re.I)
 _IS_CITE = re.compile(r"type=[\"']?cite|gmail_quote|protonmail_quote|isReplyContent|zmail_extra", re.I)
-_CITE_PREFIX = re.compile(r"class=[\"']?[^\"'>]*(?:gmail_quote|gmail_attr|moz-cite-prefix|protonmail_quote|zmail_extra)", re.I)
+_IS_ATTRIBUTION = re.compile(r"class=[\"']?[^\"'>]*(?:gmail_quote|gmail_attr|moz-cite-prefix|protonmail_quote|zmail_extra)", re.I)
 _IS_REST = re.compile(
     r"(?:id|class)=[\"']?(?:x_)*(?:divRplyFwdMsg|appendonsend|OLK_SRC_BODY_SECTION|yahoo_quoted|zwchr)|name=\"quote\"", re.I
 )
@@ -37,30 +37,30 @@ _IS_SIGNATURE = re.compile(
 )
 
 
-class Marks(NamedTuple):
+class QuoteMarks(NamedTuple):
     """Numbers of lines: those in a quote, those of a signature, and where a quote begins to which all below belongs (or -1)."""
 
     quoted: frozenset[int] = frozenset()
     signature: frozenset[int] = frozenset()
-    rest: int = -1
+    rest_start: int = -1
 
 
-NO_MARKS = Marks()
+NO_QUOTE_MARKS = QuoteMarks()
 
 
-def has_quote(page: bytes) -> bool:
+def has_quote_element(page: bytes) -> bool:
     """Whether a page has an element in which mail programs put what they quote."""
-    return any(hint in page for hint in _SURE_HINTS)
+    return any(hint in page for hint in _QUOTE_HINTS)
 
 
-def mark_quotes(html: str) -> str:
+def insert_quote_marks(html: str) -> str:
     """The page with marks; the page itself when it has no such element."""
-    if len(html) > MAX_MARKED or not any(hint in html for hint in _HINTS) or _MARK.search(html):
+    if len(html) > MAX_MARKED_LENGTH or not any(hint in html for hint in _ELEMENT_HINTS) or _MARK.search(html):
         return html
-    return _Marker(html).mark()
+    return _MarkWriter(html).mark()
 
 
-class _Marker:
+class _MarkWriter:
     """One pass over the tags. Of nested quotes the outermost is marked; what is in a signature is part of it."""
 
     def __init__(self, html: str) -> None:
@@ -86,15 +86,15 @@ class _Marker:
             return ""
         if name == "blockquote":
             self.quotes += 1
-            return "" if self.quotes > 1 else _QUOTE if _IS_CITE.search(attributes) else _WEAK
+            return "" if self.quotes > 1 else _QUOTE if _IS_CITE.search(attributes) else _BLOCKQUOTE
         if self.quotes or not attributes:
             return ""
         if _IS_REST.search(attributes):
-            return _REST
+            return _REST_START
         if _IS_SIGNATURE.search(attributes):
             self.signature = (name, 1)
             return _SIGNATURE
-        return _CITED if _CITE_PREFIX.search(attributes) else ""
+        return _ATTRIBUTION if _IS_ATTRIBUTION.search(attributes) else ""
 
     def _close(self, name: str) -> str:
         if self.signature is not None:
@@ -109,19 +109,19 @@ class _Marker:
         return "" if self.quotes else _QUOTE_END
 
 
-def read_marks(text: str) -> tuple[str, Marks]:
+def extract_quote_marks(text: str) -> tuple[str, QuoteMarks]:
     """The text without marks, and what they say of its lines."""
     if not _MARK.search(text):
-        return text, NO_MARKS
-    reader = _Reader()
+        return text, NO_QUOTE_MARKS
+    reader = _MarkReader()
     for line in text.split("\n"):
         reader.read(line)
     lines = reader.lines
     quoted = {number for first, last in reader.find_quotes() for number in range(first, last)}
-    return "\n".join(lines), Marks(frozenset(quoted), frozenset(reader.signature), reader.rest)
+    return "\n".join(lines), QuoteMarks(frozenset(quoted), frozenset(reader.signature), reader.rest)
 
 
-class _Reader:
+class _MarkReader:
     """Lines as they come, and the marks between them."""
 
     def __init__(self) -> None:
@@ -129,7 +129,7 @@ class _Reader:
         self.signature: set[int] = set()
         self.rest = -1
         self._in_signature = False
-        self._cited = -1
+        self._attribution = -1
         self._quotes: list[tuple[int, int, bool]] = []  # first line, end, whether it is one for sure
         self._open: tuple[int, bool] | None = None
 
@@ -138,54 +138,54 @@ class _Reader:
         pieces = _MARK.split(line)
         if len(pieces) > 1 and not "".join(pieces[::2]).strip():
             for mark in pieces[1::2]:
-                self._take(mark, len(self.lines))
+                self._apply_mark(mark, len(self.lines))
             return
         seen = False
         number = len(self.lines)
         for place, piece in enumerate(pieces):
             if place % 2:
                 # an element that begins behind text begins on the next line; one that ends behind text ends with this one
-                self._take(piece, number + seen)
+                self._apply_mark(piece, number + seen)
             elif piece.strip():
                 seen = True
                 if self._in_signature:
                     self.signature.add(number)
         self.lines.append("".join(pieces[::2]).rstrip() if len(pieces) > 1 else line)
 
-    def _take(self, mark: str, number: int) -> None:
-        if mark in (_QUOTE, _WEAK):
+    def _apply_mark(self, mark: str, number: int) -> None:
+        if mark in (_QUOTE, _BLOCKQUOTE):
             self._open = (number, mark == _QUOTE)
         elif mark == _QUOTE_END and self._open is not None:
-            self._quotes.append((self._begin(self._open[0]), number, self._open[1]))
+            self._quotes.append((self._find_quote_start(self._open[0]), number, self._open[1]))
             self._open = None
-        elif mark == _CITED:
-            self._cited = number
-        elif mark == _REST:
+        elif mark == _ATTRIBUTION:
+            self._attribution = number
+        elif mark == _REST_START:
             self.rest = number if self.rest < 0 else self.rest
         else:
             self._in_signature = mark == _SIGNATURE
 
-    def _begin(self, first: int) -> int:
+    def _find_quote_start(self, first: int) -> int:
         """Where a quote begins: at the line that a cite prefix marked shortly above."""
-        cited, self._cited = self._cited, -1
-        between = [line for line in self.lines[cited:first] if line.strip()] if 0 <= cited <= first else []
-        return cited if 0 < len(between) <= MOST_FOLDED else first
+        attribution, self._attribution = self._attribution, -1
+        between = [line for line in self.lines[attribution:first] if line.strip()] if 0 <= attribution <= first else []
+        return attribution if 0 < len(between) <= MAX_FOLDED_LINES else first
 
     def find_quotes(self) -> list[tuple[int, int]]:
         """The quotes; a plain blockquote is one when an attribution stands above it or at its begin."""
         if self._open is not None:
-            self._quotes.append((self._begin(self._open[0]), len(self.lines), self._open[1]))
-        return [(first, end) for first, end, is_sure in self._quotes if is_sure or _is_attributed(self.lines, first, end)]
+            self._quotes.append((self._find_quote_start(self._open[0]), len(self.lines), self._open[1]))
+        return [(first, end) for first, end, is_certain in self._quotes if is_certain or _is_attributed(self.lines, first, end)]
 
 
 def _is_attributed(lines: Sequence[str], first: int, end: int) -> bool:
     above = first - 1
-    while above >= max(first - MOST_FOLDED, 0) and not lines[above].strip():
+    while above >= max(first - MAX_FOLDED_LINES, 0) and not lines[above].strip():
         above -= 1
-    candidates = [above, *range(first, min(first + MOST_FOLDED, end))]
+    candidates = [above, *range(first, min(first + MAX_FOLDED_LINES, end))]
     # "They wrote this to us:" above what somebody set off themselves is the person's own sentence.
     return any(
-        lines[number].strip() and find_attribution(lines, number, sure=False, verb_alone=False) is not None
+        lines[number].strip() and find_attribution(lines, number, strict=False, allow_verb_alone=False) is not None
         for number in candidates
         if number >= 0
     )

@@ -8,22 +8,22 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from core.reply_separator import MARKERS
-from ingest.parsers.forward.forward_phrases import read_prefix
-from ingest.parsers.mail.header_labels import FORWARD_PHRASES, ORIGINAL_PHRASES, answer_labels
-from ingest.parsers.reply.phrases import FINNISH_SENDER, LEAD, WROTE
+from core.reply_separator import SEPARATORS
+from ingest.parsers.forward.forward_phrases import read_subject_prefix
+from ingest.parsers.mail.header_labels import FORWARD_PHRASES, ORIGINAL_PHRASES, make_reply_labels
+from ingest.parsers.reply.phrases import ATTRIBUTION_START, ATTRIBUTION_VERB, FINNISH_SENDER
 
-LONGEST = 1_000
+MAX_LINE_LENGTH = 1_000
 """Characters of a line that are looked at."""
-MOST_FOLDED = 4
+MAX_FOLDED_LINES = 4
 """Lines over which an attribution may be folded."""
-MOST_HEADER_LINES = 25
-_LABEL_LENGTH, _LONGEST_FOLDED = 30, 100
+MAX_HEADER_LINES = 25
+_MAX_LABEL_LENGTH, _MAX_FOLDED_LENGTH = 30, 100
 _SENTENCE_ENDS = ".!?\u3002"
 
 #: Zero-width characters, marks of reading direction, byte order marks: they hide what a line begins or ends with.
 _INVISIBLE = dict.fromkeys([*range(0x200B, 0x2010), *range(0x202A, 0x202F), 0x2060, *range(0x2066, 0x206A), 0xFEFF, 0xAD, 0x307])
-_FOLD: dict[int, str | None] = {
+_FOLD_TABLE: dict[int, str | None] = {
     **_INVISIBLE, 0xA0: " ", 0x202F: " ", 0x2009: " ", 0x2019: "'", 0x2018: "'", 0x3000: " ", 0xFF0D: "-",
 }  # fmt: skip
 _DECORATION = " \t*_\"'|"
@@ -35,21 +35,21 @@ _TIME = re.compile(r"\d{1,2}[:.h]\d{2}(?!\d)")
 _DAY = re.compile(r"(?<!\d)(?:(?:19|20)\d{2}(?!\d)|\d{1,2}[./-]\s?\d{1,2}[./-]\s?\d{2})")
 #: A line that can be a header in any language: a short word or three, and a colon.
 _HEADER = re.compile(r"[ *]{0,3}[^\s:：>][^:：>]{0,28}[:：]")
-_LEAST_HEADERS = 3
+_MIN_HEADERS = 3
 #: What follows the hidden first words of our mails, so that inboxes show nothing else beside them (``_base/body.html``).
-_HIDDEN = "\u034f"
+_PREHEADER_FILLER = "\u034f"
 _HAS_DIGIT = re.compile(r"\d")
 
 
 def fold(line: str) -> str:
     """A line as the tables have it: lower case, plain spaces and apostrophes, nothing invisible."""
-    line = line[:LONGEST]
-    return line.lower() if line.isascii() else line.translate(_FOLD).casefold().translate(_INVISIBLE)
+    line = line[:MAX_LINE_LENGTH]
+    return line.lower() if line.isascii() else line.translate(_FOLD_TABLE).casefold().translate(_INVISIBLE)
 
 
-_LABELS = answer_labels(fold)
-_OWN_MARKER = re.compile("|".join(re.escape(fold(marker)) for marker in MARKERS.values()))
-_SHORTEST_MARKER = min(map(len, MARKERS.values()))
+_LABELS = make_reply_labels(fold)
+_SEPARATOR = re.compile("|".join(re.escape(fold(marker)) for marker in SEPARATORS.values()))
+_MIN_SEPARATOR_LENGTH = min(map(len, SEPARATORS.values()))
 
 
 def is_quoted(line: str) -> bool:
@@ -64,7 +64,7 @@ def is_rule(line: str) -> bool:
 
 def read_label(line: str) -> str | None:
     """Which header a line of a header block is (``from``, ``date``, ``to``, ``cc``, ``bcc``, ``subject``), None for none."""
-    head = line[:_LABEL_LENGTH].translate({0xFF1A: ":"}).partition(":")
+    head = line[:_MAX_LABEL_LENGTH].translate({0xFF1A: ":"}).partition(":")
     return _LABELS.get(fold(head[0]).strip(_DECORATION)) if head[1] else None
 
 
@@ -76,7 +76,7 @@ def is_header_block(lines: Sequence[str], start: int) -> bool:
     """
     found: set[str] = set()
     folded = blanks = 0
-    for line in lines[start : start + MOST_HEADER_LINES]:
+    for line in lines[start : start + MAX_HEADER_LINES]:
         if not line.strip():
             blanks += 1
             if blanks > 1:
@@ -86,7 +86,7 @@ def is_header_block(lines: Sequence[str], start: int) -> bool:
         if label is not None and label not in found:
             found.add(label)
             folded = 0
-        elif label is not None or blanks or folded >= MOST_FOLDED:
+        elif label is not None or blanks or folded >= MAX_FOLDED_LINES:
             break
         else:
             folded += 1
@@ -94,7 +94,7 @@ def is_header_block(lines: Sequence[str], start: int) -> bool:
     return {"from", "subject"} <= found and bool(found & {"date", "to"})
 
 
-def is_original(line: str) -> bool:
+def is_original_line(line: str) -> bool:
     """Whether a line reads like ``-----Original Message-----``."""
     match = _BETWEEN_DASHES.match(line) if len(line) < 200 else None
     return match is not None and fold(match[1]).strip(_DECORATION) in ORIGINAL_PHRASES
@@ -102,52 +102,52 @@ def is_original(line: str) -> bool:
 
 def is_dashed_attribution(line: str) -> bool:
     """Whether a line is an attribution between dashes: ``---- On … Ana <a@b.example> wrote ---`` (Zoho)."""
-    match = _BETWEEN_DASHES.match(line) if len(line) < LONGEST else None
-    return match is not None and _is_attribution(fold(match[1]), sure=True)
+    match = _BETWEEN_DASHES.match(line) if len(line) < MAX_LINE_LENGTH else None
+    return match is not None and _is_attribution(fold(match[1]), strict=True)
 
 
-def is_forwarded(line: str) -> bool:
+def is_forward_line(line: str) -> bool:
     """Whether a forwarded message begins here: ``---------- Forwarded message ---------``, ``Begin forwarded message:``."""
     if len(line) > 200:
         return False
     return fold(line).strip(" \t-_=*>#:\uff1a\u2013\u2014.") in FORWARD_PHRASES
 
 
-def is_own_marker(line: str) -> bool:
+def is_reply_separator(line: str) -> bool:
     """Whether this is the line above which a notice asks people to write."""
-    return _SHORTEST_MARKER <= len(line) < 200 and _OWN_MARKER.search(fold(line)) is not None
+    return _MIN_SEPARATOR_LENGTH <= len(line) < 200 and _SEPARATOR.search(fold(line)) is not None
 
 
-def find_begin_above_marker(lines: Sequence[str], start: int, marker: int) -> int:
+def find_quote_start(lines: Sequence[str], start: int, separator: int) -> int:
     """Where the quote begins that has our marker: there, or at what a program in whatever language wrote above it.
 
     That is an attribution, or three headers or more with an address among them; the hidden first words of our mail may stand
     between. ``start`` is the first line that can belong to it.
     """
-    above = marker
-    for number in range(marker - 1, max(marker - MOST_FOLDED, start) - 1, -1):
-        if lines[number].strip() and _HIDDEN not in lines[number]:
+    above = separator
+    for number in range(separator - 1, max(separator - MAX_FOLDED_LINES, start) - 1, -1):
+        if lines[number].strip() and _PREHEADER_FILLER not in lines[number]:
             above = number
             break
-    if above == marker:
-        return marker
-    attribution = find_attribution(lines, above, sure=False)
+    if above == separator:
+        return separator
+    attribution = find_attribution(lines, above, strict=False)
     if attribution is not None:
         return max(attribution, start)
     first = above
-    while first > start and above - first < MOST_HEADER_LINES and _HEADER.match(lines[first - 1]):
+    while first > start and above - first < MAX_HEADER_LINES and _HEADER.match(lines[first - 1]):
         first -= 1
     block = lines[first : above + 1]
-    has_address = any(_ADDRESS.search(line[:LONGEST]) for line in block)
-    if len(block) < _LEAST_HEADERS or not _HEADER.match(lines[above]) or not has_address:
-        return marker
+    has_address = any(_ADDRESS.search(line[:MAX_LINE_LENGTH]) for line in block)
+    if len(block) < _MIN_HEADERS or not _HEADER.match(lines[above]) or not has_address:
+        return separator
     return first - 1 if first > start and is_rule(lines[first - 1]) else first
 
 
 def is_forward_subject(subject: str, sender_label: str = "") -> bool:
     """Whether the first prefix of a subject says that the mail was forwarded; ``VS`` does so unless the mail is Finnish."""
-    said = read_prefix(subject)
-    return said == "forward" or (said == "either" and not fold(sender_label).startswith(FINNISH_SENDER))
+    prefix = read_subject_prefix(subject)
+    return prefix == "forward" or (prefix == "either" and not fold(sender_label).startswith(FINNISH_SENDER))
 
 
 def ends_like_attribution(line: str) -> bool:
@@ -155,43 +155,43 @@ def ends_like_attribution(line: str) -> bool:
     return _ENDS_IN_COLON.search(fold(line[-40:]) if not line.isascii() else line[-40:]) is not None
 
 
-def find_attribution(lines: Sequence[str], last: int, *, sure: bool, verb_alone: bool = True) -> int | None:
+def find_attribution(lines: Sequence[str], last: int, *, strict: bool, allow_verb_alone: bool = True) -> int | None:
     """The first line of the attribution ("On … wrote:") that ends at line ``last``, or None when it is none.
 
     ``sure``: nothing marks what follows as a quote, so the line must have verb, time and address. Otherwise two of them do, or
     the verb alone where ``verb_alone`` lets it.
     """
-    if len(lines[last]) > LONGEST or not ends_like_attribution(lines[last]):
+    if len(lines[last]) > MAX_LINE_LENGTH or not ends_like_attribution(lines[last]):
         return None
     text = ""
-    for first in range(last, max(last - MOST_FOLDED, -1), -1):
+    for first in range(last, max(last - MAX_FOLDED_LINES, -1), -1):
         line = lines[first]
-        if not line.strip() or is_quoted(line) or len(line) + len(text) > LONGEST:
+        if not line.strip() or is_quoted(line) or len(line) + len(text) > MAX_LINE_LENGTH:
             break
         text = f"{fold(line).strip()} {text}"
-        if _is_attribution(text, sure):
-            return _reach_up(lines, first, last, text)
-    return last if verb_alone and not sure and WROTE.search(fold(lines[last])) else None
+        if _is_attribution(text, strict):
+            return _extend_upward(lines, first, last, text)
+    return last if allow_verb_alone and not strict and ATTRIBUTION_VERB.search(fold(lines[last])) else None
 
 
-def _is_attribution(text: str, sure: bool) -> bool:
-    wrote, address = WROTE.search(text) is not None, _ADDRESS.search(text) is not None
-    if sure:
+def _is_attribution(text: str, strict: bool) -> bool:
+    wrote, address = ATTRIBUTION_VERB.search(text) is not None, _ADDRESS.search(text) is not None
+    if strict:
         return wrote and address and _TIME.search(text) is not None
     dated = _DAY.search(text) is not None or _TIME.search(text) is not None
     return wrote + address + dated >= 2
 
 
-def _reach_up(lines: Sequence[str], first: int, last: int, text: str) -> int:
+def _extend_upward(lines: Sequence[str], first: int, last: int, text: str) -> int:
     """The line above that has the begin which the text lacks: its lead, or its day."""
-    if LEAD.match(text):
+    if ATTRIBUTION_START.match(text):
         return first
     is_dated, dated = _DAY.search(text) is not None, first
-    for above in range(first - 1, max(last - MOST_FOLDED, -1), -1):
+    for above in range(first - 1, max(last - MAX_FOLDED_LINES, -1), -1):
         line = fold(lines[above]).strip()
-        if not line or len(line) > _LONGEST_FOLDED or line[-1] in _SENTENCE_ENDS or is_quoted(line):
+        if not line or len(line) > _MAX_FOLDED_LENGTH or line[-1] in _SENTENCE_ENDS or is_quoted(line):
             break
-        if LEAD.match(line) and (not is_dated or _HAS_DIGIT.search(line)):
+        if ATTRIBUTION_START.match(line) and (not is_dated or _HAS_DIGIT.search(line)):
             return above
         if above == first - 1 and not is_dated and _DAY.search(line):
             dated = above

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 
-def _texts(texts: str) -> frozenset[str]:
+def _split_phrases(texts: str) -> frozenset[str]:
     return frozenset(texts.split("|"))
 
 
@@ -16,7 +16,7 @@ def _texts(texts: str) -> frozenset[str]:
 FINNISH_SENDER = "lähettäjä"
 
 #: Verbs (and what stands for them) in the line above a quote.
-WROTE = re.compile(
+ATTRIBUTION_VERB = re.compile(
     r"\b(?:wrote|writes|schrieb|geschrieben|a écrit|a ecrit|écrivait|escribió|escribio|ha escrito|escreveu|ha scritto|schreef"
     r"|napisał|napisała|napisał\(a\)|napisana|napisany|pisze|skrev|kirjoitti|napsal|napsala|napsal\(a\)"
     r"|napísal|ezt írta|írta"
@@ -24,10 +24,12 @@ WROTE = re.compile(
     r"(?!\w)|כתב|בתאריך|写道|寫道|写到|寫到|写了|のメール|のメッセージ|書きました|さんは書|작성|썼습니다|님이 씀"
 )
 #: How the line above a quote begins where a date comes first.
-LEAD = re.compile(r"[\s\"'(]*(?:on|at|am|le|el|em|il|op|dnia|w dniu|den|dne|в|在|於|于|בתאריך|2\d{3}[年년.])(?=\W|\d)")
+ATTRIBUTION_START = re.compile(
+    r"[\s\"'(]*(?:on|at|am|le|el|em|il|op|dnia|w dniu|den|dne|в|在|於|于|בתאריך|2\d{3}[年년.])(?=\W|\d)"
+)
 
 #: Closings that nobody writes but above a name.
-REGARDS = _texts(
+REGARDS = _split_phrases(
     "best|best regards|kind regards|kindest regards|warm regards|warmest regards|regards|best wishes|all the best|sincerely"
     "|yours sincerely|sincerely yours|yours truly|yours faithfully|respectfully|cheers|cordially|warmly|take care|br|kr"
     "|mit freundlichen grüßen|mit freundlichen grüssen|freundliche grüße|freundliche grüsse|mit freundlichem gruß"
@@ -51,7 +53,7 @@ REGARDS = _texts(
     "|宜しくお願い致します|以上、よろしくお願いいたします|드림"
 )  # fmt: skip
 #: Closings that can also be the whole message: they close only a text that says something before.
-THANKS_CLOSINGS = _texts(
+THANKS_CLOSINGS = _split_phrases(
     "thanks|thank you|many thanks|thanks a lot|thanks so much|thank you so much|thanks again|thanks in advance"
     "|thank you in advance|thx|thanks and regards|thanks & regards|danke|vielen dank|besten dank"
     "|herzlichen dank|danke im voraus"
@@ -98,12 +100,12 @@ DISCLAIMER = re.compile(
     r"|ez az? (?:e-?mail|üzenet|levél)|bu (?:e-?posta|mesaj|ileti)|(?:это|данное|настоящее) (?:сообщение|письмо)|הודעה זו"
     r"|(?:本|此|这封|這封)(?:电子|電子)?(?:邮件|郵件|信)|(?:この|本)(?:電子)?メール|(?:이|본) (?:전자)?(?:메일|우편))"
 )
-CONFIDENTIAL = _texts(
+CONFIDENTIAL = _split_phrases(
     "confiden|privileg|vertraul|vertrouwel|riservat|poufn|konfidenti|fortroli|förtroli|luottamuk|důvěrn"
     "|bizalmas|gizli|конфиден"
     "|חסוי|סודי|机密|機密|保密|기밀|비밀|秘密"
 )  # fmt: skip
-RECIPIENT = _texts(
+RECIPIENT = _split_phrases(
     "recipient|addressee|empfänger|adressat|destinat|ontvanger|geadresseerde|adresat|mottagar|modtager"
     "|mottaker|vastaanottaj"
     "|adresát|příjemc|címzett|alıcı|получател|адресат|נמען|收件人|接收|收件者|受信者|宛先|수신"

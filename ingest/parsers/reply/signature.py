@@ -12,11 +12,11 @@ from collections.abc import Collection, Sequence
 from ingest.parsers.reply.lines import fold, is_rule
 from ingest.parsers.reply.phrases import CONFIDENTIAL, DISCLAIMER, RECIPIENT, REGARDS, SENT_FROM, THANKS_CLOSINGS
 
-LOOKED_AT = 40
+MAX_SCANNED_LINES = 40
 """Lines from the end."""
-MOST_ROUNDS = 6
-_MOST_BELOW_DELIMITER, _MOST_BELOW_DASHES, _MOST_BELOW_CLOSING = 25, 10, 10
-_LONGEST_LINE, _LONGEST_CLOSING, _LONGEST_NAME, _LONGEST_SENT_FROM, _NAME_WORDS = 80, 60, 40, 160, 5
+MAX_ROUNDS = 6
+_MAX_LINES_BELOW_DELIMITER, _MAX_LINES_BELOW_DASHES, _MAX_LINES_BELOW_CLOSING = 25, 10, 10
+_MAX_LINE_LENGTH, _MAX_CLOSING_LENGTH, _MAX_NAME_LENGTH, _MAX_SENT_FROM_LENGTH, _MAX_NAME_WORDS = 80, 60, 40, 160, 5
 _ENDS = " \t,.!-\u2013\u2014:;\uff0c\u3001\u3002\uff01*_"
 _SENTENCE_ENDS = frozenset(".!?;\u2026\u3002\uff01\uff1f")
 _CLOSERS = " \t)]\"'*_\u201d\u00bb\u300d"
@@ -25,7 +25,7 @@ _ABBREVIATION = re.compile(
 )
 _LINK = re.compile(r"<[^<>]{1,300}>|https?://\S{1,300}")
 _POSTSCRIPT = re.compile(r"p\.?\s?s\.?\b|n\.?b\.?\b")
-_SAYS_SOMETHING, _NAMES_BESIDE, _BEGIN = 20, 3, 60
+_MIN_CONTENT_LENGTH, _MAX_INLINE_NAME_WORDS, _DISCLAIMER_START_LENGTH = 20, 3, 60
 
 
 def find_signature(lines: Sequence[str], start: int, end: int, marked: Collection[int] = ()) -> int:
@@ -33,13 +33,13 @@ def find_signature(lines: Sequence[str], start: int, end: int, marked: Collectio
 
     ``marked`` are lines that the HTML calls a signature.
     """
-    for _ in range(MOST_ROUNDS):
+    for _ in range(MAX_ROUNDS):
         last = end
         while last > start and not lines[last - 1].strip():
             last -= 1
         if last == start:
             break
-        found = _find_once(lines, start, last, marked)
+        found = _find_last_signature(lines, start, last, marked)
         if found is None:
             break
         while found > start and (is_rule(lines[found - 1]) or lines[found - 1].rstrip() == "--"):
@@ -48,7 +48,7 @@ def find_signature(lines: Sequence[str], start: int, end: int, marked: Collectio
     return end
 
 
-def _find_once(lines: Sequence[str], start: int, last: int, marked: Collection[int]) -> int | None:
+def _find_last_signature(lines: Sequence[str], start: int, last: int, marked: Collection[int]) -> int | None:
     if last - 1 in marked:
         return _find_marked(lines, start, last, marked)
     for rule in (_find_delimiter, _find_sent_from, _find_disclaimer, _find_closing):
@@ -69,13 +69,13 @@ def _find_delimiter(lines: Sequence[str], start: int, last: int) -> int | None:
     """``-- `` (RFC 3676 §4.3); without its space only when there is one such line and little below it."""
     found = None
     below = 0
-    for number in range(last - 1, max(start, last - LOOKED_AT) - 1, -1):
+    for number in range(last - 1, max(start, last - MAX_SCANNED_LINES) - 1, -1):
         line = lines[number]
         if not line.startswith("--") or line.rstrip() != "--":
             below += bool(line)
-        elif line == "-- " and below <= _MOST_BELOW_DELIMITER and number < last - 1:
+        elif line == "-- " and below <= _MAX_LINES_BELOW_DELIMITER and number < last - 1:
             return number
-        elif found is not None or below > _MOST_BELOW_DASHES or number == last - 1:
+        elif found is not None or below > _MAX_LINES_BELOW_DASHES or number == last - 1:
             return None
         else:
             found = number
@@ -84,18 +84,18 @@ def _find_delimiter(lines: Sequence[str], start: int, last: int) -> int | None:
 
 def _find_sent_from(lines: Sequence[str], start: int, last: int) -> int | None:
     line = lines[last - 1]
-    if len(line) > _LONGEST_SENT_FROM:
+    if len(line) > _MAX_SENT_FROM_LENGTH:
         return None
     text = _LINK.sub("", fold(line)).strip(" \t_*-")
-    return last - 1 if len(text) <= _LONGEST_LINE and SENT_FROM.match(text) else None
+    return last - 1 if len(text) <= _MAX_LINE_LENGTH and SENT_FROM.match(text) else None
 
 
 def _find_disclaimer(lines: Sequence[str], start: int, last: int) -> int | None:
     """A paragraph that begins like a disclaimer and speaks of confidence and of the receiver; all below belongs to it."""
-    for number in range(max(start + 1, last - LOOKED_AT), last):
+    for number in range(max(start + 1, last - MAX_SCANNED_LINES), last):
         above = lines[number - 1]
         if lines[number] and (not above or above.isspace() or is_rule(above)):
-            if not DISCLAIMER.match(fold(lines[number][:_BEGIN])) or not _has_text(lines, start, number):
+            if not DISCLAIMER.match(fold(lines[number][:_DISCLAIMER_START_LENGTH])) or not _has_text(lines, start, number):
                 continue
             below = "\n".join(lines[number:last])
             if _has_any(below, CONFIDENTIAL) and _has_any(below, RECIPIENT):
@@ -117,16 +117,16 @@ def _find_closing(lines: Sequence[str], start: int, last: int) -> int | None:
     found = None
     below = ""
     count = 0
-    for number in range(last - 1, max(start, last - LOOKED_AT) - 1, -1):
+    for number in range(last - 1, max(start, last - MAX_SCANNED_LINES) - 1, -1):
         line = lines[number].strip()
         if not line:
             continue
-        if len(line) > _LONGEST_LINE or count > _MOST_BELOW_CLOSING:
+        if len(line) > _MAX_LINE_LENGTH or count > _MAX_LINES_BELOW_CLOSING:
             break
         text = fold(line).strip()
         if not text:
             continue
-        if len(text) <= _LONGEST_CLOSING and _is_closing(lines, start, number, text, below):
+        if len(text) <= _MAX_CLOSING_LENGTH and _is_closing(lines, start, number, text, below):
             found = number
         elif (_ends_sentence(text) and not _ABBREVIATION.search(text)) or _POSTSCRIPT.match(text):
             break
@@ -140,27 +140,27 @@ def _is_closing(lines: Sequence[str], start: int, number: int, text: str, below:
     if key in REGARDS:
         return bool(below) and _is_name(below) and _has_text(lines, start, number)
     if key in THANKS_CLOSINGS:
-        return bool(below) and _is_name(below) and _says_something(lines, start, number)
+        return bool(below) and _is_name(below) and _has_content(lines, start, number)
     if below or "," not in text:
         return False
     closing, _, name = text.partition(",")
-    is_one_line = closing in REGARDS and 0 < len(name.split()) <= _NAMES_BESIDE
+    is_one_line = closing in REGARDS and 0 < len(name.split()) <= _MAX_INLINE_NAME_WORDS
     return is_one_line and _is_name(name) and _has_text(lines, start, number)
 
 
 def _is_name(text: str) -> bool:
     """Whether a line can be a name (or another closing): few words, no number, no address."""
     text = text.strip()
-    if len(text) > _LONGEST_NAME or "@" in text or "?" in text or any(character.isdigit() for character in text):
+    if len(text) > _MAX_NAME_LENGTH or "@" in text or "?" in text or any(character.isdigit() for character in text):
         return False
-    return len(text.split()) <= _NAME_WORDS
+    return len(text.split()) <= _MAX_NAME_WORDS
 
 
 def _has_text(lines: Sequence[str], start: int, end: int) -> bool:
-    return any(line.strip() for line in lines[max(start, end - LOOKED_AT) : end])
+    return any(line.strip() for line in lines[max(start, end - MAX_SCANNED_LINES) : end])
 
 
-def _says_something(lines: Sequence[str], start: int, end: int) -> bool:
+def _has_content(lines: Sequence[str], start: int, end: int) -> bool:
     """Whether there is more above than a greeting."""
-    above = (line.strip() for line in lines[max(start, end - LOOKED_AT) : end])
-    return any(len(line) >= _SAYS_SOMETHING or _ends_sentence(line) for line in above if line)
+    above = (line.strip() for line in lines[max(start, end - MAX_SCANNED_LINES) : end])
+    return any(len(line) >= _MIN_CONTENT_LENGTH or _ends_sentence(line) for line in above if line)

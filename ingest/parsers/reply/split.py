@@ -10,34 +10,34 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from ingest.parsers.reply.html_quotes import NO_MARKS, Marks
+from ingest.parsers.reply.html_quotes import NO_QUOTE_MARKS, QuoteMarks
 from ingest.parsers.reply.lines import (
-    MOST_FOLDED,
+    MAX_FOLDED_LINES,
     ends_like_attribution,
     find_attribution,
-    find_begin_above_marker,
+    find_quote_start,
     is_dashed_attribution,
+    is_forward_line,
     is_forward_subject,
-    is_forwarded,
     is_header_block,
-    is_original,
-    is_own_marker,
+    is_original_line,
     is_quoted,
+    is_reply_separator,
     is_rule,
     read_label,
 )
 from ingest.parsers.reply.signature import find_signature
 
-MOST_ROUNDS = 3
-MOST_BLANKS = 2
-MOST_ABOVE_MARKER = 4
+MAX_ROUNDS = 3
+MAX_BLANK_LINES = 2
+MAX_LINES_TO_SEPARATOR = 4
 """Quoted lines among which our marker is looked for: it is the first of our mails."""
 _RULE_DISTANCE = 4
 _BEFORE_SIGN = "> \t\ufeff\u200e\u200f\u202a\u202b\u2067\u2068"
 _DASHES = ("--", "__", "==", "**", "##", "~~", "\u2014", "\u2013", "\uff0d")
 
 
-class Split(NamedTuple):
+class ReplyParts(NamedTuple):
     """The three parts, each with its lines as they stood and without blank lines around; "" for what is not there."""
 
     reply: str
@@ -50,32 +50,34 @@ class _Quote(NamedTuple):
 
     first: int
     signs: int
-    is_rest: bool
+    to_end: bool
 
 
-def split_reply(body: str, *, subject: str = "", marks: Marks = NO_MARKS) -> Split:
+def split_reply(body: str, *, subject: str = "", marks: QuoteMarks = NO_QUOTE_MARKS) -> ReplyParts:
     """Split a body. ``subject`` tells forwards from answers, ``marks`` are what the HTML says of the lines."""
     found = _split_once(body, subject, marks)
-    for _ in range(MOST_ROUNDS):
+    for _ in range(MAX_ROUNDS):
         if found.reply == body or not found.reply:
             return found
-        again = _split_once(found.reply, subject, NO_MARKS)
+        again = _split_once(found.reply, subject, NO_QUOTE_MARKS)
         if again.reply == found.reply:
             return found
-        found = Split(again.reply, _join([again.quoted, found.quoted]), _join([again.signature, found.signature]))
-    return Split(body, "", "")
+        found = ReplyParts(
+            again.reply, _join_parts([again.quoted, found.quoted]), _join_parts([again.signature, found.signature])
+        )
+    return ReplyParts(body, "", "")
 
 
-def _split_once(body: str, subject: str, marks: Marks) -> Split:
+def _split_once(body: str, subject: str, marks: QuoteMarks) -> ReplyParts:
     lines = body.split("\n")
     quote = _find_quote(lines, 0, subject, marks)
     if quote is None:
         return _compose(body, lines, (0, len(lines)), [], marks)
-    if quote.is_rest:
+    if quote.to_end:
         if not _has_text(lines, 0, quote.first):
-            return Split(body, "", "")
+            return ReplyParts(body, "", "")
         return _compose(body, lines, (0, quote.first), [(quote.first, len(lines))], marks)
-    return _split_signs(body, lines, quote, subject, marks)
+    return _split_by_signs(body, lines, quote, subject, marks)
 
 
 def _compose(
@@ -83,26 +85,26 @@ def _compose(
     lines: Sequence[str],
     reply: tuple[int, int],
     quoted: Sequence[tuple[int, int]],
-    marks: Marks,
+    marks: QuoteMarks,
     below: tuple[int, int] = (0, 0),
-) -> Split:
+) -> ReplyParts:
     """The parts as texts; the signature is taken off the reply, ``below`` is one that stands below the quote."""
     start, end = reply
     signature = find_signature(lines, start, end, marks.signature)
     if signature == end and not quoted and below[0] == below[1]:
-        return Split(body, "", "")
-    return Split(
-        _text(lines, start, signature),
-        _join(_text(lines, first, last) for first, last in quoted),
-        _join([_text(lines, signature, end), _text(lines, *below)]),
+        return ReplyParts(body, "", "")
+    return ReplyParts(
+        _join_lines(lines, start, signature),
+        _join_parts(_join_lines(lines, first, last) for first, last in quoted),
+        _join_parts([_join_lines(lines, signature, end), _join_lines(lines, *below)]),
     )
 
 
-def _text(lines: Sequence[str], first: int, last: int) -> str:
+def _join_lines(lines: Sequence[str], first: int, last: int) -> str:
     return "\n".join(lines[first:last]).strip()
 
 
-def _join(parts: Iterable[str]) -> str:
+def _join_parts(parts: Iterable[str]) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
@@ -110,15 +112,15 @@ def _has_text(lines: Sequence[str], first: int, last: int) -> bool:
     return any(line.strip() for line in lines[first:last])
 
 
-def _find_quote(lines: Sequence[str], start: int, subject: str, marks: Marks) -> _Quote | None:
+def _find_quote(lines: Sequence[str], start: int, subject: str, marks: QuoteMarks) -> _Quote | None:
     """The first quote at or below ``start``; None also when a forwarded message comes first."""
     for number in range(start, len(lines)):
         line = lines[number]
         if not line:
-            if number == marks.rest:
+            if number == marks.rest_start:
                 return _Quote(number, number, True)
             continue
-        quote = _look(lines, start, number, subject, marks)
+        quote = _detect_quote(lines, start, number, subject, marks)
         if quote is not None:
             return quote if quote.first >= 0 else None
     return None
@@ -128,46 +130,46 @@ def _find_quote(lines: Sequence[str], start: int, subject: str, marks: Marks) ->
 _FORWARD = _Quote(-1, -1, True)
 
 
-def _look(lines: Sequence[str], start: int, number: int, subject: str, marks: Marks) -> _Quote | None:
+def _detect_quote(lines: Sequence[str], start: int, number: int, subject: str, marks: QuoteMarks) -> _Quote | None:
     """What begins at a line that is not empty; cheap where it has no sign of anything."""
     line = lines[number]
     if number in marks.quoted:
-        return _FORWARD if is_forwarded(line) else _read_signs(lines, start, number, marks)
+        return _FORWARD if is_forward_line(line) else _quote_with_signs(lines, start, number, marks)
     if line[0] in _BEFORE_SIGN and is_quoted(line):
-        return _read_signs(lines, start, number, marks)
-    if number == marks.rest:
-        return _rest(lines, start, number, subject)
+        return _quote_with_signs(lines, start, number, marks)
+    if number == marks.rest_start:
+        return _quote_to_end(lines, start, number, subject)
     if ":" in line or "\uff1a" in line:
-        return _look_at_colon(lines, start, number, subject, marks)
+        return _detect_quote_at_colon(lines, start, number, subject, marks)
     if line.lstrip().startswith(_DASHES):
-        return _look_at_dashes(lines, start, number, subject)
+        return _detect_quote_at_dashes(lines, start, number, subject)
     return None
 
 
-def _look_at_colon(lines: Sequence[str], start: int, number: int, subject: str, marks: Marks) -> _Quote | None:
+def _detect_quote_at_colon(lines: Sequence[str], start: int, number: int, subject: str, marks: QuoteMarks) -> _Quote | None:
     line = lines[number]
     if read_label(line) is not None and is_header_block(lines, number):
-        return _rest(lines, start, number, subject)
+        return _quote_to_end(lines, start, number, subject)
     if not ends_like_attribution(line):
-        return _look_at_dashes(lines, start, number, subject) if line.lstrip().startswith(_DASHES) else None
-    if is_forwarded(line):
+        return _detect_quote_at_dashes(lines, start, number, subject) if line.lstrip().startswith(_DASHES) else None
+    if is_forward_line(line):
         return _FORWARD
-    first = find_attribution(lines, number, sure=True)
-    if first is None or _is_signed(lines, _next_text(lines, number + 1), marks):
+    first = find_attribution(lines, number, strict=True)
+    if first is None or _has_quote_sign(lines, _next_text_line(lines, number + 1), marks):
         return None
     return _Quote(max(first, start), number, True)
 
 
-def _look_at_dashes(lines: Sequence[str], start: int, number: int, subject: str) -> _Quote | None:
+def _detect_quote_at_dashes(lines: Sequence[str], start: int, number: int, subject: str) -> _Quote | None:
     line = lines[number]
-    if is_own_marker(line):
-        return _Quote(find_begin_above_marker(lines, start, number), number, True)
-    if is_original(line) or is_dashed_attribution(line):
-        return _rest(lines, start, number, subject)
-    return _FORWARD if is_forwarded(line) else None
+    if is_reply_separator(line):
+        return _Quote(find_quote_start(lines, start, number), number, True)
+    if is_original_line(line) or is_dashed_attribution(line):
+        return _quote_to_end(lines, start, number, subject)
+    return _FORWARD if is_forward_line(line) else None
 
 
-def _rest(lines: Sequence[str], start: int, number: int, subject: str) -> _Quote:
+def _quote_to_end(lines: Sequence[str], start: int, number: int, subject: str) -> _Quote:
     """A quote without signs; a line of dashes above it belongs to it. In a forwarded mail it is what was forwarded."""
     if is_forward_subject(subject, lines[number]):
         return _FORWARD
@@ -180,37 +182,37 @@ def _rest(lines: Sequence[str], start: int, number: int, subject: str) -> _Quote
     return _Quote(first, number, True)
 
 
-def _read_signs(lines: Sequence[str], start: int, number: int, marks: Marks) -> _Quote | None:
+def _quote_with_signs(lines: Sequence[str], start: int, number: int, marks: QuoteMarks) -> _Quote | None:
     """A quote whose lines carry signs, with its attribution; a lone line among others may begin with ``>`` for other reasons."""
     above = number - 1
-    while above >= start and above >= number - MOST_BLANKS and not lines[above].strip():
+    while above >= start and above >= number - MAX_BLANK_LINES and not lines[above].strip():
         above -= 1
-    first = find_attribution(lines, above, sure=False) if above >= start and lines[above].strip() else None
+    first = find_attribution(lines, above, strict=False) if above >= start and lines[above].strip() else None
     if first is not None:
         return _Quote(max(first, start), number, False)
-    if any(is_own_marker(line) for line in lines[number : number + MOST_ABOVE_MARKER]):
-        return _Quote(find_begin_above_marker(lines, start, number), number, False)
+    if any(is_reply_separator(line) for line in lines[number : number + MAX_LINES_TO_SEPARATOR]):
+        return _Quote(find_quote_start(lines, start, number), number, False)
     stands_apart = (number == start or not lines[number - 1].strip()) and not "".join(lines[number + 1 : number + 2]).strip()
-    if stands_apart or number in marks.quoted or _is_signed(lines, number + 1, marks):
+    if stands_apart or number in marks.quoted or _has_quote_sign(lines, number + 1, marks):
         return _Quote(number, number, False)
     return None
 
 
-def _is_signed(lines: Sequence[str], number: int, marks: Marks) -> bool:
+def _has_quote_sign(lines: Sequence[str], number: int, marks: QuoteMarks) -> bool:
     return number < len(lines) and (number in marks.quoted or is_quoted(lines[number]))
 
 
-def _next_text(lines: Sequence[str], number: int) -> int:
+def _next_text_line(lines: Sequence[str], number: int) -> int:
     """The first line that is not blank, at most MOST_BLANKS further on."""
-    last = min(number + MOST_BLANKS, len(lines) - 1)
+    last = min(number + MAX_BLANK_LINES, len(lines) - 1)
     while number < last and not lines[number].strip():
         number += 1
     return number
 
 
-def _split_signs(body: str, lines: Sequence[str], quote: _Quote, subject: str, marks: Marks) -> Split:
+def _split_by_signs(body: str, lines: Sequence[str], quote: _Quote, subject: str, marks: QuoteMarks) -> ReplyParts:
     """A quote with signs: above it, below it, or in between stands the answer."""
-    last, stop, is_mixed = _walk_signs(lines, quote, subject, marks)
+    last, stop, is_mixed = _scan_signs(lines, quote, subject, marks)
     rest = [(stop, len(lines))] if stop < len(lines) else []
     text = next((number for number in range(last + 1, stop) if lines[number].strip()), stop)
     is_answered_above = _has_text(lines, 0, quote.first)
@@ -221,20 +223,20 @@ def _split_signs(body: str, lines: Sequence[str], quote: _Quote, subject: str, m
     if not is_answered_above and not is_mixed:
         return _compose(body, lines, (text, stop), [(quote.first, text), *rest], marks)
     if not rest:
-        return Split(body, "", "")
-    return Split(_text(lines, 0, stop), _text(lines, stop, len(lines)), "")
+        return ReplyParts(body, "", "")
+    return ReplyParts(_join_lines(lines, 0, stop), _join_lines(lines, stop, len(lines)), "")
 
 
-def _walk_signs(lines: Sequence[str], quote: _Quote, subject: str, marks: Marks) -> tuple[int, int, bool]:
+def _scan_signs(lines: Sequence[str], quote: _Quote, subject: str, marks: QuoteMarks) -> tuple[int, int, bool]:
     """The last line with a sign, where a quote without signs begins below (or the end), and whether text stands in between."""
     last, run, is_mixed = quote.signs, -1, False
     for number in range(quote.signs + 1, len(lines)):
-        if _is_signed(lines, number, marks):
+        if _has_quote_sign(lines, number, marks):
             is_mixed = is_mixed or (run >= 0 and not _is_attribution_of(lines, run, number))
             last, run = number, -1
         elif lines[number].strip():
             run = number if run < 0 else run
-            found = _look(lines, run, number, subject, marks)
+            found = _detect_quote(lines, run, number, subject, marks)
             if found == _FORWARD:
                 break
             if found is not None:
@@ -247,4 +249,4 @@ def _is_attribution_of(lines: Sequence[str], first: int, signs: int) -> bool:
     last = signs - 1
     while not lines[last].strip():
         last -= 1
-    return last - first < MOST_FOLDED and find_attribution(lines, last, sure=False) in range(first + 1)
+    return last - first < MAX_FOLDED_LINES and find_attribution(lines, last, strict=False) in range(first + 1)

@@ -1,7 +1,8 @@
-"""Does a reply say thanks and nothing else? Such a reply asks for nothing and reopens nothing (mail-rules.md). Pure.
+"""Recognise a reply that only says thanks; such a reply needs no answer and does not reopen a ticket (mail-rules.md).
 
-Phrases of :mod:`ingest.parsers.reply.thanks_phrases` are taken off from the begin; names may stand where names stand. Whatever is left
-over, a question or a number means that there is more in it.
+The text is consumed from its start by the phrases of :mod:`ingest.parsers.reply.thanks_phrases`. A name may follow thanks, a
+greeting, a title or a closing. Any remaining text, a question mark, a digit, an address or a link means that the reply says more.
+Every function is pure and never raises.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ import unicodedata
 
 from core.reasons import Reason
 from ingest.parsers.reply.phrases import REGARDS
-from ingest.parsers.reply.thanks_phrases import ASIDES, GREETINGS, NAME_ENDINGS, NO_NAMES, THANKS, TITLES
+from ingest.parsers.reply.thanks_phrases import ASIDES, GREETINGS, NAME_ENDINGS, NON_NAME_WORDS, THANKS, TITLES
 
-LONGEST = 400
+MAX_REPLY_LENGTH = 400
 """Characters; who writes more has more to say."""
-_NAME_WORDS, _STRANGER_WORDS = 4, 2
-_MORE = re.compile(r"[?\uff1f\u061f\u00bf\d@]|://|www\.")
+_MAX_NAME_WORDS, _MAX_STRANGER_NAME_WORDS = 4, 2
+_HAS_CONTENT = re.compile(r"[?\uff1f\u061f\u00bf\d@]|://|www\.")
 _EMOTICON = re.compile(r"[:;=][-']?[)DdPp*]+|<3|\^_?\^|\(:|:-?\)")
 _BREAKS = re.compile(r"[\s,.!\u00a1;:\u2026\u2013\u2014\uff0c\u3002\uff01\u3001\u00b7*_()\"'&+~\uff5e-]+")
 _WORD = re.compile(r"\S+")
@@ -25,7 +26,7 @@ _UNSPACED = frozenset({"Chinese", "Japanese", "Korean"})
 _LANGUAGES = list(THANKS)
 
 
-def _either(patterns: tuple[str, ...]) -> str:
+def _join_patterns(patterns: tuple[str, ...]) -> str:
     return "|".join(f"(?:{pattern})" for pattern in patterns)
 
 
@@ -35,8 +36,8 @@ _THANKS = re.compile(
     "|".join(f"(?P<L{n}>(?:{THANKS[name]}){'' if name in _UNSPACED else _SPACED})" for n, name in enumerate(_LANGUAGES)), re.I
 )
 _OTHER = re.compile(
-    f"(?P<greeting>(?:{_either(GREETINGS)}){_CJK_END})|(?P<closing>(?:{_CLOSINGS}){_CJK_END})"
-    f"|(?P<aside>(?:{_either(ASIDES)}){_CJK_END})|(?P<title>(?:{_either(TITLES)}){_CJK_END})",
+    f"(?P<greeting>(?:{_join_patterns(GREETINGS)}){_CJK_END})|(?P<closing>(?:{_CLOSINGS}){_CJK_END})"
+    f"|(?P<aside>(?:{_join_patterns(ASIDES)}){_CJK_END})|(?P<title>(?:{_join_patterns(TITLES)}){_CJK_END})",
     re.I,
 )
 _NAME = re.compile(r"[^\W\d_][^\W\d_'.-]*(?:['.-][^\W\d_]+)*\.?(?:[ ]+[^\W\d_][^\W\d_'-]*(?:['-][^\W\d_]+)*)*")
@@ -47,18 +48,18 @@ def find_thanks(reply: str, sender: str = "") -> Reason | None:
 
     ``sender`` is the sender's display name: its words are a name wherever a name can stand.
     """
-    if not reply or len(reply) > LONGEST:
+    if not reply or len(reply) > MAX_REPLY_LENGTH:
         return None
     text = unicodedata.normalize("NFC", reply)
-    text = _EMOTICON.sub(" ", text if text.isascii() else "".join(map(_plain, text)))
-    if _MORE.search(text):
+    text = _EMOTICON.sub(" ", text if text.isascii() else "".join(map(_simplify, text)))
+    if _HAS_CONTENT.search(text):
         return None
     known = frozenset(re.findall(r"[^\W\d_]+", sender.casefold()))
-    language = _read(text, known)
+    language = _match_phrases(text, known)
     return Reason("only_thanks", f"It only says thanks ({language})") if language else None
 
 
-def _plain(character: str) -> str:
+def _simplify(character: str) -> str:
     """A character without emoji, invisible marks, and the typographer's apostrophe."""
     if character in "\u2019\u2018":
         return "'"
@@ -68,10 +69,10 @@ def _plain(character: str) -> str:
     return " " if kind in ("So", "Sk", "Zs", "Cf", "Cn", "Cs", "Me") or character == "\ufe0f" else character
 
 
-def _read(text: str, known: frozenset[str]) -> str | None:
+def _match_phrases(text: str, known: frozenset[str]) -> str | None:
     """The language of the thanks when nothing else is in the text, else None."""
     language: str | None = None
-    position, before = 0, ""
+    position, previous = 0, ""
     while True:
         gap = _BREAKS.match(text, position)
         if gap is not None:
@@ -82,27 +83,29 @@ def _read(text: str, known: frozenset[str]) -> str | None:
         thanks = _THANKS.match(text, position)
         if thanks is not None and thanks.end() > position:
             language = language or _LANGUAGES[int(str(thanks.lastgroup)[1:])]
-            position, before = thanks.end(), "thanks"
+            position, previous = thanks.end(), "thanks"
             continue
         other = _OTHER.match(text, position)
         if other is not None and other.end() > position:
-            position, before = other.end(), str(other.lastgroup)
+            position, previous = other.end(), str(other.lastgroup)
             continue
-        end = _end_of_name(text, position, known, is_close=_is_close(gap, before), is_line=begins_line and language is not None)
+        end = _find_name_end(
+            text, position, known, is_close=_can_precede_name(gap, previous), is_line=begins_line and language is not None
+        )
         if end is None:
             return None
-        position, before = end, "name"
+        position, previous = end, "name"
 
 
-def _is_close(gap: re.Match[str] | None, before: str) -> bool:
+def _can_precede_name(gap: re.Match[str] | None, previous: str) -> bool:
     """Whether a name can follow what came before: on the same line, and no full stop between."""
-    if before == "title":
+    if previous == "title":
         return True
     between = gap.group() if gap is not None else ""
-    return before in ("thanks", "greeting", "closing") and not set(between) & set("\n.!;\u3002\uff01")
+    return previous in ("thanks", "greeting", "closing") and not set(between) & set("\n.!;\u3002\uff01")
 
 
-def _end_of_name(text: str, start: int, known: frozenset[str], *, is_close: bool, is_line: bool) -> int | None:
+def _find_name_end(text: str, start: int, known: frozenset[str], *, is_close: bool, is_line: bool) -> int | None:
     """Where the name that begins here ends; None when it is none. A line of its own may be a name once thanks were said."""
     match = _NAME.match(text, start)
     if match is None:
@@ -126,8 +129,10 @@ def _fills_line(text: str, end: int) -> bool:
 def _is_name(text: str, known: frozenset[str]) -> bool:
     """Whether words are the sender's name, or look like the name of somebody else: one or two with capitals."""
     words = text.split()
-    if len(words) > _NAME_WORDS:
+    if len(words) > _MAX_NAME_WORDS:
         return False
     if text.endswith(NAME_ENDINGS) or {word.strip(".").casefold() for word in words} & known:
         return True
-    return len(words) <= _STRANGER_WORDS and all(word[0].isupper() and word.casefold() not in NO_NAMES for word in words)
+    return len(words) <= _MAX_STRANGER_NAME_WORDS and all(
+        word[0].isupper() and word.casefold() not in NON_NAME_WORDS for word in words
+    )

@@ -166,7 +166,7 @@ ASIDES = (
 #: Endings of a name in scripts without capitals.
 NAME_ENDINGS = ("드림", "올림", "배상", "敬上", "拝")
 #: Words that are no name though they begin with a capital.
-NO_NAMES = frozenset(
+NON_NAME_WORDS = frozenset(
     {
         "urgent", "wrong", "denied", "no", "not", "please", "call", "still", "but", "cancel", "stop", "help", "refund", "unpaid",
         "error", "why", "when", "what", "where", "how", "can", "could", "will", "would", "is", "are", "do", "does", "claim",

@@ -16,7 +16,7 @@ from ingest.parsers.workbook.cells import unescape_formula
 
 RECEIPT_COLUMNS = ("Outcome", "Ticket", "Reason")
 #: First cell of a receipt's summary sheet; such a sheet is never read as data.
-RECEIPT_MARK = "Receipt of a secure-message workbook"
+RECEIPT_TITLE = "Receipt of a secure-message workbook"
 RECEIPT_SHEET = "Receipt"
 MAX_HEADER_LENGTH = 80
 
@@ -248,10 +248,10 @@ ALIASES: dict[str, tuple[str, ...]] = {
 }
 CANONICAL_COLUMNS = tuple(ALIASES)
 
-_SIGNS = re.compile(r"[\W_]+")
+_SEPARATORS = re.compile(r"[\W_]+")
 
 
-class Header(NamedTuple):
+class HeaderRow(NamedTuple):
     """Where the header stands and what its columns hold.
 
     ``texts`` without the receipt's columns, ``columns`` canonical name → 0-based index into them,
@@ -266,7 +266,7 @@ class Header(NamedTuple):
 
 def make_key(name: str) -> str:
     """A header's letters and digits, lower-cased: what names are compared by."""
-    return _SIGNS.sub("", name.replace("#", " number ").casefold())
+    return _SEPARATORS.sub("", name.replace("#", " number ").casefold())
 
 
 def index_aliases(further: Mapping[str, Sequence[str]]) -> dict[str, tuple[int, str]]:
@@ -281,7 +281,7 @@ def index_aliases(further: Mapping[str, Sequence[str]]) -> dict[str, tuple[int, 
     return index
 
 
-def read_header(number: int, texts: Sequence[str], index: Mapping[str, tuple[int, str]]) -> Header | None:
+def read_header(number: int, texts: Sequence[str], index: Mapping[str, tuple[int, str]]) -> HeaderRow | None:
     """The row as a header: it names at least two known columns, the message or the subject among them."""
     receipt_at = find_receipt_columns(texts)
     names = strip_receipt(texts, receipt_at)
@@ -292,7 +292,7 @@ def read_header(number: int, texts: Sequence[str], index: Mapping[str, tuple[int
             best[known[1]] = (known[0], at)
     if len(best) < 2 or not best.keys() & {"message", "subject"}:
         return None
-    return Header(number, names, {name: best[name][1] for name in ALIASES if name in best}, receipt_at)
+    return HeaderRow(number, names, {name: best[name][1] for name in ALIASES if name in best}, receipt_at)
 
 
 def find_receipt_columns(texts: Sequence[str]) -> int | None:
@@ -314,7 +314,7 @@ def strip_receipt(texts: Sequence[str], receipt_at: int | None) -> tuple[str, ..
     return tuple(cells)
 
 
-def name_extras(header: Header, width: int) -> list[tuple[int, str]]:
+def name_extras(header: HeaderRow, width: int) -> list[tuple[int, str]]:
     """Index and name of each column no canonical name was found for; a name that comes again gets its letter."""
     known = set(header.columns.values())
     names: dict[str, int] = {}

@@ -17,14 +17,14 @@ import olefile  # type: ignore[import-untyped]
 
 from ingest.parsers.types import Refusal
 
-MAX_UNPACKED = 20 * 1024 * 1024
-MAX_RATIO = 100
+MAX_UNPACKED_BYTES = 20 * 1024 * 1024
+MAX_COMPRESSION_RATIO = 100
 MAX_ENTRIES = 200
 #: Tags of all parts together, begin and end each one. The largest workbook allowed has half of it; twenty megabytes
 #: of ``<c/>`` are five million, which take the parser 600 MB.
 MAX_TAGS = 3_000_000
 MAX_SPIN_COUNT = 1_000_000  # Excel writes 100,000; the format allows ten million, a minute of work a password
-_CHUNK = 64 * 1024
+_CHUNK_BYTES = 64 * 1024
 
 _OLE_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ENCRYPTED_NAME = "EncryptedPackage".encode("utf-16-le")
@@ -38,7 +38,9 @@ _MAIN_PARTS = (
 )
 _STRICT = b"http://purl.oclc.org/ooxml/spreadsheetml/main"
 _XLSB_PART = "ms-excel.sheet.binary.macroenabled.main"
-_MARKERS = tuple(mark.encode(encoding) for mark in ("<!DOCTYPE", "<!ENTITY") for encoding in ("ascii", "utf-16-le", "utf-16-be"))
+_DOCTYPE_MARKERS = tuple(
+    mark.encode(encoding) for mark in ("<!DOCTYPE", "<!ENTITY") for encoding in ("ascii", "utf-16-le", "utf-16-be")
+)
 # A declared encoding decides how the parser reads what follows; any other than these could hide a DOCTYPE from
 # the search above (pyexpat takes every 8-bit codec Python knows, EBCDIC among them).
 _ENCODINGS = frozenset({"utf-8", "utf8", "utf-16", "us-ascii", "ascii", "iso-8859-1", "windows-1252"})
@@ -61,7 +63,7 @@ def open_container(data: bytes, passwords: Sequence[str]) -> bytes | Refusal:
             return opened
         data = opened
     if not data.startswith(b"PK"):
-        return _name_format(data)
+        return _refuse_other_format(data)
     return _guard_zip(data) or data
 
 
@@ -86,7 +88,7 @@ def _open_ole(data: bytes, passwords: Sequence[str]) -> bytes | Refusal:
 
 def _check_encryption(info: bytes) -> Refusal | None:
     """msoffcrypto reads this part with a parser that knows entities, and believes its number of rounds."""
-    if any(marker in info for marker in _MARKERS):
+    if any(marker in info for marker in _DOCTYPE_MARKERS):
         return _refuse_document_type()
     rounds = re.search(rb"spinCount\s*=\s*[\"']0*(\d{1,12})", info)
     if rounds and int(rounds[1]) > MAX_SPIN_COUNT:
@@ -133,7 +135,7 @@ def _guard_zip(data: bytes) -> Refusal | None:
 
 def _guard_parts(archive: zipfile.ZipFile, packed: int) -> Refusal | None:
     """Every entry unpacked for real: the sizes in the archive's own directory are not believed."""
-    total, tags, kinds = 0, 0, ""
+    total, tags, content_types = 0, 0, ""
     found: Refusal | None = None
     for entry in archive.infolist():
         part = bytearray()
@@ -147,30 +149,30 @@ def _guard_parts(archive: zipfile.ZipFile, packed: int) -> Refusal | None:
             return Refusal("too_many_elements", "The workbook is made of far more elements than its rows need.")
         found = found or _check_part(entry.filename, part)
         if entry.filename == _CONTENT_TYPES:
-            kinds = _decode_part(part).lower()
+            content_types = _decode_part(part).lower()
     # What the file is says more than what is wrong inside: an old .ods has a DOCTYPE by rights.
-    return _check_kind(kinds, archive) or found
+    return _check_kind(content_types, archive) or found
 
 
 def _read_chunks(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Iterator[bytes]:
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise zipfile.BadZipFile("a method no workbook uses")  # LZMA's header can ask for gigabytes
     with archive.open(entry) as stream:
-        while chunk := stream.read(_CHUNK):
+        while chunk := stream.read(_CHUNK_BYTES):
             yield chunk
 
 
 def _check_size(unpacked: int, packed: int) -> Refusal | None:
-    if unpacked > MAX_UNPACKED:
-        return Refusal("too_big", f"The workbook is larger than {MAX_UNPACKED // 1024**2} MB when unpacked.")
-    if unpacked > MAX_RATIO * packed:
-        return Refusal("packed_too_dense", f"The workbook unpacks to more than {MAX_RATIO} times its size.")
+    if unpacked > MAX_UNPACKED_BYTES:
+        return Refusal("too_big", f"The workbook is larger than {MAX_UNPACKED_BYTES // 1024**2} MB when unpacked.")
+    if unpacked > MAX_COMPRESSION_RATIO * packed:
+        return Refusal("packed_too_dense", f"The workbook unpacks to more than {MAX_COMPRESSION_RATIO} times its size.")
     return None
 
 
 def _check_part(name: str, part: bytearray) -> Refusal | None:
     """No document type in any part, whatever it is called; and no encoding that could hide one."""
-    if any(marker in part for marker in _MARKERS):
+    if any(marker in part for marker in _DOCTYPE_MARKERS):
         return _refuse_document_type()
     if name.lower().endswith("/workbook.xml") and _STRICT in part:
         return _refuse_format("strict_workbook", 'a "Strict Open XML" workbook')
@@ -192,20 +194,20 @@ def _decode_part(part: bytes | bytearray) -> str:
     return part.decode("latin-1")
 
 
-def _check_kind(kinds: str, archive: zipfile.ZipFile) -> Refusal | None:
+def _check_kind(content_types: str, archive: zipfile.ZipFile) -> Refusal | None:
     """What the package says it holds; a file's name is never asked."""
-    if any(kind in kinds for kind in _MAIN_PARTS):
+    if any(kind in content_types for kind in _MAIN_PARTS):
         return None
-    if _XLSB_PART in kinds:
+    if _XLSB_PART in content_types:
         return _refuse_format("xlsb_workbook", "a binary Excel workbook (.xlsb)")
     if "mimetype" in archive.namelist() and b"opendocument.spreadsheet" in archive.read("mimetype")[:200]:
         return _refuse_format("ods_workbook", "an OpenDocument spreadsheet (.ods)")
-    if "wordprocessingml" in kinds:
+    if "wordprocessingml" in content_types:
         return Refusal("not_a_workbook", f"{NOT_A_WORKBOOK} It is a Word document.")
     return Refusal("not_a_workbook", NOT_A_WORKBOOK)
 
 
-def _name_format(data: bytes) -> Refusal:
+def _refuse_other_format(data: bytes) -> Refusal:
     """What a file that is no container may be, so that the sender knows how to mend it."""
     head = data[:4096]
     if not head.strip():

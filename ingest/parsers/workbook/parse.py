@@ -20,34 +20,34 @@ from ingest.parsers.types import ParsedSheet, ParsedWorkbook, ParseOptions, Refu
 from ingest.parsers.workbook.columns import (
     CANONICAL_COLUMNS,
     RECEIPT_COLUMNS,
-    RECEIPT_MARK,
     RECEIPT_SHEET,
-    Header,
+    RECEIPT_TITLE,
+    HeaderRow,
     index_aliases,
     name_extras,
     read_header,
     strip_receipt,
 )
 from ingest.parsers.workbook.guard import open_container
-from ingest.parsers.workbook.row_checks import read_sent_at, row_problem
-from ingest.parsers.workbook.sheet_reader import Package, Sheet, SheetRow, open_package
+from ingest.parsers.workbook.row_checks import find_row_problem, read_sent_at
+from ingest.parsers.workbook.sheet_reader import SheetRow, WorkbookPackage, WorkbookSheet, open_package
 
-__all__ = ["CANONICAL_COLUMNS", "parse_workbook", "read_sent_at", "row_problem"]
+__all__ = ["CANONICAL_COLUMNS", "find_row_problem", "parse_workbook", "read_sent_at"]
 
 MAX_ROWS = 10_000
 MAX_COLUMNS = 200
-HEADER_ROWS = 20
+MAX_HEADER_ROW = 20
 #: Characters of a cell that count for its row's identity; a receipt's cell can hold 32,767 and an apostrophe.
 IDENTITY_LENGTH = 32_000
 #: A longer "message id" is no id: the column was taken for another one, and no index holds it.
-MAX_MESSAGE_ID = 200
+MAX_MESSAGE_ID_LENGTH = 200
 
 
 @dataclass
-class _Reading:
+class _ReadState:
     """What was found so far, over all sheets of one file."""
 
-    package: Package
+    package: WorkbookPackage
     aliases: Mapping[str, tuple[int, str]]
     sheets: list[ParsedSheet] = field(default_factory=list)
     rows: list[WorkbookRow] = field(default_factory=list)
@@ -78,8 +78,8 @@ def parse_workbook(data: bytes, options: ParseOptions) -> ParsedWorkbook | Refus
         return Refusal("workbook_damaged", "The workbook is damaged: its sheets cannot be read.")
 
 
-def _read_package(package: Package, options: ParseOptions) -> ParsedWorkbook | Refusal:
-    reading = _Reading(package, index_aliases(options.column_aliases))
+def _read_package(package: WorkbookPackage, options: ParseOptions) -> ParsedWorkbook | Refusal:
+    reading = _ReadState(package, index_aliases(options.column_aliases))
     for sheet in package.sheets:
         if sheet.is_hidden:
             reading.hidden.append(sheet.name)
@@ -96,12 +96,12 @@ def _read_package(package: Package, options: ParseOptions) -> ParsedWorkbook | R
     )
 
 
-def _read_sheet(reading: _Reading, sheet: Sheet) -> Refusal | None:
+def _read_sheet(reading: _ReadState, sheet: WorkbookSheet) -> Refusal | None:
     rows = reading.package.iterate_rows(sheet, MAX_COLUMNS + len(RECEIPT_COLUMNS))
     head: list[SheetRow] = []
     for row in rows:
         head.append(row)
-        if row.number >= HEADER_ROWS:
+        if row.number >= MAX_HEADER_ROW:
             break
     if _is_receipt(sheet, head):
         return None
@@ -114,17 +114,17 @@ def _read_sheet(reading: _Reading, sheet: Sheet) -> Refusal | None:
     return _collect_rows(reading, sheet.name, header, chain(head, rows))
 
 
-def _is_receipt(sheet: Sheet, head: list[SheetRow]) -> bool:
-    return sheet.name.startswith(RECEIPT_SHEET) and bool(head) and head[0].texts[:1] == [RECEIPT_MARK]
+def _is_receipt(sheet: WorkbookSheet, head: list[SheetRow]) -> bool:
+    return sheet.name.startswith(RECEIPT_SHEET) and bool(head) and head[0].texts[:1] == [RECEIPT_TITLE]
 
 
-def _choose_header(head: list[SheetRow], aliases: Mapping[str, tuple[int, str]]) -> Header | None:
+def _choose_header(head: list[SheetRow], aliases: Mapping[str, tuple[int, str]]) -> HeaderRow | None:
     """The row of the first twenty that names the most columns; of equals the first."""
-    found = [header for row in head if row.number <= HEADER_ROWS and (header := read_header(row.number, row.texts, aliases))]
+    found = [header for row in head if row.number <= MAX_HEADER_ROW and (header := read_header(row.number, row.texts, aliases))]
     return max(found, key=lambda header: len(header.columns), default=None)
 
 
-def _collect_rows(reading: _Reading, name: str, header: Header, rows: Iterator[SheetRow]) -> Refusal | None:
+def _collect_rows(reading: _ReadState, name: str, header: HeaderRow, rows: Iterator[SheetRow]) -> Refusal | None:
     """Adds the rows below the header. Rows above it are titles; they count for the width alone."""
     fields = list(header.columns.items())
     extras = name_extras(header, MAX_COLUMNS)
@@ -144,7 +144,7 @@ def _collect_rows(reading: _Reading, name: str, header: Header, rows: Iterator[S
 
 
 def _make_row(
-    reading: _Reading,
+    reading: _ReadState,
     name: str,
     number: int,
     cells: tuple[str, ...],
@@ -155,12 +155,12 @@ def _make_row(
     known = {column: cells[at] for column, at in fields if at < width and cells[at]}
     extra = {label: cells[at] for at, label in extras if at < width and cells[at]}
     message_id = known.get("message_id", "")
-    has_id = 0 < len(message_id) <= MAX_MESSAGE_ID
-    identity = message_id if has_id else _count_identity(reading.occurrences, cells)
+    has_id = 0 < len(message_id) <= MAX_MESSAGE_ID_LENGTH
+    identity = message_id if has_id else _make_hash_identity(reading.occurrences, cells)
     return WorkbookRow(sheet=name, number=number, identity=identity, cells=cells, fields=known, extra=extra)
 
 
-def _count_identity(occurrences: Counter[str], cells: tuple[str, ...]) -> str:
+def _make_hash_identity(occurrences: Counter[str], cells: tuple[str, ...]) -> str:
     """``hash:`` + SHA-256 of the texts + ``:`` + which of the equal rows of this file it is, from 1."""
     packed = msgspec.json.encode([cell[:IDENTITY_LENGTH] for cell in cells])
     digest = hashlib.sha256(packed).hexdigest()
@@ -168,22 +168,22 @@ def _count_identity(occurrences: Counter[str], cells: tuple[str, ...]) -> str:
     return f"hash:{digest}:{occurrences[digest]}"
 
 
-def _list_notes(reading: _Reading) -> list[str]:
+def _list_notes(reading: _ReadState) -> list[str]:
     package = reading.package
-    said = (
+    templates = (
         (package.uncalculated, "{} cells hold a formula that was never calculated and are read as empty."),
         (package.unreadable, "{} cells could not be read as their kind and stand as they are in the file."),
         (reading.repeated_headers, "{} rows repeat the header and were left out."),
         (reading.has_receipt, "The columns Outcome, Ticket and Reason of an earlier receipt were left out."),
         (not package.has_styles, "The formats could not be read: dates may stand as numbers."),
     )
-    return [text.format(count) for count, text in said if count]
+    return [text.format(count) for count, text in templates if count]
 
 
-def _refuse_headerless(reading: _Reading) -> Refusal:
+def _refuse_headerless(reading: _ReadState) -> Refusal:
     hidden = f" {len(reading.hidden)} hidden sheets were left alone." if reading.hidden else ""
     return Refusal(
         "no_header",
-        f"No sheet has a header row within its first {HEADER_ROWS} rows: at least two known column names, "
+        f"No sheet has a header row within its first {MAX_HEADER_ROW} rows: at least two known column names, "
         f"Message or Subject among them.{hidden}",
     )

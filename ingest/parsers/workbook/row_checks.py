@@ -19,7 +19,7 @@ _CLOCK = (
     r"\s*(?P<half>[ap]\.?m\.?)?)?\s*(?P<zone>z|[a-z]{3}|[+-]\d{2}:?\d{2})?"
 )
 _WEEKDAY = r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,?\s+)?"
-_SHAPES = tuple(
+_DATE_FORMATS = tuple(
     re.compile(_WEEKDAY + date + _CLOCK, re.IGNORECASE)
     for date in (
         r"(?P<year>\d{4})-(?P<month>\d{1,2})-(?P<day>\d{1,2})",
@@ -39,7 +39,7 @@ _FULL_MONTHS = (
 )  # fmt: skip
 
 
-def row_problem(fields: Mapping[str, str]) -> Refusal | None:
+def find_row_problem(fields: Mapping[str, str]) -> Refusal | None:
     """Why a row cannot become a ticket: ``no_sender``, ``no_text``, ``unreadable_date``; None when it can.
 
     A sender is a valid email address, a sender's name or a company; a text is a message or a subject.
@@ -70,16 +70,16 @@ def read_sent_at(text: str) -> datetime | None:
             return _EPOCH + timedelta(seconds=round(float(text) * 86_400))
         if compact := _COMPACT.fullmatch(text):
             numbers = [int(part or 0) for part in compact.groups()[:6]]
-            return _keep_plausible(datetime(*numbers, tzinfo=UTC))  # type: ignore[misc, arg-type]
-        for shape in _SHAPES:
-            if match := shape.fullmatch(text):
-                return _make_moment(match.groupdict())
+            return _require_plausible(datetime(*numbers, tzinfo=UTC))  # type: ignore[misc, arg-type]
+        for date_format in _DATE_FORMATS:
+            if match := date_format.fullmatch(text):
+                return _build_moment(match.groupdict())
     except (ValueError, OverflowError):
         return None
     return None
 
 
-def _make_moment(parts: Mapping[str, str | None]) -> datetime | None:
+def _build_moment(parts: Mapping[str, str | None]) -> datetime | None:
     """Raises ValueError or OverflowError for a date that does not exist."""
     zone = _read_zone(parts["zone"] or "")
     hour = _read_hour(int(parts["hour"] or 0), (parts["half"] or "").replace(".", "").lower())
@@ -96,10 +96,10 @@ def _make_moment(parts: Mapping[str, str | None]) -> datetime | None:
         int(parts["second"] or 0),
         tzinfo=zone,
     )
-    return _keep_plausible(moment.astimezone(UTC))
+    return _require_plausible(moment.astimezone(UTC))
 
 
-def _keep_plausible(moment: datetime) -> datetime | None:
+def _require_plausible(moment: datetime) -> datetime | None:
     """No message was sent before there were such programs: an odd year is a slip of whoever typed it."""
     return moment if 1990 <= moment.year <= 2200 else None
 

@@ -46,7 +46,7 @@ class SheetRow(NamedTuple):
     is_wide: bool
 
 
-class Sheet(NamedTuple):
+class WorkbookSheet(NamedTuple):
     """A worksheet as the workbook lists it; ``part`` is its place in the package."""
 
     name: str
@@ -55,11 +55,11 @@ class Sheet(NamedTuple):
 
 
 @dataclass
-class Package:
+class WorkbookPackage:
     """An opened workbook. ``uncalculated`` and ``unreadable`` count cells while sheets are read."""
 
     reader: ExcelReader
-    sheets: list[Sheet]
+    sheets: list[WorkbookSheet]
     strings: list[str]
     padding: dict[int, int]
     has_styles: bool
@@ -67,7 +67,7 @@ class Package:
     uncalculated: int = 0
     unreadable: int = 0
 
-    def iterate_rows(self, sheet: Sheet, most_columns: int) -> Iterator[SheetRow]:
+    def iterate_rows(self, sheet: WorkbookSheet, max_columns: int) -> Iterator[SheetRow]:
         """The sheet's rows that are not blank, in order. Raises ValueError when their numbers are not."""
         last = 0
         with self.reader.archive.open(sheet.part) as stream:
@@ -76,7 +76,7 @@ class Package:
                 if not last < number <= MAX_ROW_NUMBER:
                     raise ValueError("row number out of order")
                 last = number
-                row = self._read_row(number, element, most_columns)
+                row = self._read_row(number, element, max_columns)
                 if row.texts or row.is_wide:
                     yield row
 
@@ -145,18 +145,18 @@ class Package:
         return show_value(number)
 
 
-def open_package(data: bytes) -> Package:
+def open_package(data: bytes) -> WorkbookPackage:
     """The workbook of a guarded container. Raises whatever openpyxl does on a damaged one."""
     reader = ExcelReader(io.BytesIO(data), read_only=True, data_only=True, keep_links=False)
     reader.read_manifest()
     reader.read_workbook()
     has_styles = _apply_styles(reader)
     sheets = [
-        Sheet(sheet.name, sheet.state != "visible", relation.target)
+        WorkbookSheet(sheet.name, sheet.state != "visible", relation.target)
         for sheet, relation in reader.parser.find_sheets()
         if relation.Type.endswith("/worksheet") and relation.target in reader.valid_files
     ]
-    return Package(reader, _name_apart(sheets), _read_strings(reader), _find_padding(reader), has_styles)
+    return WorkbookPackage(reader, _make_names_unique(sheets), _read_strings(reader), _find_padding(reader), has_styles)
 
 
 def _apply_styles(reader: ExcelReader) -> bool:
@@ -170,9 +170,9 @@ def _apply_styles(reader: ExcelReader) -> bool:
     return True
 
 
-def _name_apart(sheets: list[Sheet]) -> list[Sheet]:
+def _make_names_unique(sheets: list[WorkbookSheet]) -> list[WorkbookSheet]:
     """Sheets with names of their own: rows are told apart by sheet and number."""
-    named: dict[str, Sheet] = {}
+    named: dict[str, WorkbookSheet] = {}
     for sheet in sheets:
         name, count = sheet.name, 1
         while name in named:

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import pytest
 
-from core.reply_separator import marker_line
-from ingest.parsers.bounce.text_report import MAX_TEXT, read_text_report
-from ingest.parsers.forward.original import MAX_SCANNED, find_inline
+from core.reply_separator import separator_line
+from ingest.parsers.bounce.text_report import MAX_REPORT_LENGTH, read_text_report
+from ingest.parsers.forward.original import MAX_SCANNED_LENGTH, find_inline_forward
 from ingest.parsers.mail.headers import Headers, read_block
 from ingest.parsers.reply.split import split_reply
-from ingest.parsers.reply.thanks import LONGEST, find_thanks
+from ingest.parsers.reply.thanks import MAX_REPLY_LENGTH, find_thanks
 
 DAEMON: Headers = read_block(b"From: mailer-daemon@x.example\nSubject: failure notice\n\n")[0]
 BLOCK = "From: a@x.example\nTo: b@x.example\nDate: c\n"
@@ -24,8 +24,8 @@ def split(text: str) -> None:
 
 
 def forward(text: str) -> None:
-    find_inline("Fwd: x", text)
-    find_inline("x", text)
+    find_inline_forward("Fwd: x", text)
+    find_inline_forward("x", text)
 
 
 def bounce(text: str) -> None:
@@ -41,16 +41,16 @@ def thanks(text: str) -> None:
 READERS: dict[Callable[[str], None], tuple[int, list[str]]] = {
     split: (120_000, [
         ">\n", "> a\nb\n", "wrote:\n", "From: a\nTo: b\n", f"{BLOCK}\nx\n", "-- \nx\n", "Regards,\nAna\n", "-- a" * 40 + "\n",
-        f"> a\n\n> {marker_line()[:-5]}\n", f"{WROTE}x\n", "a@b 9:12 2026:\n", WROTE.strip(), "b: c\n",
+        f"> a\n\n> {separator_line()[:-5]}\n", f"{WROTE}x\n", "a@b 9:12 2026:\n", WROTE.strip(), "b: c\n",
     ]),
-    forward: (MAX_SCANNED // 2, [
+    forward: (MAX_SCANNED_LENGTH // 2, [
         "----- Forwarded message -----\n", "From: a\n", "From:\n\n", BLOCK, "From: a\nDate:\n", "> From: a\n", "-----\n",
         "06.10.2025, 09:15, \"a", "<mailto:", "a@", "On Mon, Oct 6 wrote: ", " ", "To: a,\n",
     ]),
-    bounce: (MAX_TEXT, [
+    bounce: (MAX_REPORT_LENGTH, [
         "> ", "--\n", "<a@b.example>\n", "<a@", "5.1.", "x", "aa bb: ", "Message-ID: <", "550 5.1.1 ", "Action: failed\n",
     ]),
-    thanks: (LONGEST, ["thanks ", "thank you very much ", "A ", "danke für ", "ご", ".", "so ", "много ", "- ", "Ana "]),
+    thanks: (MAX_REPLY_LENGTH, ["thanks ", "thank you very much ", "A ", "danke für ", "ご", ".", "so ", "много ", "- ", "Ana "]),
 }  # fmt: skip
 CASES = [(reader, piece) for reader, (_, pieces) in READERS.items() for piece in pieces]
 

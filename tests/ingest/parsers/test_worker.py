@@ -11,7 +11,7 @@ import msgspec
 
 from ingest import parser_pool
 from ingest.parsers import worker
-from ingest.parsers.worker import Answer, ParseFailure, ParseTask
+from ingest.parsers.worker import ParseAnswer, ParseFailure, ParseTask
 from tests.ingest.support import make_mail, subjects
 
 MAIL, OTHER = ParseTask("mail", make_mail(1)), ParseTask("mail", make_mail(2))
@@ -23,7 +23,7 @@ def start_child(prologue: str = "") -> subprocess.Popen[bytes]:
     command = [sys.executable, "-I", "-c", program]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={})
     assert process.stdin is not None
-    worker.write_frame(process.stdin, msgspec.msgpack.encode(worker.Limits(5, 512 * 1024 * 1024, 0)))  # type: ignore[arg-type]
+    worker.write_frame(process.stdin, msgspec.msgpack.encode(worker.ProcessLimits(5, 512 * 1024 * 1024, 0)))  # type: ignore[arg-type]
     assert worker.read_frame(process.stdout) == b"", "the child did not say that it is ready"  # type: ignore[arg-type]
     return process
 
@@ -41,7 +41,7 @@ def test_what_a_library_prints_does_not_break_the_frames() -> None:
         assert process.stdin is not None and process.stdout is not None
         worker.write_frame(process.stdin, pack(MAIL, OTHER))  # type: ignore[arg-type]
         frames = [worker.read_frame(process.stdout) for _ in range(2)]  # type: ignore[arg-type]
-        answers = [msgspec.msgpack.decode(frame or b"", type=Answer) for frame in frames]
+        answers = [msgspec.msgpack.decode(frame or b"", type=ParseAnswer) for frame in frames]
         process.stdin.close()
     assert subjects(answers) == ["Claim 1", "Claim 2"]
 
@@ -55,14 +55,14 @@ def test_an_answer_that_cannot_be_packed_is_a_failure_and_the_child_goes_on() ->
         assert process.stdin is not None and process.stdout is not None
         worker.write_frame(process.stdin, pack(MAIL, OTHER))  # type: ignore[arg-type]
         frames = [worker.read_frame(process.stdout) for _ in range(2)]  # type: ignore[arg-type]
-        answers = [msgspec.msgpack.decode(frame or b"", type=Answer) for frame in frames]
+        answers = [msgspec.msgpack.decode(frame or b"", type=ParseAnswer) for frame in frames]
         process.stdin.close()
     assert answers[0] == ParseFailure("UnicodeEncodeError")
     assert subjects(answers) == [None, "Claim 2"]
 
 
 def test_a_frame_longer_than_any_answer_is_not_read() -> None:
-    assert worker.read_frame(io.BytesIO(struct.pack(">Q", worker.FRAME_BYTES + 1) + b"x")) is None
+    assert worker.read_frame(io.BytesIO(struct.pack(">Q", worker.MAX_FRAME_BYTES + 1) + b"x")) is None
 
 
 def test_a_child_keeps_to_limits_the_system_has_set_lower() -> None:
@@ -74,7 +74,7 @@ def test_a_child_keeps_to_limits_the_system_has_set_lower() -> None:
         frame = worker.read_frame(process.stdout)  # type: ignore[arg-type]
         limits = resource.prlimit(process.pid, resource.RLIMIT_AS), resource.prlimit(process.pid, resource.RLIMIT_CPU)[1]
         process.stdin.close()
-    assert subjects([msgspec.msgpack.decode(frame or b"", type=Answer)]) == ["Claim 1"]
+    assert subjects([msgspec.msgpack.decode(frame or b"", type=ParseAnswer)]) == ["Claim 1"]
     assert limits == ((2**28, 2**28), 40)
 
 
@@ -91,8 +91,8 @@ def test_a_child_may_use_the_memory_it_is_told_and_leaves_no_core() -> None:
 def test_answers_go_out_together_unless_each_is_wanted_at_once() -> None:
     """With one read of the pipe: what the kernel holds then was written before the second task began."""
     slow = (
-        "import time; from ingest.parsers import worker; worker.GATHER_SECONDS = 60; answer = worker._answer; "
-        "worker._answer = lambda task: (time.sleep(0.4 if b'Claim 2' in task.data else 0), answer(task))[1]"
+        "import time; from ingest.parsers import worker; worker.FLUSH_SECONDS = 60; answer = worker._answer_task; "
+        "worker._answer_task = lambda task: (time.sleep(0.4 if b'Claim 2' in task.data else 0), answer(task))[1]"
     )
     waits = []
     with start_child(slow) as process:

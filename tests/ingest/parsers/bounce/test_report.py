@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingest.parsers.bounce.text_report import read_text_report
-from ingest.parsers.mail.authentication import MAX_VALUE, read_authentication
+from ingest.parsers.mail.authentication import MAX_VALUE_LENGTH, read_authentication
 from ingest.parsers.mail.headers import read_block
 from ingest.parsers.mail.message import parse_mail
 from ingest.parsers.types import ParsedMail, ParseOptions, Refusal
@@ -89,7 +89,7 @@ def test_hostile_authentication_results_are_read_in_time_and_vouch_for_nobody(va
 
 
 def test_results_too_long_to_be_read_vouch_for_nobody() -> None:
-    value = "mx.acme.example; dmarc=pass header.from=customer.example" + " " * MAX_VALUE
+    value = "mx.acme.example; dmarc=pass header.from=customer.example" + " " * MAX_VALUE_LENGTH
     assert not read_authentication([f"{value}x"], "mx.acme.example", "ana@customer.example").passed
 
 

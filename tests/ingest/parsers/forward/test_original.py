@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.parsers.forward.forward_phrases import read_prefix
-from ingest.parsers.forward.original import find_inline, read_person
+from ingest.parsers.forward.forward_phrases import read_subject_prefix
+from ingest.parsers.forward.original import find_inline_forward, read_person
 
 SIZE = 400_000
 MARKER = "---------- Forwarded message ---------\n"
@@ -33,8 +33,8 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_text_takes_linear_time(name: str) -> None:
     start = time.process_time()
-    find_inline("Fwd: x", HOSTILE[name])
-    find_inline("x", HOSTILE[name])
+    find_inline_forward("Fwd: x", HOSTILE[name])
+    find_inline_forward("x", HOSTILE[name])
     assert time.process_time() - start < 3
 
 
@@ -46,7 +46,7 @@ def test_a_hostile_text_takes_linear_time(name: str) -> None:
 @settings(max_examples=200, deadline=None)
 def test_no_text_raises_and_nothing_of_it_is_lost(pieces: list[str]) -> None:
     body = "".join(pieces)
-    found = find_inline("Fwd: x", body)
+    found = find_inline_forward("Fwd: x", body)
     if found is not None:
         assert sum(map(body.count, "éx")) >= sum(map((found.body + found.message).count, "éx"))
 
@@ -60,7 +60,7 @@ def test_no_text_raises_and_nothing_of_it_is_lost(pieces: list[str]) -> None:
     ],
 )  # fmt: skip
 def test_only_the_outermost_prefix_of_a_subject_counts(subject: str, said: str | None) -> None:
-    assert read_prefix(subject) == said
+    assert read_subject_prefix(subject) == said
 
 
 @pytest.mark.parametrize(

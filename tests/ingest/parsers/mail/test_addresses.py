@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from ingest.parsers.mail.addresses import Sender, read_list, read_lists, read_loose_local, read_mailbox, read_sender
+from ingest.parsers.mail.addresses import SenderAddress, read_from_local_part, read_list, read_lists, read_mailbox, read_sender
 from ingest.parsers.mail.headers import Headers
 
 
-def sender(*values: str) -> Sender:
+def sender(*values: str) -> SenderAddress:
     headers = Headers()
     for value in values:
         headers.add(b"From", value.encode())
@@ -30,7 +30,7 @@ def sender(*values: str) -> Sender:
     ],
 )
 def test_one_plain_mailbox_is_the_sender(value: str, address: str, name: str | None) -> None:
-    assert sender(value) == Sender(address, name, None)
+    assert sender(value) == SenderAddress(address, name, None)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_anything_else_names_nobody_and_says_why(value: str, problem: str) -> No
 
 
 def test_two_from_fields_name_nobody_even_when_they_agree() -> None:
-    assert sender("ana@x.example", "ana@x.example") == Sender(None, None, "several_from")
+    assert sender("ana@x.example", "ana@x.example") == SenderAddress(None, None, "several_from")
 
 
 def test_an_encoded_name_never_becomes_an_address() -> None:
@@ -114,4 +114,4 @@ def test_a_mailbox_over_the_lengths_of_smtp_is_not_plain(spec: str) -> None:
 def test_the_loose_local_part_is_read_without_a_domain_too(value: str, local: str) -> None:
     headers = Headers()
     headers.add(b"From", value.encode())
-    assert read_loose_local(headers) == local
+    assert read_from_local_part(headers) == local

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.parsers.mail.attachments import MAX_NAME, clean_name, make_attachment, split_leaves
+from ingest.parsers.mail.attachments import MAX_NAME_LENGTH, clean_name, make_attachment, split_leaves
 from ingest.parsers.mail.parts import Leaf
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 30
@@ -35,7 +35,7 @@ def test_a_name_is_cleaned(name: str, cleaned: str) -> None:
 @given(st.text())
 def test_no_cleaned_name_holds_a_path_or_a_control_character(name: str) -> None:
     cleaned = clean_name(name)
-    assert len(cleaned) <= MAX_NAME
+    assert len(cleaned) <= MAX_NAME_LENGTH
     assert not set(cleaned) & set("/\\\r\n\0\u202e")
     assert not cleaned.startswith(".")
 

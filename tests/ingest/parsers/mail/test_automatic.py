@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from ingest.parsers.mail.automatic import AutomaticResult, judge_headers
+from ingest.parsers.mail.automatic import AutomaticResult, detect_automatic
 from ingest.parsers.mail.headers import read_block
 
 
 def judge(lines: str, local: str = "ana", subject: str = "Hello") -> AutomaticResult:
-    return judge_headers(read_block((lines + "\n\n").encode()).headers, local, subject)
+    return detect_automatic(read_block((lines + "\n\n").encode()).headers, local, subject)
 
 
 @pytest.mark.parametrize("value", ["no", "No", "NO; x=y", "(c) no", "no (c)", ""])

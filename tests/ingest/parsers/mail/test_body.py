@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from ingest.parsers.mail.body import MAX_CONTENT, build_body, unwrap_flowed
+from ingest.parsers.mail.body import MAX_PART_BYTES, build_body, unwrap_flowed
 from ingest.parsers.mail.message import parse_mail
 from ingest.parsers.mail.parts import Leaf
 from ingest.parsers.types import ParsedMail, ParseOptions
@@ -32,7 +32,7 @@ def test_a_page_is_made_text_once() -> None:
 
 def test_a_body_over_the_cap_is_cut_at_a_line_end() -> None:
     notes: list[str] = []
-    body = build_body([Leaf("text/plain", "ü\n".encode() * MAX_CONTENT)], notes, html_text=False)
+    body = build_body([Leaf("text/plain", "ü\n".encode() * MAX_PART_BYTES)], notes, html_text=False)
     assert notes[0] == "body_cut"
     assert set(body.text) == {"ü", "\n"}
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.parsers.mail.charsets import decode_text, find_codec, find_meta_charset, name_note
+from ingest.parsers.mail.charsets import decode_text, find_codec, find_meta_charset, make_charset_note
 
 
 @pytest.mark.parametrize(
@@ -64,5 +64,5 @@ def test_a_page_names_its_charset_in_a_meta_element(html: bytes, charset: str | 
 
 
 def test_a_note_is_a_code() -> None:
-    assert name_note("Windows-1252") == "charset_windows_1252"
-    assert name_note("utf-8", "header_charset") == "header_charset_utf_8"
+    assert make_charset_note("Windows-1252") == "charset_windows_1252"
+    assert make_charset_note("utf-8", "header_charset") == "header_charset_utf_8"

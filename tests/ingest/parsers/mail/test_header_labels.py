@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from ingest.parsers.forward.forward_phrases import is_marker, is_original
-from ingest.parsers.forward.original import find_inline
+from ingest.parsers.forward.forward_phrases import is_forward_banner, is_original_banner
+from ingest.parsers.forward.original import find_inline_forward
 from ingest.parsers.mail import header_labels
-from ingest.parsers.mail.header_labels import FORWARD_PHRASES, HEADER_LABELS, ORIGINAL_PHRASES, answer_labels
-from ingest.parsers.reply.lines import fold, is_forwarded, read_label
-from ingest.parsers.reply.lines import is_original as is_original_of_a_reply
+from ingest.parsers.mail.header_labels import FORWARD_PHRASES, HEADER_LABELS, ORIGINAL_PHRASES, make_reply_labels
+from ingest.parsers.reply.lines import fold, is_forward_line, read_label
+from ingest.parsers.reply.lines import is_original_line as is_original_of_a_reply
 
 PARSERS = Path(header_labels.__file__).parents[1]
-LABELS = answer_labels(fold)
+LABELS = make_reply_labels(fold)
 
 
 @pytest.mark.parametrize("label", sorted(LABELS.keys() - {"re"}))
@@ -26,16 +26,16 @@ def test_a_label_is_the_same_field_above_an_answer_and_above_a_forward(label: st
 def test_re_is_a_subject_above_an_answer_and_the_begin_of_one_above_a_forward() -> None:
     assert read_label("Re: claim") == "subject"
     body = "----- Forwarded message -----\nFrom: Ana <ana@x.example>\nSubject:\nRe: claim\n\nText"
-    forward = find_inline("Fwd: claim", body)
+    forward = find_inline_forward("Fwd: claim", body)
     assert forward is not None
     assert forward.subject == "Re: claim"
 
 
 def test_both_readers_know_every_line_above_a_forward_and_above_an_original() -> None:
     for phrase in FORWARD_PHRASES:
-        assert is_marker(f"---- {phrase} ----") and is_forwarded(f"---- {phrase} ----"), phrase
+        assert is_forward_banner(f"---- {phrase} ----") and is_forward_line(f"---- {phrase} ----"), phrase
     for phrase in ORIGINAL_PHRASES:
-        assert is_original(f"---- {phrase} ----") and is_original_of_a_reply(f"---- {phrase} ----"), phrase
+        assert is_original_banner(f"---- {phrase} ----") and is_original_of_a_reply(f"---- {phrase} ----"), phrase
 
 
 def test_no_other_module_of_the_parsers_repeats_them() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.parsers.mail.headers import MAX_LINES, clean_text, decode_base64, decode_words, find_blank, read_block, read_ids
+from ingest.parsers.mail.headers import MAX_LINES, clean_text, decode_base64, decode_words, find_empty_line, read_block, read_ids
 
 
 @pytest.mark.parametrize("newline", [b"\r\n", b"\n", b"\r"])
@@ -24,7 +24,7 @@ def test_a_block_ends_at_the_first_blank_line_whatever_ends_its_lines(newline: b
 @settings(max_examples=2_000)
 def test_the_first_empty_line_is_found_as_a_regular_expression_finds_it(text: str, start: int, stop: int) -> None:
     found = re.compile(rb"(?>\r\n|\r|\n){2}").search(text.encode(), start, stop)
-    assert find_blank(text.encode(), start, stop) == (found.span() if found else None)
+    assert find_empty_line(text.encode(), start, stop) == (found.span() if found else None)
 
 
 def test_repeated_fields_are_kept_top_to_bottom() -> None:

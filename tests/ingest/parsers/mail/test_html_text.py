@@ -6,30 +6,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.parsers.mail.html_text import clean_html, is_within_caps, make_text, strip_tags
+from ingest.parsers.mail.html_text import html_to_text, is_within_limits, sanitise_html, strip_tags
 
 FORMATTING = "".join(f"<b a={number}>" for number in range(49)) + "<p>x" * 100_000
 
 
 def test_a_page_becomes_the_text_a_person_reads() -> None:
     html = "<html><head><title>T</title></head><body><h1>Hi</h1><ul><li>one</li><li>two</li></ul>a<br>b</body></html>"
-    text, note = make_text(html)
+    text, note = html_to_text(html)
     assert note is None
     assert [line.strip() for line in text.splitlines() if line.strip()] == ["Hi", "* one", "* two", "a", "b"]
 
 
 def test_hidden_text_styles_and_scripts_are_not_text() -> None:
-    text, _ = make_text("<style>p{}</style><script>x()</script><p style='display:none'>hidden</p><p>shown</p>")
+    text, _ = html_to_text("<style>p{}</style><script>x()</script><p style='display:none'>hidden</p><p>shown</p>")
     assert text.strip() == "shown"
 
 
 @pytest.mark.parametrize("depth", [900, 3_000, 200_000])
 def test_nested_pages_lose_their_layout_and_not_their_text(depth: int) -> None:
-    assert make_text("<div>" * depth + "text") == ("text", "html_stripped")
+    assert html_to_text("<div>" * depth + "text") == ("text", "html_stripped")
 
 
 def test_a_page_over_the_size_cap_is_stripped() -> None:
-    text, note = make_text("<p>" + "word " * 150_000 + "</p>")
+    text, note = html_to_text("<p>" + "word " * 150_000 + "</p>")
     assert note == "html_stripped"
     assert text.count("word") == 150_000
 
@@ -47,8 +47,8 @@ def test_text_behind_an_unclosed_comment_or_script_is_not_lost() -> None:
 @given(st.text(alphabet="<>/!-abp &;\"'= ", max_size=200))
 @settings(deadline=None)
 def test_no_page_raises(html: str) -> None:
-    make_text(html)
-    clean_html(html)
+    html_to_text(html)
+    sanitise_html(html)
 
 
 @pytest.mark.parametrize(
@@ -72,14 +72,14 @@ def test_no_page_raises(html: str) -> None:
     ],
 )
 def test_clean_html_has_nothing_remote_active_or_styled(html: str) -> None:
-    cleaned = clean_html(html)
+    cleaned = sanitise_html(html)
     assert "t.example" not in cleaned
     assert "t" in cleaned
 
 
 def test_clean_html_keeps_what_a_letter_needs() -> None:
     html = '<p>Hi <b>you</b></p><img src="cid:p1" alt="logo"><a href="https://acme.example/x">link</a>'
-    cleaned = clean_html(html)
+    cleaned = sanitise_html(html)
     assert "<p>Hi <b>you</b></p>" in cleaned
     assert 'src="cid:p1"' in cleaned
     assert 'href="https://acme.example/x"' in cleaned
@@ -89,17 +89,17 @@ def test_clean_html_keeps_what_a_letter_needs() -> None:
 @pytest.mark.parametrize("html", ["<div>" * 200_000 + "x", FORMATTING, "<div/>" * 80_000 + "x"], ids=["div", "b", "slash"])
 def test_pages_that_take_cleaners_minutes_are_shown_as_text(html: str) -> None:
     start = time.process_time()
-    assert not is_within_caps(html)
-    cleaned = clean_html(html)
+    assert not is_within_limits(html)
+    cleaned = sanitise_html(html)
     assert time.process_time() - start < 3
     assert cleaned.startswith("<pre>")
     assert "x" in cleaned
 
 
 def test_a_page_over_the_caps_is_escaped() -> None:
-    assert clean_html("<div>" * 2_000 + "&lt;script&gt;").count("<script") == 0
+    assert sanitise_html("<div>" * 2_000 + "&lt;script&gt;").count("<script") == 0
 
 
 def test_an_ordinary_newsletter_is_within_the_caps() -> None:
     row = "<tr><td><font color=red><b>Offer</b></font></td><td><div><span>text</span></div><br><img src=x></td></tr>"
-    assert is_within_caps("<table>" + row * 1_500 + "</table>")
+    assert is_within_limits("<table>" + row * 1_500 + "</table>")

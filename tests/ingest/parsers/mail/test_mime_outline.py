@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 from ingest.parsers.mail.headers import read_block
-from ingest.parsers.mail.mime_outline import Outline, draw_outline, find_leaf, put_back
+from ingest.parsers.mail.mime_outline import Outline, build_outline, find_detached_leaf, restore_leaves
 
 
 def outline(text: str) -> Outline:
     data = text.encode()
     block = read_block(data)
-    return draw_outline(data, block.headers, block.body_start)
+    return build_outline(data, block.headers, block.body_start)
 
 
 BIG = "QUJD" * 500
@@ -33,14 +33,14 @@ def test_the_skeleton_holds_no_trace_or_address_fields() -> None:
 
 def test_putting_the_leaves_back_gives_the_original_body() -> None:
     found = outline(MAIL)
-    assert put_back(found, found.skeleton).partition(b"\n\n")[2].decode() == MAIL.partition("\n\n")[2]
+    assert restore_leaves(found, found.skeleton).partition(b"\n\n")[2].decode() == MAIL.partition("\n\n")[2]
 
 
 def test_a_payload_is_a_leaf_only_when_it_is_nothing_but_a_token() -> None:
     found = outline(MAIL)
-    assert find_leaf(found, b"casemillsetaside0leaf\n") == BIG.encode()
-    assert find_leaf(found, b"x casemillsetaside0leaf") is None
-    assert find_leaf(found, b"casemillsetaside9leaf") is None
+    assert find_detached_leaf(found, b"casemillsetaside0leaf\n") == BIG.encode()
+    assert find_detached_leaf(found, b"x casemillsetaside0leaf") is None
+    assert find_detached_leaf(found, b"casemillsetaside9leaf") is None
 
 
 def test_an_inner_boundary_that_equals_the_outer_ends_the_inner_part() -> None:

@@ -13,7 +13,7 @@ from benchmarks.mails import make_mails
 from ingest.parsers.mail import message as email_message
 from ingest.parsers.mail import mime_tree
 from ingest.parsers.mail.message import _DEFECTS, parse_mail
-from ingest.parsers.mail.mime_tree import make_tree
+from ingest.parsers.mail.mime_tree import build_tree
 from ingest.parsers.types import ParseOptions
 from tests.ingest.parsers.hostile_mail import CORPUS, build_hostile
 
@@ -62,7 +62,7 @@ ODD = {
 def test_a_plain_structure_needs_no_feed_parser(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert_same(TOP + PLAIN[name])
     monkeypatch.delattr(mime_tree.email, "message_from_bytes")
-    assert isinstance(make_tree(TOP + PLAIN[name]).get_payload(), list)
+    assert isinstance(build_tree(TOP + PLAIN[name]).get_payload(), list)
 
 
 @pytest.mark.parametrize("name", ODD)
@@ -83,7 +83,7 @@ def test_parts_within_parts_without_end_are_left_to_the_feed_parser() -> None:
 def test_damaged_messages_have_the_tree_of_the_standard_library(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every skeleton that comes of five hundred damaged messages, of the benchmarks' mixed mails, and of the hostile set."""
     seen: list[bytes] = []
-    monkeypatch.setattr(email_message, "make_tree", lambda skeleton: seen.append(skeleton) or make_tree(skeleton))
+    monkeypatch.setattr(email_message, "make_tree", lambda skeleton: seen.append(skeleton) or build_tree(skeleton))
     chance = random.Random(4711)
     mixed = list(make_mails(100))
     several = [mail for mail in [*CORPUS, *mixed] if b"multipart" in mail]
@@ -112,7 +112,7 @@ def damage(chance: random.Random, mail: bytes) -> bytes:
 
 
 def assert_same(skeleton: bytes) -> None:
-    assert outcome(make_tree, skeleton) == outcome(FEED, skeleton), skeleton
+    assert outcome(build_tree, skeleton) == outcome(FEED, skeleton), skeleton
 
 
 def outcome(make: Callable[[bytes], Message], skeleton: bytes) -> object:

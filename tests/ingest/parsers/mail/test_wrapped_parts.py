@@ -14,7 +14,7 @@ from ingest.parsers.mail.parts import Leaf
 from ingest.parsers.mail.smime import is_encrypted, read_signed
 from ingest.parsers.mail.text_formats import read_calendar, read_enriched, read_rtf
 from ingest.parsers.mail.tnef import SIGNATURE, read_tnef, unpack_rtf
-from ingest.parsers.mail.wrapped_parts import MAX_UNWRAPPED, unwrap
+from ingest.parsers.mail.wrapped_parts import MAX_UNWRAPPED, unwrap_leaves
 
 START = struct.pack("<IH", SIGNATURE, 1)
 SIGNED = bytes.fromhex("06092a864886f70d010702")
@@ -24,7 +24,7 @@ READERS: dict[str, Callable[[bytes], object]] = {
     "rtf": lambda data: read_rtf(b"{\\rtf1 " + data),
     "enriched": lambda data: read_enriched(data.decode("latin-1")),
     "calendar": lambda data: read_calendar("BEGIN:VEVENT\n" + data.decode("latin-1")),
-    "uuencoded": lambda data: unwrap([Leaf("text/plain", b"begin 644 a\n" + data)], [], lambda _: []),
+    "uuencoded": lambda data: unwrap_leaves([Leaf("text/plain", b"begin 644 a\n" + data)], [], lambda _: []),
 }
 HOSTILE = {
     "tnef": struct.pack("<BII", 2, 0x00069002, 0) * 100_000,
@@ -60,7 +60,7 @@ def test_compressed_rtf_is_unpacked_by_its_window() -> None:
 def test_what_is_no_container_is_left_as_it_is() -> None:
     leaf = Leaf("application/ms-tnef", b"no stream", name="winmail.dat")
     notes: list[str] = []
-    assert unwrap([leaf], notes, lambda _: []) == [leaf]
+    assert unwrap_leaves([leaf], notes, lambda _: []) == [leaf]
     assert (read_signed(b"no structure"), is_encrypted(b"no structure")) == (None, False)
 
 
@@ -73,5 +73,5 @@ def test_containers_within_containers_are_opened_a_few_times_only() -> None:
         opened.append(data)
         return [Leaf("application/pkcs7-mime", content)]
 
-    found = unwrap([Leaf("application/pkcs7-mime", content)], [], read_entity)
+    found = unwrap_leaves([Leaf("application/pkcs7-mime", content)], [], read_entity)
     assert (opened, len(found)) == ([b"again"] * MAX_UNWRAPPED, 1)

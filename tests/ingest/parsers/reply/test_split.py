@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingest.parsers.mail.body import build_body, split_body
-from ingest.parsers.mail.html_text import make_text
+from ingest.parsers.mail.html_text import html_to_text
 from ingest.parsers.mail.parts import Leaf
-from ingest.parsers.reply.split import Split, split_reply
+from ingest.parsers.reply.split import ReplyParts, split_reply
 
 FEW = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 ATTRIBUTION = "On Mon, Nov 2, 2026 at 9:12 AM Support <support@acme.example> wrote:"
@@ -31,7 +31,7 @@ BODIES = st.one_of(st.lists(LINES, max_size=25).map("\n".join), st.text(max_size
 SUBJECTS = st.sampled_from(["", "Re: x", "FW: x", "VS: x", "WG: x"])
 
 
-def words(split: Split) -> Counter[str]:
+def words(split: ReplyParts) -> Counter[str]:
     return Counter(" ".join(split).split())
 
 
@@ -64,12 +64,12 @@ def test_marks_take_no_word_from_a_page_and_leave_none(pieces: list[str]) -> Non
     body = build_body([Leaf("text/html", page.encode())], [], html_text=False)
     assert words(split_body(body, "")) == Counter(body.text.split())
     if "\ufdd0" not in page and "&#xfdd" not in page:
-        assert "".join(body.text.split()) == "".join(make_text(page)[0].split())
+        assert "".join(body.text.split()) == "".join(html_to_text(page)[0].split())
 
 
 def test_a_mail_without_any_sign_is_the_reply_itself() -> None:
     body = "Hello,\n\nthe claim was denied: why?\n\n  Note: it is the second time.\n"
-    assert split_reply(body) == Split(body, "", "")
+    assert split_reply(body) == ReplyParts(body, "", "")
 
 
 def test_an_answer_above_a_block_of_headers_in_a_forwarded_mail_is_kept_whole() -> None:
@@ -91,7 +91,7 @@ def test_an_attribution_is_known_over_several_lines(lines: int) -> None:
     parts = ATTRIBUTION.split(" ")
     step = -(-len(parts) // lines)
     folded = "\n".join(" ".join(parts[at : at + step]) for at in range(0, len(parts), step))
-    assert split_reply(f"Yes.\n\n{folded}\n\n> old") == Split("Yes.", f"{folded}\n\n> old", "")
+    assert split_reply(f"Yes.\n\n{folded}\n\n> old") == ReplyParts("Yes.", f"{folded}\n\n> old", "")
 
 
 def test_an_attribution_right_below_the_answer_takes_no_line_of_it() -> None:
@@ -109,7 +109,7 @@ def test_an_attribution_right_below_the_answer_takes_no_line_of_it() -> None:
     ],
 )
 def test_what_is_not_sure_is_kept(body: str) -> None:
-    assert split_reply(body) == Split(body, "", "")
+    assert split_reply(body) == ReplyParts(body, "", "")
 
 
 def build_hostile(size: int) -> dict[str, str]:
@@ -159,7 +159,7 @@ def test_the_work_grows_with_the_length_and_no_faster(name: str) -> None:
     ],
 )  # fmt: skip
 def test_what_the_telephones_of_many_countries_add_is_a_signature(line: str) -> None:
-    assert split_reply(f"Yes, it was paid.\n\n{line}") == Split("Yes, it was paid.", "", line)
+    assert split_reply(f"Yes, it was paid.\n\n{line}") == ReplyParts("Yes, it was paid.", "", line)
 
 
 @pytest.mark.parametrize("line", ["Bunun için Outlook kullanıyoruz.", "下载 Outlook 失败", "Pobierz fakturę z Outlook"])

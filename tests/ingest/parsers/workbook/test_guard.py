@@ -10,7 +10,7 @@ import zipfile
 import pytest
 
 from ingest.parsers.types import Refusal
-from ingest.parsers.workbook.guard import MAX_ENTRIES, MAX_RATIO, MAX_UNPACKED, open_container
+from ingest.parsers.workbook.guard import MAX_COMPRESSION_RATIO, MAX_ENTRIES, MAX_UNPACKED_BYTES, open_container
 from tests.corpus.workbooks.build import (
     DATA,
     FOLDER,
@@ -67,7 +67,7 @@ def test_an_encryption_that_asks_for_endless_work_is_not_tried() -> None:
 
 
 def test_twenty_megabytes_are_counted_over_all_parts() -> None:
-    noise = make_noise(MAX_UNPACKED // 2 + 1000)
+    noise = make_noise(MAX_UNPACKED_BYTES // 2 + 1000)
     parts = make_parts(DATA)
     assert isinstance(open_container(zip_parts({**parts, "a": noise, "b": noise[:-100_000]}), ()), bytes)
     assert refuse(zip_parts({**parts, "a": noise, "b": noise})) == "too_big"
@@ -87,7 +87,7 @@ def test_a_ratio_of_a_hundred_is_the_limit() -> None:
     parts = {**make_parts(DATA), "pad.bin": padding}
     size = len(zip_parts({**parts, "z.bin": bytes(2_500_000)}))
     assert isinstance(open_container(zip_parts({**parts, "z.bin": bytes(2_500_000)}), ()), bytes)
-    assert refuse(zip_parts({**parts, "z.bin": bytes(MAX_RATIO * size + 100_000)})) == "packed_too_dense"
+    assert refuse(zip_parts({**parts, "z.bin": bytes(MAX_COMPRESSION_RATIO * size + 100_000)})) == "packed_too_dense"
 
 
 def test_two_hundred_entries_are_the_limit() -> None:

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.parsers.workbook.parse import read_sent_at, row_problem
+from ingest.parsers.workbook.parse import find_row_problem, read_sent_at
 
 GOOD = {"sender_email": "dana@riverside.example", "message": "Where is it?", "sent_at": "2026-11-20"}
 
 
 def test_a_row_with_sender_text_and_date_has_no_problem() -> None:
-    assert row_problem(GOOD) is None
-    assert row_problem({"company": "Riverside", "subject": "Claim"}) is None
-    assert row_problem({"sender_name": "Dana", "sender_email": "none", "subject": "Claim"}) is None
+    assert find_row_problem(GOOD) is None
+    assert find_row_problem({"company": "Riverside", "subject": "Claim"}) is None
+    assert find_row_problem({"sender_name": "Dana", "sender_email": "none", "subject": "Claim"}) is None
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_a_row_with_sender_text_and_date_has_no_problem() -> None:
     ],
 )
 def test_a_row_that_cannot_become_a_ticket_says_why(fields: dict[str, str], code: str) -> None:
-    problem = row_problem(fields)
+    problem = find_row_problem(fields)
     assert problem is not None
     assert problem.code == code
     assert problem.text.endswith(".")
