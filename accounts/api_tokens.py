@@ -30,9 +30,9 @@ SCOPES: Final = {
 }
 #: So that a scanner for secrets, and whoever finds one in a file, knows what it is.
 PREFIX = "casemill_"
-LONGEST_DAYS = 730
+MAX_TOKEN_DAYS = 730
 #: Written no more often, or every call of a program would be a commit.
-TOUCH = timedelta(minutes=1)
+LAST_USED_INTERVAL = timedelta(minutes=1)
 
 
 class ApiToken(Base):
@@ -58,7 +58,7 @@ class Bearer:
     token_id: int
     staff_id: int
     scopes: frozenset[str]
-    is_fresh: bool
+    is_use_recorded: bool
 
 
 def issue(session: Session, staff: Staff, name: str, scopes: Iterable[str], days: int, now: datetime) -> tuple[ApiToken, str]:
@@ -72,8 +72,8 @@ def issue(session: Session, staff: Staff, name: str, scopes: Iterable[str], days
         raise RefusedError("not_active", f"{staff.name} is no longer active")
     if not name.strip() or len(name) > 100:
         raise RefusedError("bad_name", "a token needs a name of at most 100 characters, such as what uses it")
-    if not 1 <= days <= LONGEST_DAYS:
-        raise RefusedError("bad_days", f"a token lasts 1 to {LONGEST_DAYS} days")
+    if not 1 <= days <= MAX_TOKEN_DAYS:
+        raise RefusedError("bad_days", f"a token lasts 1 to {MAX_TOKEN_DAYS} days")
     secret = PREFIX + secrets.token_urlsafe(32)
     token = ApiToken(
         staff_id=staff.id, name=name.strip(), token_hash=_hash(secret), scopes=wanted, created_at=now,
@@ -84,7 +84,7 @@ def issue(session: Session, staff: Staff, name: str, scopes: Iterable[str], days
     return token, secret
 
 
-def find(session: Session, secret: str, now: datetime) -> Bearer | None:
+def authenticate(session: Session, secret: str, now: datetime) -> Bearer | None:
     """Whose token it is; None for one that is unknown, over, revoked, or of somebody who is not active.
 
     The comparison is the index's, over a hash of what was given: how long it takes tells nothing about a secret.
@@ -96,11 +96,11 @@ def find(session: Session, secret: str, now: datetime) -> Bearer | None:
     token: ApiToken = found[0]
     if token.revoked_at is not None or token.expires_at <= now:
         return None
-    is_fresh = token.last_used_at is not None and token.last_used_at > now - TOUCH
+    is_fresh = token.last_used_at is not None and token.last_used_at > now - LAST_USED_INTERVAL
     return Bearer(token.id, token.staff_id, frozenset(token.scopes), is_fresh)
 
 
-def touch(session: Session, token_id: int, now: datetime) -> None:
+def record_use(session: Session, token_id: int, now: datetime) -> None:
     """Note that a token was used."""
     session.execute(update(ApiToken).where(ApiToken.id == token_id).values(last_used_at=now))
 

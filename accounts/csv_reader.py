@@ -55,10 +55,10 @@ ALIASES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "active": _ACTIVE,
     },
 }  # fmt: skip
-NEEDED = {"staff": "email", "company": "name", "contact": "email"}
+REQUIRED_FIELD = {"staff": "email", "company": "name", "contact": "email"}
 
 
-class Line(NamedTuple):
+class CsvLine(NamedTuple):
     """One record: the physical line it begins on, its cells as they stand, and their values by field."""
 
     number: int
@@ -68,17 +68,17 @@ class Line(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
+class CsvTable:
     """A list as read. ``ignored`` are headers that mean nothing here."""
 
     header: tuple[str, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[CsvLine, ...]
     encoding: str
     delimiter: str
     ignored: tuple[str, ...]
 
 
-def read_sheet(kind: str, path: Path) -> Sheet:
+def read_csv(kind: str, path: Path) -> CsvTable:
     """Read a CSV list of ``kind`` (staff, company, contact). Raises :class:`RefusedError` for what is no such list."""
     text, encoding = _decode(_read_bytes(path))
     delimiter, text = _find_delimiter(kind, text)
@@ -90,7 +90,7 @@ def read_sheet(kind: str, path: Path) -> Sheet:
         _make_line(number, cells, problem or _find_overflow(header, cells), columns) for number, cells, problem in records
     )
     ignored = tuple(name for index, name in enumerate(header) if index not in columns and name and fold_header(name) != "reason")
-    return Sheet(header, lines, encoding, delimiter, ignored)
+    return CsvTable(header, lines, encoding, delimiter, ignored)
 
 
 def fold_header(header: str) -> str:
@@ -174,7 +174,7 @@ def _match_header(kind: str, header: Sequence[str]) -> dict[int, str]:
 
 
 def _refuse_incomplete(kind: str, columns: Mapping[int, str]) -> None:
-    needed = NEEDED[kind]
+    needed = REQUIRED_FIELD[kind]
     if needed not in columns.values():
         known = ", ".join(ALIASES[kind])
         raise RefusedError(
@@ -188,9 +188,9 @@ def _find_overflow(header: Sequence[str], cells: Sequence[str]) -> str:
     return "more cells than columns; is a quote missing?" if any(cell.strip() for cell in cells[len(header) :]) else ""
 
 
-def _make_line(number: int, cells: tuple[str, ...], problem: str, columns: Mapping[int, str]) -> Line:
+def _make_line(number: int, cells: tuple[str, ...], problem: str, columns: Mapping[int, str]) -> CsvLine:
     values = {field: unescape_cell(cells[index]) for index, field in columns.items() if index < len(cells)}
     names = [values.pop("first_name", ""), values.pop("last_name", "")]
     if not values.get("name", "").strip() and any(names):
         values["name"] = " ".join(name.strip() for name in names).strip()
-    return Line(number, cells, values, problem)
+    return CsvLine(number, cells, values, problem)

@@ -20,15 +20,15 @@ from accounts import field_parsers
 from accounts.field_parsers import RefusedValueError
 from accounts.models import Absence, Company, Contact, Staff
 from accounts.names import fold_name
-from accounts.record_cache import Register
+from accounts.record_cache import RecordCache
 from core import clock
 from core.database.session import Database
 from core.database.types import Base
 from core.errors import NotFoundError
 
 __all__ = [
-    "Outcome", "Saved", "add_company", "add_contact", "add_staff", "end_out_of_office", "find_person", "fold_name",
-    "run_twice", "save_company", "save_contact", "save_staff", "set_out_of_office",
+    "SaveOutcome", "Saved", "add_company", "add_contact", "add_staff", "end_out_of_office", "find_person", "fold_name",
+    "retry_on_conflict", "save_company", "save_contact", "save_staff", "set_out_of_office",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ R = TypeVar("R", bound=Base)
 V = TypeVar("V")
 
 
-class Outcome(StrEnum):
+class SaveOutcome(StrEnum):
     """What adding did."""
 
     CREATED = "created"
@@ -49,10 +49,10 @@ class Saved(Generic[R]):
     """A record as it now is, and what was done to it."""
 
     record: R
-    outcome: Outcome
+    outcome: SaveOutcome
 
 
-def run_twice(database: Database, unit: Callable[[Session], T]) -> T:
+def retry_on_conflict(database: Database, unit: Callable[[Session], T]) -> T:
     """Run a unit; once more when another process added the same key in that moment (a UNIQUE key decides)."""
     try:
         return database.transaction(unit)
@@ -62,7 +62,7 @@ def run_twice(database: Database, unit: Callable[[Session], T]) -> T:
 
 def add_staff(session: Session, *, email: str, **given: Any) -> Saved[Staff]:
     """Add or update a member of staff; see :func:`save_staff` for what can be given. Raises :class:`RefusedError`."""
-    register = Register(session)
+    register = RecordCache(session)
     saved = save_staff(register, email=email, **given)
     register.flush()
     return saved
@@ -70,7 +70,7 @@ def add_staff(session: Session, *, email: str, **given: Any) -> Saved[Staff]:
 
 def add_company(session: Session, *, name: str, **given: Any) -> Saved[Company]:
     """Add or update a company; see :func:`save_company` for what can be given. Raises :class:`RefusedError`."""
-    register = Register(session)
+    register = RecordCache(session)
     saved = save_company(register, name=name, **given)
     register.flush()
     return saved
@@ -78,14 +78,14 @@ def add_company(session: Session, *, name: str, **given: Any) -> Saved[Company]:
 
 def add_contact(session: Session, *, email: str, **given: Any) -> Saved[Contact]:
     """Add or update a contact; see :func:`save_contact` for what can be given. Raises :class:`RefusedError`."""
-    register = Register(session)
+    register = RecordCache(session)
     saved = save_contact(register, email=email, **given)
     register.flush()
     return saved
 
 
 def save_staff(
-    register: Register,
+    register: RecordCache,
     *,
     email: str,
     name: str | None = None,
@@ -125,7 +125,7 @@ def save_staff(
     return _update(person, changes)
 
 
-def _read_stand_in(register: Register, address: str, stand_in: str | None) -> int | None:
+def _read_stand_in(register: RecordCache, address: str, stand_in: str | None) -> int | None:
     other = _read("stand_in", stand_in, field_parsers.read_email)
     if other is None:
         return None
@@ -135,7 +135,7 @@ def _read_stand_in(register: Register, address: str, stand_in: str | None) -> in
 
 
 def save_company(
-    register: Register,
+    register: RecordCache,
     *,
     name: str,
     domains: str | Iterable[str] | None = None,
@@ -175,19 +175,19 @@ def save_company(
     return _with_domains(register, saved, wanted)
 
 
-def _with_domains(register: Register, saved: Saved[Company], wanted: frozenset[str] | None) -> Saved[Company]:
+def _with_domains(register: RecordCache, saved: Saved[Company], wanted: frozenset[str] | None) -> Saved[Company]:
     if wanted is None or wanted == register.domains_of(saved.record):
         return saved
     register.set_domains(saved.record, wanted)
-    return saved if saved.outcome is Outcome.CREATED else Saved(saved.record, Outcome.UPDATED)
+    return saved if saved.outcome is SaveOutcome.CREATED else Saved(saved.record, SaveOutcome.UPDATED)
 
 
-def _read_person(register: Register, field: str, email: str | None) -> int | None:
+def _read_person(register: RecordCache, field: str, email: str | None) -> int | None:
     address = _read(field, email, field_parsers.read_email)
     return None if address is None else register.id_of(register.find_staff(field, address))
 
 
-def _refuse_taken(register: Register, company: Company | None, number: str | None, domains: frozenset[str]) -> None:
+def _refuse_taken(register: RecordCache, company: Company | None, number: str | None, domains: frozenset[str]) -> None:
     """An account number and a domain say which company somebody belongs to, so they belong to one company."""
     holder = register.accounts.get(number) if number else None
     if holder is not None and holder is not company:
@@ -206,7 +206,7 @@ def _refuse_taken(register: Register, company: Company | None, number: str | Non
 
 
 def save_contact(
-    register: Register,
+    register: RecordCache,
     *,
     email: str,
     name: str | None = None,
@@ -234,7 +234,7 @@ def save_contact(
     return _update(contact, changes)
 
 
-def _read_company(register: Register, name: str | None) -> int | None:
+def _read_company(register: RecordCache, name: str | None) -> int | None:
     title = _read("company", name, field_parsers.read_text)
     if not title:
         return None
@@ -258,13 +258,13 @@ def set_out_of_office(
     overlap = (Absence.staff_id == person.id, Absence.starts_at < ends, Absence.ends_at > starts)
     earlier = session.scalars(select(Absence).where(*overlap).order_by(Absence.id)).all()
     if len(earlier) == 1 and (earlier[0].starts_at, earlier[0].ends_at) == (starts, ends):
-        return Saved(earlier[0], Outcome.UNCHANGED)
+        return Saved(earlier[0], SaveOutcome.UNCHANGED)
     for absence in earlier:
         session.delete(absence)
     span = Absence(staff_id=person.id, starts_at=starts, ends_at=ends)
     session.add(span)
     session.flush()
-    return Saved(span, Outcome.UPDATED if earlier else Outcome.CREATED)
+    return Saved(span, SaveOutcome.UPDATED if earlier else SaveOutcome.CREATED)
 
 
 def end_out_of_office(session: Session, *, email: str, now: datetime) -> int:
@@ -301,16 +301,16 @@ def _need_name(changes: dict[str, Any]) -> None:
         raise RefusedValueError("name", "missing_name", "a new member of staff needs a name", hint="give the name")
 
 
-def _create(register: Register, record: R, changes: dict[str, Any]) -> Saved[R]:
+def _create(register: RecordCache, record: R, changes: dict[str, Any]) -> Saved[R]:
     for key, value in changes.items():
         if value is not None:
             setattr(record, key, value)
     register.session.add(record)
-    return Saved(record, Outcome.CREATED)
+    return Saved(record, SaveOutcome.CREATED)
 
 
 def _update(record: R, changes: dict[str, Any]) -> Saved[R]:
     different = {key: value for key, value in changes.items() if value is not None and getattr(record, key) != value}
     for key, value in different.items():
         setattr(record, key, value)
-    return Saved(record, Outcome.UPDATED if different else Outcome.UNCHANGED)
+    return Saved(record, SaveOutcome.UPDATED if different else SaveOutcome.UNCHANGED)

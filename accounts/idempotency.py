@@ -18,7 +18,7 @@ from core import clock
 from core.database.session import Database
 from core.database.types import Base
 
-KEPT = timedelta(hours=24)
+RETENTION = timedelta(hours=24)
 
 
 class ApiAnswer(Base):
@@ -37,7 +37,7 @@ class ApiAnswer(Base):
     created_at: Mapped[datetime] = mapped_column(index=True)
 
 
-def begin(session: Session, token_id: int, key: str, request_hash: str, now: datetime) -> ApiAnswer | None:
+def reserve_key(session: Session, token_id: int, key: str, request_hash: str, now: datetime) -> ApiAnswer | None:
     """Take the key for this unit, or the answer that was given under it. Another unit with the same key is waited for."""
     insert: Any = sqlite_insert if session.get_bind().dialect.name == "sqlite" else postgresql_insert
     row = {"token_id": token_id, "key": key, "request_hash": request_hash, "status": 0, "body": "", "created_at": now}
@@ -47,17 +47,17 @@ def begin(session: Session, token_id: int, key: str, request_hash: str, now: dat
     return session.execute(select(ApiAnswer).where(ApiAnswer.token_id == token_id, ApiAnswer.key == key)).scalar_one()
 
 
-def keep(session: Session, token_id: int, key: str, status: int, body: str) -> None:
+def store_answer(session: Session, token_id: int, key: str, status: int, body: str) -> None:
     """Keep the answer of this unit."""
     statement = update(ApiAnswer).where(ApiAnswer.token_id == token_id, ApiAnswer.key == key)
     session.execute(statement.values(status=status, body=body))
 
 
-def forget(database: Database) -> int:
+def delete_expired(database: Database) -> int:
     """Delete answers older than a day; returns how many."""
 
     def unit(session: Session) -> int:
-        old = delete(ApiAnswer).where(ApiAnswer.created_at < clock.now() - KEPT)
+        old = delete(ApiAnswer).where(ApiAnswer.created_at < clock.now() - RETENTION)
         return len(session.execute(old.returning(ApiAnswer.key)).all())
 
     return database.transaction(unit)

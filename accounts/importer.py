@@ -11,18 +11,18 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from accounts.csv_reader import NEEDED, Line, Sheet, escape_cell, read_sheet
-from accounts.directory import Outcome, Saved, run_twice, save_company, save_contact, save_staff
+from accounts.csv_reader import REQUIRED_FIELD, CsvLine, CsvTable, escape_cell, read_csv
+from accounts.directory import Saved, SaveOutcome, retry_on_conflict, save_company, save_contact, save_staff
 from accounts.field_parsers import RefusedValueError, read_domains, read_flag
 from accounts.names import fold_name
-from accounts.record_cache import Register
+from accounts.record_cache import RecordCache
 from core.database.session import Database, is_unavailable
 from core.errors import RefusedError
 
-BATCH = 500
+BATCH_LINES = 500
 
 #: Raises RefusedError when a member of staff, by id, cannot be made inactive.
-MayLeave = Callable[[Session, int], None]
+DeactivationCheck = Callable[[Session, int], None]
 _SAVE: dict[str, Callable[..., Saved[Any]]] = {"staff": save_staff, "company": save_company, "contact": save_contact}
 
 
@@ -46,7 +46,7 @@ class RefusedLine:
 
 
 @dataclass(slots=True)
-class Report:
+class ImportReport:
     """What became of a list; every line is counted once. ``ignored`` are columns that mean nothing here."""
 
     path: Path
@@ -66,7 +66,7 @@ class Report:
             "encoding": self.encoding, "ignored_columns": list(self.ignored),
         }  # fmt: skip
 
-    def count(self, outcome: Outcome | RefusedLine) -> None:
+    def count(self, outcome: SaveOutcome | RefusedLine) -> None:
         if isinstance(outcome, RefusedLine):
             self.refused.append(outcome)
         else:
@@ -79,8 +79,8 @@ def import_file(
     path: Path,
     *,
     progress: Callable[[int, int], None] = lambda done, total: None,
-    may_leave: MayLeave = lambda session, staff_id: None,
-) -> Report:
+    check_deactivation: DeactivationCheck = lambda session, staff_id: None,
+) -> ImportReport:
     """Import a list of ``kind`` (staff, company, contact); ``progress(done, total)`` is called after each batch of lines.
 
     ``may_leave`` raises for a member of staff who has work in hand: a list makes nobody inactive who has.
@@ -88,16 +88,16 @@ def import_file(
     A line is created, updated, unchanged, or refused with its reason and without effect on others. Raises
     :class:`RefusedError` when the file as a whole is no such list, :class:`OSError` when it cannot be read.
     """
-    sheet = read_sheet(kind, path)
-    report = Report(path, kind, sheet.header, sheet.encoding, sheet.ignored)
+    sheet = read_csv(kind, path)
+    report = ImportReport(path, kind, sheet.header, sheet.encoding, sheet.ignored)
     lines, later = _defer_stand_ins(sheet) if kind == "staff" else (list(sheet.lines), [])
     total = len(lines) + len(later)
-    outcomes: dict[int, Outcome | RefusedLine] = {}
+    outcomes: dict[int, SaveOutcome | RefusedLine] = {}
     for done, batch in _cut(lines):
-        outcomes.update(_save_batch(database, kind, batch, may_leave))
+        outcomes.update(_save_batch(database, kind, batch, check_deactivation))
         progress(done, total)
     for done, batch in _cut([line for line in later if not isinstance(outcomes[line.number], RefusedLine)]):
-        for number, outcome in _save_batch(database, kind, batch, may_leave).items():
+        for number, outcome in _save_batch(database, kind, batch, check_deactivation).items():
             outcomes[number] = _combine(outcomes[number], outcome)
         progress(len(lines) + done, total)
     progress(total, total)
@@ -106,7 +106,7 @@ def import_file(
     return report
 
 
-def write_refused(report: Report) -> Path | None:
+def write_refused(report: ImportReport) -> Path | None:
     """Write the refused lines beside the list as ``<file>.refused.csv`` with a Reason column; None when there are none.
 
     Cells that a spreadsheet would take for a formula are escaped; a corrected file can be imported as it is.
@@ -127,14 +127,14 @@ def write_refused(report: Report) -> Path | None:
     return target
 
 
-def _cut(lines: list[Line]) -> Iterator[tuple[int, list[Line]]]:
+def _cut(lines: list[CsvLine]) -> Iterator[tuple[int, list[CsvLine]]]:
     """Batches of lines, each with the number of lines up to its end."""
-    for start in range(0, len(lines), BATCH):
-        batch = lines[start : start + BATCH]
+    for start in range(0, len(lines), BATCH_LINES):
+        batch = lines[start : start + BATCH_LINES]
         yield start + len(batch), batch
 
 
-def _defer_stand_ins(sheet: Sheet) -> tuple[list[Line], list[Line]]:
+def _defer_stand_ins(sheet: CsvTable) -> tuple[list[CsvLine], list[CsvLine]]:
     """Two people of one list may stand in for each other: who stands in is set when everybody is there."""
     listed = {line.values.get("email", "").strip().lower() for line in sheet.lines} - {""}
     now, later = [], []
@@ -147,26 +147,28 @@ def _defer_stand_ins(sheet: Sheet) -> tuple[list[Line], list[Line]]:
     return now, later
 
 
-def _combine(earlier: Outcome | RefusedLine, later: Outcome | RefusedLine) -> Outcome | RefusedLine:
+def _combine(earlier: SaveOutcome | RefusedLine, later: SaveOutcome | RefusedLine) -> SaveOutcome | RefusedLine:
     """The outcome of a line that was saved in two steps."""
     if isinstance(later, RefusedLine):
         return replace(later, text=f"saved, but without the stand-in: {later.text}")
-    return later if earlier is Outcome.UNCHANGED else earlier
+    return later if earlier is SaveOutcome.UNCHANGED else earlier
 
 
-def _save_batch(database: Database, kind: str, batch: Sequence[Line], may_leave: MayLeave) -> dict[int, Outcome | RefusedLine]:
+def _save_batch(
+    database: Database, kind: str, batch: Sequence[CsvLine], may_leave: DeactivationCheck
+) -> dict[int, SaveOutcome | RefusedLine]:
     """All lines of a batch in one transaction; when the database refuses it, each line in its own."""
     try:
-        return run_twice(database, lambda session: _save_lines(session, kind, batch, may_leave))
+        return retry_on_conflict(database, lambda session: _save_lines(session, kind, batch, may_leave))
     except DBAPIError as error:
         if is_unavailable(error):
             raise
     return {line.number: _save_alone(database, kind, line, may_leave) for line in batch}
 
 
-def _save_alone(database: Database, kind: str, line: Line, may_leave: MayLeave) -> Outcome | RefusedLine:
+def _save_alone(database: Database, kind: str, line: CsvLine, may_leave: DeactivationCheck) -> SaveOutcome | RefusedLine:
     try:
-        return run_twice(database, lambda session: _save_lines(session, kind, [line], may_leave))[line.number]
+        return retry_on_conflict(database, lambda session: _save_lines(session, kind, [line], may_leave))[line.number]
     except DBAPIError as error:
         if is_unavailable(error):
             raise
@@ -174,23 +176,25 @@ def _save_alone(database: Database, kind: str, line: Line, may_leave: MayLeave) 
         return _refuse(line, refusal)
 
 
-def _save_lines(session: Session, kind: str, batch: Sequence[Line], may_leave: MayLeave) -> dict[int, Outcome | RefusedLine]:
-    register = Register(session)
+def _save_lines(
+    session: Session, kind: str, batch: Sequence[CsvLine], may_leave: DeactivationCheck
+) -> dict[int, SaveOutcome | RefusedLine]:
+    register = RecordCache(session)
     _prefetch(register, kind, batch)
     outcomes = {line.number: _save_line(register, kind, line, may_leave) for line in batch}
     register.flush()
     return outcomes
 
 
-def _check_leaving(register: Register, line: Line, may_leave: MayLeave) -> None:
+def _check_leaving(register: RecordCache, line: CsvLine, may_leave: DeactivationCheck) -> None:
     person = register.staff.get(line.values.get("email", "").strip().lower())
     active = line.values.get("active", "")
     if person is not None and person.active and active.strip() and not read_flag("active", active):
         may_leave(register.session, person.id)
 
 
-def _save_line(register: Register, kind: str, line: Line, may_leave: MayLeave) -> Outcome | RefusedLine:
-    needed = NEEDED[kind]
+def _save_line(register: RecordCache, kind: str, line: CsvLine, may_leave: DeactivationCheck) -> SaveOutcome | RefusedLine:
+    needed = REQUIRED_FIELD[kind]
     try:
         if line.problem:
             raise RefusedError("unreadable_line", line.problem, hint="correct the line")
@@ -203,12 +207,12 @@ def _save_line(register: Register, kind: str, line: Line, may_leave: MayLeave) -
         return _refuse(line, refusal)
 
 
-def _refuse(line: Line, refusal: RefusedError) -> RefusedLine:
+def _refuse(line: CsvLine, refusal: RefusedError) -> RefusedLine:
     where = refusal.field if isinstance(refusal, RefusedValueError) else ""
     return RefusedLine(line.number, where, refusal.code, refusal.text, refusal.hint, line.cells)
 
 
-def _prefetch(register: Register, kind: str, batch: Sequence[Line]) -> None:
+def _prefetch(register: RecordCache, kind: str, batch: Sequence[CsvLine]) -> None:
     """Everything the lines of a batch may ask for, in a few queries."""
 
     def gather(*fields: str) -> list[str]:
@@ -228,7 +232,7 @@ def _prefetch(register: Register, kind: str, batch: Sequence[Line]) -> None:
         register.domain_owners.fetch(sorted({domain for line in batch for domain in _domains(line)}))
 
 
-def _domains(line: Line) -> frozenset[str]:
+def _domains(line: CsvLine) -> frozenset[str]:
     try:
         return read_domains("domains", line.values.get("domains", ""))
     except RefusedValueError:

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class AbsenceSpan:
     """From ``starts`` to ``ends``, UTC."""
 
     starts: datetime
@@ -25,7 +25,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class StaffEntry:
     """A member of staff. ``hours`` in ``zone``; ``weekdays`` are digits (Monday is 0); ``away``: absences not yet over."""
 
     email: str
@@ -39,14 +39,14 @@ class Person:
     hours: str
     stand_in: str | None
     teams: tuple[str, ...]
-    away: tuple[Span, ...]
+    away: tuple[AbsenceSpan, ...]
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
-class Practice:
+class CompanyEntry:
     """A company. ``manager`` and ``consultant`` are staff addresses."""
 
     id: int
@@ -63,7 +63,7 @@ class Practice:
 
 
 @dataclass(frozen=True, slots=True)
-class Writer:
+class ContactEntry:
     """A contact and the company on record."""
 
     id: int
@@ -79,15 +79,15 @@ class Writer:
         return asdict(self)
 
 
-def list_staff(session: Session, now: datetime) -> list[Person]:
+def list_staff(session: Session, now: datetime) -> list[StaffEntry]:
     """All staff by name."""
     stand_in = aliased(Staff)
     query = select(Staff, stand_in.email).outerjoin(stand_in, Staff.stand_in_id == stand_in.id)
     teams = _group(session.execute(select(TeamMember.staff_id, Team.name).join(Team).order_by(Team.name)))
     coming = select(Absence.staff_id, Absence.starts_at, Absence.ends_at).where(Absence.ends_at > now)
-    away = _group((who, Span(starts, ends)) for who, starts, ends in session.execute(coming.order_by(Absence.starts_at)))
+    away = _group((who, AbsenceSpan(starts, ends)) for who, starts, ends in session.execute(coming.order_by(Absence.starts_at)))
     return [
-        Person(
+        StaffEntry(
             email=person.email, name=person.name, role=person.role, active=person.active, capacity=person.capacity,
             skills=tuple(filter(None, person.skills.split(","))), zone=person.zone, weekdays=person.weekdays,
             hours=f"{person.starts:%H:%M}-{person.ends:%H:%M}", stand_in=other,
@@ -98,7 +98,7 @@ def list_staff(session: Session, now: datetime) -> list[Person]:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class IdPage:
     """A part of a list in the order of ids: those above ``after``, ``limit`` at most; or the one of ``only``."""
 
     after: int = 0
@@ -106,7 +106,7 @@ class Page:
     only: int | None = None
 
 
-def list_companies(session: Session, *, find: str | None = None, page: Page | None = None) -> list[Practice]:
+def list_companies(session: Session, *, find: str | None = None, page: IdPage | None = None) -> list[CompanyEntry]:
     """All companies by name; with ``find`` those that have it in their names or account numbers."""
     manager, consultant = aliased(Staff), aliased(Staff)
     query = (
@@ -120,7 +120,7 @@ def list_companies(session: Session, *, find: str | None = None, page: Page | No
     domains = select(CompanyDomain.company_id, CompanyDomain.domain).order_by(CompanyDomain.domain)
     owned = _group(session.execute(domains))
     return [
-        Practice(
+        CompanyEntry(
             id=company.id, name=company.name, account_number=company.account_number, active=company.active, manager=manager_email,
             consultant=consultant_email, telemedicine=company.telemedicine, domains=tuple(owned.get(company.id, ())),
         )
@@ -129,8 +129,8 @@ def list_companies(session: Session, *, find: str | None = None, page: Page | No
 
 
 def list_contacts(
-    session: Session, *, company: str | None = None, find: str | None = None, page: Page | None = None
-) -> list[Writer]:
+    session: Session, *, company: str | None = None, find: str | None = None, page: IdPage | None = None
+) -> list[ContactEntry]:
     """Contacts by company and name; of one company (its name, compared folded), or with ``find`` in name, address or phone."""
     query = select(Contact, Company.name).outerjoin(Company, Contact.company_id == Company.id)
     if company:
@@ -141,7 +141,7 @@ def list_contacts(
     by_name = query.order_by(Company.folded.nulls_last(), Contact.name, Contact.email, Contact.id)
     ordered = _cut(query, Contact, page) if page else by_name
     return [
-        Writer(
+        ContactEntry(
             id=contact.id, email=contact.email, name=contact.name, phone=contact.phone,
             preferred_contact=contact.preferred_contact, company=title, is_admin=contact.is_admin, active=contact.active,
         )
@@ -149,7 +149,7 @@ def list_contacts(
     ]  # fmt: skip
 
 
-def _cut(query: Select[*tuple[Any, ...]], table: type[Company] | type[Contact], page: Page) -> Select[*tuple[Any, ...]]:
+def _cut(query: Select[*tuple[Any, ...]], table: type[Company] | type[Contact], page: IdPage) -> Select[*tuple[Any, ...]]:
     if page.only is not None:
         return query.where(table.id == page.only)
     return query.where(table.id > page.after).order_by(table.id).limit(page.limit)

@@ -50,7 +50,7 @@ class ContactView:
 
 
 @dataclass(slots=True)
-class Directory:
+class SenderDirectory:
     """The contacts and companies a batch may need. ``recorded`` says why contacts made by the batch have their company."""
 
     contacts: dict[str, ContactView] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class Directory:
     accounts: dict[str, int] = field(default_factory=dict)
     recorded: dict[str, Reason] = field(default_factory=dict)
 
-    def company_of(self, claim: SenderIdentity, public: frozenset[str] = PUBLIC_DOMAINS) -> tuple[CompanyView | None, Reason]:
+    def find_company(self, claim: SenderIdentity, public: frozenset[str] = PUBLIC_DOMAINS) -> tuple[CompanyView | None, Reason]:
         """The company on record, else by email domain, account number or name, else none; and why.
 
         What a trusted source says of the company goes before the domain; what a form says, behind it.
@@ -74,14 +74,14 @@ class Directory:
             (self.accounts.get(claim.account_number), "company_by_account", "The account number is that of"),
             (self.names.get(fold_name(claim.company)), "company_by_name", "The item names"),
         )
-        domain = (self.company_by_domain(claim.email, public), "company_by_domain", "The sender's email domain belongs to")
+        domain = (self.find_company_by_domain(claim.email, public), "company_by_domain", "The sender's email domain belongs to")
         for company_id, code, what in (*said, domain) if claim.trusted else (domain, *said):
             if company_id is not None:
                 company = self.companies[company_id]
                 return company, Reason(code, f"{what} {company.name}")
         return None, Reason("company_unknown", "No company on record, by name or by email domain")
 
-    def company_by_domain(self, email: str | None, public: frozenset[str] = PUBLIC_DOMAINS) -> int | None:
+    def find_company_by_domain(self, email: str | None, public: frozenset[str] = PUBLIC_DOMAINS) -> int | None:
         domain = domain_of(email)
         return None if domain in public else self.domains.get(domain)
 
@@ -91,10 +91,10 @@ def domain_of(email: str | None) -> str:
     return (email or "").rpartition("@")[2]
 
 
-def load(session: Session, claims: Iterable[SenderIdentity]) -> Directory:
+def load(session: Session, claims: Iterable[SenderIdentity]) -> SenderDirectory:
     """The directory entries that ``claims`` could refer to."""
     claims = list(claims)
-    directory = Directory()
+    directory = SenderDirectory()
     load_contacts(session, directory, {claim.email for claim in claims if claim.email})
     domains = {domain_of(claim.email) for claim in claims if claim.email}
     found = session.connection().execute(_DOMAINS, {"listed": listed(domains)})
@@ -112,7 +112,7 @@ def load(session: Session, claims: Iterable[SenderIdentity]) -> Directory:
     return directory
 
 
-def load_contacts(session: Session, directory: Directory, emails: set[str]) -> None:
+def load_contacts(session: Session, directory: SenderDirectory, emails: set[str]) -> None:
     """Add the contacts with these addresses to ``directory``."""
     for contact_id, email, name, company_id in session.connection().execute(_CONTACTS, {"listed": listed(emails)}):
         directory.contacts[email or ""] = ContactView(contact_id, email, name, company_id)

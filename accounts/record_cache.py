@@ -14,7 +14,7 @@ from accounts.models import Company, CompanyDomain, Contact, Staff
 T = TypeVar("T")
 
 #: Keys asked for in one query; well under SQLite's limit of variables.
-CHUNK = 500
+MAX_KEYS_PER_QUERY = 500
 
 
 class Lookup(Generic[T]):
@@ -27,8 +27,8 @@ class Lookup(Generic[T]):
     def fetch(self, keys: Iterable[str]) -> None:
         """Look up all of ``keys`` that were not asked for yet."""
         missing = [key for key in dict.fromkeys(keys) if key not in self._found]
-        for start in range(0, len(missing), CHUNK):
-            chunk = missing[start : start + CHUNK]
+        for start in range(0, len(missing), MAX_KEYS_PER_QUERY):
+            chunk = missing[start : start + MAX_KEYS_PER_QUERY]
             self._found.update(dict.fromkeys(chunk))
             self._found.update(self._load(chunk))
 
@@ -40,7 +40,7 @@ class Lookup(Generic[T]):
         self._found[key] = value
 
 
-class Register:
+class RecordCache:
     """The directory as one session sees it. :meth:`flush` at the end of the unit writes what waits for ids."""
 
     def __init__(self, session: Session) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from accounts import field_parsers
 from core.database.bulk import insert_ignore
-from core.database.in_lists import among
+from core.database.in_lists import in_list
 from core.database.types import Base
 from core.errors import NotFoundError
 from core.reasons import Reason
@@ -64,12 +64,12 @@ def block(session: Session, blocks: Iterable[Block], now: datetime) -> None:
         session.execute(update(Suppression).where(*known, *later).values(news))
 
 
-def blocked(session: Session, addresses: Iterable[str], now: datetime, scope: str = AUTOMATIC) -> set[str]:
+def find_blocked(session: Session, addresses: Iterable[str], now: datetime, scope: str = AUTOMATIC) -> set[str]:
     """Which of the addresses are blocked now, themselves or by their domain. One query."""
     names = set(addresses)
     by_domain = {f"@{name.rpartition('@')[2]}" for name in names if "@" in name}
     statement = select(Suppression.address).where(
-        among(Suppression.address, names | by_domain), Suppression.scope == scope, _in_force(now)
+        in_list(Suppression.address, names | by_domain), Suppression.scope == scope, _in_force(now)
     )
     found = set(session.execute(statement).scalars())
     return {name for name in names if name in found or f"@{name.rpartition('@')[2]}" in found}
@@ -88,7 +88,7 @@ def list_blocks(session: Session, now: datetime) -> Sequence[dict[str, Any]]:
 
 def lift(session: Session, address: str, scope: str | None = None) -> int:
     """Let an address (or ``@domain``) get mail again; how many blocks that ended. Raises :class:`NotFoundError`."""
-    name = read_target(address)
+    name = parse_target(address)
     statement = delete(Suppression).where(Suppression.address == name)
     if scope is not None:
         statement = statement.where(Suppression.scope == scope)
@@ -98,7 +98,7 @@ def lift(session: Session, address: str, scope: str | None = None) -> int:
     return lifted
 
 
-def read_target(text: str) -> str:
+def parse_target(text: str) -> str:
     """An address, or a domain as ``@domain``, in the form in which it is kept. Raises :class:`RefusedError`."""
     name = text.strip()
     if name.startswith("@"):

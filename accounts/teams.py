@@ -19,7 +19,7 @@ def sync_teams(session: Session, teams: Mapping[str, sections.Team]) -> list[str
     Teams that are no longer configured stay as rows (tasks point at them) without members. Writes only what differs, so
     several processes may do it at every start. Raises :class:`ConfigurationError` when not exactly one is the default.
     """
-    default = find_default(teams)
+    default = find_default_team(teams)
     staff = _load_staff(session, teams)
     insert_ignore(session, Team, [{"name": name, "title": _title(name, teams), "is_default": False} for name in sorted(teams)])
     records = {team.name: team for team in session.scalars(select(Team).order_by(Team.id))}
@@ -33,7 +33,7 @@ def sync_teams(session: Session, teams: Mapping[str, sections.Team]) -> list[str
     return _warn(teams, staff)
 
 
-def find_default(teams: Mapping[str, sections.Team]) -> str | None:
+def find_default_team(teams: Mapping[str, sections.Team]) -> str | None:
     """The team that gets what nobody else does: the flagged one, or the only one. None without any team."""
     flagged = [name for name, team in teams.items() if team.default]
     candidates = flagged or list(teams)

@@ -10,13 +10,13 @@ from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from accounts import matching
-from accounts.matching import ContactView, Directory, SenderIdentity
+from accounts.matching import ContactView, SenderDirectory, SenderIdentity
 from accounts.models import Contact
 from core.database.bulk import insert_ignore
 
 
 def ensure(
-    session: Session, directory: Directory, claims: Sequence[SenderIdentity], public: frozenset[str], now: datetime
+    session: Session, directory: SenderDirectory, claims: Sequence[SenderIdentity], public: frozenset[str], now: datetime
 ) -> dict[int, ContactView]:
     """Make the contacts that are new; those with an address are added to ``directory``. ``public`` mail domains name no company.
 
@@ -35,7 +35,7 @@ def ensure(
 
 
 def _without_address(
-    session: Session, directory: Directory, claims: Sequence[SenderIdentity], public: frozenset[str], now: datetime
+    session: Session, directory: SenderDirectory, claims: Sequence[SenderIdentity], public: frozenset[str], now: datetime
 ) -> dict[int, ContactView]:
     numbers = [number for number, claim in enumerate(claims) if not claim.email and (claim.name or claim.phone)]
     if not numbers:
@@ -49,7 +49,7 @@ def _without_address(
     }
 
 
-def _row(directory: Directory, claim: SenderIdentity, public: frozenset[str], now: datetime) -> dict[str, Any]:
+def _row(directory: SenderDirectory, claim: SenderIdentity, public: frozenset[str], now: datetime) -> dict[str, Any]:
     return {
         "email": claim.email,
         "name": claim.name,
@@ -59,9 +59,9 @@ def _row(directory: Directory, claim: SenderIdentity, public: frozenset[str], no
     }
 
 
-def _on_record(directory: Directory, claim: SenderIdentity, public: frozenset[str]) -> int | None:
+def _on_record(directory: SenderDirectory, claim: SenderIdentity, public: frozenset[str]) -> int | None:
     """The company a new contact is recorded with: never on the word of a form anybody can fill in."""
-    company, reason = directory.company_of(claim, public)
+    company, reason = directory.find_company(claim, public)
     if company is None or not (claim.trusted or reason.code == "company_by_domain"):
         return None
     if claim.email:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from accounts.models import Team
 from core.database.bulk import insert_all, insert_ignore, update_all
-from core.database.in_lists import among
+from core.database.in_lists import in_list
 from core.reasons import Reason
 from core.settings import Settings
 from outbox.append import append_facts
@@ -21,7 +21,7 @@ from tickets.follow_ups import RULES
 from tickets.intake import receive
 from tickets.intake_writer import SYSTEM
 from tickets.models import Activity, FollowUp, Ticket
-from tickets.stages import COMPLETED, STAGE_NAMES, State, advance
+from tickets.stages import COMPLETED, STAGE_NAMES, StageState, advance
 from tickets.submission import Submission
 
 TASK_DUE = timedelta(hours=4)
@@ -54,7 +54,7 @@ def settle_creation_notices(session: Session, outcomes: Sequence[NoticeOutcome],
     changes: list[dict[str, Any]] = []
     tasks: list[dict[str, Any]] = []
     done: list[TicketCompleted] = []
-    manager_id = default_manager(session) if any(o.outcome in ("failed", "ambiguous") for o in outcomes) else None
+    manager_id = find_default_manager(session) if any(o.outcome in ("failed", "ambiguous") for o in outcomes) else None
     for ticket in tickets:
         outcome = by_ticket[ticket.id]
         activities.append(_notice_activity(outcome, now))
@@ -80,11 +80,11 @@ def settle_creation_notices(session: Session, outcomes: Sequence[NoticeOutcome],
 def _end_rules(session: Session, completed: Sequence[int], now: datetime) -> None:
     """What the rules asked for of a ticket that is over needs nobody any more."""
     if completed:
-        waiting = among(FollowUp.ticket_id, completed), FollowUp.kind.in_(RULES), FollowUp.done_at.is_(None)
+        waiting = in_list(FollowUp.ticket_id, completed), FollowUp.kind.in_(RULES), FollowUp.done_at.is_(None)
         session.execute(update(FollowUp).where(*waiting).values(done_at=now), execution_options={"synchronize_session": False})
 
 
-def release_notice(session: Session, ticket_id: int, title: str, who: str, reason: str, now: datetime, *, created: bool) -> None:
+def record_release(session: Session, ticket_id: int, title: str, who: str, reason: str, now: datetime, *, created: bool) -> None:
     """Record that staff let a skipped notice go; with ``created`` it is the creation notice, which has no outcome again."""
     told = Reason("released", f"Let go by {who}: {reason}")
     changes: dict[Any, Any] = {"version": Ticket.version + 1, "updated_at": now}
@@ -123,12 +123,12 @@ def _pending(session: Session, ticket_ids: Sequence[int]) -> list[_Row]:
         Ticket.opening,
         Ticket.company_id,
         Ticket.requester_id,
-    ).where(among(Ticket.id, ticket_ids), Ticket.creation_notice == "pending")
+    ).where(in_list(Ticket.id, ticket_ids), Ticket.creation_notice == "pending")
     return [_Row(*row) for row in session.execute(statement.order_by(Ticket.id).with_for_update(key_share=True))]
 
 
 def _advance(ticket: _Row, *, creation_notice: str, now: datetime) -> tuple[int, list[dict[str, Any]]]:
-    state = State(ticket.stage, creation_notice, ticket.follow_up_sent, ticket.resolution, ticket.recap_sent)
+    state = StageState(ticket.stage, creation_notice, ticket.follow_up_sent, ticket.resolution, ticket.recap_sent)
     stage, rows = ticket.stage, []
     for target, reason in advance(state):
         data = {"from": stage, "to": target, "reasons": [reason.as_dict()]}
@@ -174,6 +174,6 @@ def _task_activity(outcome: NoticeOutcome, now: datetime) -> dict[str, Any]:
     return _activity(outcome.ticket_id, now, "task", f"Task: {NOTICE_TASK}", outcome.reason.text, data)
 
 
-def default_manager(session: Session) -> int | None:
+def find_default_manager(session: Session) -> int | None:
     """Whoever gets the tasks of nobody: the manager of the default team."""
     return session.execute(select(Team.manager_id).where(Team.is_default)).scalars().first()

@@ -13,9 +13,9 @@ from accounts.models import Staff
 from core.errors import NotFoundError, RefusedError
 from tickets import permissions
 from tickets.models import FollowUp, Ticket
-from tickets.permissions import Act
+from tickets.permissions import Action
 from tickets.stages import COMPLETED
-from tickets.timeline import locked, required, write
+from tickets.timeline import add_entry, lock_ticket, require_text
 
 BY_HAND = "by_hand"
 #: Whose task ends with the ticket: nothing is left to remind anybody of.
@@ -26,11 +26,11 @@ def add_task(
     session: Session, ticket_id: int, title: str, due_at: datetime, by: Staff, now: datetime, *, to: Staff | None = None
 ) -> FollowUp:
     """A task for ``to``, or for whoever adds it, due at ``due_at`` (aware)."""
-    permissions.require(by, Act.TASK)
+    permissions.require(by, Action.TASK)
     title = _title(title)
     assignee = to or by
     _require_active(assignee)
-    ticket = locked(session, ticket_id)
+    ticket = lock_ticket(session, ticket_id)
     task = FollowUp(
         key=f"{BY_HAND}:{secrets.token_hex(12)}", ticket_id=ticket.id, kind=BY_HAND, title=title,
         reason=f"Added by {by.name}", assignee_id=assignee.id, due_at=due_at, created_at=now,
@@ -52,7 +52,7 @@ def finish_task(session: Session, task_id: int, by: Staff, now: datetime) -> Fol
 
 def reopen_task(session: Session, task_id: int, by: Staff, reason: str, now: datetime) -> FollowUp:
     """A task that was called done is not; one of the rules stays done when its ticket is completed."""
-    why = required(reason)
+    why = require_text(reason)
     ticket, task = _held(session, task_id, by)
     if task.done_at is None:
         raise RefusedError("not_done", f"task {task.id} is open already")
@@ -63,7 +63,7 @@ def reopen_task(session: Session, task_id: int, by: Staff, reason: str, now: dat
     return task
 
 
-def hand_over_task(session: Session, task_id: int, to: Staff, by: Staff, reason: str, now: datetime) -> FollowUp:
+def reassign_task(session: Session, task_id: int, to: Staff, by: Staff, reason: str, now: datetime) -> FollowUp:
     """Give an open task to somebody else, or take it, also from a team."""
     ticket, task = _open(session, task_id, by)
     _require_active(to)
@@ -77,7 +77,7 @@ def hand_over_task(session: Session, task_id: int, to: Staff, by: Staff, reason:
 
 def postpone_task(session: Session, task_id: int, due_at: datetime, by: Staff, reason: str, now: datetime) -> FollowUp:
     """Another moment (aware), later or earlier but still ahead, with a reason."""
-    why = required(reason)
+    why = require_text(reason)
     ticket, task = _open(session, task_id, by)
     if due_at <= now:
         raise RefusedError("moment_gone", "that moment is over", hint="give one that lies ahead")
@@ -89,11 +89,11 @@ def postpone_task(session: Session, task_id: int, due_at: datetime, by: Staff, r
 
 def _held(session: Session, task_id: int, by: Staff) -> tuple[Ticket, FollowUp]:
     """The ticket first, as everywhere: two verbs that lock in different orders would wait for each other."""
-    permissions.require(by, Act.TASK)
+    permissions.require(by, Action.TASK)
     ticket_id = session.execute(select(FollowUp.ticket_id).where(FollowUp.id == task_id)).scalar_one_or_none()
     if ticket_id is None:
         raise NotFoundError(f"there is no task {task_id}", hint="`casemill tasks` lists them")
-    ticket = locked(session, ticket_id)
+    ticket = lock_ticket(session, ticket_id)
     return ticket, session.execute(select(FollowUp).where(FollowUp.id == task_id).with_for_update()).scalar_one()
 
 
@@ -110,7 +110,7 @@ def _still_needed(ticket: Ticket, task: FollowUp) -> bool:
 
 
 def _title(text: str) -> str:
-    title = " ".join(required(text, "a task needs a text").split())
+    title = " ".join(require_text(text, "a task needs a text").split())
     if len(title) > 200:
         raise RefusedError("long_value", "longer than 200 characters", hint="shorten it; a note holds more")
     return title
@@ -124,4 +124,4 @@ def _require_active(person: Staff) -> None:
 def _tell(
     session: Session, ticket: Ticket, task: FollowUp, by: Staff, now: datetime, title: str, body: str, code: str, **more: Any
 ) -> None:
-    write(session, ticket, now, by.email, "task", title, body, {"task_id": task.id, "code": code, **more})
+    add_entry(session, ticket, now, by.email, "task", title, body, {"task_id": task.id, "code": code, **more})

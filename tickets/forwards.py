@@ -11,7 +11,7 @@ from accounts.models import Staff
 from tickets.submission import Submission
 
 
-def settle(session: Session, submissions: Sequence[Submission]) -> Sequence[Submission]:
+def resolve_forwards(session: Session, submissions: Sequence[Submission]) -> Sequence[Submission]:
     """The submissions, those that staff forwarded as their original sender's. One query a batch that holds a forward, else none.
 
     Whoever the mailbox could not verify is not believed to be staff.
@@ -20,7 +20,7 @@ def settle(session: Session, submissions: Sequence[Submission]) -> Sequence[Subm
     if not senders:
         return submissions
     staff = find_staff(session, senders)
-    return [settle_one(one, staff) for one in submissions]
+    return [resolve_forward(one, staff) for one in submissions]
 
 
 def find_staff(session: Session, addresses: Collection[str]) -> frozenset[str]:
@@ -29,7 +29,7 @@ def find_staff(session: Session, addresses: Collection[str]) -> frozenset[str]:
     return frozenset(found.scalars())
 
 
-def settle_one(submission: Submission, staff: Collection[str]) -> Submission:
+def resolve_forward(submission: Submission, staff: Collection[str]) -> Submission:
     """The submission, or the original sender's when one of ``staff`` forwarded it. Pure."""
     by_staff = submission.email in staff and submission.verified is not False
     return submission.original if submission.original is not None and by_staff else submission

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from accounts.matching import CompanyView, ContactView
 from accounts.models import Staff
 from core import blobs
-from core.database.bulk import insert_all, insert_ignore, insert_numbered, update_all
+from core.database.bulk import insert_all, insert_ignore, insert_with_ids, update_all
 from core.database.in_lists import among_given, listed
 from core.database.types import UtcDateTime
 from core.reasons import Reason
@@ -24,17 +24,17 @@ from tickets import routing
 from tickets.deadlines import due_after
 from tickets.lifecycle import reopen_by_reply
 from tickets.models import Activity, Attachment, FollowUp, Ticket, TicketContact, TicketLink, TicketThread
-from tickets.numbers import number
+from tickets.numbers import format_number
 from tickets.routing import Assignment, Staffing
 from tickets.submission import Submission, SubmittedFile, TicketSource
 
 SYSTEM = "casemill"
-ASSIST = "Assist with telemedicine"
+TELEMEDICINE_TASK_TITLE = "Assist with telemedicine"
 NO_ADDRESS = Reason("no_address", "The requester has no email address")
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class NewLink:
     """Another ticket that a new one has to do with: ``kind`` as in :class:`tickets.models.TicketLink`."""
 
     target: NewTicket | int
@@ -53,13 +53,13 @@ class NewTicket:
     assignment: Assignment
     telemedicine: Reason | None
     others: list[ContactView]
-    links: tuple[Link, ...] = ()
+    links: tuple[NewLink, ...] = ()
     ticket_id: int = 0
     activity_ids: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)
-class Appended:
+class AppendedMessage:
     """A message for a ticket that exists, or for one drafted earlier in the batch."""
 
     submission: Submission
@@ -78,7 +78,7 @@ def _id_of(target: NewTicket | int) -> int:
     return target if isinstance(target, int) else target.ticket_id
 
 
-def keep_files(session: Session, submissions: Iterable[Submission], now: datetime) -> None:
+def store_file_contents(session: Session, submissions: Iterable[Submission], now: datetime) -> None:
     """Store what the files contain; :func:`store` says which ticket has them."""
     blobs.put_all(session, ((file.sha256, file.content) for submission in submissions for file in submission.files), now)
 
@@ -86,7 +86,7 @@ def keep_files(session: Session, submissions: Iterable[Submission], now: datetim
 def store(
     session: Session,
     drafts: Sequence[NewTicket],
-    appends: Sequence[Appended],
+    appends: Sequence[AppendedMessage],
     staffing: Staffing,
     settings: Settings,
     now: datetime,
@@ -104,7 +104,7 @@ def store(
 
 
 def _insert_tickets(session: Session, drafts: Sequence[NewTicket], settings: Settings, now: datetime) -> None:
-    ids = insert_numbered(session, Ticket, [_ticket_row(draft, settings, now) for draft in drafts])
+    ids = insert_with_ids(session, Ticket, [_ticket_row(draft, settings, now) for draft in drafts])
     for draft, ticket_id in zip(drafts, ids, strict=True):
         draft.ticket_id = ticket_id
 
@@ -148,7 +148,7 @@ def _name(draft: NewTicket) -> str:
 
 
 def _insert_activities(
-    session: Session, drafts: Sequence[NewTicket], appends: Sequence[Appended], staffing: Staffing, now: datetime
+    session: Session, drafts: Sequence[NewTicket], appends: Sequence[AppendedMessage], staffing: Staffing, now: datetime
 ) -> None:
     rows: list[dict[str, Any]] = []
     for draft in drafts:
@@ -157,17 +157,17 @@ def _insert_activities(
         rows.append(_assignment_row(draft, staffing, now))
     rows += [_message_row(one.ticket_id, one.submission, now, [one.reason]) for one in appends]
     rows += [_assist_entry(draft.ticket_id, draft.telemedicine, now) for draft in drafts if draft.telemedicine]
-    ids = insert_numbered(session, Activity, rows)
+    ids = insert_with_ids(session, Activity, rows)
     for position, draft in enumerate(drafts):
         draft.activity_ids = ids[2 * position : 2 * position + 2]
     for one, activity_id in zip(appends, ids[2 * len(drafts) :], strict=False):  # the assist entries come after them
         one.activity_id = activity_id
 
 
-def _told(link: Link) -> Reason:
+def _told(link: NewLink) -> Reason:
     """A link as the timeline tells it."""
     word = "Possible match" if link.kind == "possible_match" else "Goes on from"
-    return Reason(link.kind, f"{word} {number(_id_of(link.target))}: {link.reason.text}")
+    return Reason(link.kind, f"{word} {format_number(_id_of(link.target))}: {link.reason.text}")
 
 
 def _message_row(ticket_id: int, submission: Submission, now: datetime, further: Sequence[Reason]) -> dict[str, Any]:
@@ -217,14 +217,14 @@ def _assist_entry(ticket_id: int, reason: Reason, now: datetime) -> dict[str, An
         "at": now,
         "kind": "task",
         "actor": SYSTEM,
-        "title": f"Task: {ASSIST}",
+        "title": f"Task: {TELEMEDICINE_TASK_TITLE}",
         "body": reason.text,
         "data": {"code": "task_raised", "reasons": [reason.as_dict()]},
         "item_id": None,
     }
 
 
-def _insert_files(session: Session, drafts: Sequence[NewTicket], appends: Sequence[Appended]) -> None:
+def _insert_files(session: Session, drafts: Sequence[NewTicket], appends: Sequence[AppendedMessage]) -> None:
     placed: list[tuple[int, int, SubmittedFile]] = [
         *((draft.ticket_id, draft.activity_ids[0], file) for draft in drafts for file in draft.submission.files),
         *((one.ticket_id, one.activity_id, file) for one in appends for file in one.submission.files),
@@ -250,7 +250,7 @@ def _insert_files(session: Session, drafts: Sequence[NewTicket], appends: Sequen
     )
 
 
-def _insert_people(session: Session, drafts: Sequence[NewTicket], appends: Sequence[Appended]) -> None:
+def _insert_people(session: Session, drafts: Sequence[NewTicket], appends: Sequence[AppendedMessage]) -> None:
     rows = [
         _contact_row(draft.ticket_id, draft.contact.id, "requester", draft.submission.on_contact_timeline)
         for draft in drafts
@@ -272,7 +272,7 @@ def _contact_row(ticket_id: int, contact_id: int, role: str, on_timeline: bool) 
     return {"ticket_id": ticket_id, "contact_id": contact_id, "role": role, "on_timeline": on_timeline}
 
 
-def _link_row(draft: NewTicket, link: Link, now: datetime) -> dict[str, Any]:
+def _link_row(draft: NewTicket, link: NewLink, now: datetime) -> dict[str, Any]:
     return {
         "ticket_id": draft.ticket_id,
         "other_id": _id_of(link.target),
@@ -284,12 +284,12 @@ def _link_row(draft: NewTicket, link: Link, now: datetime) -> dict[str, Any]:
 
 
 def _assist_row(draft: NewTicket, staffing: Staffing, settings: Settings, now: datetime) -> dict[str, Any]:
-    assignee_id, team_id = routing.telemedicine_target(settings.routing, staffing)
+    assignee_id, team_id = routing.find_telemedicine_assignee(settings.routing, staffing)
     return {
         "key": f"telemedicine:{draft.ticket_id}",
         "ticket_id": draft.ticket_id,
         "kind": "assist",
-        "title": ASSIST,
+        "title": TELEMEDICINE_TASK_TITLE,
         "reason": draft.telemedicine.text if draft.telemedicine else "",
         "assignee_id": assignee_id,
         "team_id": team_id,
@@ -298,7 +298,9 @@ def _assist_row(draft: NewTicket, staffing: Staffing, settings: Settings, now: d
     }
 
 
-def _touch(session: Session, drafts: Sequence[NewTicket], appends: Sequence[Appended], staffing: Staffing, now: datetime) -> None:
+def _touch(
+    session: Session, drafts: Sequence[NewTicket], appends: Sequence[AppendedMessage], staffing: Staffing, now: datetime
+) -> None:
     owners = sorted({draft.assignment.staff_id for draft in drafts if draft.assignment.staff_id is not None})
     update_all(session, Staff, [{"id": owner, "last_assigned_at": _last_assigned(staffing, owner)} for owner in owners])
     if not appends:

@@ -15,7 +15,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from accounts.models import Staff
-from core.database.in_lists import among
+from core.database.in_lists import in_list
 from core.errors import RefusedError
 from core.reasons import Reason
 from core.settings import Settings
@@ -25,12 +25,12 @@ from outbox.facts import TicketAssigned, TicketCompleted
 from tickets import permissions
 from tickets.deadlines import due_after
 from tickets.models import FollowUp, Ticket
-from tickets.numbers import number
-from tickets.permissions import Act
-from tickets.stages import COMPLETED, IN_PROGRESS, STAGE_NAMES, State, advance
-from tickets.timeline import locked as _locked
-from tickets.timeline import required as _required
-from tickets.timeline import write as _write
+from tickets.numbers import format_number
+from tickets.permissions import Action
+from tickets.stages import COMPLETED, IN_PROGRESS, STAGE_NAMES, StageState, advance
+from tickets.timeline import add_entry as _write
+from tickets.timeline import lock_ticket as _locked
+from tickets.timeline import require_text as _required
 
 #: Tasks of the rules, by kind, and the mark that makes them needless.
 REMINDER, ESCALATION = "reminder", "escalation"
@@ -69,14 +69,14 @@ def mark_recap_sent(session: Session, ticket_id: int, by: Staff, now: datetime) 
 
 
 def _mark(session: Session, ticket_id: int, mark: Milestone, by: Staff, now: datetime) -> Ticket:
-    permissions.require(by, Act.MARK)
+    permissions.require(by, Action.MARK)
     ticket = _locked(session, ticket_id)
     _refuse_completed(ticket)
     _set(session, ticket, mark, by.email, mark.text, now)
     return ticket
 
 
-def recap_accepted(session: Session, ticket_id: int, opening: int, now: datetime) -> None:
+def mark_recap_accepted(session: Session, ticket_id: int, opening: int, now: datetime) -> None:
     """The mail server took the recap: casemill itself checks the box, unless the ticket was completed or opened again since."""
     ticket = _locked(session, ticket_id)
     if ticket.stage != COMPLETED and ticket.opening == opening:
@@ -97,14 +97,14 @@ def _set(session: Session, ticket: Ticket, mark: Milestone, who: str, text: str,
 
 def reopen(session: Session, ticket_id: int, by: Staff, reason: str, settings: Settings, now: datetime) -> Ticket:
     """6-Completed back to 4-In Progress: the marks are cleared, the timers run again, the history stays."""
-    permissions.require(by, Act.REOPEN)
+    permissions.require(by, Action.REOPEN)
     why = Reason("reopened", _required(reason))
     ticket = _locked(session, ticket_id)
     if ticket.merged_into is not None:
-        text = f"{number(ticket.id)} was merged into {number(ticket.merged_into)}"
+        text = f"{format_number(ticket.id)} was merged into {format_number(ticket.merged_into)}"
         raise RefusedError("merged", text, hint="reopen that one")
     if ticket.stage != COMPLETED:
-        raise RefusedError("not_completed", f"{number(ticket.id)} is not completed, so it cannot be reopened")
+        raise RefusedError("not_completed", f"{format_number(ticket.id)} is not completed, so it cannot be reopened")
     _open_again(session, ticket, why, settings, now, by.email)
     return ticket
 
@@ -113,7 +113,7 @@ def reopen_by_reply(session: Session, ticket_ids: Collection[int], settings: Set
     """Open those of the tickets that are completed again, because the customer wrote; in the order of their numbers."""
     if not ticket_ids:
         return
-    statement = select(Ticket).where(among(Ticket.id, ticket_ids), Ticket.stage == COMPLETED).order_by(Ticket.id)
+    statement = select(Ticket).where(in_list(Ticket.id, ticket_ids), Ticket.stage == COMPLETED).order_by(Ticket.id)
     why = Reason("reopened_by_reply", "The customer wrote again")
     for ticket in session.execute(statement.with_for_update(key_share=True)).scalars().all():
         _open_again(session, ticket, why, settings, now, "casemill")
@@ -129,29 +129,29 @@ def _open_again(session: Session, ticket: Ticket, why: Reason, settings: Setting
     session.flush()
 
 
-def end_merged(session: Session, ticket: Ticket, target_id: int, by: Staff, reason: str, now: datetime) -> None:
+def close_as_merged(session: Session, ticket: Ticket, target_id: int, by: Staff, reason: str, now: datetime) -> None:
     """A ticket whose place another takes is over: no recap, no survey, no timers."""
     before, ticket.stage = ticket.stage, COMPLETED
     ticket.merged_into, ticket.completed_at = target_id, ticket.completed_at or now
     ticket.reminder_due_at = ticket.escalation_due_at = None
-    why = Reason("merged", f"Merged into {number(target_id)}: {reason}")
+    why = Reason("merged", f"Merged into {format_number(target_id)}: {reason}")
     data = {"from": before, "to": COMPLETED, "reasons": [why.as_dict()]}
-    _record(session, ticket, now, by, "stage", f"Merged into {number(target_id)}", why.text, data)
+    _record(session, ticket, now, by, "stage", f"Merged into {format_number(target_id)}", why.text, data)
 
 
-def move_by_force(
+def force_stage(
     session: Session, ticket_id: int, stage: int, by: Staff, reason: str, settings: Settings, now: datetime
 ) -> Ticket:
     """A move that the table does not allow, by a manager with a reason; from the next mark on the table holds again.
 
     It is no new opening: out of 6-Completed the marks stay, and the timers run on from when the ticket was opened.
     """
-    permissions.require(by, Act.FORCE)
+    permissions.require(by, Action.FORCE)
     if stage not in STAGE_NAMES:
         raise RefusedError("unknown_stage", f"there is no stage {stage}", hint=f"choose one of {', '.join(STAGE_NAMES.values())}")
     ticket = _locked(session, ticket_id)
     if ticket.stage == stage:
-        raise RefusedError("same_stage", f"{number(ticket.id)} is in {STAGE_NAMES[stage]} already")
+        raise RefusedError("same_stage", f"{format_number(ticket.id)} is in {STAGE_NAMES[stage]} already")
     if ticket.stage == COMPLETED:
         _wind_up(ticket, settings.calendar)
     _move(session, ticket, stage, Reason("forced", _required(reason)), now, by.email)
@@ -160,12 +160,12 @@ def move_by_force(
 
 def assign(session: Session, ticket_id: int, to: Staff, by: Staff, reason: str, now: datetime) -> Ticket:
     """Hand a ticket over, or take it; the new owner is told, and open tasks of the rules go along."""
-    permissions.require(by, Act.ASSIGN)
+    permissions.require(by, Action.ASSIGN)
     ticket = _locked(session, ticket_id)
     if not to.active:
         raise RefusedError("not_active", f"{to.name} is no longer active")
     if ticket.owner_id == to.id:
-        raise RefusedError("same_owner", f"{to.name} owns {number(ticket.id)} already")
+        raise RefusedError("same_owner", f"{to.name} owns {format_number(ticket.id)} already")
     before, ticket.owner_id = ticket.owner_id, to.id
     to.last_assigned_at = now
     why = reason.strip() or ("Taken" if to.id == by.id else f"Handed over by {by.name}")
@@ -179,7 +179,7 @@ def assign(session: Session, ticket_id: int, to: Staff, by: Staff, reason: str, 
 
 def add_note(session: Session, ticket_id: int, by: Staff, text: str, now: datetime) -> Ticket:
     """A note on the timeline, for staff only."""
-    permissions.require(by, Act.NOTE)
+    permissions.require(by, Action.NOTE)
     ticket = _locked(session, ticket_id)
     _record(session, ticket, now, by, "note", "Note", _required(text, "a note needs a text"))
     return ticket
@@ -187,11 +187,11 @@ def add_note(session: Session, ticket_id: int, by: Staff, text: str, now: dateti
 
 def _refuse_completed(ticket: Ticket) -> None:
     if ticket.stage == COMPLETED:
-        raise RefusedError("completed", f"{number(ticket.id)} is completed", hint="reopen it first, with a reason")
+        raise RefusedError("completed", f"{format_number(ticket.id)} is completed", hint="reopen it first, with a reason")
 
 
 def _advance(session: Session, ticket: Ticket, now: datetime) -> None:
-    state = State(
+    state = StageState(
         ticket.stage,
         ticket.creation_notice,
         ticket.follow_up_sent_at is not None,

@@ -15,7 +15,7 @@ from core.settings import Settings
 from tickets import creation_notice
 from tickets.submission import Submission, SubmittedFile, TicketSource
 
-WAYS = ("email", "phone")
+CONTACT_METHODS = ("email", "phone")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def to_submission(entered: ManualEntry, now: datetime) -> Submission:
         raise RefusedError("no_description", "the ticket does not say what it is about", hint="give a description")
     if not (entered.email or entered.name or entered.phone).strip():
         raise RefusedError("no_requester", "nobody is named whom it is for", hint="give an email, a name or a phone")
-    if entered.prefers not in WAYS:
+    if entered.prefers not in CONTACT_METHODS:
         raise RefusedError("bad_way", f"{entered.prefers!r} is no way to reach people", hint="say email or phone")
     return Submission(
         source=TicketSource.PHONE,

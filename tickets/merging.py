@@ -22,32 +22,32 @@ from core.settings import Settings
 from tickets import lifecycle, permissions
 from tickets.intake import receive
 from tickets.models import Activity, Attachment, FollowUp, Ticket, TicketContact, TicketLink, TicketThread
-from tickets.numbers import number
-from tickets.permissions import Act
+from tickets.numbers import format_number
+from tickets.permissions import Action
 from tickets.submission import Submission, SubmittedFile, TicketSource
-from tickets.timeline import required
+from tickets.timeline import require_text
 
 SPLIT = Reason("split_off", "Staff split it off another ticket, whose customer has been told already")
 
 
 def merge(session: Session, ticket_id: int, into_id: int, by: Staff, reason: str, now: datetime) -> Ticket:
     """``ticket_id`` becomes part of ``into_id``, which is answered. Raises :class:`NotFoundError`, :class:`RefusedError`."""
-    permissions.require(by, Act.MERGE)
-    why = required(reason)
+    permissions.require(by, Action.MERGE)
+    why = require_text(reason)
     if ticket_id == into_id:
         raise RefusedError("same_ticket", "a ticket cannot be merged into itself")
     found = {ticket.id: ticket for ticket in _locked(session, ticket_id, into_id)}
     for wanted in (ticket_id, into_id):
         ticket = found.get(wanted)
         if ticket is None:
-            raise NotFoundError(f"there is no ticket {number(wanted)}", hint="`casemill tickets` lists them")
+            raise NotFoundError(f"there is no ticket {format_number(wanted)}", hint="`casemill tickets` lists them")
         if ticket.merged_into is not None:
-            raise RefusedError("merged", f"{number(wanted)} was merged into {number(ticket.merged_into)} already")
+            raise RefusedError("merged", f"{format_number(wanted)} was merged into {format_number(ticket.merged_into)} already")
     source, target = found[ticket_id], found[into_id]
-    lifecycle.end_merged(session, source, into_id, by, why, now)
+    lifecycle.close_as_merged(session, source, into_id, by, why, now)
     _carry_over(session, ticket_id, into_id)
-    text = Reason("merged", f"{number(ticket_id)} was merged into this ticket: {why}")
-    _note(session, target, f"Merged with {number(ticket_id)}", text, by, now)
+    text = Reason("merged", f"{format_number(ticket_id)} was merged into this ticket: {why}")
+    _note(session, target, f"Merged with {format_number(ticket_id)}", text, by, now)
     _link(session, ticket_id, into_id, text, now)
     _settle(session, ticket_id, into_id, by, now)
     session.flush()
@@ -59,18 +59,20 @@ def split(session: Session, ticket_id: int, entry_id: int, by: Staff, reason: st
 
     Raises :class:`NotFoundError`, :class:`RefusedError`. The customer gets no second notice of creation.
     """
-    permissions.require(by, Act.MERGE)
-    why = required(reason)
+    permissions.require(by, Action.MERGE)
+    why = require_text(reason)
     entry = session.execute(select(Activity).where(Activity.id == entry_id)).scalar_one_or_none()
     found = _locked(session, ticket_id)
     if not found or entry is None or entry.ticket_id != ticket_id:
-        raise NotFoundError(f"{number(ticket_id)} has no entry {entry_id}", hint="`casemill ticket show --json` numbers them")
+        raise NotFoundError(
+            f"{format_number(ticket_id)} has no entry {entry_id}", hint="`casemill ticket show --json` numbers them"
+        )
     if entry.kind != "message_in":
         raise RefusedError("no_message", f"entry {entry_id} is no message that came in, so there is nothing to split off")
     new_id = receive(session, [_submission(session, entry, by, why)], settings, now)[0].ticket_id
-    text = Reason("split", f"The message “{entry.title}” was split off as {number(new_id)}: {why}")
-    _note(session, found[0], f"Split off: {number(new_id)}", text, by, now)
-    _link(session, new_id, ticket_id, Reason("split", f"Split off {number(ticket_id)}: {why}"), now)
+    text = Reason("split", f"The message “{entry.title}” was split off as {format_number(new_id)}: {why}")
+    _note(session, found[0], f"Split off: {format_number(new_id)}", text, by, now)
+    _link(session, new_id, ticket_id, Reason("split", f"Split off {format_number(ticket_id)}: {why}"), now)
     if entry.data.get("key"):
         session.execute(update(TicketThread).where(TicketThread.key == entry.data["key"]).values(ticket_id=new_id))
     session.flush()
@@ -79,11 +81,11 @@ def split(session: Session, ticket_id: int, entry_id: int, by: Staff, reason: st
 
 def dismiss(session: Session, ticket_id: int, other_id: int, by: Staff, now: datetime) -> None:
     """The two tickets have nothing to do with each other: the possible match is settled. Raises :class:`NotFoundError`."""
-    permissions.require(by, Act.MERGE)
+    permissions.require(by, Action.MERGE)
     if not _settle(session, ticket_id, other_id, by, now):
-        raise NotFoundError(f"{number(ticket_id)} has no open possible match with {number(other_id)}")
+        raise NotFoundError(f"{format_number(ticket_id)} has no open possible match with {format_number(other_id)}")
     for ticket in _locked(session, ticket_id):
-        text = Reason("match_dismissed", f"It does not belong to {number(other_id)}")
+        text = Reason("match_dismissed", f"It does not belong to {format_number(other_id)}")
         _note(session, ticket, "Possible match dismissed", text, by, now)
 
 
@@ -143,7 +145,7 @@ def _submission(session: Session, entry: Activity, by: Staff, reason: str) -> Su
         email=email,
         name=name or str(entry.data.get("name") or ""),
         files=_files(session, entry),
-        reasons=(Reason("split", f"Split off {number(entry.ticket_id)} by {by.name}: {reason}"),),
+        reasons=(Reason("split", f"Split off {format_number(entry.ticket_id)} by {by.name}: {reason}"),),
         silence=SPLIT,
         verified=entry.data.get("verified"),
         owner_email=by.email,

@@ -15,7 +15,7 @@ from accounts.models import Staff
 from core.database.types import Base
 from core.errors import ConfigurationError, NotFoundError, RefusedError
 from tickets import permissions, template_sandbox
-from tickets.permissions import Act
+from tickets.permissions import Action
 
 FOLDER: Final = "Billing Support"
 RECAP: Final = "Billing Support Recap of Resolution"
@@ -49,7 +49,7 @@ class MessageTemplateVersion(Base):
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
+class TemplateVersion:
     """One version of a template, as it is shown and filled."""
 
     template_id: int
@@ -74,12 +74,12 @@ class Version:
         }
 
 
-def list_all(session: Session) -> list[Version]:
+def list_all(session: Session) -> list[TemplateVersion]:
     """Every template in the version in force, by folder and name."""
     return _versions(session, in_force=True)
 
 
-def find(session: Session, name: str, number: int | None = None) -> Version:
+def find(session: Session, name: str, number: int | None = None) -> TemplateVersion:
     """The version in force, or that ``number``; the name in any case of letters. Raises :class:`NotFoundError`."""
     matching = [one for one in _versions(session, in_force=number is None) if one.name.casefold() == name.strip().casefold()]
     for version in matching:
@@ -89,32 +89,34 @@ def find(session: Session, name: str, number: int | None = None) -> Version:
     raise NotFoundError(f"there is no {what}", hint="`casemill templates list` names them")
 
 
-def history(session: Session, name: str) -> list[Version]:
+def history(session: Session, name: str) -> list[TemplateVersion]:
     """All versions, the newest first. Raises :class:`NotFoundError`."""
     wanted = find(session, name).template_id
     return [one for one in reversed(_versions(session, in_force=False)) if one.template_id == wanted]
 
 
-def edit(session: Session, name: str, subject: str, body: str, by: Staff, now: datetime, *, folder: str = FOLDER) -> Version:
+def edit(
+    session: Session, name: str, subject: str, body: str, by: Staff, now: datetime, *, folder: str = FOLDER
+) -> TemplateVersion:
     """A new version, of a new template when the name is new; the same words again change nothing.
 
     Raises :class:`RefusedError` for what is no template (:func:`tickets.template_sandbox.check`).
     """
-    permissions.require(by, Act.TEMPLATE)
+    permissions.require(by, Action.TEMPLATE)
     if not name.strip():
         raise RefusedError("no_name", "a template needs a name")
     template_sandbox.check(subject, body)
     return _write(session, folder, name.strip(), subject.strip(), body.strip() + "\n", by.email, now)
 
 
-def restore(session: Session, name: str, number: int, by: Staff, now: datetime) -> Version:
+def restore(session: Session, name: str, number: int, by: Staff, now: datetime) -> TemplateVersion:
     """An earlier version in force again, as a new one. Raises :class:`NotFoundError`."""
-    permissions.require(by, Act.TEMPLATE)
+    permissions.require(by, Action.TEMPLATE)
     old = find(session, name, number)
     return _write(session, old.folder, old.name, old.subject, old.body, by.email, now)
 
 
-def is_behind(session: Session, folder: Path) -> bool:
+def needs_seeding(session: Session, folder: Path) -> bool:
     """Whether :func:`seed` would write something."""
     return bool(_news(session, folder))
 
@@ -147,7 +149,7 @@ def read_file(path: Path) -> tuple[str, str, str]:
     return lines[0].removeprefix("Name: "), lines[1].removeprefix("Subject: "), body.strip() + "\n"
 
 
-def _write(session: Session, folder: str, name: str, subject: str, body: str, who: str, now: datetime) -> Version:
+def _write(session: Session, folder: str, name: str, subject: str, body: str, who: str, now: datetime) -> TemplateVersion:
     template = session.execute(select(MessageTemplate).where(MessageTemplate.name == name).with_for_update()).scalar_one_or_none()
     if template is None:
         template = MessageTemplate(folder=folder, name=name, created_at=now)
@@ -164,7 +166,7 @@ def _write(session: Session, folder: str, name: str, subject: str, body: str, wh
     return find(session, name)
 
 
-def _versions(session: Session, *, in_force: bool) -> list[Version]:
+def _versions(session: Session, *, in_force: bool) -> list[TemplateVersion]:
     columns = MessageTemplateVersion
     statement = select(
         columns.template_id, MessageTemplate.folder, MessageTemplate.name, columns.number, columns.subject, columns.body,
@@ -174,4 +176,4 @@ def _versions(session: Session, *, in_force: bool) -> list[Version]:
         newest = select(columns.template_id, func.max(columns.number).label("number")).group_by(columns.template_id).subquery()
         statement = statement.join(newest, and_(newest.c.template_id == columns.template_id, newest.c.number == columns.number))
     rows: Sequence[Any] = session.execute(statement.order_by(MessageTemplate.folder, MessageTemplate.name, columns.number)).all()
-    return [Version(*row) for row in rows]
+    return [TemplateVersion(*row) for row in rows]

@@ -7,7 +7,7 @@ import re
 _NUMBER = re.compile(r"(?:BS-?)?0*([1-9][0-9]{0,17})", re.IGNORECASE)
 
 
-def number(ticket_id: int) -> str:
+def format_number(ticket_id: int) -> str:
     """``BS-000123`` for ticket 123."""
     return f"BS-{ticket_id:06d}"
 

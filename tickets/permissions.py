@@ -9,7 +9,7 @@ from core.errors import RefusedError
 from core.reasons import Reason
 
 
-class Act(StrEnum):
+class Action(StrEnum):
     """What a member of staff can want to do."""
 
     ENTER = "enter"
@@ -22,9 +22,9 @@ class Act(StrEnum):
     WRITE = "write"
     TEMPLATE = "template"
     TASK = "task"
-    HAND_OVER_OWN = "hand_over_own"
+    REASSIGN_OWN = "hand_over_own"
     FORCE = "force"
-    HAND_OVER_ALL = "hand_over_all"
+    REASSIGN_ALL = "hand_over_all"
     DEACTIVATE = "deactivate"
 
 
@@ -37,44 +37,44 @@ class Actor(Protocol):
 
 
 MANAGERS: Final = frozenset({"manager", "administrator"})
-EVERYBODY: Final = MANAGERS | {"representative"}
+ALL_ROLES: Final = MANAGERS | {"representative"}
 #: Tickets are the whole team's: every member may work on every one. What goes past rules or colleagues is for managers.
-ALLOWED: Final[dict[Act, frozenset[str]]] = {
-    Act.ENTER: EVERYBODY,
-    Act.MARK: EVERYBODY,
-    Act.REOPEN: EVERYBODY,
-    Act.ASSIGN: EVERYBODY,
-    Act.NOTE: EVERYBODY,
-    Act.MERGE: EVERYBODY,
-    Act.RELEASE: EVERYBODY,
-    Act.WRITE: EVERYBODY,
-    Act.TEMPLATE: MANAGERS,
-    Act.TASK: EVERYBODY,
-    Act.HAND_OVER_OWN: EVERYBODY,
-    Act.FORCE: MANAGERS,
-    Act.HAND_OVER_ALL: MANAGERS,
-    Act.DEACTIVATE: MANAGERS,
+ROLES_BY_ACTION: Final[dict[Action, frozenset[str]]] = {
+    Action.ENTER: ALL_ROLES,
+    Action.MARK: ALL_ROLES,
+    Action.REOPEN: ALL_ROLES,
+    Action.ASSIGN: ALL_ROLES,
+    Action.NOTE: ALL_ROLES,
+    Action.MERGE: ALL_ROLES,
+    Action.RELEASE: ALL_ROLES,
+    Action.WRITE: ALL_ROLES,
+    Action.TEMPLATE: MANAGERS,
+    Action.TASK: ALL_ROLES,
+    Action.REASSIGN_OWN: ALL_ROLES,
+    Action.FORCE: MANAGERS,
+    Action.REASSIGN_ALL: MANAGERS,
+    Action.DEACTIVATE: MANAGERS,
 }
 _ONLY: Final = {
-    Act.TEMPLATE: "only managers change templates",
-    Act.FORCE: "only managers force a move",
-    Act.HAND_OVER_ALL: "only managers hand over the tickets of somebody else",
-    Act.DEACTIVATE: "only managers let somebody leave",
+    Action.TEMPLATE: "only managers change templates",
+    Action.FORCE: "only managers force a move",
+    Action.REASSIGN_ALL: "only managers hand over the tickets of somebody else",
+    Action.DEACTIVATE: "only managers let somebody leave",
 }
 
 
-def refusal(who: Actor, act: Act) -> Reason | None:
+def refusal(who: Actor, act: Action) -> Reason | None:
     """Why ``who`` may not do this, or None when they may."""
     if not who.active:
         return Reason("not_active", f"{who.name} is no longer active")
-    if who.role in ALLOWED[act]:
+    if who.role in ROLES_BY_ACTION[act]:
         return None
-    if who.role not in EVERYBODY:
+    if who.role not in ALL_ROLES:
         return Reason("unknown_role", f"{who.name} has no role that works on tickets")
     return Reason("not_a_manager", f"{who.name} is no manager, and {_ONLY[act]}")
 
 
-def require(who: Actor, act: Act) -> None:
+def require(who: Actor, act: Action) -> None:
     """Raises :class:`RefusedError` with the reason when ``who`` may not."""
     reason = refusal(who, act)
     if reason is not None:

@@ -14,7 +14,7 @@ from accounts.models import Absence, Company, Contact, Staff
 from core import clock
 from tickets.follow_ups import RULES
 from tickets.models import Activity, Attachment, FollowUp, Ticket, TicketContact, TicketLink
-from tickets.numbers import number
+from tickets.numbers import format_number
 from tickets.stages import AUDIT, COMPLETED, STAGE_NAMES
 from tickets.tasks import OPEN
 
@@ -23,7 +23,7 @@ WAITING: ColumnElement[bool] = literal_column("(ticket.owner_id IS NULL OR ticke
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ViewRequest:
     """When a view is asked for, when that day ends, and by whom (a staff id; None shows nobody's own)."""
 
     now: datetime
@@ -31,7 +31,7 @@ class Asked:
     person_id: int | None
 
 
-View = Callable[[Asked], ColumnElement[bool]]
+View = Callable[[ViewRequest], ColumnElement[bool]]
 
 
 def _with_tasks(due: ColumnElement[bool]) -> ColumnElement[bool]:
@@ -98,7 +98,7 @@ def list_tickets(
     ``day_ends`` is when "today" does (a day from ``now``, when left out), ``person_id`` whose tickets are "mine". ``before`` is
     the id from which a list goes on: those below it.
     """
-    asked = Asked(now, day_ends or now + timedelta(days=1), person_id)
+    asked = ViewRequest(now, day_ends or now + timedelta(days=1), person_id)
     statement = _listed(now).where(VIEWS[view][1](asked))
     if source is not None:
         statement = statement.where(Ticket.source == source)
@@ -136,7 +136,7 @@ def show(session: Session, ticket_id: int) -> dict[str, Any] | None:
         "recap_sent": _mark(ticket.recap_sent_at, ticket.recap_sent_by),
         "reminder_due_at": _moment(ticket.reminder_due_at),
         "escalation_due_at": _moment(ticket.escalation_due_at),
-        "merged_into": number(ticket.merged_into) if ticket.merged_into else None,
+        "merged_into": format_number(ticket.merged_into) if ticket.merged_into else None,
         "links": _links(session, ticket_id),
         "contacts": _contacts(session, ticket_id),
         "timeline": _timeline(session, ticket_id),
@@ -159,7 +159,7 @@ def _row(
     ticket: Ticket, owner: str | None, company: str | None, email: str | None, name: str | None, away: bool | None
 ) -> dict[str, Any]:
     return {
-        "number": number(ticket.id),
+        "number": format_number(ticket.id),
         "source": ticket.source,
         "stage": STAGE_NAMES[ticket.stage],
         "owner": owner,
@@ -194,7 +194,7 @@ def _links(session: Session, ticket_id: int) -> list[dict[str, Any]]:
     mine = select(TicketLink).where(or_(TicketLink.ticket_id == ticket_id, TicketLink.other_id == ticket_id))
     return [
         {
-            "number": number(row.other_id if row.ticket_id == ticket_id else row.ticket_id),
+            "number": format_number(row.other_id if row.ticket_id == ticket_id else row.ticket_id),
             "kind": row.kind,
             "from_here": row.ticket_id == ticket_id,
             "reason": row.reason,

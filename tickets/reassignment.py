@@ -10,20 +10,20 @@ from sqlalchemy.orm import Session
 
 from accounts.field_parsers import RefusedValueError
 from accounts.models import Staff
-from core.database.bulk import insert_numbered
+from core.database.bulk import insert_with_ids
 from core.errors import RefusedError
 from core.reasons import Reason
 from outbox.append import append_facts
 from outbox.facts import TicketAssigned
 from tickets import permissions, routing, staffing
 from tickets.models import Activity, FollowUp, Ticket
-from tickets.permissions import Act
+from tickets.permissions import Action
 from tickets.routing import Staffing
 from tickets.stages import COMPLETED
-from tickets.timeline import required
+from tickets.timeline import require_text
 
 
-def hand_over_all(
+def reassign_all(
     session: Session, of: Staff, by: Staff, reason: str, now: datetime, *, to: Staff | None = None
 ) -> dict[str, int]:
     """Give every open ticket of ``of``, and every open task, to ``to``; returns how many went to whom, by name.
@@ -31,28 +31,28 @@ def hand_over_all(
     Without ``to`` each goes to the stand-in, else to the least loaded of the default team, else it waits unassigned in the
     saved view. One's own tickets anybody may hand over, those of somebody else only managers.
     """
-    permissions.require(by, Act.HAND_OVER_OWN if by.id == of.id else Act.HAND_OVER_ALL)
-    return _hand_over_all(session, of, by, required(reason), now, to)
+    permissions.require(by, Action.REASSIGN_OWN if by.id == of.id else Action.REASSIGN_ALL)
+    return _hand_over_all(session, of, by, require_text(reason), now, to)
 
 
-def let_go(session: Session, who: Staff, by: Staff, reason: str, now: datetime, *, to: Staff | None = None) -> dict[str, int]:
+def deactivate(session: Session, who: Staff, by: Staff, reason: str, now: datetime, *, to: Staff | None = None) -> dict[str, int]:
     """``who`` leaves: no longer active, and everything open goes to others, as by :func:`hand_over_all`."""
-    permissions.require(by, Act.DEACTIVATE)
+    permissions.require(by, Action.DEACTIVATE)
     if who.id == by.id:
         raise RefusedError("own_leave", "nobody lets themselves leave", hint="another manager does it")
-    given = _hand_over_all(session, who, by, required(reason), now, to)
+    given = _hand_over_all(session, who, by, require_text(reason), now, to)
     who.active = False
     return given
 
 
-def require_nothing_open(session: Session, staff_id: int) -> None:
+def require_no_open_work(session: Session, staff_id: int) -> None:
     """Raises :class:`RefusedError` for somebody with open tickets or tasks: nobody would look at those of an inactive one."""
-    if count_open(session, staff_id):
+    if count_open_work(session, staff_id):
         hint = "use `casemill staff deactivate`, which gives them to others"
         raise RefusedValueError("active", "open_tickets", "they have open tickets or tasks", hint=hint)
 
 
-def count_open(session: Session, staff_id: int) -> int:
+def count_open_work(session: Session, staff_id: int) -> int:
     """How many open tickets and tasks somebody has."""
     tickets = select(func.count()).where(Ticket.owner_id == staff_id, Ticket.stage < COMPLETED).scalar_subquery()
     tasks = select(func.count()).where(FollowUp.assignee_id == staff_id, FollowUp.done_at.is_(None)).scalar_subquery()
@@ -74,11 +74,11 @@ def _hand_over_all(session: Session, of: Staff, by: Staff, reason: str, now: dat
 
 def _successor(everybody: Staffing, of: Staff, to: Staff | None, reason: str, now: datetime) -> tuple[int | None, Reason]:
     if to is not None:
-        everybody.took(to.id, now)
+        everybody.count_assignment(to.id, now)
         return to.id, Reason("handed_over", reason)
-    person, why = routing.successor(everybody, of.id, now)
+    person, why = routing.find_successor(everybody, of.id, now)
     if person is not None:
-        everybody.took(person.id, now)
+        everybody.count_assignment(person.id, now)
     return (person.id if person else None), Reason(why.code, f"{reason}. {why.text}")
 
 
@@ -96,7 +96,7 @@ def _change(
              "data": data, "item_id": None}
         )  # fmt: skip
     session.flush()
-    told = zip(tickets, chosen, insert_numbered(session, Activity, rows), strict=True)
+    told = zip(tickets, chosen, insert_with_ids(session, Activity, rows), strict=True)
     assigned = [TicketAssigned(ticket.id, one, entry, why.text) for ticket, (one, why), entry in told if one]
     append_facts(session, assigned, now)
     owners = sorted({one for one, _ in chosen if one})

@@ -16,7 +16,7 @@ NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(slots=True)
-class Person:
+class StaffView:
     """A member of staff as routing sees them. ``load`` is open tickets, counted no further than ``capacity``."""
 
     id: int
@@ -33,13 +33,13 @@ class Person:
     absences: tuple[tuple[datetime, datetime], ...] = ()
     load: int = 0
 
-    def away(self, now: datetime) -> bool:
+    def is_away(self, now: datetime) -> bool:
         return any(start <= now < end for start, end in self.absences)
 
-    def available(self, now: datetime) -> bool:
-        return self.active and not self.away(now)
+    def is_available(self, now: datetime) -> bool:
+        return self.active and not self.is_away(now)
 
-    def working(self, now: datetime) -> bool:
+    def is_working(self, now: datetime) -> bool:
         local = _local(now, self.zone)
         return str(local.weekday()) in self.weekdays and self.starts <= local.time() < self.ends
 
@@ -66,7 +66,7 @@ class TeamView:
 class Staffing:
     """Everybody who could own a ticket; a batch keeps it up to date as it assigns."""
 
-    people: dict[int, Person] = field(default_factory=dict)
+    people: dict[int, StaffView] = field(default_factory=dict)
     teams: dict[str, TeamView] = field(default_factory=dict)
     taken: int = 0
 
@@ -74,10 +74,10 @@ class Staffing:
     def default_team(self) -> TeamView | None:
         return next((team for team in self.teams.values() if team.is_default), None)
 
-    def by_email(self, email: str) -> Person | None:
+    def find_by_email(self, email: str) -> StaffView | None:
         return next((person for person in self.people.values() if person.email == email), None)
 
-    def took(self, person_id: int, now: datetime) -> None:
+    def count_assignment(self, person_id: int, now: datetime) -> None:
         """Count an assignment. A batch has one ``now``: a microsecond each keeps who was last in it."""
         person = self.people[person_id]
         person.load += 1
@@ -86,7 +86,7 @@ class Staffing:
 
 
 @dataclass(frozen=True, slots=True)
-class Matter:
+class RoutingInput:
     """What routing looks at: source, category, words, the sender's domain, and the company's own people."""
 
     source: str
@@ -110,7 +110,7 @@ class Assignment:
         return self.steps[-1]
 
 
-def assign(matter: Matter, staffing: Staffing, rules: Sequence[Rule], now: datetime) -> Assignment:
+def assign(matter: RoutingInput, staffing: Staffing, rules: Sequence[Rule], now: datetime) -> Assignment:
     """Consultant, stand-in, rules, least loaded of the default team, nobody: the first that fits, and why."""
     steps: list[Reason] = []
     for choose in (_consultant, _by_rules, _least_loaded):
@@ -121,7 +121,7 @@ def assign(matter: Matter, staffing: Staffing, rules: Sequence[Rule], now: datet
     return Assignment(None, tuple(steps))
 
 
-def successor(staffing: Staffing, person_id: int, now: datetime) -> tuple[Person | None, Reason]:
+def find_successor(staffing: Staffing, person_id: int, now: datetime) -> tuple[StaffView | None, Reason]:
     """Who takes over the tickets of somebody who is away or leaves: the stand-in, the least loaded, or nobody; and why."""
     steps: list[Reason] = []
     person = _stand_in(staffing.people[person_id], staffing, now, steps)
@@ -135,7 +135,7 @@ def successor(staffing: Staffing, person_id: int, now: datetime) -> tuple[Person
     return person, steps[-1]
 
 
-def needs_telemedicine(matter: Matter, settings: Telemedicine) -> Reason | None:
+def find_telemedicine_reason(matter: RoutingInput, settings: Telemedicine) -> Reason | None:
     """Whether an "assist" task goes to the telemedicine person or team, and by what that was recognised."""
     if matter.telemedicine:
         return Reason("telemedicine_company", f"{matter.company_name} uses telemedicine")
@@ -146,14 +146,16 @@ def needs_telemedicine(matter: Matter, settings: Telemedicine) -> Reason | None:
     return None
 
 
-def _consultant(matter: Matter, staffing: Staffing, rules: Sequence[Rule], now: datetime, steps: list[Reason]) -> Person | None:
+def _consultant(
+    matter: RoutingInput, staffing: Staffing, rules: Sequence[Rule], now: datetime, steps: list[Reason]
+) -> StaffView | None:
     consultant = staffing.people.get(matter.consultant_id or 0)
     if consultant is None:
         company = matter.company_name
         text = f"{company} has no operations consultant on record" if company else "No company is known for the sender"
         steps.append(Reason("no_consultant", text))
         return None
-    if consultant.available(now):
+    if consultant.is_available(now):
         steps.append(Reason("consultant", f"{consultant.name} is the operations consultant of {matter.company_name}"))
         return consultant
     why = "is out of office" if consultant.active else "is no longer active"
@@ -161,19 +163,21 @@ def _consultant(matter: Matter, staffing: Staffing, rules: Sequence[Rule], now: 
     return _stand_in(consultant, staffing, now, steps)
 
 
-def _stand_in(consultant: Person, staffing: Staffing, now: datetime, steps: list[Reason]) -> Person | None:
+def _stand_in(consultant: StaffView, staffing: Staffing, now: datetime, steps: list[Reason]) -> StaffView | None:
     stand_in = staffing.people.get(consultant.stand_in_id or 0)
     if stand_in is None:
         steps.append(Reason("no_stand_in", f"{consultant.name} has no stand-in"))
         return None
-    if not stand_in.available(now):
+    if not stand_in.is_available(now):
         steps.append(Reason("stand_in_unavailable", f"The stand-in {stand_in.name} is not available either"))
         return None
     steps.append(Reason("stand_in", f"{stand_in.name} stands in for {consultant.name}"))
     return stand_in
 
 
-def _by_rules(matter: Matter, staffing: Staffing, rules: Sequence[Rule], now: datetime, steps: list[Reason]) -> Person | None:
+def _by_rules(
+    matter: RoutingInput, staffing: Staffing, rules: Sequence[Rule], now: datetime, steps: list[Reason]
+) -> StaffView | None:
     for number, rule in enumerate(rules, 1):
         if not _matches(rule, matter):
             continue
@@ -187,15 +191,17 @@ def _by_rules(matter: Matter, staffing: Staffing, rules: Sequence[Rule], now: da
     return None
 
 
-def _chosen_by(rule: Rule, staffing: Staffing, now: datetime) -> Person | None:
+def _chosen_by(rule: Rule, staffing: Staffing, now: datetime) -> StaffView | None:
     if rule.person is not None:
-        person = staffing.by_email(rule.person)
-        return person if person is not None and person.available(now) else None
+        person = staffing.find_by_email(rule.person)
+        return person if person is not None and person.is_available(now) else None
     team = staffing.teams.get(rule.team or "")
     return _least(_people(team, staffing), now) if team else None
 
 
-def _least_loaded(matter: Matter, staffing: Staffing, rules: Sequence[Rule], now: datetime, steps: list[Reason]) -> Person | None:
+def _least_loaded(
+    matter: RoutingInput, staffing: Staffing, rules: Sequence[Rule], now: datetime, steps: list[Reason]
+) -> StaffView | None:
     team = staffing.default_team
     if team is None:
         steps.append(Reason("no_default_team", "There is no default team"))
@@ -208,18 +214,18 @@ def _least_loaded(matter: Matter, staffing: Staffing, rules: Sequence[Rule], now
     return person
 
 
-def _least(people: Iterable[Person], now: datetime) -> Person | None:
+def _least(people: Iterable[StaffView], now: datetime) -> StaffView | None:
     """Least loaded within capacity and working hours; ties go to the one longest without an assignment."""
-    free = [person for person in people if person.available(now) and person.working(now) and person.load < person.capacity]
+    free = [person for person in people if person.is_available(now) and person.is_working(now) and person.load < person.capacity]
     return min(free, key=lambda person: (person.load, person.last_assigned_at or NEVER, person.id), default=None)
 
 
-def _people(team: TeamView, staffing: Staffing) -> list[Person]:
-    people: Mapping[int, Person] = staffing.people
+def _people(team: TeamView, staffing: Staffing) -> list[StaffView]:
+    people: Mapping[int, StaffView] = staffing.people
     return [people[member] for member in team.member_ids if member in people]
 
 
-def _matches(rule: Rule, matter: Matter) -> bool:
+def _matches(rule: Rule, matter: RoutingInput) -> bool:
     return (
         (rule.source is None or rule.source == matter.source)
         and (rule.category is None or rule.category.casefold() == matter.category.casefold())
@@ -237,10 +243,10 @@ def _mentions(text: str, keyword: str) -> bool:
     return keyword.casefold() in text.casefold()
 
 
-def telemedicine_target(settings: Routing, staffing: Staffing) -> tuple[int | None, int | None]:
+def find_telemedicine_assignee(settings: Routing, staffing: Staffing) -> tuple[int | None, int | None]:
     """(staff id, team id) of whom the assist task goes to; the default team's manager when there is nobody to ask."""
     telemedicine = settings.telemedicine
-    person = staffing.by_email(telemedicine.person) if telemedicine.person else None
+    person = staffing.find_by_email(telemedicine.person) if telemedicine.person else None
     if person is not None and person.active:
         return person.id, None
     team = staffing.teams.get(telemedicine.team or "")

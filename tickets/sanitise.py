@@ -17,13 +17,13 @@ from core.reasons import Reason
 from tickets.submission import Submission, SubmittedFile
 
 #: RFC 5321 §4.5.3.1.3: a path has at most 256 octets, its angle brackets included.
-LONGEST_ADDRESS = 254
-LONGEST_LINE, LONGEST_SUBJECT, LONGEST_NAME = 300, 998, 255
+MAX_ADDRESS_OCTETS = 254
+MAX_LINE_CHARACTERS, MAX_SUBJECT_CHARACTERS, MAX_FILE_NAME_CHARACTERS = 300, 998, 255
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 
-def cleaned(submission: Submission) -> Submission:
+def sanitise(submission: Submission) -> Submission:
     """The submission with storable texts and short values short; what was left out is listed as missing."""
     changes: dict[str, Any] = {}
     for name, value, clean in zip(_CLEANERS, _VALUES(submission), _CLEANERS.values(), strict=True):
@@ -46,12 +46,12 @@ def _text(value: str) -> str:
 
 
 def _line(value: str) -> str:
-    return _text(value)[:LONGEST_LINE]
+    return _text(value)[:MAX_LINE_CHARACTERS]
 
 
 def _address(value: str) -> str | None:
     """None for what cannot be an address: it would be another one if it were cut."""
-    if _UNSTORABLE.search(value) or len(value.encode()) > LONGEST_ADDRESS:
+    if _UNSTORABLE.search(value) or len(value.encode()) > MAX_ADDRESS_OCTETS:
         return None
     return value
 
@@ -59,7 +59,7 @@ def _address(value: str) -> str | None:
 def _key(value: str) -> str:
     """A long key becomes its hash, which is as good to find a thread by."""
     text = _text(value)
-    return text if len(text) <= LONGEST_LINE else f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    return text if len(text) <= MAX_LINE_CHARACTERS else f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def _reason(reason: Reason) -> Reason:
@@ -68,7 +68,7 @@ def _reason(reason: Reason) -> Reason:
 
 
 def _file(file: SubmittedFile) -> SubmittedFile:
-    name, kind = _text(file.name)[-LONGEST_NAME:], _line(file.type)
+    name, kind = _text(file.name)[-MAX_FILE_NAME_CHARACTERS:], _line(file.type)
     sniffed = _line(file.sniffed) if file.sniffed else None
     if (name, kind, sniffed) == (file.name, file.type, file.sniffed):
         return file
@@ -94,7 +94,7 @@ def _each(clean: Callable[[Any], Any]) -> Callable[[tuple[Any, ...]], tuple[Any,
 _CLEANERS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("name", "phone", "company", "account_number", "category", "issue", "issue_detail"), _line),
     "preferred_contact": _line,
-    "subject": lambda value: _text(value)[:LONGEST_SUBJECT],
+    "subject": lambda value: _text(value)[:MAX_SUBJECT_CHARACTERS],
     **dict.fromkeys(("text", "quoted", "signature", "link"), _text),
     "email": _address,
     "files": _each(_file),

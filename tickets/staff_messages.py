@@ -21,23 +21,23 @@ from core.reasons import Reason
 from outbox.append import append_facts
 from outbox.facts import LetterWritten
 from tickets import lifecycle, message_templates, permissions, template_sandbox
-from tickets.creation_notice import TASK_DUE, default_manager
-from tickets.message_templates import ASK_FOR_MORE, RECAP, Version
+from tickets.creation_notice import TASK_DUE, find_default_manager
+from tickets.message_templates import ASK_FOR_MORE, RECAP, TemplateVersion
 from tickets.models import Activity, FollowUp, Ticket, TicketContact
-from tickets.numbers import number
-from tickets.permissions import Act
+from tickets.numbers import format_number
+from tickets.permissions import Action
 from tickets.stages import COMPLETED
-from tickets.timeline import locked, record, write
+from tickets.timeline import add_entry, lock_ticket, record_entry
 
-REPLY, RECAP_LETTER, MORE = "reply", "recap", "question"
+REPLY, RECAP_MESSAGE, QUESTION = "reply", "recap", "question"
 #: The template each kind of letter begins with; a reply begins with nothing.
-TEMPLATES: Final = {RECAP_LETTER: RECAP, MORE: ASK_FOR_MORE}
-TITLES: Final = {REPLY: "Reply", RECAP_LETTER: "Recap of resolution", MORE: "Question for what is missing"}
-LONGEST: Final = 100_000
+TEMPLATES: Final = {RECAP_MESSAGE: RECAP, QUESTION: ASK_FOR_MORE}
+TITLES: Final = {REPLY: "Reply", RECAP_MESSAGE: "Recap of resolution", QUESTION: "Question for what is missing"}
+MAX_TEXT_CHARACTERS: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class MessageDraft:
     """A letter before it is sent; ``problems`` say in words what keeps it from being sent as it is."""
 
     ticket_id: int
@@ -45,12 +45,12 @@ class Draft:
     subject: str
     text: str
     to: tuple[str, ...]
-    template: Version | None
+    template: TemplateVersion | None
     problems: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class LetterOutcome:
+class MessageOutcome:
     """What became of the mail of a letter: ``sent``, ``skipped``, ``failed`` or ``ambiguous``, and why."""
 
     delivery_id: int
@@ -70,27 +70,27 @@ def compose(
     template: str | None = None,
     values: Mapping[str, str] | None = None,
     to: Sequence[str] = (),
-) -> Draft:
+) -> MessageDraft:
     """A letter of ``kind`` filled from the ticket; ``values`` fill placeholders of one word, such as ``resolution``.
 
     Without a template, and for a kind that has none, subject and text are there to be written. Raises NotFoundError.
     """
-    ticket = locked(session, ticket_id)
+    ticket = lock_ticket(session, ticket_id)
     name = template or TEMPLATES.get(kind)
     version = message_templates.find(session, name) if name else None
     if version is None:
-        filled = template_sandbox.Filled(f"Re: {ticket.name}", "", ())
+        filled = template_sandbox.FilledTemplate(f"Re: {ticket.name}", "", ())
     else:
         filled = template_sandbox.fill(version.subject, version.body, {**_values(session, ticket, by), **(values or {})})
     recipients, problems = _recipients(session, ticket, to)
     emails = tuple(str(contact.email) for contact in recipients)
-    problems += lacks(filled.subject, filled.text)
-    return Draft(ticket.id, kind, filled.subject, filled.text, emails, version, tuple(problems))
+    problems += find_problems(filled.subject, filled.text)
+    return MessageDraft(ticket.id, kind, filled.subject, filled.text, emails, version, tuple(problems))
 
 
-def lacks(subject: str, text: str) -> list[str]:
+def find_problems(subject: str, text: str) -> list[str]:
     """What the words of a letter still lack, in words."""
-    left = [f"{{{{ {name} }}}} is not filled" for name in template_sandbox.unfilled(subject, text)]
+    left = [f"{{{{ {name} }}}} is not filled" for name in template_sandbox.find_unfilled(subject, text)]
     return left if text.strip() else [*left, "there is no text yet"]
 
 
@@ -104,16 +104,16 @@ def send(
     now: datetime,
     *,
     to: Sequence[str] = (),
-    template: Version | None = None,
+    template: TemplateVersion | None = None,
 ) -> int:
     """Send a letter to the requester, or to those people of the ticket who are named; answers with its entry's id.
 
     Raises :class:`RefusedError` for a placeholder that is not filled, nobody to send it to, or a ticket that is over.
     """
-    permissions.require(by, Act.WRITE)
+    permissions.require(by, Action.WRITE)
     if kind not in TITLES:
         raise RefusedError("unknown_kind", f"a letter is one of {', '.join(TITLES)}")
-    ticket = locked(session, ticket_id)
+    ticket = lock_ticket(session, ticket_id)
     _refuse(ticket, kind, subject, text)
     recipients, problems = _recipients(session, ticket, to)
     if problems:
@@ -123,23 +123,23 @@ def send(
     if template is not None:
         data["template"] = {"folder": template.folder, "name": template.name, "version": template.number}
     ticket.human_at = now
-    activity_id = write(session, ticket, now, by.email, "message_out", clean_subject, clean_text, data)
+    activity_id = add_entry(session, ticket, now, by.email, "message_out", clean_subject, clean_text, data)
     written = LetterWritten(ticket.id, activity_id, kind, [contact.id for contact in recipients])
     append_facts(session, [written], now)
     return activity_id
 
 
-def settle(session: Session, outcomes: Sequence[LetterOutcome], now: datetime) -> None:
+def record_outcomes(session: Session, outcomes: Sequence[MessageOutcome], now: datetime) -> None:
     """Record what became of letters: a recap that got to its requester checks the box, what did not get through is a task."""
     for outcome in sorted(outcomes, key=lambda one: (one.ticket_id, one.delivery_id)):
         entry = session.get(Activity, outcome.activity_id)
         if entry is None or not _note(session, outcome, str(entry.data.get("letter")), now):
             continue
-        if outcome.outcome == "sent" and entry.data.get("letter") == RECAP_LETTER and _is_main_copy(session, outcome, entry):
-            lifecycle.recap_accepted(session, outcome.ticket_id, int(entry.data.get("opening", 0)), now)
+        if outcome.outcome == "sent" and entry.data.get("letter") == RECAP_MESSAGE and _is_main_copy(session, outcome, entry):
+            lifecycle.mark_recap_accepted(session, outcome.ticket_id, int(entry.data.get("opening", 0)), now)
 
 
-def _is_main_copy(session: Session, outcome: LetterOutcome, entry: Activity) -> bool:
+def _is_main_copy(session: Session, outcome: MessageOutcome, entry: Activity) -> bool:
     """Whether the recap counts as given by this copy: the requester's; without them, that of whoever is named first."""
     to = [str(address) for address in entry.data.get("to", [])]
     of_ticket = select(Ticket.requester_id).where(Ticket.id == outcome.ticket_id).scalar_subquery()
@@ -149,15 +149,15 @@ def _is_main_copy(session: Session, outcome: LetterOutcome, entry: Activity) -> 
 
 def _refuse(ticket: Ticket, kind: str, subject: str, text: str) -> None:
     if ticket.merged_into is not None:
-        where = f"{number(ticket.id)} was merged into {number(ticket.merged_into)}"
+        where = f"{format_number(ticket.id)} was merged into {format_number(ticket.merged_into)}"
         raise RefusedError("merged", where, hint="write from that one")
-    if kind == RECAP_LETTER and ticket.stage == COMPLETED:
-        raise RefusedError("completed", f"{number(ticket.id)} is completed", hint="reopen it first, or send a reply")
+    if kind == RECAP_MESSAGE and ticket.stage == COMPLETED:
+        raise RefusedError("completed", f"{format_number(ticket.id)} is completed", hint="reopen it first, or send a reply")
     if not subject.strip() or not text.strip():
         raise RefusedError("empty", "a letter needs a subject and a text")
-    if len(subject) > 300 or len(text) > LONGEST:
-        raise RefusedError("too_long", f"a letter has at most 300 characters of subject and {LONGEST} of text")
-    left = template_sandbox.unfilled(subject, text)
+    if len(subject) > 300 or len(text) > MAX_TEXT_CHARACTERS:
+        raise RefusedError("too_long", f"a letter has at most 300 characters of subject and {MAX_TEXT_CHARACTERS} of text")
+    left = template_sandbox.find_unfilled(subject, text)
     if left:
         names = ", ".join(f"{{{{ {name} }}}}" for name in left)
         raise RefusedError("unfilled", f"not filled yet: {names}", hint="write what belongs there, or take it out")
@@ -172,7 +172,7 @@ def _recipients(session: Session, ticket: Ticket, to: Sequence[str]) -> tuple[li
         return requester, [] if requester else ["the requester has no email address"]
     known = {one.email: one for one in people if one.email}
     wanted = list(dict.fromkeys(address.strip().lower() for address in to))
-    strangers = [f"{address} does not belong to {number(ticket.id)}" for address in wanted if address not in known]
+    strangers = [f"{address} does not belong to {format_number(ticket.id)}" for address in wanted if address not in known]
     return [known[address] for address in wanted if address in known], strangers
 
 
@@ -182,7 +182,7 @@ def _values(session: Session, ticket: Ticket, by: Staff) -> dict[str, Mapping[st
     owner = session.get(Staff, ticket.owner_id) if ticket.owner_id else None
     return {
         "ticket": {
-            "number": number(ticket.id),
+            "number": format_number(ticket.id),
             "name": ticket.name,
             "category": ticket.category,
             "issue": ticket.issue,
@@ -196,7 +196,7 @@ def _values(session: Session, ticket: Ticket, by: Staff) -> dict[str, Mapping[st
     }
 
 
-def _note(session: Session, outcome: LetterOutcome, kind: str, now: datetime) -> bool:
+def _note(session: Session, outcome: MessageOutcome, kind: str, now: datetime) -> bool:
     """An entry of what became of it; False when that had been recorded."""
     what = TITLES.get(kind, "Letter")
     title = {
@@ -208,12 +208,12 @@ def _note(session: Session, outcome: LetterOutcome, kind: str, now: datetime) ->
     if outcome.outcome != "sent" and not _raise_task(session, outcome, title, now):
         return False
     data = {"outcome": outcome.outcome, "recipient": outcome.recipient, "entry": outcome.activity_id}
-    record(session, outcome.ticket_id, "notice", title, now, body=outcome.reason.text, reason=outcome.reason, data=data)
+    record_entry(session, outcome.ticket_id, "notice", title, now, body=outcome.reason.text, reason=outcome.reason, data=data)
     return True
 
 
-def _raise_task(session: Session, outcome: LetterOutcome, title: str, now: datetime) -> bool:
-    ticket = locked(session, outcome.ticket_id)
+def _raise_task(session: Session, outcome: MessageOutcome, title: str, now: datetime) -> bool:
+    ticket = lock_ticket(session, outcome.ticket_id)
     key = f"letter:{outcome.delivery_id}"
     if session.execute(select(FollowUp.id).where(FollowUp.key == key)).first() is not None:
         return False
@@ -223,7 +223,7 @@ def _raise_task(session: Session, outcome: LetterOutcome, title: str, now: datet
         "kind": "notice_problem",
         "title": f"Call the customer or write again: {title[0].lower()}{title[1:]}",
         "reason": outcome.reason.text,
-        "assignee_id": ticket.owner_id or default_manager(session),
+        "assignee_id": ticket.owner_id or find_default_manager(session),
         "due_at": now + TASK_DUE,
         "created_at": now,
     }

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from accounts.models import Absence, Staff, Team, TeamMember
 from tickets.models import Ticket
-from tickets.routing import Person, Staffing, TeamView
+from tickets.routing import Staffing, StaffView, TeamView
 from tickets.stages import COMPLETED
 
 
@@ -22,7 +22,7 @@ def load(session: Session, now: datetime) -> Staffing:
     absences: dict[int, list[tuple[datetime, datetime]]] = defaultdict(list)
     for staff_id, starts_at, ends_at in connection.execute(_ABSENCES, {"now": now}):
         absences[staff_id].append((starts_at, ends_at))
-    people = {row.id: Person(**row._mapping, absences=tuple(absences[row.id])) for row in connection.execute(_STAFF)}
+    people = {row.id: StaffView(**row._mapping, absences=tuple(absences[row.id])) for row in connection.execute(_STAFF)}
     staffing = Staffing(people, _teams(connection))
     members = {member for team in staffing.teams.values() for member in team.member_ids if member in people}
     _load_all(connection, [people[member] for member in sorted(members)])
@@ -49,7 +49,7 @@ def _teams(connection: Connection) -> dict[str, TeamView]:
     }
 
 
-def _load_all(connection: Connection, members: Sequence[Person]) -> None:
+def _load_all(connection: Connection, members: Sequence[StaffView]) -> None:
     """Open tickets of each, counted no further than their capacity: the count stays cheap with a million tickets."""
     if not members:
         return

@@ -15,7 +15,7 @@ FINAL_NOTICES = {"sent", "skipped", "failed", "ambiguous"}
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class StageState:
     """What the moves depend on."""
 
     stage: int
@@ -26,29 +26,29 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class StageMove:
     """One row of the table of moves."""
 
     sources: frozenset[int]
     target: int
-    condition: Callable[[State], bool]
+    condition: Callable[[StageState], bool]
     reason: Reason
 
 
 MOVES = (
-    Move(
+    StageMove(
         frozenset({SUBMITTED}),
         IN_PROGRESS,
         lambda state: state.creation_notice in FINAL_NOTICES,
         Reason("creation_notice_settled", "The creation notice has its outcome"),
     ),
-    Move(
+    StageMove(
         frozenset({SUBMITTED, IN_PROGRESS}),
         AUDIT,
         lambda state: state.follow_up_sent,
         Reason("follow_up_sent", "4-Support Follow Up Sent is checked"),
     ),
-    Move(
+    StageMove(
         frozenset({AUDIT}),
         COMPLETED,
         lambda state: state.recap_sent and state.resolution,
@@ -57,7 +57,7 @@ MOVES = (
 )
 
 
-def advance(state: State) -> list[tuple[int, Reason]]:
+def advance(state: StageState) -> list[tuple[int, Reason]]:
     """The moves that apply now, one after the other until none does, each with its reason."""
     moves: list[tuple[int, Reason]] = []
     while (move := next((m for m in MOVES if state.stage in m.sources and m.condition(state)), None)) is not None:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from accounts.models import Staff, Team, TeamMember
 from tickets.models import FollowUp
-from tickets.numbers import number
+from tickets.numbers import format_number
 
 #: Written out as in the indexes: SQLite takes a partial index only where it sees the same condition.
 OPEN, DONE = text("follow_up.done_at IS NULL"), text("follow_up.done_at IS NOT NULL")
@@ -67,7 +67,7 @@ def _listed() -> Select[*tuple[Any, ...]]:
 def _row(task: FollowUp, person: str | None, team: str | None, now: datetime) -> dict[str, Any]:
     return {
         "id": task.id,
-        "ticket": number(task.ticket_id),
+        "ticket": format_number(task.ticket_id),
         "kind": task.kind,
         "title": task.title,
         "reason": task.reason,

@@ -16,7 +16,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from core.errors import RefusedError
 
-LONGEST: Final = 20_000
+MAX_TEMPLATE_CHARACTERS: Final = 20_000
 _OPENS: Final = re.compile(r"\{[{%#]")
 _CLOSES: Final = re.compile(r"[%#}]\}")
 #: So much of a placeholder that nobody closed is shown.
@@ -26,7 +26,7 @@ _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 @dataclass(frozen=True, slots=True)
-class Filled:
+class FilledTemplate:
     """Subject and text of a template with the values in it; ``unfilled`` names the placeholders that have none."""
 
     subject: str
@@ -104,13 +104,13 @@ def check(subject: str, text: str) -> None:
         raise RefusedError("empty_template", "a template needs a subject and a text")
     if "\n" in subject.strip():
         raise RefusedError("bad_template", "the subject is one line")
-    if len(subject) + len(text) > LONGEST:
-        raise RefusedError("too_long", f"a template has at most {LONGEST} characters")
+    if len(subject) + len(text) > MAX_TEMPLATE_CHARACTERS:
+        raise RefusedError("too_long", f"a template has at most {MAX_TEMPLATE_CHARACTERS} characters")
     for part in (subject, text):
         _read(part)
 
 
-def fill(subject: str, text: str, values: Mapping[str, Mapping[str, str] | str]) -> Filled:
+def fill(subject: str, text: str, values: Mapping[str, Mapping[str, str] | str]) -> FilledTemplate:
     """The template with ``values``: groups by name, and single ones. Raises :class:`RefusedError` as :func:`check` does."""
     check(subject, text)
     context: dict[str, Any] = {}
@@ -123,10 +123,10 @@ def fill(subject: str, text: str, values: Mapping[str, Mapping[str, str] | str])
         filled = [_read(part).render(context) for part in (subject, text)]
     except TemplateError as error:
         raise RefusedError("bad_template", f"the template cannot be filled ({type(error).__name__})") from None
-    return Filled(" ".join(filled[0].split()), filled[1].strip() + "\n", unfilled(*filled))
+    return FilledTemplate(" ".join(filled[0].split()), filled[1].strip() + "\n", find_unfilled(*filled))
 
 
-def unfilled(subject: str, text: str) -> tuple[str, ...]:
+def find_unfilled(subject: str, text: str) -> tuple[str, ...]:
     """Placeholders that still stand in what is to be sent, each once, in order; one that is opened and never closed too."""
     return tuple(dict.fromkeys(name for part in (subject, text) for name in _find_left(part)))
 

@@ -13,9 +13,9 @@ from accounts.matching import CompanyView, ContactView
 from core.database.in_lists import among_given, listed
 from core.reasons import Reason
 from core.settings import Settings
-from tickets.intake_writer import Link, NewTicket
+from tickets.intake_writer import NewLink, NewTicket
 from tickets.models import Ticket, TicketContact, TicketThread
-from tickets.numbers import number
+from tickets.numbers import format_number
 from tickets.stages import COMPLETED, IN_PROGRESS
 from tickets.submission import Submission
 
@@ -37,7 +37,7 @@ class TicketView:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ThreadMatch:
     """The decision: the ticket a submission is added to and why, whether that opens it again; or what its own is linked to.
 
     ``is_quiet``: its sender does not become one of the ticket's people.
@@ -47,11 +47,11 @@ class Found:
     reason: Reason | None = None
     reopens: bool = False
     is_quiet: bool = False
-    links: tuple[Link, ...] = ()
+    links: tuple[NewLink, ...] = ()
 
 
 @dataclass(slots=True)
-class Threads:
+class ThreadIndex:
     """The tickets a batch may belong to: those on record, and those drafted earlier in the batch."""
 
     colleagues_may_reply: bool = False
@@ -60,7 +60,7 @@ class Threads:
     tickets: dict[int, TicketView] = field(default_factory=dict)
     participants: dict[int, set[int]] = field(default_factory=dict)
 
-    def find(self, submission: Submission, contact: ContactView | None, company: CompanyView | None) -> Found:
+    def match(self, submission: Submission, contact: ContactView | None, company: CompanyView | None) -> ThreadMatch:
         """The first ticket in the order of the rules that it may be added to. Pure, but for a ticket that it opens again.
 
         A mail is added when its sender is one of the ticket's people and not known to be somebody else; a secure message
@@ -75,12 +75,12 @@ class Threads:
             if submission.verified is not False and self._may_add(target, submission, contact):
                 return self._added(target, reason, submission)
             if submission.autoresponse and submission.verified is not False and reason.code == REPLIED:
-                return Found(target, _by_a_machine(submission), is_quiet=True)
+                return ThreadMatch(target, _by_a_machine(submission), is_quiet=True)
             possible = possible or (target, _weaker(submission, reason))
         hinted = self._living(submission.subject_tag)
         if possible is None and hinted is not None:
             possible = hinted, Reason("subject_tag", "Its subject names that ticket, which anybody can write")
-        return Found(links=() if possible is None else (Link(possible[0], "possible_match", possible[1]),))
+        return ThreadMatch(links=() if possible is None else (NewLink(possible[0], "possible_match", possible[1]),))
 
     def remember(self, submission: Submission, target: Target) -> None:
         """Its keys lead to its ticket from now on, unless they lead to one already."""
@@ -91,7 +91,7 @@ class Threads:
     def _candidates(self, submission: Submission) -> Iterator[tuple[Target, Reason]]:
         replied = self._living(submission.replies_to)
         if replied is not None:
-            name = number(submission.replies_to or 0)
+            name = format_number(submission.replies_to or 0)
             yield replied, Reason(REPLIED, f"It answers our mail about {name}, from one of its people")
         for key in submission.answers:
             known = self._living(self.keys.get(key))
@@ -99,7 +99,7 @@ class Threads:
                 yield known, MESSAGE
         marked = self._living(submission.marker)
         if marked is not None:
-            yield marked, Reason("marker_line", f"Its text quotes our mail about {number(submission.marker or 0)}")
+            yield marked, Reason("marker_line", f"Its text quotes our mail about {format_number(submission.marker or 0)}")
 
     def _living(self, target: Target | None) -> Target | None:
         """The ticket that stands for ``target`` now: itself, the one it was merged into, or none when it is gone."""
@@ -127,20 +127,20 @@ class Threads:
         same_company = company is not None and self.tickets[target].company_id == company.id
         return same_company or (contact is not None and contact.id in self.participants.get(target, ()))
 
-    def _added(self, target: Target, reason: Reason, submission: Submission) -> Found:
+    def _added(self, target: Target, reason: Reason, submission: Submission) -> ThreadMatch:
         """Added to an open ticket as it is; a completed one is opened again, or is too old for that."""
         view = self.tickets[target] if isinstance(target, int) else None
         if view is None or view.stage != COMPLETED or submission.automatic or submission.thanks is not None:
-            return Found(target, reason)
+            return ThreadMatch(target, reason)
         if self.reopen_since is not None and view.completed_at is not None and view.completed_at < self.reopen_since:
-            late = Reason("completed_long_ago", f"It answers {number(view.id)}, which was completed too long ago to go on")
-            return Found(links=(Link(target, "follows", late),))
+            late = Reason("completed_long_ago", f"It answers {format_number(view.id)}, which was completed too long ago to go on")
+            return ThreadMatch(links=(NewLink(target, "follows", late),))
         self.tickets[view.id] = replace(view, stage=IN_PROGRESS)
-        return Found(target, reason, reopens=True)
+        return ThreadMatch(target, reason, reopens=True)
 
 
 def _by_a_machine(submission: Submission) -> Reason:
-    return Reason("automatic_reply", f"A machine answers our mail about {number(submission.replies_to or 0)}")
+    return Reason("automatic_reply", f"A machine answers our mail about {format_number(submission.replies_to or 0)}")
 
 
 def _weaker(submission: Submission, reason: Reason) -> Reason:
@@ -151,10 +151,10 @@ def _weaker(submission: Submission, reason: Reason) -> Reason:
     return Reason("not_a_participant", text if reason.code != "marker_line" else f"{text} and may have got it forwarded")
 
 
-def load(session: Session, submissions: Sequence[Submission], settings: Settings, now: datetime) -> Threads:
+def load(session: Session, submissions: Sequence[Submission], settings: Settings, now: datetime) -> ThreadIndex:
     """The threads that ``submissions`` point to, with the companies and people of their tickets; a few queries a batch."""
     since = now - timedelta(days=settings.calendar.reopen_days)
-    threads = Threads(settings.routing.colleagues_may_reply, since)
+    threads = ThreadIndex(settings.routing.colleagues_may_reply, since)
     keys = {key for submission in submissions for key in (submission.thread_key, *submission.answers) if key}
     if keys:
         known = session.connection().execute(_KEYS, {"listed": listed(keys)})
@@ -166,7 +166,7 @@ def load(session: Session, submissions: Sequence[Submission], settings: Settings
     return threads
 
 
-def _load_tickets(session: Session, threads: Threads, wanted: set[int]) -> None:
+def _load_tickets(session: Session, threads: ThreadIndex, wanted: set[int]) -> None:
     connection = session.connection()
     while wanted:
         rows = connection.execute(_TICKETS, {"listed": listed(wanted)})

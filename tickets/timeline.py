@@ -12,26 +12,26 @@ from sqlalchemy.orm import Session
 from core.errors import NotFoundError, RefusedError
 from core.reasons import Reason
 from tickets.models import Activity, Ticket
-from tickets.numbers import number
+from tickets.numbers import format_number
 
 
-def locked(session: Session, ticket_id: int) -> Ticket:
+def lock_ticket(session: Session, ticket_id: int) -> Ticket:
     """The ticket, held until the end of the unit. Raises :class:`NotFoundError`."""
     statement = select(Ticket).where(Ticket.id == ticket_id).with_for_update(key_share=True)
     ticket = session.execute(statement).scalar_one_or_none()
     if ticket is None:
-        raise NotFoundError(f"there is no ticket {number(ticket_id)}", hint="`casemill tickets` lists them")
+        raise NotFoundError(f"there is no ticket {format_number(ticket_id)}", hint="`casemill tickets` lists them")
     return ticket
 
 
-def required(text: str, problem: str = "a reason is needed") -> str:
+def require_text(text: str, problem: str = "a reason is needed") -> str:
     """``text`` without blanks around it. Raises :class:`RefusedError` when nothing is left."""
     if not text.strip():
         raise RefusedError("no_reason", problem)
     return text.strip()
 
 
-def write(
+def add_entry(
     session: Session, ticket: Ticket, now: datetime, actor: str, kind: str, title: str, body: str, data: dict[str, Any]
 ) -> int:
     """An entry on the timeline of a locked ticket; returns its id."""
@@ -41,7 +41,7 @@ def write(
     return session.execute(insert(Activity).values(row).returning(Activity.id)).scalar_one()
 
 
-def record(
+def record_entry(
     session: Session,
     ticket_id: int,
     kind: str,

@@ -26,12 +26,12 @@ from tickets.intake_writer import SYSTEM
 from tickets.lifecycle import ESCALATION, REMINDER
 from tickets.models import FollowUp, Ticket
 from tickets.stages import COMPLETED
-from tickets.timeline import write
+from tickets.timeline import add_entry
 
 log = logging.getLogger("casemill.due")
 
-BATCH = 100
-PUSHED_ON = timedelta(minutes=5)
+BATCH_SIZE = 100
+RETRY_DELAY = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Timer:
 
     kind: str
     column: InstrumentedAttribute[datetime | None]
-    needed: Callable[[Ticket], bool]
+    is_needed: Callable[[Ticket], bool]
     title: str
     reason: str
 
@@ -83,7 +83,7 @@ def _fire_all(database: Database, timer: Timer, calendar: Calendar) -> int:
 
 
 def _due(timer: Timer, now: datetime) -> Select[int]:
-    return select(Ticket.id).where(timer.column <= now).order_by(timer.column, Ticket.id).limit(BATCH)
+    return select(Ticket.id).where(timer.column <= now).order_by(timer.column, Ticket.id).limit(BATCH_SIZE)
 
 
 def _fire(session: Session, timer: Timer, ticket_id: int, calendar: Calendar) -> None:
@@ -93,7 +93,7 @@ def _fire(session: Session, timer: Timer, ticket_id: int, calendar: Calendar) ->
     if ticket is None:
         return
     setattr(ticket, timer.column.key, None)
-    if not timer.needed(ticket):
+    if not timer.is_needed(ticket):
         return
     key = f"{timer.kind}:{ticket.id}:{ticket.opening}"
     if session.execute(select(FollowUp.id).where(FollowUp.key == key)).first() is not None:
@@ -110,7 +110,7 @@ def _raise_task(session: Session, timer: Timer, ticket: Ticket, key: str, now: d
     reasons = [Reason(f"{timer.kind}_due", timer.reason).as_dict()]
     data = {"task_id": task_id, "code": "task_raised", "reasons": reasons}
     name = session.execute(select(Staff.name).where(Staff.id == assignee_id)).scalar() or "nobody"
-    write(session, ticket, now, SYSTEM, "task", f"Task for {name}: {timer.title}", timer.reason, data)
+    add_entry(session, ticket, now, SYSTEM, "task", f"Task for {name}: {timer.title}", timer.reason, data)
     append_facts(session, [TaskRaised(ticket.id, task_id, timer.kind, assignee_id)], now)
 
 
@@ -133,4 +133,4 @@ def _push_on(session: Session, timer: Timer, ticket_id: int) -> None:
     """Unless it was cleared or wound up anew meanwhile: then there is nothing to try again."""
     now = clock.now()
     still_due = Ticket.id == ticket_id, timer.column <= now
-    session.execute(update(Ticket).where(*still_due).values({timer.column.key: now + PUSHED_ON}))
+    session.execute(update(Ticket).where(*still_due).values({timer.column.key: now + RETRY_DELAY}))

@@ -8,13 +8,13 @@ import pytest
 from sqlalchemy import select
 
 from accounts.directory import (
-    Outcome,
+    SaveOutcome,
     add_company,
     add_contact,
     add_staff,
     end_out_of_office,
     fold_name,
-    run_twice,
+    retry_on_conflict,
     set_out_of_office,
 )
 from accounts.listings import list_companies, list_contacts, list_staff
@@ -26,19 +26,19 @@ NOW = datetime(2026, 11, 20, 15, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 
-def staff(database: Database, email: str, **given: Any) -> Outcome:
+def staff(database: Database, email: str, **given: Any) -> SaveOutcome:
     return database.transaction(lambda session: add_staff(session, email=email, **given).outcome)
 
 
-def company(database: Database, name: str, **given: Any) -> Outcome:
+def company(database: Database, name: str, **given: Any) -> SaveOutcome:
     return database.transaction(lambda session: add_company(session, name=name, **given).outcome)
 
 
-def contact(database: Database, email: str, **given: Any) -> Outcome:
+def contact(database: Database, email: str, **given: Any) -> SaveOutcome:
     return database.transaction(lambda session: add_contact(session, email=email, **given).outcome)
 
 
-def away(database: Database, email: str, starts: datetime, ends: datetime, stand_in: str | None = None) -> Outcome:
+def away(database: Database, email: str, starts: datetime, ends: datetime, stand_in: str | None = None) -> SaveOutcome:
     unit = lambda session: set_out_of_office(session, email=email, starts=starts, ends=ends, stand_in=stand_in)  # noqa: E731
     return database.transaction(unit).outcome
 
@@ -70,9 +70,9 @@ def test_names_of_different_practices_do_not_fold_to_the_same() -> None:
 
 
 def test_staff_are_added_once_and_then_updated_by_address(database: Database) -> None:
-    assert staff(database, "Mara@Billing.example", name="Mara Lind", hours="8am-5pm", capacity=20) is Outcome.CREATED
-    assert staff(database, "mara@billing.example", capacity=25) is Outcome.UPDATED
-    assert staff(database, "mara@billing.example", capacity=25, name="Mara Lind") is Outcome.UNCHANGED
+    assert staff(database, "Mara@Billing.example", name="Mara Lind", hours="8am-5pm", capacity=20) is SaveOutcome.CREATED
+    assert staff(database, "mara@billing.example", capacity=25) is SaveOutcome.UPDATED
+    assert staff(database, "mara@billing.example", capacity=25, name="Mara Lind") is SaveOutcome.UNCHANGED
     person = rows(database, Staff)[0]
     assert (person.email, person.name, person.capacity) == ("mara@billing.example", "Mara Lind", 25)
     assert (person.starts, person.ends) == (time(8), time(17))
@@ -98,7 +98,7 @@ def test_a_company_has_its_people_domains_and_account_number(database: Database)
     staff(database, "ana@billing.example", name="Ana", role="manager")
     staff(database, "ben@billing.example", name="Ben")
     given = {"manager": "ana@billing.example", "consultant": "ben@billing.example", "account_number": "007", "telemedicine": True}
-    assert company(database, "Oak Hill, Inc.", domains="oakhill.example oak-hill.example", **given) is Outcome.CREATED
+    assert company(database, "Oak Hill, Inc.", domains="oakhill.example oak-hill.example", **given) is SaveOutcome.CREATED
     with database.read() as session:
         (entry,) = list_companies(session)
     assert entry.as_dict() == {
@@ -109,8 +109,8 @@ def test_a_company_has_its_people_domains_and_account_number(database: Database)
 
 def test_a_company_is_updated_under_its_folded_name_and_its_domains_are_replaced(database: Database) -> None:
     company(database, "Oak Hill Inc", domains=["oakhill.example", "old.example"], account_number="1")
-    assert company(database, "OAK HILL, LLC", domains=["oakhill.example", "new.example"]) is Outcome.UPDATED
-    assert company(database, "OAK HILL, LLC", domains="new.example,oakhill.example") is Outcome.UNCHANGED
+    assert company(database, "OAK HILL, LLC", domains=["oakhill.example", "new.example"]) is SaveOutcome.UPDATED
+    assert company(database, "OAK HILL, LLC", domains="new.example,oakhill.example") is SaveOutcome.UNCHANGED
     assert {row.domain for row in rows(database, CompanyDomain)} == {"oakhill.example", "new.example"}
     (row,) = rows(database, Company)
     assert (row.name, row.account_number) == ("OAK HILL, LLC", "1")
@@ -121,7 +121,7 @@ def test_a_domain_belongs_to_one_company_until_it_is_given_up(database: Database
     assert refusal(company, database, "Riverside", domains="shared.example") == "domain_taken"
     assert [row.name for row in rows(database, Company)] == ["Oak Hill"]
     company(database, "Oak Hill", domains="oakhill.example")
-    assert company(database, "Riverside", domains="shared.example") is Outcome.CREATED
+    assert company(database, "Riverside", domains="shared.example") is SaveOutcome.CREATED
 
 
 def test_an_account_number_belongs_to_one_company(database: Database) -> None:
@@ -149,8 +149,10 @@ def test_a_company_needs_a_name_with_a_letter_or_digit(database: Database) -> No
 
 def test_a_contact_is_tied_to_the_company_whose_name_folds_to_the_same(database: Database) -> None:
     company(database, "Riverside Family Clinic, PC")
-    assert contact(database, "Dana@riverside.example", name="Dana Ortiz", company="riverside family clinic") is Outcome.CREATED
-    assert contact(database, "dana@riverside.example", phone="555 010 4477", is_admin=True) is Outcome.UPDATED
+    assert (
+        contact(database, "Dana@riverside.example", name="Dana Ortiz", company="riverside family clinic") is SaveOutcome.CREATED
+    )
+    assert contact(database, "dana@riverside.example", phone="555 010 4477", is_admin=True) is SaveOutcome.UPDATED
     with database.read() as session:
         (entry,) = list_contacts(session)
     assert (entry.email, entry.company, entry.phone, entry.is_admin) == (
@@ -176,10 +178,10 @@ def test_contacts_are_found_by_company_and_by_text(database: Database) -> None:
 
 def test_an_absence_that_overlaps_replaces_the_earlier_ones(database: Database) -> None:
     staff(database, "mara@billing.example", name="Mara")
-    assert away(database, "mara@billing.example", NOW, NOW + 3 * DAY) is Outcome.CREATED
-    assert away(database, "mara@billing.example", NOW, NOW + 3 * DAY) is Outcome.UNCHANGED
-    assert away(database, "mara@billing.example", NOW + 2 * DAY, NOW + 5 * DAY) is Outcome.UPDATED
-    assert away(database, "mara@billing.example", NOW + 5 * DAY, NOW + 6 * DAY) is Outcome.CREATED
+    assert away(database, "mara@billing.example", NOW, NOW + 3 * DAY) is SaveOutcome.CREATED
+    assert away(database, "mara@billing.example", NOW, NOW + 3 * DAY) is SaveOutcome.UNCHANGED
+    assert away(database, "mara@billing.example", NOW + 2 * DAY, NOW + 5 * DAY) is SaveOutcome.UPDATED
+    assert away(database, "mara@billing.example", NOW + 5 * DAY, NOW + 6 * DAY) is SaveOutcome.CREATED
     spans = [(row.starts_at, row.ends_at) for row in rows(database, Absence)]
     assert sorted(spans) == [(NOW + 2 * DAY, NOW + 5 * DAY), (NOW + 5 * DAY, NOW + 6 * DAY)]
 
@@ -223,7 +225,7 @@ def test_two_who_add_the_same_contact_at_once_both_succeed(database: Database) -
 
     def add() -> None:
         both.wait()
-        saved = run_twice(database, lambda session: add_contact(session, email="dana@riverside.example", name="Dana"))
+        saved = retry_on_conflict(database, lambda session: add_contact(session, email="dana@riverside.example", name="Dana"))
         outcomes.append(saved.outcome)
 
     threads = [Thread(target=add) for _ in range(2)]

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from accounts.csv_reader import escape_cell, fold_header, read_sheet, unescape_cell
+from accounts.csv_reader import escape_cell, fold_header, read_csv, unescape_cell
 from accounts.directory import add_company, add_staff
-from accounts.importer import Report, import_file, write_refused
+from accounts.importer import ImportReport, import_file, write_refused
 from accounts.listings import list_companies, list_contacts, list_staff
 from accounts.models import Contact
 from core import clock
@@ -22,16 +22,16 @@ def contacts(tmp_path: Path) -> Path:
     return tmp_path / "contacts.csv"
 
 
-def bring(database: Database, kind: str, path: Path, text: str | bytes) -> Report:
+def bring(database: Database, kind: str, path: Path, text: str | bytes) -> ImportReport:
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return import_file(database, kind, path)
 
 
-def counts(report: Report) -> tuple[int, int, int, int]:
+def counts(report: ImportReport) -> tuple[int, int, int, int]:
     return report.created, report.updated, report.unchanged, len(report.refused)
 
 
-def refusals(report: Report) -> list[tuple[int, str, str]]:
+def refusals(report: ImportReport) -> list[tuple[int, str, str]]:
     return [(line.line, line.field, line.code) for line in report.refused]
 
 
@@ -231,7 +231,7 @@ def test_what_a_spreadsheet_takes_for_a_formula_is_escaped_and_comes_back(start:
 def test_a_file_that_is_no_such_list_is_refused_with_the_mend(contacts: Path, content: bytes, code: str) -> None:
     contacts.write_bytes(content)
     with pytest.raises(RefusedError) as caught:
-        read_sheet("contact", contacts)
+        read_csv("contact", contacts)
     assert caught.value.code == code
     assert caught.value.hint
 

@@ -10,7 +10,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from accounts import matching
-from accounts.matching import Directory, SenderIdentity, domain_of
+from accounts.matching import SenderDirectory, SenderIdentity, domain_of
 from accounts.models import Company, CompanyDomain, Contact
 from accounts.names import fold_name
 from core.database.session import Database
@@ -45,7 +45,7 @@ def filled(database: Database) -> Iterator[Database]:
 def company_of(database: Database, one: SenderIdentity, public: frozenset[str] | None = None) -> tuple[int | None, str]:
     with database.read() as session:
         directory = matching.load(session, [one, NOBODY])
-    company, reason = directory.company_of(one) if public is None else directory.company_of(one, public)
+    company, reason = directory.find_company(one) if public is None else directory.find_company(one, public)
     return (company.id if company else None), reason.code
 
 
@@ -85,7 +85,7 @@ def test_further_public_domains_come_from_the_caller(filled: Database) -> None:
 def test_the_reason_names_the_company(filled: Database) -> None:
     one = claim("new@hill.example")
     with filled.read() as session:
-        _, reason = matching.load(session, [one]).company_of(one)
+        _, reason = matching.load(session, [one]).find_company(one)
     assert reason == Reason("company_by_domain", "The sender's email domain belongs to Hill & Vale")
 
 
@@ -105,7 +105,7 @@ def test_a_batch_is_loaded_with_the_same_few_queries_as_one(filled: Database) ->
 
 
 def test_a_directory_without_entries_knows_nobody() -> None:
-    company, reason = Directory().company_of(claim("dana@lakeside.example", company="Lakeside", account="A-1"))
+    company, reason = SenderDirectory().find_company(claim("dana@lakeside.example", company="Lakeside", account="A-1"))
     assert company is None and reason.code == "company_unknown"
 
 

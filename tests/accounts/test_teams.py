@@ -5,7 +5,7 @@ from sqlalchemy import select
 
 from accounts.directory import add_staff
 from accounts.models import Staff, Team, TeamMember
-from accounts.teams import find_default, sync_teams
+from accounts.teams import find_default_team, sync_teams
 from core.database.session import Database
 from core.errors import ConfigurationError
 from core.settings import sections
@@ -88,6 +88,6 @@ def test_no_teams_at_all_is_no_mistake(database: Database) -> None:
 @pytest.mark.parametrize("flags", [(False, False), (True, True)])
 def test_several_teams_without_exactly_one_default_are_refused(flags: tuple[bool, bool]) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        find_default({f"team{index}": sections.Team(default=flag) for index, flag in enumerate(flags)})
+        find_default_team({f"team{index}": sections.Team(default=flag) for index, flag in enumerate(flags)})
     assert caught.value.key == "teams"
     assert caught.value.hint

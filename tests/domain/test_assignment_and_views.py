@@ -166,7 +166,7 @@ def test_the_saved_views_hold_what_their_names_say(house: House) -> None:
 
 def test_what_an_automatic_ticket_lacks_is_shown_and_asking_for_it_is_ready(house: House) -> None:
     house.take(missing=("the practice's name", "the claim number"))
-    draft = house.do(lambda s, one, by, now: staff_messages.compose(s, one, by, staff_messages.MORE))
+    draft = house.do(lambda s, one, by, now: staff_messages.compose(s, one, by, staff_messages.QUESTION))
     assert house.show(1)["missing"] == ["the practice's name", "the claim number"]
     assert "the claim number" in draft.text and draft.problems == ()
 
@@ -181,7 +181,7 @@ def test_somebody_who_has_left_owns_nothing_new(house: House) -> None:
     from tickets import reassignment
 
     house.database.transaction(
-        lambda s: reassignment.let_go(s, house.person(s, "Ben"), house.person(s, "Mara"), "Has left", NOW) and None
+        lambda s: reassignment.deactivate(s, house.person(s, "Ben"), house.person(s, "Mara"), "Has left", NOW) and None
     )
     assert house.take(email="kim@hilltop.example")["owner"] == "Cleo"
     with pytest.raises(RefusedError, match=r"not active|no longer active"):

@@ -116,12 +116,12 @@ def test_a_recap_is_filled_from_ticket_and_contact_may_be_edited_and_checks_its_
 ) -> None:
     house.receive(matter())
     draft = house.do(
-        lambda s, one, by, now: staff_messages.compose(s, one, by, staff_messages.RECAP_LETTER, values={"resolution": "Paid."})
+        lambda s, one, by, now: staff_messages.compose(s, one, by, staff_messages.RECAP_MESSAGE, values={"resolution": "Paid."})
     )
     assert draft.template.name == "Billing Support Recap of Resolution"
     assert "Dana Reyes" in draft.text and "BS-000001" in draft.subject + draft.text and draft.problems == ()
     edited = draft.text + "\nCall me any time."
-    house.do(lambda s, one, by, now: staff_messages.send(s, one, by, staff_messages.RECAP_LETTER, draft.subject, edited, now))
+    house.do(lambda s, one, by, now: staff_messages.send(s, one, by, staff_messages.RECAP_MESSAGE, draft.subject, edited, now))
     assert house.show(1)["recap_sent"] is None, "on its way is not accepted"
     house.settle("recap_of_resolution")
     assert house.show(1)["recap_sent"]["by"] == "casemill"
@@ -130,10 +130,10 @@ def test_a_recap_is_filled_from_ticket_and_contact_may_be_edited_and_checks_its_
 
 def test_a_recap_with_an_empty_placeholder_is_not_sent(house: House) -> None:
     house.receive(matter())
-    draft = house.do(lambda s, one, by, now: staff_messages.compose(s, one, by, staff_messages.RECAP_LETTER))
+    draft = house.do(lambda s, one, by, now: staff_messages.compose(s, one, by, staff_messages.RECAP_MESSAGE))
     with pytest.raises(RefusedError, match="resolution"):
         house.do(
-            lambda s, one, by, now: staff_messages.send(s, one, by, staff_messages.RECAP_LETTER, draft.subject, draft.text, now)
+            lambda s, one, by, now: staff_messages.send(s, one, by, staff_messages.RECAP_MESSAGE, draft.subject, draft.text, now)
         )
 
 
@@ -142,15 +142,17 @@ def test_of_a_recap_to_several_the_requesters_copy_checks_the_box(house: House, 
     house.receive(matter(contacts=("kim@lakeside.example",)))
     both = ("kim@lakeside.example", "dana@lakeside.example")
     house.do(
-        lambda s, one, by, now: staff_messages.send(s, one, by, staff_messages.RECAP_LETTER, "Recap", "It is paid.", now, to=both)
+        lambda s, one, by, now: staff_messages.send(
+            s, one, by, staff_messages.RECAP_MESSAGE, "Recap", "It is paid.", now, to=both
+        )
     )
     house.relay()
     entry = next(one["id"] for one in house.show(1)["timeline"] if one["kind"] == "message_out")
     reason = Reason("accepted", "Accepted")
     for number, person in enumerate(both, 1):
         outcome = "sent" if person == accepted else "failed"
-        told = [staff_messages.LetterOutcome(number, 1, entry, outcome, reason, person)]
-        house.database.transaction(lambda s, told=told: staff_messages.settle(s, told, house.now))  # type: ignore[misc]
+        told = [staff_messages.MessageOutcome(number, 1, entry, outcome, reason, person)]
+        house.database.transaction(lambda s, told=told: staff_messages.record_outcomes(s, told, house.now))  # type: ignore[misc]
     assert (house.show(1)["recap_sent"] is not None) == checked
     assert house.tasks() == [("notice_problem", "Ada")], "the copy that did not get through is a task"
 
@@ -250,7 +252,7 @@ def test_no_other_move_is_possible_but_one_by_a_manager_with_a_reason(house: Hou
 
 def force(house: House, stage: int, who: str, reason: str) -> None:
     def verb(s, one, by, now):  # type: ignore[no-untyped-def]
-        lifecycle.move_by_force(s, one, stage, by, reason, house.settings, now)
+        lifecycle.force_stage(s, one, stage, by, reason, house.settings, now)
 
     house.do(verb, by=who)
 

@@ -43,7 +43,7 @@ def reopen(world: World, *, at: datetime, by: str = "Ada") -> None:
 
 def force(world: World, stage: int, *, at: datetime = NOW, by: str = "Max") -> None:
     def unit(session: Session) -> None:
-        lifecycle.move_by_force(session, 1, stage, person(session, by), "A mistake", world.settings, at)
+        lifecycle.force_stage(session, 1, stage, person(session, by), "A mistake", world.settings, at)
 
     world.database.transaction(unit)
 

@@ -102,16 +102,16 @@ class Ages:
 
     def _force(self, session: Session, ticket_id: int, by: Staff, now: datetime) -> None:
         stage = self.chance.choice([SUBMITTED, IN_PROGRESS, AUDIT, COMPLETED])
-        lifecycle.move_by_force(session, ticket_id, stage, by, "Because", self.world.settings, now)
+        lifecycle.force_stage(session, ticket_id, stage, by, "Because", self.world.settings, now)
 
     def _mail_recap(self, session: Session, ticket_id: int, by: Staff, now: datetime) -> None:
         """Written, and taken by the mail server or not."""
-        entry = staff_messages.send(session, ticket_id, by, staff_messages.RECAP_LETTER, "Recap", "It is paid.", now)
+        entry = staff_messages.send(session, ticket_id, by, staff_messages.RECAP_MESSAGE, "Recap", "It is paid.", now)
         to = next(iter(session.get_one(Activity, entry).data["to"]))
         self.recaps += 1
         outcome = self.chance.choice(["sent", "sent", "failed", "ambiguous"])
-        told = staff_messages.LetterOutcome(self.recaps, ticket_id, entry, outcome, Reason("x", "X"), to)
-        staff_messages.settle(session, [told], now)
+        told = staff_messages.MessageOutcome(self.recaps, ticket_id, entry, outcome, Reason("x", "X"), to)
+        staff_messages.record_outcomes(session, [told], now)
 
     def _assign(self, session: Session, ticket_id: int, by: Staff, now: datetime) -> None:
         to = session.execute(select(Staff).order_by(Staff.id).offset(self.chance.randrange(4)).limit(1)).scalar_one()
@@ -135,7 +135,7 @@ class Ages:
         follow_ups.reopen_task(session, task_id, by, "Not done", now)
 
     def _give(self, session: Session, task_id: int, by: Staff, now: datetime) -> None:
-        follow_ups.hand_over_task(session, task_id, by, by, "", now)
+        follow_ups.reassign_task(session, task_id, by, by, "", now)
 
     def _settle(self, session: Session, ticket_id: int, by: Staff, now: datetime) -> None:
         outcome = NoticeOutcome(ticket_id, self.chance.choice(["sent", "skipped"]), Reason("x", "X"), "dana@lakeside.example")

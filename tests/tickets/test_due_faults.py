@@ -141,12 +141,12 @@ def test_a_row_that_raises_is_tried_again_later_and_holds_up_nobody(staffed: Wor
     with refusing(staffed.database, 2), caplog.at_level(logging.INFO, "casemill.due"):
         sweep(staffed, moment)
         assert raised(staffed) == [(1, "reminder"), (3, "reminder"), (4, "reminder")]
-        assert staffed.ticket(2).reminder_due_at == moment + timers.PUSHED_ON
+        assert staffed.ticket(2).reminder_due_at == moment + timers.RETRY_DELAY
     assert [record.__dict__["ticket"] for record in caplog.records] == [2]
     assert "private" not in caplog.records[0].getMessage()
-    sweep(staffed, moment + timers.PUSHED_ON - timedelta(seconds=1))
+    sweep(staffed, moment + timers.RETRY_DELAY - timedelta(seconds=1))
     assert tasks(staffed, 2) == []
-    sweep(staffed, moment + timers.PUSHED_ON)
+    sweep(staffed, moment + timers.RETRY_DELAY)
     assert tasks(staffed, 2) == [("reminder", "Ada", False)]
 
 

@@ -54,7 +54,7 @@ def test_a_task_is_added_for_somebody_else_and_told_on_the_ticket(desk: World) -
 
 
 def test_a_task_is_handed_over_postponed_done_and_opened_again_with_its_history(desk: World) -> None:
-    do(desk, lambda s: follow_ups.hand_over_task(s, 1, person(s, "Ben"), person(s, "Ada"), "", NOW))
+    do(desk, lambda s: follow_ups.reassign_task(s, 1, person(s, "Ben"), person(s, "Ada"), "", NOW))
     do(desk, lambda s: follow_ups.postpone_task(s, 1, NOW + 9 * DAY, person(s, "Ben"), "The payer is closed", NOW))
     for _ in range(2):
         do(desk, lambda s: follow_ups.finish_task(s, 1, person(s, "Ben"), NOW + DAY))
@@ -76,8 +76,8 @@ def test_a_task_is_handed_over_postponed_done_and_opened_again_with_its_history(
         ("long_value", lambda s: follow_ups.add_task(s, 1, "x" * 201, NOW, person(s, "Ada"), NOW)),
         ("not_active", lambda s: follow_ups.add_task(s, 1, "x", NOW, person(s, "Eve"), NOW)),
         ("not_active", lambda s: follow_ups.add_task(s, 1, "x", NOW, person(s, "Ada"), NOW, to=person(s, "Eve"))),
-        ("not_active", lambda s: follow_ups.hand_over_task(s, 1, person(s, "Eve"), person(s, "Ada"), "", NOW)),
-        ("same_assignee", lambda s: follow_ups.hand_over_task(s, 1, person(s, "Ada"), person(s, "Ben"), "", NOW)),
+        ("not_active", lambda s: follow_ups.reassign_task(s, 1, person(s, "Eve"), person(s, "Ada"), "", NOW)),
+        ("same_assignee", lambda s: follow_ups.reassign_task(s, 1, person(s, "Ada"), person(s, "Ben"), "", NOW)),
         ("moment_gone", lambda s: follow_ups.postpone_task(s, 1, NOW, person(s, "Ada"), "x", NOW)),
         ("no_reason", lambda s: follow_ups.postpone_task(s, 1, NOW + DAY, person(s, "Ada"), " ", NOW)),
         ("not_done", lambda s: follow_ups.reopen_task(s, 1, person(s, "Ada"), "x", NOW)),
@@ -96,7 +96,7 @@ def test_a_task_of_a_rule_stays_done_when_its_ticket_is_completed(desk: World) -
         do(desk, lambda s: follow_ups.reopen_task(s, 1, person(s, "Ada"), "x", NOW))
     assert refused.value.code == "not_needed"
     with pytest.raises(RefusedError, match="is done"):
-        do(desk, lambda s: follow_ups.hand_over_task(s, 1, person(s, "Ben"), person(s, "Ada"), "", NOW))
+        do(desk, lambda s: follow_ups.reassign_task(s, 1, person(s, "Ben"), person(s, "Ada"), "", NOW))
 
 
 def test_a_task_that_is_not_there_is_not_found(desk: World) -> None:

@@ -13,7 +13,7 @@ from core import blobs
 from core.reasons import Reason
 from tests.tickets.world import NOW, World, matter, secure
 from tickets.models import Ticket
-from tickets.sanitise import LONGEST_ADDRESS, cleaned
+from tickets.sanitise import MAX_ADDRESS_OCTETS, sanitise
 from tickets.submission import Submission, SubmittedFile
 
 #: Does not compress, so that it is too large for an index entry of PostgreSQL.
@@ -78,7 +78,7 @@ def test_what_cannot_be_an_address_is_none_and_said_to_be_missing(world: World, 
 
 def test_the_longest_address_there_can_be_is_taken(world: World) -> None:
     email = "a" * 64 + "@" + "b" + ".".join(["b" * 61] * 3) + ".ex"
-    assert len(email) == LONGEST_ADDRESS
+    assert len(email) == MAX_ADDRESS_OCTETS
     assert world.take(email=email)["requester"] == email
 
 
@@ -108,9 +108,9 @@ def test_a_file_name_is_cut_at_its_front_so_that_its_kind_stays(world: World) ->
 
 def test_a_clean_submission_is_left_as_it_is() -> None:
     submission = matter(files=(file("a.pdf"),), details=(("a", "b"),), contacts=("sam@x.example",), thread_key="k", link="l")
-    assert cleaned(submission) == submission
+    assert sanitise(submission) == submission
     dirty = matter(text=NASTY, email="x" * 300 + "@x.example")
-    assert cleaned(cleaned(dirty)) == cleaned(dirty)
+    assert sanitise(sanitise(dirty)) == sanitise(dirty)
 
 
 def test_five_hundred_submissions_with_poison_among_them_are_five_hundred_tickets(world: World) -> None:

@@ -111,7 +111,12 @@ def test_whether_the_sender_was_verified_stays_with_the_ticket(world: World, ver
 def test_the_link_and_the_choices_of_a_form_are_kept(world: World) -> None:
     link = "https://forms.example/submission/1"
     shown = world.take(
-        source=TicketSource.FORMSTACK, link=link, category="Claims", issue="Denials", issue_detail="CO-97", preferred_contact="phone"
+        source=TicketSource.FORMSTACK,
+        link=link,
+        category="Claims",
+        issue="Denials",
+        issue_detail="CO-97",
+        preferred_contact="phone",
     )
     assert shown["link"] == link
     chosen = [shown[key] for key in ("category", "issue", "issue_detail", "preferred_contact")]

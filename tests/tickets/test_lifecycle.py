@@ -137,7 +137,7 @@ def test_only_a_completed_ticket_is_reopened_and_only_with_a_reason(started: Wor
 
 
 def force(session: Session, stage: int, by: str = "Max", reason: str = "A mistake") -> None:
-    lifecycle.move_by_force(session, 1, stage, person(session, by), reason, Settings(), LATER)
+    lifecycle.force_stage(session, 1, stage, person(session, by), reason, Settings(), LATER)
 
 
 def test_a_manager_forces_a_move_with_a_reason(started: World) -> None:

@@ -10,7 +10,7 @@ from core.errors import ConfigurationError, NotFoundError, RefusedError
 from tests.tickets.acts import person
 from tests.tickets.world import NOW, World
 from tickets import message_templates, template_sandbox
-from tickets.message_templates import ASK_FOR_MORE, FOLDER, RECAP, Version
+from tickets.message_templates import ASK_FOR_MORE, FOLDER, RECAP, TemplateVersion
 
 SHIPPED = Path(__file__).parents[2] / "templates" / "email" / "billing_support"
 
@@ -28,11 +28,11 @@ def seed(world: World, folder: Path = SHIPPED) -> int:
     return world.database.transaction(lambda session: message_templates.seed(session, folder, NOW))
 
 
-def edit(world: World, name: str, body: str, *, by: str = "Max", subject: str = "Subject") -> Version:
+def edit(world: World, name: str, body: str, *, by: str = "Max", subject: str = "Subject") -> TemplateVersion:
     return world.database.transaction(lambda s: message_templates.edit(s, name, subject, body, person(s, by), NOW))
 
 
-def find(world: World, name: str, number: int | None = None) -> Version:
+def find(world: World, name: str, number: int | None = None) -> TemplateVersion:
     with world.database.read() as session:
         return message_templates.find(session, name, number)
 
@@ -56,7 +56,7 @@ def test_every_shipped_template_can_be_filled(path: Path) -> None:
 def test_bringing_them_in_again_changes_nothing(office: World) -> None:
     assert seed(office) == 0
     with office.database.read() as session:
-        assert not message_templates.is_behind(session, SHIPPED)
+        assert not message_templates.needs_seeding(session, SHIPPED)
 
 
 def test_a_newer_wording_of_our_own_is_a_new_version(office: World, tmp_path: Path) -> None:

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickets.numbers import number, parse_number
+from tickets.numbers import format_number, parse_number
 
 
 def test_numbers_have_six_digits_and_more_when_needed() -> None:
-    assert [number(one) for one in (1, 123, 999_999, 1_000_000)] == ["BS-000001", "BS-000123", "BS-999999", "BS-1000000"]
+    assert [format_number(one) for one in (1, 123, 999_999, 1_000_000)] == ["BS-000001", "BS-000123", "BS-999999", "BS-1000000"]
 
 
 @pytest.mark.parametrize("text", ["BS-000123", "bs-000123", "BS-123", "bs123", "123", "000123", "  BS-000123 \n"])
@@ -25,4 +25,4 @@ def test_what_is_no_number_is_none(text: str) -> None:
 
 @given(st.integers(1, 10**17))
 def test_every_number_comes_back(ticket_id: int) -> None:
-    assert parse_number(number(ticket_id)) == ticket_id
+    assert parse_number(format_number(ticket_id)) == ticket_id

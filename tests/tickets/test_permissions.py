@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from tickets.permissions import Act, refusal
+from tickets.permissions import Action, refusal
 
-FOR_MANAGERS = {Act.FORCE, Act.HAND_OVER_ALL, Act.DEACTIVATE, Act.TEMPLATE}
+FOR_MANAGERS = {Action.FORCE, Action.REASSIGN_ALL, Action.DEACTIVATE, Action.TEMPLATE}
 
 
 @dataclass
@@ -18,33 +18,33 @@ class Person:
     name: str = "Ada"
 
 
-def code(role: str, act: Act, *, active: bool = True) -> str | None:
+def code(role: str, act: Action, *, active: bool = True) -> str | None:
     reason = refusal(Person(role, active), act)
     return reason.code if reason else None
 
 
-@pytest.mark.parametrize("act", Act)
+@pytest.mark.parametrize("act", Action)
 @pytest.mark.parametrize("role", ["manager", "administrator"])
-def test_managers_and_administrators_may_do_everything(role: str, act: Act) -> None:
+def test_managers_and_administrators_may_do_everything(role: str, act: Action) -> None:
     assert code(role, act) is None
 
 
-@pytest.mark.parametrize("act", Act)
-def test_a_representative_may_do_all_but_what_goes_past_rules_and_colleagues(act: Act) -> None:
+@pytest.mark.parametrize("act", Action)
+def test_a_representative_may_do_all_but_what_goes_past_rules_and_colleagues(act: Action) -> None:
     assert code("representative", act) == ("not_a_manager" if act in FOR_MANAGERS else None)
 
 
-@pytest.mark.parametrize("act", Act)
+@pytest.mark.parametrize("act", Action)
 @pytest.mark.parametrize("role", ["representative", "manager", "administrator"])
-def test_whoever_has_left_may_do_nothing(role: str, act: Act) -> None:
+def test_whoever_has_left_may_do_nothing(role: str, act: Action) -> None:
     assert code(role, act, active=False) == "not_active"
 
 
 def test_a_role_nobody_knows_may_do_nothing() -> None:
-    assert code("visitor", Act.NOTE) == "unknown_role"
+    assert code("visitor", Action.NOTE) == "unknown_role"
 
 
 @pytest.mark.parametrize("act", sorted(FOR_MANAGERS))
-def test_a_refusal_says_who_and_why_in_a_sentence(act: Act) -> None:
+def test_a_refusal_says_who_and_why_in_a_sentence(act: Action) -> None:
     reason = refusal(Person("representative"), act)
     assert reason is not None and reason.text.startswith("Ada is no manager, and only managers ")

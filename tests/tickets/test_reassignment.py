@@ -31,7 +31,7 @@ def desk(world: World) -> World:
 
 def let_go(world: World, *, by: str = "Max", to: str | None = None) -> dict[str, int]:
     return world.database.transaction(
-        lambda s: reassignment.let_go(
+        lambda s: reassignment.deactivate(
             s, person(s, "Ada"), person(s, by), "Ada has left", NOW + 2 * DAY, to=person(s, to) if to else None
         )
     )
@@ -76,13 +76,13 @@ def test_only_a_manager_lets_somebody_leave_and_nobody_themselves(desk: World) -
         let_go(desk, to="Ada")
     assert refused.value.code == "unfit_successor"
     with pytest.raises(RefusedError) as refused:
-        desk.database.transaction(lambda s: reassignment.let_go(s, person(s, "Max"), person(s, "Max"), "x", NOW))
+        desk.database.transaction(lambda s: reassignment.deactivate(s, person(s, "Max"), person(s, "Max"), "x", NOW))
     assert refused.value.code == "own_leave"
 
 
 def test_a_representative_hands_over_their_own_when_they_go_on_leave_and_stays_active(desk: World) -> None:
     given = desk.database.transaction(
-        lambda s: reassignment.hand_over_all(s, person(s, "Ada"), person(s, "Ada"), "On leave", NOW, to=person(s, "Ben"))
+        lambda s: reassignment.reassign_all(s, person(s, "Ada"), person(s, "Ada"), "On leave", NOW, to=person(s, "Ben"))
     )
     assert given == {"Ben": 3}
     with desk.database.read() as session:

@@ -9,28 +9,37 @@ from typing import Any
 import pytest
 
 from core.settings.sections import Routing, Rule, Telemedicine
-from tickets.routing import Assignment, Matter, Person, Staffing, TeamView, assign, needs_telemedicine, telemedicine_target
+from tickets.routing import (
+    Assignment,
+    RoutingInput,
+    Staffing,
+    StaffView,
+    TeamView,
+    assign,
+    find_telemedicine_assignee,
+    find_telemedicine_reason,
+)
 
 #: A Monday, 10:00 in New York and 07:00 in Los Angeles.
 NOW = datetime(2026, 11, 23, 15, tzinfo=UTC)
-MATTER = Matter("email", "", "A claim was denied", "lakeside.example", "Lakeside", consultant_id=1)
+MATTER = RoutingInput("email", "", "A claim was denied", "lakeside.example", "Lakeside", consultant_id=1)
 STRANGER = replace(MATTER, company_name="", consultant_id=None)
 
 
-def person(number: int, **values: Any) -> Person:
+def person(number: int, **values: Any) -> StaffView:
     name = ["Ada", "Ben", "Cleo", "Dov", "Eve"][number - 1]
     fields: dict[str, Any] = {
         "email": f"{name.lower()}@billing.example", "name": name, "active": True, "capacity": 50, "zone": "America/New_York",
         "weekdays": "01234", "starts": time(8), "ends": time(18), "stand_in_id": None, "last_assigned_at": None,
     }  # fmt: skip
-    return Person(id=number, **(fields | values))
+    return StaffView(id=number, **(fields | values))
 
 
 def team(number: int, name: str, *members: int, default: bool = False, manager: int | None = None) -> TeamView:
     return TeamView(number, name, name.title(), members, manager, default)
 
 
-def staffing(*people: Person, teams: tuple[TeamView, ...] = ()) -> Staffing:
+def staffing(*people: StaffView, teams: tuple[TeamView, ...] = ()) -> Staffing:
     return Staffing({one.id: one for one in people}, {one.name: one for one in teams})
 
 
@@ -143,7 +152,7 @@ def test_a_rule_for_an_empty_or_unknown_team_leaves_it_to_the_default_team(name:
     assert (result.staff_id, codes(result)) == (1, ["no_consultant", "routing_rule_empty", "least_loaded"])
 
 
-def default_team(*people: Person) -> Staffing:
+def default_team(*people: StaffView) -> Staffing:
     return staffing(*people, teams=(team(1, "billing", *(one.id for one in people), default=True),))
 
 
@@ -170,8 +179,8 @@ def test_nobody_of_the_team_gets_it_over_capacity_out_of_office_or_out_of_hours(
 def test_working_hours_are_those_of_the_persons_own_zone_and_weekday() -> None:
     sunday_night = datetime(2026, 11, 22, 23, tzinfo=UTC)  # 10:00 on Monday in Sydney, 18:00 on Sunday in New York
     sydney, new_york = person(1, zone="Australia/Sydney"), person(2)
-    assert sydney.working(sunday_night) and not new_york.working(sunday_night)
-    assert not sydney.working(NOW) and new_york.working(NOW)
+    assert sydney.is_working(sunday_night) and not new_york.is_working(sunday_night)
+    assert not sydney.is_working(NOW) and new_york.is_working(NOW)
 
 
 @pytest.mark.parametrize(
@@ -180,10 +189,10 @@ def test_working_hours_are_those_of_the_persons_own_zone_and_weekday() -> None:
      ("2026-07-06 12:00", True), ("2026-07-06 11:59", False), ("2026-07-06 22:00", False)],
 )  # fmt: skip
 def test_working_hours_follow_summer_time(utc: str, works: bool) -> None:
-    assert person(1).working(datetime.fromisoformat(utc).replace(tzinfo=UTC)) is works
+    assert person(1).is_working(datetime.fromisoformat(utc).replace(tzinfo=UTC)) is works
 
 
-def chosen(*people: Person) -> int | None:
+def chosen(*people: StaffView) -> int | None:
     return assign(STRANGER, default_team(*people), [], NOW).staff_id
 
 
@@ -207,7 +216,7 @@ def test_each_assignment_makes_the_next_one_see_it() -> None:
     for _ in range(5):
         result = assign(STRANGER, people, [], NOW)
         assert result.staff_id is not None
-        people.took(result.staff_id, NOW)
+        people.count_assignment(result.staff_id, NOW)
         owners.append(result.staff_id)
     assert owners == [1, 2, 1, 2, 1]
     assert {one.load for one in people.people.values()} == {3}
@@ -225,7 +234,7 @@ def test_each_assignment_makes_the_next_one_see_it() -> None:
     ],
 )
 def test_telemedicine_is_seen_by_company_category_or_keyword(values: dict[str, Any], code: str | None) -> None:
-    reason = needs_telemedicine(replace(MATTER, **values), Telemedicine())
+    reason = find_telemedicine_reason(replace(MATTER, **values), Telemedicine())
     assert (reason.code if reason else None) == code
 
 
@@ -234,16 +243,16 @@ def test_telemedicine_goes_to_the_person_else_the_team_else_the_default_teams_ma
     people = staffing(person(1), person(2), person(3), teams=teams)
 
     def target(**values: str) -> tuple[int | None, int | None]:
-        return telemedicine_target(Routing(telemedicine=Telemedicine.model_validate(values)), people)
+        return find_telemedicine_assignee(Routing(telemedicine=Telemedicine.model_validate(values)), people)
 
     assert target(person="Ben@billing.example", team="onboarding") == (2, None)
     assert target(team="onboarding") == (None, 2)
     assert target(person="gone@billing.example", team="onboarding") == (None, 2)
     assert target() == target(team="gone") == (3, 1)
-    assert telemedicine_target(Routing(), staffing()) == (None, None)
+    assert find_telemedicine_assignee(Routing(), staffing()) == (None, None)
 
 
 def test_telemedicine_is_not_given_to_somebody_who_has_left() -> None:
     people = staffing(person(1, active=False), teams=(team(2, "onboarding", 1),))
     settings = Routing(telemedicine=Telemedicine(person="ada@billing.example", team="onboarding"))
-    assert telemedicine_target(settings, people) == (None, 2)
+    assert find_telemedicine_assignee(settings, people) == (None, 2)

@@ -14,7 +14,7 @@ from tests.tickets.acts import complete, mark, person, reopen, settle_notice, ta
 from tests.tickets.world import NOW, World, matter
 from tickets import lifecycle, merging, message_templates, staff_messages
 from tickets.message_templates import RECAP
-from tickets.staff_messages import MORE, RECAP_LETTER, REPLY, Draft, LetterOutcome
+from tickets.staff_messages import QUESTION, RECAP_MESSAGE, REPLY, MessageDraft, MessageOutcome
 
 SHIPPED = Path(__file__).parents[2] / "templates" / "email" / "billing_support"
 DANA = "dana@lakeside.example"
@@ -33,7 +33,7 @@ def desk(world: World) -> World:
     return world
 
 
-def compose(world: World, kind: str = REPLY, *, by: str = "Ada", **options: Any) -> Draft:
+def compose(world: World, kind: str = REPLY, *, by: str = "Ada", **options: Any) -> MessageDraft:
     return world.database.transaction(lambda session: staff_messages.compose(session, 1, person(session, by), kind, **options))
 
 
@@ -46,8 +46,8 @@ def send(
 
 
 def settle(world: World, activity_id: int, outcome: str, *, delivery_id: int = 7) -> None:
-    told = LetterOutcome(delivery_id, 1, activity_id, outcome, Reason("some_code", "Some reason"), DANA)
-    world.database.transaction(lambda session: staff_messages.settle(session, [told], NOW))
+    told = MessageOutcome(delivery_id, 1, activity_id, outcome, Reason("some_code", "Some reason"), DANA)
+    world.database.transaction(lambda session: staff_messages.record_outcomes(session, [told], NOW))
 
 
 def entries(world: World, kind: str) -> list[dict[str, Any]]:
@@ -55,7 +55,7 @@ def entries(world: World, kind: str) -> list[dict[str, Any]]:
 
 
 def test_the_recap_is_filled_from_ticket_contact_and_writer(desk: World) -> None:
-    draft = compose(desk, RECAP_LETTER, values={"resolution": "The payer paid in full."})
+    draft = compose(desk, RECAP_MESSAGE, values={"resolution": "The payer paid in full."})
     assert draft.subject == "How we resolved Claim denied"
     assert "Hello Dana Reyes," in draft.text
     assert "BS-000001, opened on November 23, 2026" in draft.text
@@ -67,10 +67,10 @@ def test_the_recap_is_filled_from_ticket_contact_and_writer(desk: World) -> None
 
 
 def test_what_is_not_filled_is_named_and_blocks_sending(desk: World) -> None:
-    draft = compose(desk, RECAP_LETTER)
+    draft = compose(desk, RECAP_MESSAGE)
     assert draft.problems == ("{{ resolution }} is not filled",)
     with pytest.raises(RefusedError, match=r"not filled yet: \{\{ resolution \}\}"):
-        send(desk, RECAP_LETTER, draft.text)
+        send(desk, RECAP_MESSAGE, draft.text)
     assert entries(desk, "message_out") == []
 
 
@@ -82,7 +82,7 @@ def test_a_placeholder_that_somebody_typed_blocks_sending_too(desk: World) -> No
 
 
 def test_the_question_for_more_names_what_is_missing(desk: World) -> None:
-    draft = compose(desk, MORE)
+    draft = compose(desk, QUESTION)
     assert "- the mail has no text" in draft.text
     assert draft.problems == ()
 
@@ -94,14 +94,14 @@ def test_a_reply_begins_with_nothing_but_its_subject(desk: World) -> None:
 
 
 def test_a_letter_is_on_the_timeline_with_its_template_and_is_a_fact(desk: World) -> None:
-    draft = compose(desk, RECAP_LETTER, values={"resolution": "Paid."})
-    entry_id = send(desk, RECAP_LETTER, draft.text, subject=draft.subject, template=draft.template)
+    draft = compose(desk, RECAP_MESSAGE, values={"resolution": "Paid."})
+    entry_id = send(desk, RECAP_MESSAGE, draft.text, subject=draft.subject, template=draft.template)
     (entry,) = entries(desk, "message_out")
     assert (entry["title"], entry["actor"]) == (draft.subject, "ada@billing.example")
     assert entry["body"] == draft.text
     kept = desk.rows(staff_messages.Activity, staff_messages.Activity.id)[-1].data
     assert kept["template"] == {"folder": "Billing Support", "name": RECAP, "version": 1}
-    assert [fact for fact in desk.facts() if isinstance(fact, LetterWritten)] == [LetterWritten(1, entry_id, RECAP_LETTER, [1])]
+    assert [fact for fact in desk.facts() if isinstance(fact, LetterWritten)] == [LetterWritten(1, entry_id, RECAP_MESSAGE, [1])]
 
 
 def test_a_letter_goes_to_people_of_the_ticket_only(desk: World) -> None:
@@ -145,7 +145,7 @@ def test_a_line_end_in_a_subject_is_a_blank(desk: World) -> None:
 
 
 def test_an_accepted_recap_checks_the_box_and_completes_what_is_resolved(desk: World) -> None:
-    entry_id = send(desk, RECAP_LETTER)
+    entry_id = send(desk, RECAP_MESSAGE)
     mark(desk, lifecycle.mark_follow_up_sent)
     mark(desk, lifecycle.mark_resolved)
     settle(desk, entry_id, "sent")
@@ -157,7 +157,7 @@ def test_an_accepted_recap_checks_the_box_and_completes_what_is_resolved(desk: W
 
 def test_without_resolution_an_accepted_recap_checks_the_box_and_waits(desk: World) -> None:
     mark(desk, lifecycle.mark_follow_up_sent)
-    settle(desk, send(desk, RECAP_LETTER), "sent")
+    settle(desk, send(desk, RECAP_MESSAGE), "sent")
     assert (desk.show(1)["stage"], desk.show(1)["recap_sent"]["by"]) == ("5-Audit", "casemill")
     mark(desk, lifecycle.mark_resolved)
     assert desk.show(1)["stage"] == "6-Completed"
@@ -167,7 +167,7 @@ def test_without_resolution_an_accepted_recap_checks_the_box_and_waits(desk: Wor
 def test_a_recap_that_did_not_get_through_checks_nothing_and_is_a_task_once(desk: World, outcome: str) -> None:
     mark(desk, lifecycle.mark_follow_up_sent)
     mark(desk, lifecycle.mark_resolved)
-    entry_id = send(desk, RECAP_LETTER)
+    entry_id = send(desk, RECAP_MESSAGE)
     for _ in range(2):
         settle(desk, entry_id, outcome)
     assert (desk.show(1)["stage"], desk.show(1)["recap_sent"]) == ("5-Audit", None)
@@ -181,7 +181,7 @@ def test_an_accepted_reply_checks_no_box(desk: World) -> None:
 
 
 def test_a_recap_of_an_earlier_opening_checks_nothing(desk: World) -> None:
-    entry_id = send(desk, RECAP_LETTER)
+    entry_id = send(desk, RECAP_MESSAGE)
     complete(desk)
     reopen(desk, at=NOW)
     settle(desk, entry_id, "sent")
@@ -191,7 +191,7 @@ def test_a_recap_of_an_earlier_opening_checks_nothing(desk: World) -> None:
 def test_a_completed_ticket_gets_a_reply_and_no_recap(desk: World) -> None:
     complete(desk)
     with pytest.raises(RefusedError, match="completed"):
-        send(desk, RECAP_LETTER)
+        send(desk, RECAP_MESSAGE)
     send(desk)
 
 

@@ -7,18 +7,18 @@ from itertools import product
 
 import pytest
 
-from tickets.stages import AUDIT, COMPLETED, FINAL_NOTICES, IN_PROGRESS, MOVES, STAGE_NAMES, SUBMITTED, State, advance
+from tickets.stages import AUDIT, COMPLETED, FINAL_NOTICES, IN_PROGRESS, MOVES, STAGE_NAMES, SUBMITTED, StageState, advance
 
 BOOLS = (False, True)
 NOTICES = ("pending", *sorted(FINAL_NOTICES))
-STATES = [State(*values) for values in product(STAGE_NAMES, NOTICES, BOOLS, BOOLS, BOOLS)]
+STATES = [StageState(*values) for values in product(STAGE_NAMES, NOTICES, BOOLS, BOOLS, BOOLS)]
 
 
-def end_of(state: State) -> int:
+def end_of(state: StageState) -> int:
     return ([state.stage] + [target for target, _ in advance(state)])[-1]
 
 
-def expected(state: State) -> int:
+def expected(state: StageState) -> int:
     """Where a state belongs, written from the table in domain.md and not from the code."""
     stage = state.stage
     if stage == 1 and state.creation_notice != "pending":
@@ -36,12 +36,12 @@ def test_there_are_the_four_stages_with_their_numbers() -> None:
 
 
 @pytest.mark.parametrize("state", STATES, ids=str)
-def test_every_state_ends_where_the_domain_says(state: State) -> None:
+def test_every_state_ends_where_the_domain_says(state: StageState) -> None:
     assert end_of(state) == expected(state)
 
 
 @pytest.mark.parametrize("state", STATES, ids=str)
-def test_only_moves_of_the_table_are_made_one_by_one_and_forward(state: State) -> None:
+def test_only_moves_of_the_table_are_made_one_by_one_and_forward(state: StageState) -> None:
     allowed = {(source, move.target) for move in MOVES for source in move.sources}
     assert allowed == {(1, 4), (1, 5), (4, 5), (5, 6)}
     stage = state.stage
@@ -53,24 +53,24 @@ def test_only_moves_of_the_table_are_made_one_by_one_and_forward(state: State) -
 
 
 @pytest.mark.parametrize("state", STATES, ids=str)
-def test_advancing_again_changes_nothing(state: State) -> None:
+def test_advancing_again_changes_nothing(state: StageState) -> None:
     assert advance(replace(state, stage=end_of(state))) == []
 
 
 def test_all_marks_at_once_move_a_new_ticket_through_every_stage() -> None:
-    moves = advance(State(SUBMITTED, "sent", True, True, True))
+    moves = advance(StageState(SUBMITTED, "sent", True, True, True))
     assert [target for target, _ in moves] == [IN_PROGRESS, AUDIT, COMPLETED]
     assert [reason.code for _, reason in moves] == ["creation_notice_settled", "follow_up_sent", "recap_sent_and_resolved"]
 
 
 def test_a_follow_up_before_the_notice_went_out_moves_on_at_once() -> None:
-    assert [target for target, _ in advance(State(SUBMITTED, "pending", True, False, False))] == [AUDIT]
+    assert [target for target, _ in advance(StageState(SUBMITTED, "pending", True, False, False))] == [AUDIT]
 
 
 @pytest.mark.parametrize(("resolution", "recap_sent"), [(False, True), (True, False)])
 def test_neither_the_recap_nor_the_resolution_alone_completes(resolution: bool, recap_sent: bool) -> None:
-    assert advance(State(AUDIT, "sent", True, resolution, recap_sent)) == []
+    assert advance(StageState(AUDIT, "sent", True, resolution, recap_sent)) == []
 
 
 def test_a_completed_ticket_stays_completed() -> None:
-    assert advance(State(COMPLETED, "pending", False, False, False)) == []
+    assert advance(StageState(COMPLETED, "pending", False, False, False)) == []

@@ -12,7 +12,7 @@ from tickets import template_sandbox
 VALUES = {"ticket": {"number": "BS-000123"}, "contact": {"name": "Dana"}, "company": {"name": ""}, "resolution": "Paid in full."}
 
 
-def fill(text: str, **values: str) -> template_sandbox.Filled:
+def fill(text: str, **values: str) -> template_sandbox.FilledTemplate:
     return template_sandbox.fill("About {{ ticket.number }}", text, {**VALUES, **values})
 
 
@@ -35,7 +35,7 @@ def test_a_whole_group_is_no_placeholder(name: str) -> None:
 
 
 def test_a_placeholder_that_is_half_deleted_is_named() -> None:
-    assert template_sandbox.unfilled("Subject {{ a }}", "Call {{ contact.phone today, {{ soon") == (
+    assert template_sandbox.find_unfilled("Subject {{ a }}", "Call {{ contact.phone today, {{ soon") == (
         "a",
         "contact.phone today, {{ soon",
     )
@@ -44,7 +44,7 @@ def test_a_placeholder_that_is_half_deleted_is_named() -> None:
 @pytest.mark.parametrize("text", ["{{" + " " * 100_000, "{{" * 50_000, "{{ }}" * 20_000, "{" * 100_000, "{%" + "x%" * 50_000])
 @pytest.mark.timeout(10)
 def test_looking_for_placeholders_takes_no_longer_than_reading(text: str) -> None:
-    assert template_sandbox.unfilled("", text)
+    assert template_sandbox.find_unfilled("", text)
 
 
 def test_a_condition_leaves_out_what_has_no_value() -> None:

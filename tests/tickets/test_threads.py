@@ -16,7 +16,7 @@ from tests.tickets.acts import complete
 from tests.tickets.world import NOW, World, matter
 from tickets.models import Ticket, TicketThread
 from tickets.stages import COMPLETED
-from tickets.threads import Found, Threads, TicketView
+from tickets.threads import ThreadIndex, ThreadMatch, TicketView
 
 DANA = ContactView(1, "dana@lakeside.example", "Dana", 5)
 COLLEAGUE = ContactView(2, "lee@lakeside.example", "Lee", 5)
@@ -24,13 +24,13 @@ STRANGER = ContactView(3, "mallory@gmail.com", "Mallory", None)
 SIGNED = {"replies_to": 7}
 
 
-def threads(**values: Any) -> Threads:
+def threads(**values: Any) -> ThreadIndex:
     """Tickets 7 and 8 of Dana's, 8 completed a week ago, 9 long ago; 10 was merged into 7. One mail of each is known."""
     views = [
         TicketView(7, 5, 4, None, None), TicketView(8, 5, COMPLETED, NOW - timedelta(days=7), None),
         TicketView(9, 5, COMPLETED, NOW - timedelta(days=15), None), TicketView(10, 5, COMPLETED, NOW, 7),
     ]  # fmt: skip
-    return Threads(
+    return ThreadIndex(
         reopen_since=NOW - timedelta(days=14),
         keys={"mail:seven": 7, "mail:eight": 8, "mail:gone": 4711},
         tickets={view.id: view for view in views},
@@ -39,8 +39,8 @@ def threads(**values: Any) -> Threads:
     )
 
 
-def find(contact: ContactView | None = DANA, known: Threads | None = None, **values: Any) -> Found:
-    return (known or threads()).find(matter(**values), contact, None)
+def find(contact: ContactView | None = DANA, known: ThreadIndex | None = None, **values: Any) -> ThreadMatch:
+    return (known or threads()).match(matter(**values), contact, None)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_participant_whom_nobody_vouches_for_gets_a_ticket_that_shows_the_poss
 def test_the_subject_alone_is_a_hint_for_people_only() -> None:
     found = find(hint=7)
     assert (found.target, [(link.target, link.reason.code) for link in found.links]) == (None, [(7, "subject_tag")])
-    assert find(hint=4711) == find() == Found()
+    assert find(hint=4711) == find() == ThreadMatch()
 
 
 @pytest.mark.parametrize(("verified", "target"), [(True, 7), (None, None), (False, None)])
