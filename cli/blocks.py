@@ -28,8 +28,8 @@ def block(
 
     if not reason.strip():
         raise typer.BadParameter("the reason is empty", param_hint="--reason")
-    with console.reporting(), open_database() as (_, database):
-        name, kind, now = suppressions.read_target(address), _read_scope(scope), clock.now()
+    with console.report_errors(), open_database() as (_, database):
+        name, kind, now = suppressions.parse_target(address), _parse_scope(scope), clock.now()
         until = now + timedelta(days=days) if days else None
         wanted = suppressions.Block(name, kind, Reason("never_answer", reason.strip()), until)
         database.transaction(lambda session: suppressions.block(session, [wanted], now))
@@ -42,8 +42,8 @@ def unblock(address: Target, scope: Scope = None) -> None:
     from cli import console
     from cli.context import open_database
 
-    kind = _read_scope(scope) if scope else None
-    with console.reporting(), open_database() as (_, database):
+    kind = _parse_scope(scope) if scope else None
+    with console.report_errors(), open_database() as (_, database):
         database.transaction(lambda session: suppressions.lift(session, address, kind))
     console.print_line(f"{address.strip()}: no longer blocked")
 
@@ -55,20 +55,20 @@ def blocks(json: Json = False) -> None:
     from cli.context import open_database
     from core import clock
 
-    with console.reporting(), open_database() as (_, database), database.read() as session:
+    with console.report_errors(), open_database() as (_, database), database.read() as session:
         rows = suppressions.list_blocks(session, clock.now())
     if json:
         console.print_json(rows)
         return
     columns = [
-        console.Column("address", whole=True), console.Column("from", whole=True), console.Column("until", whole=True),
+        console.Column("address", no_wrap=True), console.Column("from", no_wrap=True), console.Column("until", no_wrap=True),
         console.Column("why"),
     ]  # fmt: skip
     cells = [(row["address"], row["scope"], (row["until"] or "lifted")[:10], row["reason"]) for row in rows]
     console.print_table(columns, cells, empty="nobody is blocked")
 
 
-def _read_scope(text: str) -> str:
+def _parse_scope(text: str) -> str:
     from accounts.suppressions import SCOPES
 
     if text not in SCOPES:

@@ -7,10 +7,16 @@ from datetime import date
 from typing import Any
 
 #: Sections of which there can be several, each with a name: the name in the example.
-NAMED = {"mailboxes": "support", "forms": "5512345", "folders": "secure_messages", "graph": "shared", "teams": "billing-support"}
+EXAMPLE_NAMES = {
+    "mailboxes": "support",
+    "forms": "5512345",
+    "folders": "secure_messages",
+    "graph": "shared",
+    "teams": "billing-support",
+}
 
 #: Class of the section → key → what it is for.
-WORDS: Mapping[str, Mapping[str, str]] = {
+KEY_HELP: Mapping[str, Mapping[str, str]] = {
     "Settings": {
         "data_dir": "Where the embedded database, sent mail and the signing key are kept.",
         "database_url": "Empty: an SQLite file under data_dir. For several processes: postgresql://user:password@host/name",
@@ -189,7 +195,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
 }
 
 #: Class of the section → key → an example, for keys without a default that could be shown.
-EXAMPLES: Mapping[str, Mapping[str, Any]] = {
+KEY_EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     "OAuth": {
         "provider": "microsoft",
         "tenant": "00000000-0000-0000-0000-000000000000",

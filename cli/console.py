@@ -26,11 +26,11 @@ from rich.text import Text
 from core.errors import CasemillError, ConfigurationError, RefusedError
 
 #: Exit codes (interfaces.md, Command line).
-DONE, FOUND_WRONG, WRONG_USAGE = 0, 1, 2
+EXIT_OK, EXIT_PROBLEM, EXIT_USAGE = 0, 1, 2
 
 #: Spaces between columns, and from where on a word may be broken.
-GAP = 2
-LONGEST_WORD = 24
+COLUMN_GAP = 2
+MAX_UNBROKEN_WIDTH = 24
 _PIPED_WIDTH = 100_000
 
 
@@ -42,12 +42,12 @@ class Column:
     """
 
     name: str
-    whole: bool = False
-    right: bool = False
-    extra: int = 0
+    no_wrap: bool = False
+    align_right: bool = False
+    drop_order: int = 0
 
 
-def clean(value: object) -> str:
+def format_value(value: object) -> str:
     """A value as one line of text that cannot move the cursor or turn the reading direction."""
     if value is None:
         return ""
@@ -56,7 +56,7 @@ def clean(value: object) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M}"
     if isinstance(value, list | tuple):
-        return ", ".join(map(clean, value))
+        return ", ".join(map(format_value, value))
     spaced = " ".join(str(value).split())
     return "".join(c for c in spaced if unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
 
@@ -64,30 +64,30 @@ def clean(value: object) -> str:
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[object]], *, empty: str = "nothing found") -> None:
     """Print rows under their columns, or the sentence ``empty`` when there are none."""
     console = make_console()
-    cells = [[clean(value) for value in row] for row in rows]
+    cells = [[format_value(value) for value in row] for row in rows]
     if not cells:
         console.print(Text(empty, style="dim"), soft_wrap=True)
     elif console.is_terminal:
-        _print_fitted(console, columns, cells)
+        _print_terminal_table(console, columns, cells)
     else:
-        for line in _align(columns, cells):
+        for line in _pipe_lines(columns, cells):
             console.file.write(f"{line}\n")
 
 
-def _print_fitted(console: Console, columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> None:
-    needed = [_need(column, [column.name, *(row[index] for row in cells)]) for index, column in enumerate(columns)]
+def _print_terminal_table(console: Console, columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> None:
+    needed = [_minimum_width(column, [column.name, *(row[index] for row in cells)]) for index, column in enumerate(columns)]
     shown = list(range(len(columns)))
-    while sum(needed[index] + GAP for index in shown) - GAP > console.width:
-        least = max(shown, key=lambda index: columns[index].extra)
-        if not columns[least].extra:
+    while sum(needed[index] + COLUMN_GAP for index in shown) - COLUMN_GAP > console.width:
+        least = max(shown, key=lambda index: columns[index].drop_order)
+        if not columns[least].drop_order:
             break
         shown.remove(least)
-    table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold underline")
+    table = Table(box=None, padding=(0, COLUMN_GAP, 0, 0), pad_edge=False, header_style="bold underline")
     for index in shown:
         column = columns[index]
         table.add_column(
-            column.name, no_wrap=column.whole, overflow="fold", justify="right" if column.right else "left",
-            min_width=needed[index] if column.whole else None,
+            column.name, no_wrap=column.no_wrap, overflow="fold", justify="right" if column.align_right else "left",
+            min_width=needed[index] if column.no_wrap else None,
         )  # fmt: skip
     for row in cells:
         table.add_row(*(Text(row[index]) for index in shown))
@@ -96,32 +96,32 @@ def _print_fitted(console: Console, columns: Sequence[Column], cells: Sequence[S
         console.print(Text(f"no room for {', '.join(hidden)}: widen the window, or use --json", style="dim"))
 
 
-def _need(column: Column, cells: Sequence[str]) -> int:
+def _minimum_width(column: Column, cells: Sequence[str]) -> int:
     """The width below which a column is hard to read: all of its longest cell, or its longest word."""
-    parts = cells if column.whole else [word for cell in cells for word in cell.split()]
+    parts = cells if column.no_wrap else [word for cell in cells for word in cell.split()]
     longest = max(map(cell_len, parts), default=0)
-    return longest if column.whole else min(longest, LONGEST_WORD)
+    return longest if column.no_wrap else min(longest, MAX_UNBROKEN_WIDTH)
 
 
-def _align(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> Iterator[str]:
+def _pipe_lines(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> Iterator[str]:
     """Lines for a pipe: columns two spaces apart, no row on two lines."""
-    widths = _measure(columns, cells)
+    widths = _column_widths(columns, cells)
     for row in ([column.name for column in columns], *cells):
         padded = [
-            " " * (width - cell_len(cell)) + cell if column.right else cell + " " * (width - cell_len(cell))
+            " " * (width - cell_len(cell)) + cell if column.align_right else cell + " " * (width - cell_len(cell))
             for column, width, cell in zip(columns, widths, row, strict=True)
         ]
         yield "  ".join(padded).rstrip()
 
 
-def _measure(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[int]:
+def _column_widths(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[int]:
     return [max(cell_len(column.name), *(cell_len(row[index]) for row in cells)) for index, column in enumerate(columns)]
 
 
 def print_fields(fields: Mapping[str, object]) -> None:
     """One record as ``name  value`` lines; empty values are left out."""
     console = make_console()
-    shown = {name: text for name, value in fields.items() if (text := clean(value))}
+    shown = {name: text for name, value in fields.items() if (text := format_value(value))}
     width = max(map(len, shown), default=0)
     for name, text in shown.items():
         console.print(Text.assemble((f"{name:<{width}}", "bold"), "  ", text), soft_wrap=True)
@@ -134,12 +134,12 @@ def print_line(text: str, *, style: str = "") -> None:
 
 def print_json(value: object) -> None:
     """One JSON document, indented; times in ISO 8601."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=_needs_ascii(), default=_plain) + "\n")
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=_needs_ascii(), default=_to_json_value) + "\n")
 
 
 def print_json_line(value: object) -> None:
     """One JSON object on one line, for streams of them."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=_needs_ascii(), default=_plain) + "\n")
+    sys.stdout.write(json.dumps(value, ensure_ascii=_needs_ascii(), default=_to_json_value) + "\n")
 
 
 def print_error(error: CasemillError | str) -> None:
@@ -154,14 +154,14 @@ def print_error(error: CasemillError | str) -> None:
         console.print(Text(f"  hint: {hint}"), soft_wrap=True)
 
 
-def fail(error: CasemillError | str, code: int = FOUND_WRONG) -> NoReturn:
+def exit_with_error(error: CasemillError | str, code: int = EXIT_PROBLEM) -> NoReturn:
     """Print an error and end the command."""
     print_error(error)
     raise typer.Exit(code)
 
 
 @contextmanager
-def reporting() -> Iterator[None]:
+def report_errors() -> Iterator[None]:
     """Turn expected errors inside into a printed error and an exit code; what is not expected keeps its traceback.
 
     A configuration that cannot be used and a refused value are wrong usage (2); the rest is something found wrong (1).
@@ -169,15 +169,15 @@ def reporting() -> Iterator[None]:
     try:
         yield
     except (ConfigurationError, RefusedError) as error:
-        fail(error, WRONG_USAGE)
+        exit_with_error(error, EXIT_USAGE)
     except CasemillError as error:
-        fail(error)
+        exit_with_error(error)
     except OSError as error:
-        fail(f"{error.filename or 'a file'}: {error.strerror or type(error).__name__}")
+        exit_with_error(f"{error.filename or 'a file'}: {error.strerror or type(error).__name__}")
 
 
 @contextmanager
-def progress(title: str) -> Iterator[Callable[[int, int], None]]:
+def show_progress(title: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on standard error, moved by calling ``(done, total)``; silent when nobody is looking at a terminal."""
     console = make_console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -201,7 +201,7 @@ def _needs_ascii() -> bool:
     return (sys.stdout.encoding or "ascii").lower().replace("-", "") != "utf8"
 
 
-def _plain(value: object) -> Any:
+def _to_json_value(value: object) -> Any:
     if isinstance(value, datetime | date | time):
         return value.isoformat()
     if is_dataclass(value) and not isinstance(value, type):
@@ -213,7 +213,7 @@ def _plain(value: object) -> Any:
     raise TypeError(f"{type(value).__name__} is no JSON value")
 
 
-def edit(text: str) -> str:
+def open_editor(text: str) -> str:
     """``text`` as it was saved in $VISUAL, $EDITOR or vi. Raises :class:`ConfigurationError` when there is no such program."""
     import os
     import shlex

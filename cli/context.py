@@ -21,30 +21,30 @@ def open_database() -> Iterator[tuple[Settings, Database]]:
     loaded = settings.load()
     database = Database(loaded.database)
     try:
-        prepare(database)
+        prepare_database(database)
         yield loaded, database
     finally:
         database.close()
 
 
-def prepare(database: Database) -> None:
+def prepare_database(database: Database) -> None:
     """Migrate the embedded database; of a server's, only make sure that it has been migrated."""
     from core import migrations
 
     if database.is_sqlite:
         migrations.upgrade(database)
-        seed(database)
+        seed_message_templates(database)
     else:
-        migrations.require(database)
+        migrations.require_current_schema(database)
 
 
-def seed(database: Database) -> None:
+def seed_message_templates(database: Database) -> None:
     """Bring in the message templates that come along, as far as nobody has edited them."""
     from core import clock
     from tickets import message_templates
 
     folder = Path(__file__).resolve().parent.parent / "templates" / "email" / "billing_support"
     with database.read() as session:
-        if not message_templates.is_behind(session, folder):
+        if not message_templates.needs_seeding(session, folder):
             return
     database.transaction(lambda session: message_templates.seed(session, folder, clock.now()))

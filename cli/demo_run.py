@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from core.settings import Settings
 
 DATA_DIR = Path("var/demo")
-PATIENCE_SECONDS = 30.0
+MAX_WAIT_SECONDS = 30.0
 
 
 def run_demo() -> None:
@@ -27,33 +27,33 @@ def run_demo() -> None:
     os.environ["CASEMILL_CONFIG"] = str(config)
     from cli import serve
 
-    serve.run(first=_fill, ready=_ready)
+    serve.run(before_start=_load_sample_world, on_ready=_on_ready)
     print("casemill has stopped; the next start goes on where it was.", flush=True)
 
 
-def _fill(database: Database) -> None:
+def _load_sample_world(database: Database) -> None:
     from core import clock
     from demo import feed, world
 
-    if not feed.is_fed(database):
-        world.load(database, clock.now())
+    if not feed.has_any_item(database):
+        world.load_sample_world(database, clock.now())
 
 
-def _ready(settings: Settings, database: Database, address: str) -> None:
+def _on_ready(settings: Settings, database: Database, address: str) -> None:
     from core import clock
     from demo import feed
 
-    again = feed.is_fed(database)
+    again = feed.has_any_item(database)
     if not again:
-        feed.feed(settings, address, clock.now())
-        _wait_until_done(database)
-    _tell(settings, database, address, again)
+        feed.send_sample_inputs(settings, address, clock.now())
+        _wait_until_settled(database)
+    _print_overview(settings, database, address, again)
 
 
-def _tell(settings: Settings, database: Database, address: str, again: bool) -> None:
+def _print_overview(settings: Settings, database: Database, address: str, again: bool) -> None:
     """Where to look, in lines that can be copied whole."""
     title = "casemill goes on where it was" if again else "casemill is running with the sample world"
-    tickets, notices = _counts(database)
+    tickets, notices = _describe_counts(database)
     lines = [
         f"{title}. Ctrl-C stops it.",
         "",
@@ -73,16 +73,16 @@ def _tell(settings: Settings, database: Database, address: str, again: bool) -> 
     print("\n".join(lines), flush=True)
 
 
-def _wait_until_done(database: Database) -> None:
+def _wait_until_settled(database: Database) -> None:
     """Until the sample inputs are tickets and their notices are out, or the patience of a person is over."""
-    ends = time.monotonic() + PATIENCE_SECONDS
-    before, now = (0, 0), _figures(database)
+    ends = time.monotonic() + MAX_WAIT_SECONDS
+    before, now = (0, 0), _count_tickets_and_notices(database)
     while time.monotonic() < ends and (before != now or sum(now) == 0):
         time.sleep(2.5)
-        before, now = now, _figures(database)
+        before, now = now, _count_tickets_and_notices(database)
 
 
-def _counts(database: Database) -> tuple[str, int]:
+def _describe_counts(database: Database) -> tuple[str, int]:
     from sqlalchemy import func, select
 
     from tickets.models import Ticket
@@ -90,10 +90,10 @@ def _counts(database: Database) -> tuple[str, int]:
     with database.read() as session:
         rows = session.execute(select(Ticket.source, func.count()).group_by(Ticket.source).order_by(Ticket.source)).all()
     tickets = ", ".join(f"{count} by {source.replace('_', ' ')}" for source, count in rows) or "none yet"
-    return tickets, _figures(database)[1]
+    return tickets, _count_tickets_and_notices(database)[1]
 
 
-def _figures(database: Database) -> tuple[int, int]:
+def _count_tickets_and_notices(database: Database) -> tuple[int, int]:
     """Tickets and sent notices."""
     from sqlalchemy import func, select
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:  # heavy at run time; `casemill --help` must be quick
     from sqlalchemy.orm import Session
 
     from accounts.directory import Saved
-    from accounts.importer import Report
-    from accounts.listings import Person
+    from accounts.importer import ImportReport
+    from accounts.listings import StaffEntry
     from core.database.session import Database
 
 staff_app = typer.Typer(help="The people who work here: add, list, import, out of office.", no_args_is_help=True)
@@ -22,10 +22,10 @@ contact_app = typer.Typer(help="The people who write for a practice: add, list, 
 
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs in place of text for people.")]
 Active = Annotated[bool | None, typer.Option("--active/--inactive", help="Whether it is in use; new ones are.")]
-List = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="A CSV file with a header line.")]
+CsvFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="A CSV file with a header line.")]
 
 #: How many refused lines are shown; all of them are in the file that is written.
-SHOWN = 20
+MAX_SHOWN_LINES = 20
 
 
 @staff_app.command("add", epilog="Example: casemill staff add mara.lind@billing.example --name 'Mara Lind' --hours 08:00-17:00")
@@ -48,23 +48,23 @@ def add_staff(
         "hours": hours, "stand_in": stand_in, "digest": digest, "active": active,
     }  # fmt: skip
     if active is False:
-        _refuse_open_tickets(email)
-    _add("add_staff", given)
+        _require_no_open_work(email)
+    _save("add_staff", given)
 
 
-def _refuse_open_tickets(email: str) -> None:
+def _require_no_open_work(email: str) -> None:
     """Whoever leaves by this way must have nothing open: nobody would look at it."""
     from accounts.models import Staff
-    from cli.console import reporting
+    from cli.console import report_errors
     from tickets import reassignment
 
     def read(session: Session) -> None:
         person = session.query(Staff).filter_by(email=email.strip().lower()).first()
         if person is not None:
-            reassignment.require_nothing_open(session, person.id)
+            reassignment.require_no_open_work(session, person.id)
 
-    with reporting():
-        _read(read)
+    with report_errors():
+        _query(read)
 
 
 @staff_app.command("list", epilog="Example: casemill staff list --json")
@@ -74,27 +74,27 @@ def list_staff(json: Json = False) -> None:
     from cli import console
     from core import clock
 
-    people: list[Person] = _read(lambda session: listings.list_staff(session, clock.now()))
+    people: list[StaffEntry] = _query(lambda session: listings.list_staff(session, clock.now()))
     if json:
         console.print_json([person.as_dict() for person in people])
         return
     columns = [
-        console.Column("email", whole=True), console.Column("name"), console.Column("role", extra=1), console.Column("hours"),
-        console.Column("zone", extra=4), console.Column("cap.", right=True), console.Column("stand-in", extra=2),
-        console.Column("teams", extra=3), console.Column("notes"),
+        console.Column("email", no_wrap=True), console.Column("name"), console.Column("role", drop_order=1), console.Column("hours"),
+        console.Column("zone", drop_order=4), console.Column("cap.", align_right=True), console.Column("stand-in", drop_order=2),
+        console.Column("teams", drop_order=3), console.Column("notes"),
     ]  # fmt: skip
     rows = [
         (person.email, person.name, person.role, person.hours, person.zone, person.capacity,
-         _local(person.stand_in), person.teams, _describe(person))
+         _local_part(person.stand_in), person.teams, _describe_state(person))
         for person in people
     ]  # fmt: skip
     console.print_table(columns, rows, empty="nobody on the staff yet; add them with `casemill staff add`")
 
 
 @staff_app.command("import", epilog="Example: casemill staff import staff.csv")
-def import_staff(path: List, json: Json = False) -> None:
+def import_staff(path: CsvFile, json: Json = False) -> None:
     """Import staff: email, name, role, capacity, skills, zone, days, hours, stand-in, active."""
-    _import("staff", path, json)
+    _import_csv("staff", path, json)
 
 
 @staff_app.command("out", epilog="Example: casemill staff out mara.lind@billing.example --until 2027-01-04")
@@ -117,12 +117,14 @@ def set_out_of_office(
             ended = directory.end_out_of_office(session, email=email, now=clock.now())
             return f"{email} is back" if ended else f"{email} was not out of office"
         zone = directory.find_person(session, email).zone
-        first = _moment("--from", starts, zone, end=False) if starts else clock.now()
-        last = _moment("--until", until or "", zone, end=True)
+        first = _parse_moment("--from", starts, zone, end=False) if starts else clock.now()
+        last = _parse_moment("--until", until or "", zone, end=True)
         saved = directory.set_out_of_office(session, email=email, starts=first, ends=last, stand_in=stand_in)
-        return f"{email} is out of office from {console.clean(first)} to {console.clean(last)} UTC ({saved.outcome})"
+        return (
+            f"{email} is out of office from {console.format_value(first)} to {console.format_value(last)} UTC ({saved.outcome})"
+        )
 
-    console.print_line(_write(leave))
+    console.print_line(_change(leave))
 
 
 @company_app.command("add", epilog="Example: casemill company add 'Oak Hill Clinic' --domain oakhill.example")
@@ -140,7 +142,7 @@ def add_company(
         "name": name, "domains": domain or None, "manager": manager, "consultant": consultant, "telemedicine": telemedicine,
         "account_number": account_number, "active": active,
     }  # fmt: skip
-    _add("add_company", given)
+    _save("add_company", given)
 
 
 @company_app.command("list", epilog="Example: casemill company list")
@@ -149,16 +151,16 @@ def list_companies(json: Json = False) -> None:
     from accounts import listings
     from cli import console
 
-    companies = _read(listings.list_companies)
+    companies = _query(listings.list_companies)
     if json:
         console.print_json([company.as_dict() for company in companies])
         return
     columns = [
-        console.Column("account", whole=True), console.Column("name"), console.Column("manager"), console.Column("consultant"),
-        console.Column("domains", extra=1), console.Column("notes"),
+        console.Column("account", no_wrap=True), console.Column("name"), console.Column("manager"), console.Column("consultant"),
+        console.Column("domains", drop_order=1), console.Column("notes"),
     ]  # fmt: skip
     rows = [
-        (company.account_number, company.name, _local(company.manager), _local(company.consultant), company.domains,
+        (company.account_number, company.name, _local_part(company.manager), _local_part(company.consultant), company.domains,
          [*(["telemedicine"] if company.telemedicine else []), *([] if company.active else ["inactive"])])
         for company in companies
     ]  # fmt: skip
@@ -166,9 +168,9 @@ def list_companies(json: Json = False) -> None:
 
 
 @company_app.command("import", epilog="Example: casemill company import practices.csv")
-def import_companies(path: List, json: Json = False) -> None:
+def import_companies(path: CsvFile, json: Json = False) -> None:
     """Import companies: name, domains, manager, consultant, telemedicine, account number, active."""
-    _import("company", path, json)
+    _import_csv("company", path, json)
 
 
 @contact_app.command("add", epilog="Example: casemill contact add lee.moss@oakhill.example --company 'Oak Hill Clinic'")
@@ -186,7 +188,7 @@ def add_contact(
         "email": email, "name": name, "phone": phone, "company": company, "preferred_contact": prefers, "is_admin": admin,
         "active": active,
     }  # fmt: skip
-    _add("add_contact", given)
+    _save("add_contact", given)
 
 
 @contact_app.command("list", epilog="Example: casemill contact list --company 'Oak Hill Clinic'")
@@ -199,13 +201,13 @@ def list_contacts(
     from accounts import listings
     from cli import console
 
-    contacts = _read(lambda session: listings.list_contacts(session, company=company, find=find))
+    contacts = _query(lambda session: listings.list_contacts(session, company=company, find=find))
     if json:
         console.print_json([contact.as_dict() for contact in contacts])
         return
     columns = [
-        console.Column("email", whole=True), console.Column("name"), console.Column("company"),
-        console.Column("phone", whole=True, extra=1), console.Column("notes", extra=2),
+        console.Column("email", no_wrap=True), console.Column("name"), console.Column("company"),
+        console.Column("phone", no_wrap=True, drop_order=1), console.Column("notes", drop_order=2),
     ]  # fmt: skip
     rows = [
         (contact.email, contact.name, contact.company, contact.phone,
@@ -217,27 +219,27 @@ def list_contacts(
 
 
 @contact_app.command("import", epilog="Example: casemill contact import contacts.csv")
-def import_contacts(path: List, json: Json = False) -> None:
+def import_contacts(path: CsvFile, json: Json = False) -> None:
     """Import contacts: email, name, phone, company, preferred contact, admin, active."""
-    _import("contact", path, json)
+    _import_csv("contact", path, json)
 
 
-def _add(verb: str, given: dict[str, Any]) -> None:
+def _save(function: str, values: dict[str, Any]) -> None:
     from accounts import directory
     from cli import console
 
-    saved: Saved[Any] = _write(lambda session: getattr(directory, verb)(session, **given))
-    name = given["name"] or given.get("email")
-    console.print_line(f"{given.get('email') or name}: {saved.outcome}")
+    saved: Saved[Any] = _change(lambda session: getattr(directory, function)(session, **values))
+    name = values["name"] or values.get("email")
+    console.print_line(f"{values.get('email') or name}: {saved.outcome}")
 
 
-def _write(unit: Any) -> Any:
-    from accounts.directory import run_twice
+def _change(unit: Any) -> Any:
+    from accounts.directory import retry_on_conflict
 
-    return _with_database(lambda database: run_twice(database, unit))
+    return _with_database(lambda database: retry_on_conflict(database, unit))
 
 
-def _read(query: Any) -> Any:
+def _query(query: Any) -> Any:
     def read(database: Database) -> Any:
         with database.read() as session:
             return query(session)
@@ -246,50 +248,54 @@ def _read(query: Any) -> Any:
 
 
 def _with_database(work: Any) -> Any:
-    from cli.console import reporting
+    from cli.console import report_errors
     from cli.context import open_database
 
-    with reporting(), open_database() as (_, database):
+    with report_errors(), open_database() as (_, database):
         return work(database)
 
 
-def _import(kind: str, path: Path, json: bool) -> None:
+def _import_csv(kind: str, path: Path, json: bool) -> None:
     from accounts.importer import import_file, write_refused
     from cli import console
     from tickets import reassignment
 
-    with console.progress(f"importing {path.name}") as move:
-        report: Report = _with_database(
-            lambda database: import_file(database, kind, path, progress=move, may_leave=reassignment.require_nothing_open)
+    with console.show_progress(f"importing {path.name}") as move:
+        report: ImportReport = _with_database(
+            lambda database: import_file(
+                database, kind, path, progress=move, check_deactivation=reassignment.require_no_open_work
+            )
         )
-    with console.reporting():
+    with console.report_errors():
         written = write_refused(report)
     if json:
         console.print_json({**report.as_dict(), "refused_file": written})
     else:
         _print_report(report, written)
-    raise typer.Exit(console.FOUND_WRONG if report.refused else console.DONE)
+    raise typer.Exit(console.EXIT_PROBLEM if report.refused else console.EXIT_OK)
 
 
-def _print_report(report: Report, written: Path | None) -> None:
+def _print_report(report: ImportReport, written: Path | None) -> None:
     from cli import console
 
     if report.refused:
         columns = [
-            console.Column("line", whole=True, right=True), console.Column("field", whole=True), console.Column("reason"),
+            console.Column("line", no_wrap=True, align_right=True), console.Column("field", no_wrap=True), console.Column("reason"),
         ]  # fmt: skip
-        console.print_table(columns, [(line.line, line.field, line.reason) for line in report.refused[:SHOWN]])
-        if len(report.refused) > SHOWN:
-            console.print_line(f"… and {len(report.refused) - SHOWN} more refused lines")
+        console.print_table(columns, [(line.line, line.field, line.reason) for line in report.refused[:MAX_SHOWN_LINES]])
+        if len(report.refused) > MAX_SHOWN_LINES:
+            console.print_line(f"… and {len(report.refused) - MAX_SHOWN_LINES} more refused lines")
     if report.ignored:
-        console.print_line(f"columns without a meaning here: {', '.join(map(console.clean, report.ignored))}", style="yellow")
+        console.print_line(
+            f"columns without a meaning here: {', '.join(map(console.format_value, report.ignored))}", style="yellow"
+        )
     counts = f"{report.created} created, {report.updated} updated, {report.unchanged} unchanged, {len(report.refused)} refused"
     console.print_line(f"{report.path.name}: {counts}")
     if written:
         console.print_line(f"the refused lines are in {written}; correct them there and import that file")
 
 
-def _moment(option: str, text: str, zone: str, *, end: bool) -> datetime:
+def _parse_moment(option: str, text: str, zone: str, *, end: bool) -> datetime:
     """A day or a moment in somebody's zone, in UTC; a day as an end is meant whole."""
     from datetime import UTC, timedelta
     from zoneinfo import ZoneInfo
@@ -304,11 +310,11 @@ def _moment(option: str, text: str, zone: str, *, end: bool) -> datetime:
     return (moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))).astimezone(UTC)
 
 
-def _local(email: str | None) -> str:
+def _local_part(email: str | None) -> str:
     """The part of a colleague's address that tells people apart."""
     return (email or "").partition("@")[0]
 
 
-def _describe(person: Person) -> list[str]:
+def _describe_state(person: StaffEntry) -> list[str]:
     away = [f"away {span.starts:%Y-%m-%d} to {span.ends:%Y-%m-%d}" for span in person.away]
     return [*([] if person.active else ["inactive"]), *away]

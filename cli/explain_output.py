@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from ingest.inspection.explain import Explanation
     from ingest.parsers.types import ParsedForm, ParsedMail, ParsedReport, WorkbookRow
 
-FATES = {
+OUTCOME_TEXTS = {
     "ticket": "a ticket is opened",
     "own": "recorded only: it is our own mail",
     "bounce": "recorded as a mail that did not arrive",
@@ -19,23 +19,23 @@ FATES = {
     "rejected": "refused",
     "failed": "tried again later",
 }
-EXCERPT = 200
+EXCERPT_CHARACTERS = 200
 
 
 def describe(explanation: Explanation) -> dict[str, object]:
     """The lines to be shown, by name; those without a value are left out by whoever prints them."""
-    fate = FATES.get(explanation.disposition, explanation.disposition)
+    fate = OUTCOME_TEXTS.get(explanation.disposition, explanation.disposition)
     return {
         **_describe_content(explanation),
         "outcome": f"{explanation.disposition}: {fate}",
         "because": explanation.reason.text,
         "ticket for": explanation.requester,
         "missing": "; ".join(explanation.missing),
-        "no answer": _silence(explanation),
+        "no answer": _describe_silence(explanation),
     }
 
 
-def _silence(explanation: Explanation) -> str | None:
+def _describe_silence(explanation: Explanation) -> str | None:
     if explanation.silence is None:
         return None
     return f"the sender gets no automatic mail: {explanation.silence.text}"
@@ -94,5 +94,5 @@ def _describe_row(row: WorkbookRow) -> dict[str, object]:
 
 
 def _excerpt(text: str) -> str:
-    flat = " ".join(text[: 2 * EXCERPT].split())
-    return flat if len(flat) <= EXCERPT else f"{flat[:EXCERPT]}…"
+    flat = " ".join(text[: 2 * EXCERPT_CHARACTERS].split())
+    return flat if len(flat) <= EXCERPT_CHARACTERS else f"{flat[:EXCERPT_CHARACTERS]}…"

@@ -24,29 +24,29 @@ History = Annotated[bool, typer.Option("--history", help="It is mail of the past
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs in place of text for people.")]
 
 #: How many lines of one kind are shown to people.
-SHOWN = 20
+MAX_SHOWN_ROWS = 20
 
 
 def ingest(paths: Paths, source: SourceName = None, history: History = False, json: Json = False) -> None:
     """Take files in through the real pipeline: tickets, owners and notices, with a summary of what became of them."""
     from cli import console
-    from cli.services import finish, open_services
+    from cli.services import deliver_notices, open_services
     from ingest.sources.upload import find_files
-    from ingest.uploads import read_fates
+    from ingest.uploads import read_outcomes
 
     found = find_files(paths)
     with open_services() as services:
         uploaded = _accept(services, found, source, history)
-        left = _settle(services, uploaded)
+        left = _drain_until_settled(services, uploaded)
         with services.database.read() as session:
-            fates = read_fates(session, uploaded)
+            fates = read_outcomes(session, uploaded)
         receipts = _write_receipts(services, uploaded)
-        finish(services)
+        deliver_notices(services)
     if json:
         console.print_json([fate.as_dict() for fate in fates])
     else:
-        _tell(found, fates, receipts, left)
-    raise typer.Exit(console.FOUND_WRONG if left or any(fate.is_wrong for fate in fates) else console.DONE)
+        _print_summary(found, fates, receipts, left)
+    raise typer.Exit(console.EXIT_PROBLEM if left or any(fate.is_wrong for fate in fates) else console.EXIT_OK)
 
 
 def explain(
@@ -61,14 +61,14 @@ def explain(
     from cli import console
 
     wrong = False
-    with _explanations(paths or [], item, source) as explanations:
+    with _open_explanations(paths or [], item, source) as explanations:
         for explanation in explanations:
             wrong |= explanation.is_refused
             if json:
                 console.print_json_line(explanation.as_dict())
             else:
                 _print_explanation(explanation)
-    raise typer.Exit(console.FOUND_WRONG if wrong else console.DONE)
+    raise typer.Exit(console.EXIT_PROBLEM if wrong else console.EXIT_OK)
 
 
 # -- ingest
@@ -81,23 +81,23 @@ def _accept(services: Services, found: Found, source: str | None, history: bool)
 
     word, extra = choose_source(services.settings, source)
     extra |= {HISTORY: True} if history else {}
-    with console.progress("taking in") as move:
+    with console.show_progress("taking in") as move:
         return Upload(services.database, services.settings.limits, word, extra).accept(found.files, move)
 
 
-def _settle(services: Services, uploaded: Sequence[Uploaded]) -> int:
+def _drain_until_settled(services: Services, uploaded: Sequence[Uploaded]) -> int:
     from cli import console
-    from cli.services import work_until
-    from ingest.uploads import count_open
+    from cli.services import drain_until
+    from ingest.uploads import count_unsettled
 
     ids = {one.item_id for one in uploaded if one.item_id is not None}
 
     def left() -> int:
         with services.database.read() as session:
-            return count_open(session, ids)
+            return count_unsettled(session, ids)
 
-    with console.progress("working") as move:
-        return work_until(services, left, move)
+    with console.show_progress("working") as move:
+        return drain_until(services, left, move)
 
 
 def _write_receipts(services: Services, uploaded: Sequence[Uploaded]) -> list[Path]:
@@ -123,16 +123,16 @@ def _write_receipts(services: Services, uploaded: Sequence[Uploaded]) -> list[Pa
     return written
 
 
-def _tell(found: Found, fates: Sequence[UploadOutcome], receipts: Sequence[Path], left: int) -> None:
+def _print_summary(found: Found, fates: Sequence[UploadOutcome], receipts: Sequence[Path], left: int) -> None:
     from collections import Counter
 
     from cli import console
 
     counts = Counter(fate.disposition for fate in fates)
-    columns = [console.Column("disposition", whole=True), console.Column("count", whole=True, right=True)]
+    columns = [console.Column("disposition", no_wrap=True), console.Column("count", no_wrap=True, align_right=True)]
     console.print_table(columns, sorted(counts.items()), empty="nothing to take in was found")
-    _list("wrong", [fate for fate in fates if fate.is_wrong])
-    _list("there before", [fate for fate in fates if fate.disposition == "duplicate"])
+    _print_outcomes("wrong", [fate for fate in fates if fate.is_wrong])
+    _print_outcomes("there before", [fate for fate in fates if fate.disposition == "duplicate"])
     for path in receipts:
         console.print_line(f"receipt: {path}")
     if found.left_alone:
@@ -142,7 +142,7 @@ def _tell(found: Found, fates: Sequence[UploadOutcome], receipts: Sequence[Path]
         console.print_error(f"without an outcome yet: {left}; {hint}")
 
 
-def _list(title: str, fates: Sequence[UploadOutcome]) -> None:
+def _print_outcomes(title: str, fates: Sequence[UploadOutcome]) -> None:
     from cli import console
 
     if not fates:
@@ -150,20 +150,20 @@ def _list(title: str, fates: Sequence[UploadOutcome]) -> None:
     console.print_line("")
     console.print_line(title, style="bold")
     columns = [
-        console.Column("from"), console.Column("disposition", whole=True), console.Column("ticket", whole=True),
+        console.Column("from"), console.Column("disposition", no_wrap=True), console.Column("ticket", no_wrap=True),
         console.Column("reason"),
     ]  # fmt: skip
-    rows = [(fate.place, fate.disposition, fate.ticket, fate.reason) for fate in fates[:SHOWN]]
+    rows = [(fate.place, fate.disposition, fate.ticket, fate.reason) for fate in fates[:MAX_SHOWN_ROWS]]
     console.print_table(columns, rows)
-    if len(fates) > SHOWN:
-        console.print_line(f"… and {len(fates) - SHOWN} more; --json lists all")
+    if len(fates) > MAX_SHOWN_ROWS:
+        console.print_line(f"… and {len(fates) - MAX_SHOWN_ROWS} more; --json lists all")
 
 
 # -- explain
 
 
 @contextmanager
-def _explanations(paths: Sequence[Path], item: int | None, source: str | None) -> Iterator[Iterator[Explanation]]:
+def _open_explanations(paths: Sequence[Path], item: int | None, source: str | None) -> Iterator[Iterator[Explanation]]:
     from cli.staff_lookup import StaffLookup
     from core import settings
     from ingest.inspection.explain import Explainer
@@ -185,10 +185,10 @@ def _explanations(paths: Sequence[Path], item: int | None, source: str | None) -
 
 
 def _explain_item(settings: Settings, pool: ParserPool, item: int) -> list[Explanation]:
-    from cli.services import open_existing
+    from cli.services import open_existing_database
     from ingest.inspection.explain import Explainer
 
-    with open_existing(settings) as database, database.read() as session:
+    with open_existing_database(settings) as database, database.read() as session:
         return Explainer(settings, pool).explain_item(session, item)
 
 
@@ -212,7 +212,7 @@ def receipt(
     from ingest.uploads import receipt_path
     from ingest.workbooks.expand import receipt
 
-    with console.reporting(), open_services() as services:
+    with console.report_errors(), open_services() as services:
         content = receipt(services.database, services.pool, services.settings, item)
         path = to or receipt_path(Path(f"item-{item}.xlsx"))
         write_file(path, content)

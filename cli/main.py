@@ -25,12 +25,12 @@ from cli import (
     tokens,
 )
 from cli.directory import company_app, contact_app, staff_app
-from cli.errors import Root
+from cli.errors import RootGroup
 from cli.notices import notice_app
 
 app = typer.Typer(
     name="casemill",
-    cls=Root,
+    cls=RootGroup,
     help="Turns support mail, forms, workbooks and calls into owned tickets.",
     epilog="Begin with: casemill init, then casemill run. What is wrong, and its hint: casemill doctor",
     no_args_is_help=True,
@@ -80,7 +80,7 @@ def run(
         from cli import serve
         from cli.console import print_line
 
-        serve.run(ready=lambda _settings, _database, address: print_line(f"casemill is running: http://{address}/"))
+        serve.run(on_ready=lambda _settings, _database, address: print_line(f"casemill is running: http://{address}/"))
 
 
 @app.command(epilog="Example: casemill web", short_help="Run the web server alone.")

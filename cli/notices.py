@@ -28,13 +28,13 @@ def list_notices(
     wanted = parse_number(ticket) if ticket else None
     if ticket and wanted is None:
         raise typer.BadParameter(f"{ticket!r} is no ticket number; they look like BS-000123", param_hint="--ticket")
-    with console.reporting(), open_database() as (_, database), database.read() as session:
+    with console.report_errors(), open_database() as (_, database), database.read() as session:
         rows = skipped.list_skipped(session, wanted)
     if json:
         console.print_json(rows)
         return
     columns = [
-        console.Column("notice", whole=True, right=True), console.Column("ticket", whole=True), console.Column("what", extra=1),
+        console.Column("notice", no_wrap=True, align_right=True), console.Column("ticket", no_wrap=True), console.Column("what", drop_order=1),
         console.Column("to"), console.Column("why"),
     ]  # fmt: skip
     cells = [(row["notice"], row["ticket"], row["mailing"].replace("_", " "), row["recipient"], row["reason"]) for row in rows]
@@ -55,12 +55,12 @@ def release(
     from cli.context import open_database
     from core import clock
     from notify import skipped
-    from tickets.numbers import number
+    from tickets.numbers import format_number
 
-    with console.reporting(), open_database() as (_, database):
+    with console.report_errors(), open_database() as (_, database):
 
         def unit(session: Session) -> int:
             return skipped.release(session, notice, find_person(session, by), reason, clock.now())
 
         ticket_id = database.transaction(unit)
-    console.print_line(f"{number(ticket_id)}: notice {notice} goes out with `casemill run` or the workers")
+    console.print_line(f"{format_number(ticket_id)}: notice {notice} goes out with `casemill run` or the workers")

@@ -17,7 +17,7 @@ app = typer.Typer(
 
 Item = Annotated[int, typer.Argument(help="The item's number, as in `casemill quarantine list`.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs in place of text for people.")]
-Who = Annotated[str | None, typer.Option("--by", help="Who does it; else the name of the account that runs the command.")]
+Actor = Annotated[str | None, typer.Option("--by", help="Who does it; else the name of the account that runs the command.")]
 
 
 @app.command("list", epilog="Example: casemill quarantine list", short_help="List what was set aside.")
@@ -31,9 +31,9 @@ def list_items(json: Json = False) -> None:
         console.print_json(rows)
         return
     columns = [
-        console.Column("item", whole=True, right=True), console.Column("received", whole=True),
-        console.Column("source", extra=1), console.Column("kind", whole=True, extra=2), console.Column("ticket", whole=True),
-        console.Column("tries", whole=True, right=True, extra=3), console.Column("reason"),
+        console.Column("item", no_wrap=True, align_right=True), console.Column("received", no_wrap=True),
+        console.Column("source", drop_order=1), console.Column("kind", no_wrap=True, drop_order=2), console.Column("ticket", no_wrap=True),
+        console.Column("tries", no_wrap=True, align_right=True, drop_order=3), console.Column("reason"),
     ]  # fmt: skip
     cells = [
         (row["item"], row["received_at"][:16].replace("T", " "), row["source"], row["kind"], row["ticket"], row["attempts"],
@@ -62,7 +62,7 @@ def show_item(
         return
     seen = facts.pop("seen")
     console.print_fields({name.replace("_", " "): value for name, value in facts.items()})
-    columns = [console.Column("seen in", whole=True), console.Column("at", whole=True), console.Column("place")]
+    columns = [console.Column("seen in", no_wrap=True), console.Column("at", no_wrap=True), console.Column("place")]
     console.print_line("")
     console.print_table(columns, [(one["source"], one["at"][:16].replace("T", " "), one["place"]) for one in seen])
 
@@ -71,7 +71,7 @@ def show_item(
 def retry_items(
     item: Annotated[int | None, typer.Argument(help="The item's number.")] = None,
     all_items: Annotated[bool, typer.Option("--all", help="Everything that is set aside.")] = False,
-    by: Who = None,
+    by: Actor = None,
 ) -> None:
     """Let items be read again, such as after an update or with a larger limit."""
     if (item is None) != all_items:
@@ -82,8 +82,8 @@ def retry_items(
 
     def unit(session: Session) -> list[int]:
         if item is None:
-            return quarantine.retry_all(session, by or _account(), clock.now())
-        quarantine.retry(session, item, by or _account(), clock.now())
+            return quarantine.retry_all(session, by or _account_name(), clock.now())
+        quarantine.retry(session, item, by or _account_name(), clock.now())
         return [item]
 
     retried: list[int] = _write(unit)
@@ -99,7 +99,7 @@ def retry_items(
     short_help="Give an item up for good.",
 )
 def discard_item(
-    item: Item, reason: Annotated[str, typer.Option(help="Why nothing is lost by it; kept with the item.")], by: Who = None
+    item: Item, reason: Annotated[str, typer.Option(help="Why nothing is lost by it; kept with the item.")], by: Actor = None
 ) -> None:
     """Give an item up for good; it stays on record as rejected, with the reason and who decided."""
     if not reason.strip():
@@ -108,7 +108,7 @@ def discard_item(
     from core import clock
     from ingest.ledger import quarantine
 
-    _write(lambda session: quarantine.discard(session, item, reason.strip(), by or _account(), clock.now()))
+    _write(lambda session: quarantine.discard(session, item, reason.strip(), by or _account_name(), clock.now()))
     console.print_line(f"item {item}: discarded")
 
 
@@ -126,7 +126,7 @@ def _write_raw(content: bytes) -> None:
         sys.stdout.write(safe + "\n")
 
 
-def _account() -> str:
+def _account_name() -> str:
     import getpass
 
     try:
@@ -136,16 +136,16 @@ def _account() -> str:
 
 
 def _read(query: Any) -> Any:
-    from cli.services import open_existing
+    from cli.services import open_existing_database
     from core import settings
 
-    with open_existing(settings.load()) as database, database.read() as session:
+    with open_existing_database(settings.load()) as database, database.read() as session:
         return query(session)
 
 
 def _write(unit: Any) -> Any:
-    from cli.services import open_existing
+    from cli.services import open_existing_database
     from core import settings
 
-    with open_existing(settings.load()) as database:
+    with open_existing_database(settings.load()) as database:
         return database.transaction(unit)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ingest.inspection.replay import Difference, ReplayCounts
 
 #: How many differences are shown to people.
-SHOWN = 50
+MAX_SHOWN_ROWS = 50
 
 
 def replay(
@@ -23,7 +23,7 @@ def replay(
     if not dry_run:
         raise typer.BadParameter("items keep what became of them: give --dry-run to look", param_hint="--dry-run")
     from cli import console
-    from cli.services import open_existing
+    from cli.services import open_existing_database
     from core import settings
     from ingest.inspection import replay as replaying
     from ingest.inspection.explain import Explainer
@@ -31,7 +31,7 @@ def replay(
 
     loaded, tally = settings.load(), replaying.ReplayCounts()
     differences: list[Difference] = []
-    with console.reporting(), open_existing(loaded) as database:
+    with console.report_errors(), open_existing_database(loaded) as database:
         pool = ParserPool(loaded.limits)
         try:
             for difference in replaying.replay(database, Explainer(loaded, pool), since.replace(tzinfo=UTC), tally):
@@ -41,23 +41,23 @@ def replay(
         finally:
             pool.close()
     if not json:
-        _print(differences, tally)
+        _print_differences(differences, tally)
 
 
-def _print(differences: list[Difference], tally: ReplayCounts) -> None:
+def _print_differences(differences: list[Difference], tally: ReplayCounts) -> None:
     from cli import console
 
     columns = [
-        console.Column("item", whole=True, right=True), console.Column("received", whole=True), console.Column("source", extra=1),
-        console.Column("was", whole=True), console.Column("would be", whole=True), console.Column("because"),
+        console.Column("item", no_wrap=True, align_right=True), console.Column("received", no_wrap=True), console.Column("source", drop_order=1),
+        console.Column("was", no_wrap=True), console.Column("would be", no_wrap=True), console.Column("because"),
     ]  # fmt: skip
     cells = [
         (one.item, f"{one.received_at:%Y-%m-%d %H:%M}", one.source, one.was, one.would_be, one.because)
-        for one in differences[:SHOWN]
+        for one in differences[:MAX_SHOWN_ROWS]
     ]
     console.print_table(columns, cells, empty="nothing would differ")
-    if len(differences) > SHOWN:
-        console.print_line(f"… and {len(differences) - SHOWN} more; --json lists all")
+    if len(differences) > MAX_SHOWN_ROWS:
+        console.print_line(f"… and {len(differences) - MAX_SHOWN_ROWS} more; --json lists all")
     gone = f"; originals no longer kept: {tally.gone}" if tally.gone else ""
     console.print_line(f"items looked at: {tally.looked_at}{gone}", style="dim")
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli.context import prepare
+from cli.context import prepare_database
 
 if TYPE_CHECKING:
     from bootstrap import Services
@@ -20,16 +20,18 @@ if TYPE_CHECKING:
     from ingest.ledger.handoff import HandoffQueue
     from ingest.parser_pool import ParserPool
 
-    Part = Callable[[Settings, Database, threading.Event], AbstractContextManager[object]]
+    Component = Callable[[Settings, Database, threading.Event], AbstractContextManager[object]]
 
 log = logging.getLogger("casemill.serve")
 
-STOP_SECONDS = 10.0
+SHUTDOWN_SECONDS = 10.0
 #: Threads that drain in the embedded mode: two parse and store in turns, the others relay and send.
-EMBEDDED_THREADS = 4
+EMBEDDED_WORKER_THREADS = 4
 
 
-def run(first: Callable[[Database], None] | None = None, ready: Callable[[Settings, Database, str], None] | None = None) -> None:
+def run(
+    before_start: Callable[[Database], None] | None = None, on_ready: Callable[[Settings, Database, str], None] | None = None
+) -> None:
     """Everything in one process until SIGINT or SIGTERM.
 
     ``first`` may prepare the database before anything starts; ``ready`` is told the web address once all is up.
@@ -49,18 +51,18 @@ def run(first: Callable[[Database], None] | None = None, ready: Callable[[Settin
         stack.callback(services.close)
         if services.database.is_sqlite:
             stack.enter_context(single_instance_lock(Path(services.database.url.database or "")))
-        prepare(services.database)
+        prepare_database(services.database)
         if services.database.is_sqlite:
             services.take_over()
-        if first is not None:
-            first(services.database)
-        _sync(services.database, settings)
-        stack.enter_context(_workers(services))
-        stack.enter_context(_watchers(settings, services.database, services.pool, stop, services.pipeline.handoff_queue))
-        stack.enter_context(_clock(services.database, stop))
-        address = stack.enter_context(_web(settings, services.database))
-        if ready is not None:
-            ready(settings, services.database, address)
+        if before_start is not None:
+            before_start(services.database)
+        _sync_teams(services.database, settings)
+        stack.enter_context(_run_workers(services))
+        stack.enter_context(_run_watchers(settings, services.database, services.pool, stop, services.pipeline.handoff_queue))
+        stack.enter_context(_run_scheduler(services.database, stop))
+        address = stack.enter_context(_run_web_server(settings, services.database))
+        if on_ready is not None:
+            on_ready(settings, services.database, address)
         process_tuning.tune_garbage_collector()
         stop.wait()
         services.stopping.set()
@@ -68,7 +70,7 @@ def run(first: Callable[[Database], None] | None = None, ready: Callable[[Settin
 
 def web() -> None:
     """The web server alone."""
-    _serve_alone(lambda settings, database, _: _web(settings, database))
+    _run_component(lambda settings, database, _: _run_web_server(settings, database))
 
 
 def watch() -> None:
@@ -77,20 +79,20 @@ def watch() -> None:
     from ingest.parser_pool import ParserPool
 
     with closing(ParserPool(workers.SETTINGS.limits)) as pool:
-        _serve_alone(lambda settings, database, stop: _watchers(settings, database, pool, stop))
+        _run_component(lambda settings, database, stop: _run_watchers(settings, database, pool, stop))
 
 
 def tick() -> None:
     """The clock alone."""
 
     def part(settings: Settings, database: Database, stop: threading.Event) -> AbstractContextManager[object]:
-        _sync(database, settings)
-        return _clock(database, stop)
+        _sync_teams(database, settings)
+        return _run_scheduler(database, stop)
 
-    _serve_alone(part)
+    _run_component(part)
 
 
-def _serve_alone(part: Part) -> None:
+def _run_component(part: Component) -> None:
     """One part of casemill in this process until SIGINT or SIGTERM."""
     import workers
     from core import logs
@@ -100,7 +102,7 @@ def _serve_alone(part: Part) -> None:
     process_tuning.limit_malloc_arenas()
     logs.configure()
     with _stop_signals() as stop, closing(Database(workers.SETTINGS.database)) as database:
-        prepare(database)
+        prepare_database(database)
         workers.connect_drain_requests()
         with part(workers.SETTINGS, database, stop):
             process_tuning.tune_garbage_collector()
@@ -126,7 +128,7 @@ def _stop_signals() -> Iterator[threading.Event]:
 
 
 @contextmanager
-def _workers(services: Services) -> Iterator[None]:
+def _run_workers(services: Services) -> Iterator[None]:
     """Worker threads in this process, on the broker inside it or on Redis."""
     import dramatiq
 
@@ -134,17 +136,17 @@ def _workers(services: Services) -> Iterator[None]:
 
     workers.services_middleware.use(services)
     workers.connect_drain_requests()
-    worker = dramatiq.Worker(workers.broker, worker_timeout=200, worker_threads=EMBEDDED_THREADS)
+    worker = dramatiq.Worker(workers.broker, worker_timeout=200, worker_threads=EMBEDDED_WORKER_THREADS)
     worker.start()
     try:
         yield
     finally:
         services.stopping.set()
-        worker.stop(timeout=int(STOP_SECONDS * 1000))
+        worker.stop(timeout=int(SHUTDOWN_SECONDS * 1000))
 
 
 @contextmanager
-def _watchers(
+def _run_watchers(
     settings: Settings, database: Database, pool: ParserPool, stop: threading.Event, intray: HandoffQueue | None = None
 ) -> Iterator[None]:
     from ingest.sources.supervisor import watch as watch_sources
@@ -156,11 +158,11 @@ def _watchers(
     finally:
         stop.set()
         for thread in threads:
-            thread.join(STOP_SECONDS)
+            thread.join(SHUTDOWN_SECONDS)
 
 
 @contextmanager
-def _clock(database: Database, stop: threading.Event) -> Iterator[None]:
+def _run_scheduler(database: Database, stop: threading.Event) -> Iterator[None]:
     import workers
     from runtime.scheduler import Scheduler
 
@@ -170,17 +172,20 @@ def _clock(database: Database, stop: threading.Event) -> Iterator[None]:
         yield
     finally:
         stop.set()
-        thread.join(STOP_SECONDS)
+        thread.join(SHUTDOWN_SECONDS)
 
 
 @contextmanager
-def _web(settings: Settings, database: Database) -> Iterator[str]:
-    from ops.invariants.checks import check
-    from web.app import create
+def _run_web_server(settings: Settings, database: Database) -> Iterator[str]:
+    from ops.invariants.checks import check_invariants
+    from web.app import create_app
     from web.server import WebServer
 
-    app = create(
-        settings, database, status=_status(settings), judge=lambda session: check(session, settings, database.now(session))
+    app = create_app(
+        settings,
+        database,
+        status_checks=_readiness_check(settings),
+        check_invariants=lambda session: check_invariants(session, settings, database.now(session)),
     )
     server = WebServer(app, settings.web.listen)
     server.start()
@@ -190,7 +195,7 @@ def _web(settings: Settings, database: Database) -> Iterator[str]:
         server.stop()
 
 
-def _status(settings: Settings) -> Callable[[], dict[str, object]]:
+def _readiness_check(settings: Settings) -> Callable[[], dict[str, object]]:
     """What readiness asks of this process besides the database: the queue."""
 
     def check() -> dict[str, object]:
@@ -207,7 +212,7 @@ def _status(settings: Settings) -> Callable[[], dict[str, object]]:
     return check
 
 
-def _sync(database: Database, settings: Settings) -> None:
+def _sync_teams(database: Database, settings: Settings) -> None:
     """Teams of the configuration become teams of the database."""
     from accounts.teams import sync_teams
 

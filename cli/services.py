@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from core.settings import Settings
 
 #: What another process has in hand, or what is tried again in a moment, is waited for this long without any progress.
-PATIENCE_SECONDS = 90.0
-PAUSE_SECONDS = 0.2
-COUNT_SECONDS = 0.5
+MAX_IDLE_SECONDS = 90.0
+IDLE_PAUSE_SECONDS = 0.2
+COUNT_INTERVAL_SECONDS = 0.5
 
 
 @contextmanager
@@ -26,19 +26,19 @@ def open_services() -> Iterator[Services]:
     """The services of the settings in force. Raises :class:`CasemillError` when they, or the database, cannot be used."""
     from accounts.teams import sync_teams
     from bootstrap import build_services
-    from cli.context import prepare
+    from cli.context import prepare_database
     from core import settings
 
     services = build_services(settings.load())
     try:
-        prepare(services.database)
+        prepare_database(services.database)
         services.database.transaction(lambda session: sync_teams(session, services.settings.teams))
         yield services
     finally:
         services.close()
 
 
-def is_missing(settings: Settings) -> bool:
+def is_database_missing(settings: Settings) -> bool:
     """Whether the embedded database has not been made yet."""
     from sqlalchemy.engine import make_url
 
@@ -47,35 +47,35 @@ def is_missing(settings: Settings) -> bool:
 
 
 @contextmanager
-def open_existing(settings: Settings) -> Iterator[Database]:
+def open_existing_database(settings: Settings) -> Iterator[Database]:
     """The database as it is, for commands that only look: none is made. Raises :class:`CasemillError`."""
     from core import migrations
     from core.database.session import Database
     from core.errors import NotFoundError
 
-    if is_missing(settings):
+    if is_database_missing(settings):
         hint = "go where casemill.toml is, set CASEMILL_CONFIG, or run `casemill init`"
         raise NotFoundError("there is no database here yet", hint=hint)
     database = Database(settings.database)
     try:
-        migrations.require(database)
+        migrations.require_current_schema(database)
         yield database
     finally:
         database.close()
 
 
-def work_until(services: Services, left: Callable[[], int], progress: Callable[[int, int], None]) -> int:
+def drain_until(services: Services, left: Callable[[], int], progress: Callable[[int, int], None]) -> int:
     """Drain the ledger until ``left()`` is 0; answers how much is left when nothing moves any more.
 
     Another process may hold some of it, and a failed item is due again only after a pause: both are waited for.
     """
     total = remaining = left()
     patience = counted = time.monotonic()
-    while remaining and time.monotonic() - patience < PATIENCE_SECONDS:
+    while remaining and time.monotonic() - patience < MAX_IDLE_SECONDS:
         idle = not services.ingest()
         if idle:
-            time.sleep(PAUSE_SECONDS)
-        if not idle and time.monotonic() - counted < COUNT_SECONDS:
+            time.sleep(IDLE_PAUSE_SECONDS)
+        if not idle and time.monotonic() - counted < COUNT_INTERVAL_SECONDS:
             continue
         before, remaining, counted = remaining, left(), time.monotonic()
         total = max(total, remaining)
@@ -85,7 +85,7 @@ def work_until(services: Services, left: Callable[[], int], progress: Callable[[
     return remaining
 
 
-def finish(services: Services) -> None:
+def deliver_notices(services: Services) -> None:
     """Let facts become deliveries, and send them where no other process does; what does not get through is tried again later.
 
     A living ``casemill run`` sends by itself. One that starts takes over whatever seems to be held, so sending here holds

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from cli.doctor.run import Finding
+    from core.findings import Finding
 
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs in place of text for people.")]
 
-CONFIG_NAME = "casemill.toml"
+DEFAULT_CONFIG_FILE = "casemill.toml"
 
 
 def init(
@@ -25,12 +25,12 @@ def init(
     """Write a commented casemill.toml, make the database, and enter the first administrator. Overwrites nothing."""
     from cli.console import print_line
 
-    path = Path(os.environ.get("CASEMILL_CONFIG") or CONFIG_NAME)
+    path = Path(os.environ.get("CASEMILL_CONFIG") or DEFAULT_CONFIG_FILE)
     print_line(f"{path}: {_write_config(path)}")
     if sys.stdin.isatty() and not (admin_name and admin_email):
         admin_name = admin_name or typer.prompt("Name of the first administrator", default="", show_default=False)
         admin_email = admin_email or typer.prompt("Their email address", default="", show_default=False)
-    print_line(f"database: {_migrate()}")
+    print_line(f"database: {_migrate_database()}")
     print_line(f"administrator: {_add_administrator(admin_name or '', admin_email or '')}")
     print_line("next: casemill run, and casemill doctor to see whether all is well")
 
@@ -39,45 +39,46 @@ def migrate() -> None:
     """Bring the database to the tables this version needs. Safe to run at any time, and by several at once."""
     from cli.console import print_line
 
-    print_line(f"database: {_migrate()}")
+    print_line(f"database: {_migrate_database()}")
 
 
 def doctor(json: Json = False) -> None:
     """Check configuration, connections, clock and queues, each with its mend; changes nothing."""
     from cli import console
-    from cli.doctor.run import examine
+    from cli.doctor.run import run_checks
+    from core.findings import Severity
 
-    findings = examine()
+    findings = run_checks()
     if json:
         console.print_json([finding.as_dict() for finding in findings])
     else:
         _print_findings(findings)
-    raise typer.Exit(console.FOUND_WRONG if any(one.state == "problem" for one in findings) else console.DONE)
+    raise typer.Exit(console.EXIT_PROBLEM if any(one.severity is Severity.PROBLEM for one in findings) else console.EXIT_OK)
 
 
 def _write_config(path: Path) -> str:
-    from cli.config_writer import write_text
+    from cli.config_writer import render_config
 
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(write_text())
+            file.write(render_config())
     except FileExistsError:
         return "is there already and was left as it is"
     return "written; every key is in it, commented out"
 
 
-def _migrate() -> str:
-    from cli.context import seed
+def _migrate_database() -> str:
+    from cli.context import seed_message_templates
     from core import migrations, settings
     from core.database.session import Database
 
     database = Database(settings.load().database)
     try:
-        before = migrations.current(database)
+        before = migrations.current_revision(database)
         migrations.upgrade(database)
-        seed(database)
-        after = migrations.current(database)
+        seed_message_templates(database)
+        after = migrations.current_revision(database)
     finally:
         database.close()
     return f"is up to date ({after})" if before == after else f"brought from {before or 'empty'} to {after}"
@@ -90,7 +91,7 @@ def _add_administrator(name: str, email: str) -> str:
     if not email.strip():
         return "nobody was named; add one with `casemill staff add EMAIL --name NAME --role administrator`"
     with open_database() as (_, database):
-        saved = directory.run_twice(
+        saved = directory.retry_on_conflict(
             database, lambda session: directory.add_staff(session, email=email, name=name or None, role="administrator")
         )
     return f"{email.strip().lower()} {saved.outcome}"
@@ -99,16 +100,16 @@ def _add_administrator(name: str, email: str) -> str:
 def _print_findings(findings: Sequence[Finding]) -> None:
     from rich.text import Text
 
-    from cli.console import clean, make_console
+    from cli.console import format_value, make_console
 
     styles = {"ok": "green", "warning": "yellow", "problem": "bold red"}
     console = make_console()
     width = max((len(finding.check) for finding in findings), default=0)
     for finding in findings:
-        head = Text.assemble((f"{finding.state:<8}", styles[finding.state]), f" {clean(finding.check):<{width}}  ")
-        console.print(head + Text(clean(finding.text)), soft_wrap=True)
+        head = Text.assemble((f"{finding.severity:<8}", styles[finding.severity]), f" {format_value(finding.check):<{width}}  ")
+        console.print(head + Text(format_value(finding.text)), soft_wrap=True)
         if finding.hint:
-            console.print(Text(f"{'':<8} {'':<{width}}  hint: {clean(finding.hint)}", style="dim"), soft_wrap=True)
+            console.print(Text(f"{'':<8} {'':<{width}}  hint: {format_value(finding.hint)}", style="dim"), soft_wrap=True)
 
 
 def register(app: typer.Typer) -> None:

@@ -26,17 +26,17 @@ def hand_over(email: Who, by: By, reason: Why, to: To = None) -> None:
     """Hand over all open tickets and tasks of one person."""
     from tickets import reassignment
 
-    _act(email, by, to, lambda s, of, who, other, now: reassignment.hand_over_all(s, of, who, reason, now, to=other))
+    _reassign(email, by, to, lambda s, of, who, other, now: reassignment.reassign_all(s, of, who, reason, now, to=other))
 
 
 def deactivate(email: Who, by: By, reason: Why, to: To = None) -> None:
     """Somebody leaves: their open tickets and tasks go to others first; for managers."""
     from tickets import reassignment
 
-    _act(email, by, to, lambda s, of, who, other, now: reassignment.let_go(s, of, who, reason, now, to=other))
+    _reassign(email, by, to, lambda s, of, who, other, now: reassignment.deactivate(s, of, who, reason, now, to=other))
 
 
-def _act(email: str, by: str, to: str | None, verb: Verb) -> None:
+def _reassign(email: str, by: str, to: str | None, verb: Verb) -> None:
     from accounts.directory import find_person
     from cli import console
     from cli.context import open_database
@@ -46,9 +46,9 @@ def _act(email: str, by: str, to: str | None, verb: Verb) -> None:
         other = find_person(session, to) if to else None
         return verb(session, find_person(session, email), find_person(session, by), other, clock.now())
 
-    with console.reporting(), open_database() as (_, database):
+    with console.report_errors(), open_database() as (_, database):
         given = database.transaction(unit)
-    told = ", ".join(f"{count} to {console.clean(name)}" for name, count in given.items())
+    told = ", ".join(f"{count} to {console.format_value(name)}" for name, count in given.items())
     console.print_line(f"{email}: {told or 'no open tickets'}")
 
 

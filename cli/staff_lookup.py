@@ -18,24 +18,24 @@ class StaffLookup:
         self._settings = settings
         self._stack = ExitStack()
         self._database: Database | None = None
-        self._is_away = False
+        self._is_unavailable = False
 
     def find(self, addresses: Collection[str]) -> Collection[str]:
         """Those of the addresses that staff have."""
         from sqlalchemy.exc import SQLAlchemyError
 
-        from cli.services import open_existing
+        from cli.services import open_existing_database
         from core.errors import CasemillError
         from ingest.inspection.explain import configured_staff
         from tickets import forwards
 
-        if not self._is_away:
+        if not self._is_unavailable:
             try:
-                self._database = self._database or self._stack.enter_context(open_existing(self._settings))
+                self._database = self._database or self._stack.enter_context(open_existing_database(self._settings))
                 with self._database.read() as session:
                     return forwards.find_staff(session, addresses)
             except (CasemillError, SQLAlchemyError, OSError):
-                self._is_away = True
+                self._is_unavailable = True
         return configured_staff(self._settings)(addresses)
 
     def close(self) -> None:

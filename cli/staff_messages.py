@@ -10,7 +10,7 @@ import typer
 from cli.ticket_actions import By, Number, read_number
 
 if TYPE_CHECKING:
-    from tickets.staff_messages import Draft
+    from tickets.staff_messages import MessageDraft
 
 Text = Annotated[str | None, typer.Option(help="What to write, in place of the template's text.")]
 File = Annotated[Path | None, typer.Option(help="A file with what to write; - reads standard input.")]
@@ -35,11 +35,13 @@ def reply(
     preview: Preview = False,
 ) -> None:
     """Write to the customer; the answer comes back to the ticket."""
-    from tickets.staff_messages import MORE, REPLY
+    from tickets.staff_messages import QUESTION, REPLY
 
-    kind = MORE if ask_for_more else REPLY
+    kind = QUESTION if ask_for_more else REPLY
     nothing = text is None and file is None and template is None and not ask_for_more and not fill
-    _write(number, by, kind, template, fill or [], _read(text, file), subject, to or [], edit=edit or nothing, preview=preview)
+    _compose_and_send(
+        number, by, kind, template, fill or [], _read_text(text, file), subject, to or [], edit=edit or nothing, preview=preview
+    )
 
 
 def recap(
@@ -57,19 +59,21 @@ def recap(
     by_phone: Annotated[bool, typer.Option("--by-phone", help="Only check the box: the recap was given by telephone.")] = False,
 ) -> None:
     """Send the recap of resolution; "5-Recap of Resolution Sent" is checked when the mail server accepts it."""
-    from cli.ticket_actions import act
+    from cli.ticket_actions import change_ticket
     from tickets import lifecycle
-    from tickets.staff_messages import RECAP_LETTER
+    from tickets.staff_messages import RECAP_MESSAGE
 
     if by_phone:
-        act(number, by, lambda session, ticket, staff, _, now: lifecycle.mark_recap_sent(session, ticket, staff, now))
+        change_ticket(number, by, lambda session, ticket, staff, _, now: lifecycle.mark_recap_sent(session, ticket, staff, now))
         return
     filled = [f"resolution={resolution}"] if resolution else []
     words = [*filled, *(fill or [])]
-    _write(number, by, RECAP_LETTER, template, words, _read(text, file), subject, to or [], edit=edit, preview=preview)
+    _compose_and_send(
+        number, by, RECAP_MESSAGE, template, words, _read_text(text, file), subject, to or [], edit=edit, preview=preview
+    )
 
 
-def _write(
+def _compose_and_send(
     name: str, by: str, kind: str, template: str | None, fill: list[str], text: str | None, subject: str | None, to: list[str],
     *, edit: bool, preview: bool,
 ) -> None:  # fmt: skip
@@ -78,10 +82,10 @@ def _write(
     from cli.context import open_database
     from core import clock
     from tickets import staff_messages
-    from tickets.numbers import number
+    from tickets.numbers import format_number
 
-    ticket_id, values = read_number(name), dict(_pair(one) for one in fill)
-    with console.reporting(), open_database() as (_, database):
+    ticket_id, values = read_number(name), dict(_parse_fill(one) for one in fill)
+    with console.report_errors(), open_database() as (_, database):
         draft = database.transaction(
             lambda session: staff_messages.compose(
                 session, ticket_id, find_person(session, by), kind, template=template, values=values, to=to
@@ -89,51 +93,51 @@ def _write(
         )
         title, words = subject or draft.subject, draft.text if text is None else text
         if edit and not preview:
-            title, words = _edited(title, words)
+            title, words = _edit_message(title, words)
         if preview:
-            _show(draft, title, words)
+            _print_preview(draft, title, words)
             return
         database.transaction(
             lambda session: staff_messages.send(
                 session, ticket_id, find_person(session, by), kind, title, words, clock.now(), to=to, template=draft.template
             )
         )
-    console.print_line(f"{number(ticket_id)}: on its way to {', '.join(draft.to)}")
+    console.print_line(f"{format_number(ticket_id)}: on its way to {', '.join(draft.to)}")
 
 
-def _show(draft: Draft, subject: str, text: str) -> None:
+def _print_preview(draft: MessageDraft, subject: str, text: str) -> None:
     from cli import console
-    from tickets.staff_messages import lacks
+    from tickets.staff_messages import find_problems
 
     console.print_line(f"To:      {', '.join(draft.to) or 'nobody'}")
     console.print_line(f"Subject: {subject}\n")
     console.print_line(text)
-    words = set(lacks(draft.subject, draft.text))
-    problems = [*(one for one in draft.problems if one not in words), *lacks(subject, text)]
+    words = set(find_problems(draft.subject, draft.text))
+    problems = [*(one for one in draft.problems if one not in words), *find_problems(subject, text)]
     for problem in problems:
         console.print_line(f"Not ready: {problem}")
     if problems:
         raise typer.Exit(1)
 
 
-def _edited(subject: str, text: str) -> tuple[str, str]:
+def _edit_message(subject: str, text: str) -> tuple[str, str]:
     """Subject on the first line, an empty line, and the text. Saved empty, or not at all, nothing is sent."""
     from cli import console
 
-    saved = console.edit(f"{subject}\n\n{text}")
+    saved = console.open_editor(f"{subject}\n\n{text}")
     if not saved.strip():
         raise typer.Exit(1)
     first, _, rest = saved.partition("\n")
     return first.strip(), rest.strip()
 
 
-def _read(text: str | None, file: Path | None) -> str | None:
+def _read_text(text: str | None, file: Path | None) -> str | None:
     if file is None:
         return text
     return typer.get_text_stream("stdin").read() if str(file) == "-" else file.read_text("utf-8")
 
 
-def _pair(text: str) -> tuple[str, str]:
+def _parse_fill(text: str) -> tuple[str, str]:
     name, mark, value = text.partition("=")
     if not mark or not name.strip().isidentifier():
         raise typer.BadParameter(f"{text!r} is not NAME=TEXT")

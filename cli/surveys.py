@@ -26,12 +26,16 @@ def list_all(
 
     if state is not None and state not in STATES:
         raise typer.BadParameter(f"{state!r} is no state; choose one of {', '.join(STATES)}")
-    with console.reporting(), open_database() as (_, database), database.read() as session:
+    with console.report_errors(), open_database() as (_, database), database.read() as session:
         rows = queries.average(session, average) if average else queries.list_surveys(session, state=state)
     if json:
         console.print_json(rows)
     elif average:
-        columns = [console.Column(average), console.Column("answers", right=True), console.Column("average", right=True)]
+        columns = [
+            console.Column(average),
+            console.Column("answers", align_right=True),
+            console.Column("average", align_right=True),
+        ]
         cells = [(row[average], row["answers"], f"{row['average']:.2f}") for row in rows]
         console.print_table(columns, cells, empty="no answers yet")
     else:
@@ -47,7 +51,7 @@ def show(number: Number, json: Json = False) -> None:
     from surveys import queries
 
     ticket_id = _ticket(number)
-    with console.reporting(), open_database() as (_, database):
+    with console.report_errors(), open_database() as (_, database):
         with database.read() as session:
             rows = queries.list_surveys(session, ticket_id=ticket_id)
         if not rows:
@@ -75,7 +79,7 @@ def skip(
     from surveys import invitations
 
     ticket_id = _ticket(number)
-    with console.reporting(), open_database() as (_, database):
+    with console.report_errors(), open_database() as (_, database):
 
         def unit(session: Any) -> None:
             person = find_person(session, by)
@@ -91,9 +95,9 @@ def _print_surveys(rows: list[dict[str, Any]]) -> None:
     from cli import console
 
     columns = [
-        console.Column("ticket", whole=True), console.Column("state", whole=True), console.Column("score", right=True),
-        console.Column("comment"), console.Column("owner", extra=1), console.Column("company", extra=2),
-        console.Column("sent", whole=True, extra=3), console.Column("why"),
+        console.Column("ticket", no_wrap=True), console.Column("state", no_wrap=True), console.Column("score", align_right=True),
+        console.Column("comment"), console.Column("owner", drop_order=1), console.Column("company", drop_order=2),
+        console.Column("sent", no_wrap=True, drop_order=3), console.Column("why"),
     ]  # fmt: skip
     cells = [
         (row["ticket"], "answered" if row["score"] else row["state"], row["score"], row["comment"], row["owner"] or "nobody",

@@ -49,7 +49,7 @@ def list_all(
     from tickets.deadlines import day_after
     from tickets.tasks import list_tasks
 
-    with console.reporting(), open_database() as (settings, database), database.read() as session:
+    with console.report_errors(), open_database() as (settings, database), database.read() as session:
         now = clock.now()
         person = find_person(session, mine) if mine else None
         ends = day_after(now, person.zone if person else settings.calendar.zone) if today else None
@@ -59,7 +59,7 @@ def list_all(
     if json:
         console.print_json(rows)
     else:
-        _print(rows, finished)
+        _print_tasks(rows, finished)
 
 
 @tasks_app.command("add", epilog="Example: casemill tasks add BS-000123 'Ask the payer' --due 2027-01-04")
@@ -81,9 +81,9 @@ def add(
 
     def verb(session: Session, staff: Staff, now: datetime) -> FollowUp:
         assignee = find_person(session, to) if to else None
-        return follow_ups.add_task(session, ticket_id, title, _moment(due, staff), staff, now, to=assignee)
+        return follow_ups.add_task(session, ticket_id, title, _parse_due(due, staff), staff, now, to=assignee)
 
-    _act(by, verb)
+    _change_task(by, verb)
 
 
 @tasks_app.command("done", epilog="Example: casemill tasks done 17 --by you@billing.example")
@@ -91,7 +91,7 @@ def done(task: Task, by: By) -> None:
     """Mark a task as done; the marks of its ticket are not set by that."""
     from tickets import follow_ups
 
-    _act(by, lambda session, staff, now: follow_ups.finish_task(session, task, staff, now))
+    _change_task(by, lambda session, staff, now: follow_ups.finish_task(session, task, staff, now))
 
 
 @tasks_app.command("reopen", epilog="Example: casemill tasks reopen 17 --reason 'They never called back'")
@@ -99,7 +99,7 @@ def reopen(task: Task, by: By, reason: Why) -> None:
     """Open a task again that was called done."""
     from tickets import follow_ups
 
-    _act(by, lambda session, staff, now: follow_ups.reopen_task(session, task, staff, reason, now))
+    _change_task(by, lambda session, staff, now: follow_ups.reopen_task(session, task, staff, reason, now))
 
 
 @tasks_app.command("hand-over", epilog="Example: casemill tasks hand-over 17 --to omar@billing.example")
@@ -114,9 +114,9 @@ def hand_over(
     from tickets import follow_ups
 
     def verb(session: Session, staff: Staff, now: datetime) -> FollowUp:
-        return follow_ups.hand_over_task(session, task, find_person(session, to) if to else staff, staff, reason, now)
+        return follow_ups.reassign_task(session, task, find_person(session, to) if to else staff, staff, reason, now)
 
-    _act(by, verb)
+    _change_task(by, verb)
 
 
 @tasks_app.command("postpone", epilog="Example: casemill tasks postpone 17 --due 2027-01-04 --reason 'The payer is closed'")
@@ -124,10 +124,12 @@ def postpone(task: Task, due: Due, by: By, reason: Why) -> None:
     """Give a task another moment."""
     from tickets import follow_ups
 
-    _act(by, lambda session, staff, now: follow_ups.postpone_task(session, task, _moment(due, staff), staff, reason, now))
+    _change_task(
+        by, lambda session, staff, now: follow_ups.postpone_task(session, task, _parse_due(due, staff), staff, reason, now)
+    )
 
 
-def _act(by: str, verb: Verb) -> None:
+def _change_task(by: str, verb: Verb) -> None:
     """Do it as the member of staff ``by``, and say how the task stands."""
     from accounts.directory import find_person
     from cli import console
@@ -135,15 +137,15 @@ def _act(by: str, verb: Verb) -> None:
     from core import clock
     from tickets.tasks import show_task
 
-    with console.reporting(), open_database() as (_, database):
+    with console.report_errors(), open_database() as (_, database):
         task_id = database.transaction(lambda session: verb(session, find_person(session, by), clock.now()).id)
         with database.read() as session:
             row = show_task(session, task_id, clock.now()) or {}
     state = f"done {_minute(row['done_at'])}" if row["done_at"] else f"due {_minute(row['due_at'])}"
-    console.print_line(f"task {task_id} of {row['ticket']} for {console.clean(row['assignee'] or 'nobody')}: {state}")
+    console.print_line(f"task {task_id} of {row['ticket']} for {console.format_value(row['assignee'] or 'nobody')}: {state}")
 
 
-def _moment(text: str, staff: Staff) -> datetime:
+def _parse_due(text: str, staff: Staff) -> datetime:
     """A moment in somebody's zone, in UTC; a day is meant up to the end of their work."""
     from datetime import UTC
     from zoneinfo import ZoneInfo
@@ -158,12 +160,12 @@ def _moment(text: str, staff: Staff) -> datetime:
     return (moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(staff.zone))).astimezone(UTC)
 
 
-def _print(rows: list[dict[str, Any]], finished: bool) -> None:
+def _print_tasks(rows: list[dict[str, Any]], finished: bool) -> None:
     from cli import console
 
     columns = [
-        console.Column("task", whole=True, right=True), console.Column("ticket", whole=True), console.Column("what"),
-        console.Column("for"), console.Column("due", whole=True), console.Column("done" if finished else "", whole=True),
+        console.Column("task", no_wrap=True, align_right=True), console.Column("ticket", no_wrap=True), console.Column("what"),
+        console.Column("for"), console.Column("due", no_wrap=True), console.Column("done" if finished else "", no_wrap=True),
     ]  # fmt: skip
     cells = [
         (row["id"], row["ticket"], row["title"], row["assignee"] or "nobody", _minute(row["due_at"]),

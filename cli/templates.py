@@ -21,12 +21,12 @@ def list_templates(json: Json = False) -> None:
     from cli.context import open_database
     from tickets import message_templates
 
-    with console.reporting(), open_database() as (_, database), database.read() as session:
+    with console.report_errors(), open_database() as (_, database), database.read() as session:
         found = message_templates.list_all(session)
     if json:
         console.print_json([one.as_dict() for one in found])
         return
-    columns = [console.Column("folder"), console.Column("name"), console.Column("version", whole=True, right=True),
+    columns = [console.Column("folder"), console.Column("name"), console.Column("version", no_wrap=True, align_right=True),
                console.Column("written by")]  # fmt: skip
     console.print_table(columns, [(one.folder, one.name, one.number, one.written_by) for one in found], empty="no templates")
 
@@ -38,7 +38,7 @@ def show(name: Name, version: Annotated[int | None, typer.Option(help="An earlie
     from cli.context import open_database
     from tickets import message_templates
 
-    with console.reporting(), open_database() as (_, database), database.read() as session:
+    with console.report_errors(), open_database() as (_, database), database.read() as session:
         found = message_templates.find(session, name, version)
     if json:
         console.print_json(found.as_dict())
@@ -64,10 +64,10 @@ def edit(
     from core.errors import RefusedError
     from tickets import message_templates
 
-    with console.reporting(), open_database() as (_, database):
+    with console.report_errors(), open_database() as (_, database):
         with database.read() as session:
             before = None if new else message_templates.find(session, name)
-        body = file.read_text("utf-8") if file else console.edit(before.body if before else "")
+        body = file.read_text("utf-8") if file else console.open_editor(before.body if before else "")
         if not body.strip():
             raise RefusedError("empty_template", "nothing was written, so nothing was changed")
         title = subject or (before.subject if before else "")
@@ -86,12 +86,12 @@ def history(name: Name, json: Json = False) -> None:
     from cli.context import open_database
     from tickets import message_templates
 
-    with console.reporting(), open_database() as (_, database), database.read() as session:
+    with console.report_errors(), open_database() as (_, database), database.read() as session:
         found = message_templates.history(session, name)
     if json:
         console.print_json([one.as_dict() for one in found])
         return
-    columns = [console.Column("version", whole=True, right=True), console.Column("written by"), console.Column("at", whole=True),
+    columns = [console.Column("version", no_wrap=True, align_right=True), console.Column("written by"), console.Column("at", no_wrap=True),
                console.Column("subject")]  # fmt: skip
     rows = [(one.number, one.written_by, f"{one.written_at:%Y-%m-%d %H:%M}", one.subject) for one in found]
     console.print_table(columns, rows, empty="no versions")
@@ -106,7 +106,7 @@ def restore(name: Name, version: Annotated[int, typer.Option(help="The version t
     from core import clock
     from tickets import message_templates
 
-    with console.reporting(), open_database() as (_, database):
+    with console.report_errors(), open_database() as (_, database):
         saved = database.transaction(
             lambda session: message_templates.restore(session, name, version, find_person(session, by), clock.now())
         )

@@ -27,28 +27,30 @@ def follow_up_sent(number: Number, by: By) -> None:
     """Check "4-Support Follow Up Sent", after an email or a call to the customer."""
     from tickets import lifecycle
 
-    act(number, by, lambda session, ticket, staff, _, now: lifecycle.mark_follow_up_sent(session, ticket, staff, now))
+    change_ticket(number, by, lambda session, ticket, staff, _, now: lifecycle.mark_follow_up_sent(session, ticket, staff, now))
 
 
 def resolve(number: Number, by: By) -> None:
     """Set Resolution to Yes."""
     from tickets import lifecycle
 
-    act(number, by, lambda session, ticket, staff, _, now: lifecycle.mark_resolved(session, ticket, staff, now))
+    change_ticket(number, by, lambda session, ticket, staff, _, now: lifecycle.mark_resolved(session, ticket, staff, now))
 
 
 def reopen(number: Number, by: By, reason: Reason) -> None:
     """Open a completed ticket again: its marks are cleared and its timers start anew."""
     from tickets import lifecycle
 
-    act(number, by, lambda session, ticket, staff, s, now: lifecycle.reopen(session, ticket, staff, reason, s, now))
+    change_ticket(number, by, lambda session, ticket, staff, s, now: lifecycle.reopen(session, ticket, staff, reason, s, now))
 
 
 def move(number: Number, by: By, reason: Reason, to: Annotated[int, typer.Option(help="The stage: 1, 4, 5 or 6.")]) -> None:
     """Move a ticket where the rules do not; for managers, with a reason."""
     from tickets import lifecycle
 
-    act(number, by, lambda session, ticket, staff, s, now: lifecycle.move_by_force(session, ticket, to, staff, reason, s, now))
+    change_ticket(
+        number, by, lambda session, ticket, staff, s, now: lifecycle.force_stage(session, ticket, to, staff, reason, s, now)
+    )
 
 
 def assign(
@@ -64,14 +66,14 @@ def assign(
     def verb(session: Session, ticket: int, staff: Staff, _: Settings, now: datetime) -> Ticket:
         return lifecycle.assign(session, ticket, find_person(session, to) if to else staff, staff, reason, now)
 
-    act(number, by, verb)
+    change_ticket(number, by, verb)
 
 
 def note(number: Number, text: Annotated[str, typer.Argument(help="What to note; for staff only.")], by: By) -> None:
     """Put a note on the timeline."""
     from tickets import lifecycle
 
-    act(number, by, lambda session, ticket, staff, _, now: lifecycle.add_note(session, ticket, staff, text, now))
+    change_ticket(number, by, lambda session, ticket, staff, _, now: lifecycle.add_note(session, ticket, staff, text, now))
 
 
 def merge(number: Number, by: By, reason: Reason, into: Annotated[str, typer.Option(help="The ticket that goes on.")]) -> None:
@@ -79,7 +81,7 @@ def merge(number: Number, by: By, reason: Reason, into: Annotated[str, typer.Opt
     from tickets import merging
 
     other = read_number(into)
-    act(number, by, lambda session, ticket, staff, _, now: merging.merge(session, ticket, other, staff, reason, now))
+    change_ticket(number, by, lambda session, ticket, staff, _, now: merging.merge(session, ticket, other, staff, reason, now))
 
 
 def split(number: Number, by: By, reason: Reason, entry: Annotated[int, typer.Option(help="The message's number.")]) -> None:
@@ -91,7 +93,7 @@ def split(number: Number, by: By, reason: Reason, entry: Annotated[int, typer.Op
         new_id = merging.split(session, ticket, entry, staff, reason, settings, now)
         return session.get_one(Ticket, new_id)
 
-    act(number, by, verb)
+    change_ticket(number, by, verb)
 
 
 def dismiss(number: Number, other: Annotated[str, typer.Argument(help="The ticket it does not belong to.")], by: By) -> None:
@@ -105,27 +107,27 @@ def dismiss(number: Number, other: Annotated[str, typer.Argument(help="The ticke
         merging.dismiss(session, ticket, wrong, staff, now)
         return session.get_one(Ticket, ticket)
 
-    act(number, by, verb)
+    change_ticket(number, by, verb)
 
 
-def act(text: str, by: str, verb: Verb) -> None:
+def change_ticket(text: str, by: str, verb: Verb) -> None:
     """Do it as the member of staff ``by``, let it take effect, and say where the ticket stands."""
     from accounts.directory import find_person
     from cli import console
     from cli.context import open_database
     from core import clock
-    from tickets.numbers import number
+    from tickets.numbers import format_number
     from tickets.stages import STAGE_NAMES
 
     ticket_id = read_number(text)
-    with console.reporting(), open_database() as (settings, database):
+    with console.report_errors(), open_database() as (settings, database):
 
         def unit(session: Session) -> tuple[int, int]:
             ticket = verb(session, ticket_id, find_person(session, by), settings, clock.now())
             return ticket.id, ticket.stage
 
         shown, stage = database.transaction(unit)
-    console.print_line(f"{number(shown)}: {STAGE_NAMES[stage]}")
+    console.print_line(f"{format_number(shown)}: {STAGE_NAMES[stage]}")
 
 
 def read_number(text: str) -> int:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tickets.submission import SubmittedFile
 
 
-def complete(entered: ManualEntry) -> ManualEntry:
+def prompt_for_missing(entered: ManualEntry) -> ManualEntry:
     """Ask on the terminal for the main fields that are empty."""
     questions = {
         "owner": "Your email address",
@@ -31,7 +31,7 @@ def complete(entered: ManualEntry) -> ManualEntry:
     return replace(entered, **answers)
 
 
-def read_file(path: Path) -> SubmittedFile:
+def read_attachment(path: Path) -> SubmittedFile:
     """A file of this machine as it goes with a ticket; raises OSError."""
     import filetype
 

@@ -20,8 +20,8 @@ ticket_app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs in place of text for people.")]
 
 EXAMPLE = "Example: casemill ticket new --owner mara.lind@billing.example --name 'Lee Moss' --description 'Claim 88 was denied'"
-SHOWN = 50
-EVERYTHING = 2**31 - 1
+DEFAULT_LIMIT = 50
+NO_LIMIT = 2**31 - 1
 
 
 def list_tickets(
@@ -38,8 +38,8 @@ def list_tickets(
     from tickets import queries
     from tickets.deadlines import day_after
 
-    name, kind = _read_view(view), _read_source(source)
-    most = limit or (EVERYTHING if json else SHOWN)
+    name, kind = _parse_view(view), _parse_source(source)
+    most = limit or (NO_LIMIT if json else DEFAULT_LIMIT)
     if name == "mine" and not by:
         raise typer.BadParameter("whose tickets? give --by, or set CASEMILL_USER", param_hint="--view")
 
@@ -59,13 +59,13 @@ def list_tickets(
         console.Column("created", no_wrap=True, drop_order=3),
     ]  # fmt: skip
     cells = [
-        (row["number"], row["source"], row["stage"], _owner(row), row["company"], row["requester"],
+        (row["number"], row["source"], row["stage"], _describe_owner(row), row["company"], row["requester"],
          _minute(row["created_at"]))
         for row in rows
     ]  # fmt: skip
     console.print_table(columns, cells, empty=f"no tickets in the view “{queries.VIEWS[name][0]}”")
-    if limit is None and len(rows) == SHOWN:
-        console.print_line(f"the newest {SHOWN}; more with --limit", style="dim")
+    if limit is None and len(rows) == DEFAULT_LIMIT:
+        console.print_line(f"the newest {DEFAULT_LIMIT}; more with --limit", style="dim")
 
 
 @ticket_app.command("show", epilog="Example: casemill ticket show BS-000123", short_help="Show a ticket with its reasons.")
@@ -113,22 +113,22 @@ def new_ticket(
     json: Json = False,
 ) -> None:
     """Enter a ticket by hand, such as after a telephone call. On a terminal it asks for what was not given."""
-    from cli.ticket_form import complete, read_file
+    from cli.ticket_form import prompt_for_missing, read_attachment
     from core import clock
     from tickets.manual_entry import ManualEntry, to_submission
 
     entered = ManualEntry(
         owner or "", company or "", email or "", name or "", phone or "", description or "", tuple(contact or ()), category,
-        issue, detail, prefers, tuple(map(read_file, attach or ())), not not_on_company_timeline, not not_on_contact_timeline,
+        issue, detail, prefers, tuple(map(read_attachment, attach or ())), not not_on_company_timeline, not not_on_contact_timeline,
     )  # fmt: skip
     if sys.stdin.isatty():
-        entered = complete(entered)
+        entered = prompt_for_missing(entered)
     _create(to_submission(entered, clock.now()), json)
 
 
 def _create(submission: Submission, json: bool) -> None:
     from cli import console
-    from cli.services import finish, open_services
+    from cli.services import deliver_notices, open_services
     from core import clock
     from tickets import manual_entry, queries
 
@@ -136,7 +136,7 @@ def _create(submission: Submission, json: bool) -> None:
         ticket_id = services.database.transaction(
             lambda session: manual_entry.create(session, submission, services.settings, clock.now())
         )
-        finish(services)
+        deliver_notices(services)
         with services.database.read() as session:
             ticket = queries.show(session, ticket_id)
     if json or ticket is None:
@@ -147,11 +147,11 @@ def _create(submission: Submission, json: bool) -> None:
         console.print_line(f"missing: {missing}", style="yellow")
 
 
-def _owner(row: dict[str, Any]) -> str:
+def _describe_owner(row: dict[str, Any]) -> str:
     return f"{row['owner']} (away)" if row["owner_away"] else row["owner"] or "unassigned"
 
 
-def _read_view(text: str) -> str:
+def _parse_view(text: str) -> str:
     from tickets.queries import VIEWS
 
     wanted = text.strip().casefold()
@@ -161,7 +161,7 @@ def _read_view(text: str) -> str:
     raise typer.BadParameter(f"{text!r} is no view; there are {', '.join(VIEWS)}", param_hint="--view")
 
 
-def _read_source(text: str | None) -> str | None:
+def _parse_source(text: str | None) -> str | None:
     from tickets.submission import TicketSource
 
     if text is None:
@@ -177,10 +177,10 @@ def _minute(moment: str) -> str:
 
 
 def _read(query: Any) -> Any:
-    from cli.services import open_existing
+    from cli.services import open_existing_database
     from core import settings
 
-    with open_existing(settings.load()) as database, database.read() as session:
+    with open_existing_database(settings.load()) as database, database.read() as session:
         return query(session)
 
 

@@ -27,7 +27,7 @@ def add(
     from cli.context import open_database
     from core import clock
 
-    with console.reporting(), open_database() as (_, database):
+    with console.report_errors(), open_database() as (_, database):
 
         def unit(session):  # type: ignore[no-untyped-def]
             token, secret = api_tokens.issue(session, find_person(session, holder), name, scope, days, clock.now())
@@ -49,14 +49,14 @@ def list_all(json: Json = False) -> None:
     from cli.context import open_database
     from core import clock
 
-    with console.reporting(), open_database() as (_, database), database.read() as session:
+    with console.report_errors(), open_database() as (_, database), database.read() as session:
         rows = api_tokens.list_tokens(session, clock.now())
     if json:
         console.print_json(rows)
         return
     columns = [
-        console.Column("token", whole=True, right=True), console.Column("name"), console.Column("for"), console.Column("may"),
-        console.Column("until", whole=True), console.Column("last used", whole=True), console.Column("state", whole=True),
+        console.Column("token", no_wrap=True, align_right=True), console.Column("name"), console.Column("for"), console.Column("may"),
+        console.Column("until", no_wrap=True), console.Column("last used", no_wrap=True), console.Column("state", no_wrap=True),
     ]  # fmt: skip
     cells = [
         (row["id"], row["name"], row["staff"], ", ".join(row["scopes"]), row["expires_at"][:10],
@@ -74,6 +74,6 @@ def revoke(token: Annotated[int, typer.Argument(help="The token's number, as lis
     from cli.context import open_database
     from core import clock
 
-    with console.reporting(), open_database() as (_, database):
+    with console.report_errors(), open_database() as (_, database):
         name = database.transaction(lambda session: api_tokens.revoke(session, token, clock.now()).name)
-    console.print_line(f"token {token} ({console.clean(name)}) is revoked")
+    console.print_line(f"token {token} ({console.format_value(name)}) is revoked")

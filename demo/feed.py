@@ -12,26 +12,26 @@ from core.database.session import Database
 from core.settings import Settings
 from demo import inputs
 from demo.configuration import FORM_ID
-from demo.letters import mails
+from demo.mails import mails
 from ingest.ledger.models import InboundItem
 
 
-def is_fed(database: Database) -> bool:
+def has_any_item(database: Database) -> bool:
     """Whether anything has ever arrived: a second start goes on where the first one was."""
     with database.read() as session:
         return session.execute(select(InboundItem.id).limit(1)).first() is not None
 
 
-def feed(settings: Settings, address: str, now: datetime) -> None:
+def send_sample_inputs(settings: Settings, address: str, now: datetime) -> None:
     """Drop the sample mails and the workbook, and post the forms to the web server at ``address``."""
     for number, mail in enumerate(mails(now), 1):
-        drop(settings.folders["mail"].path, f"mail-{number:02d}.eml", mail)
-    drop(settings.folders["secure_messages"].path, "secure-messages.xlsx", inputs.workbook(now))
+        drop_file(settings.folders["mail"].path, f"mail-{number:02d}.eml", mail)
+    drop_file(settings.folders["secure_messages"].path, "secure-messages.xlsx", inputs.workbook(now))
     for body, headers in inputs.form_posts():
-        post(f"http://{address}/hooks/formstack/{FORM_ID}", body, headers)
+        post_form(f"http://{address}/hooks/formstack/{FORM_ID}", body, headers)
 
 
-def drop(folder: Path, name: str, content: bytes) -> None:
+def drop_file(folder: Path, name: str, content: bytes) -> None:
     """Put a file into a watched folder whole: written beside it first, then renamed."""
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / f".{name}.part"
@@ -39,7 +39,7 @@ def drop(folder: Path, name: str, content: bytes) -> None:
     unfinished.rename(folder / name)
 
 
-def post(url: str, body: bytes, headers: dict[str, str]) -> int:
+def post_form(url: str, body: bytes, headers: dict[str, str]) -> int:
     """POST ``body`` and return the status; raises OSError (HTTPError is one) when it is not taken."""
     request = urllib.request.Request(url, data=body, headers=headers, method="POST")  # noqa: S310 - our own http address
     with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310

@@ -12,7 +12,7 @@ from openpyxl import Workbook
 
 from core import clock
 from demo.configuration import FORM_ID, SIGNATURE_KEY
-from demo.letters import mails
+from demo.mails import mails
 
 __all__ = ["FORM_BODIES", "form_posts", "mails", "sign", "workbook"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from accounts.directory import add_company, add_contact, add_staff, run_twice, set_out_of_office
+from accounts.directory import add_company, add_contact, add_staff, retry_on_conflict, set_out_of_office
 from accounts.teams import sync_teams
 from core.database.session import Database
 from demo.configuration import DOMAIN, TEAMS
@@ -29,7 +29,7 @@ STAFF = (
      "jennifer.marsh"),
 )  # fmt: skip
 #: Whose absence shows how a stand-in gets the ticket.
-AWAY = "priya.nair"
+AWAY_STAFF = "priya.nair"
 
 #: name, domains, manager, consultant, account number, telemedicine, active
 COMPANIES = (
@@ -70,7 +70,7 @@ CONTACTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class SampleWorldCounts:
     """How much there is of what."""
 
     staff: int
@@ -79,10 +79,10 @@ class World:
     teams: int
 
 
-def load(database: Database, now: datetime) -> World:
+def load_sample_world(database: Database, now: datetime) -> SampleWorldCounts:
     """Put the sample world in, in one unit of work; again changes nothing but the dates of the absence, which follow ``now``."""
 
-    def fill(session: Session) -> World:
+    def fill(session: Session) -> SampleWorldCounts:
         _add_staff(session, now)
         _add_companies(session)
         for email, name, phone, company, by_phone, is_admin in CONTACTS:
@@ -91,30 +91,30 @@ def load(database: Database, now: datetime) -> World:
                 session, email=email, name=name, phone=phone, company=company, preferred_contact=preferred, is_admin=is_admin
             )
         sync_teams(session, TEAMS)
-        return World(len(STAFF), len(COMPANIES), len(CONTACTS), len(TEAMS))
+        return SampleWorldCounts(len(STAFF), len(COMPANIES), len(CONTACTS), len(TEAMS))
 
-    return run_twice(database, fill)
+    return retry_on_conflict(database, fill)
 
 
 def _add_staff(session: Session, now: datetime) -> None:
     for local, name, role, capacity, hours, zone, skills, _ in STAFF:
         given: dict[str, Any] = {"name": name, "role": role, "capacity": capacity, "hours": hours, "zone": zone, "skills": skills}
-        add_staff(session, email=_address(local), weekdays="Mon-Fri", **given)
+        add_staff(session, email=_staff_address(local), weekdays="Mon-Fri", **given)
     for local, *_, stand_in in STAFF:
-        add_staff(session, email=_address(local), stand_in=_address(stand_in))
+        add_staff(session, email=_staff_address(local), stand_in=_staff_address(stand_in))
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     starts, ends = midnight - timedelta(days=1), midnight + timedelta(days=6)
-    set_out_of_office(session, email=_address(AWAY), starts=starts, ends=ends)
+    set_out_of_office(session, email=_staff_address(AWAY_STAFF), starts=starts, ends=ends)
 
 
 def _add_companies(session: Session) -> None:
     for name, domains, manager, consultant, account_number, telemedicine, active in COMPANIES:
         add_company(
-            session, name=name, domains=domains, manager=_address(manager),
-            consultant=_address(consultant) if consultant else None, account_number=account_number,
+            session, name=name, domains=domains, manager=_staff_address(manager),
+            consultant=_staff_address(consultant) if consultant else None, account_number=account_number,
             telemedicine=telemedicine, active=active,
         )  # fmt: skip
 
 
-def _address(local: str) -> str:
+def _staff_address(local: str) -> str:
     return f"{local}@{DOMAIN}"

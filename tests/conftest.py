@@ -54,7 +54,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     not_run = config.stash[NOT_RUN]
     for server in sorted({server for server, _ in not_run}):
         tests = [nodeid for name, nodeid in not_run if name == server]
-        terminalreporter.section(f"tests not run: {len(tests)}, {needs.sentence(server)}", yellow=True)
+        terminalreporter.section(f"tests not run: {len(tests)}, {needs.explain_missing(server)}", yellow=True)
         for nodeid in tests:
             terminalreporter.line(f"NOT RUN {nodeid}")
 

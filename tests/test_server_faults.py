@@ -44,7 +44,7 @@ class TestSmtp:
     def test_a_refusal_is_given_once_and_the_next_message_is_taken(
         self, smtp_server: SmtpServer, behaviour: Behaviour, error: type[Exception]
     ) -> None:
-        smtp_server.behave(behaviour, times=1)
+        smtp_server.set_behaviour(behaviour, times=1)
         with pytest.raises(error):
             send(smtp_server)
         assert smtp_server.messages == []
@@ -52,13 +52,13 @@ class TestSmtp:
         assert len(smtp_server.messages) == 1
 
     def test_one_refused_recipient_leaves_the_others(self, smtp_server: SmtpServer) -> None:
-        smtp_server.behave(Behaviour(rcpt_of={"ben@clinic.example": "550 5.1.1 No such user"}))
+        smtp_server.set_behaviour(Behaviour(rcpt_of={"ben@clinic.example": "550 5.1.1 No such user"}))
         refused = send(smtp_server, "anna@clinic.example", "ben@clinic.example")
         assert refused == {"ben@clinic.example": (550, b"5.1.1 No such user")}
         assert smtp_server.messages[0].recipients == ("anna@clinic.example",)
 
     def test_a_slow_server_keeps_the_message_before_it_answers(self, smtp_server: SmtpServer) -> None:
-        smtp_server.behave(Behaviour(dot_delay=0.5))
+        smtp_server.set_behaviour(Behaviour(dot_delay=0.5))
         begun = time.monotonic()
         send(smtp_server)
         assert time.monotonic() - begun >= 0.5
@@ -76,7 +76,7 @@ class TestSmtp:
         ],
     )
     def test_a_connection_is_dropped_where_told(self, smtp_server: SmtpServer, drop: Drop, dots: int, stored: int) -> None:
-        smtp_server.behave(Behaviour(drop=drop), times=1)
+        smtp_server.set_behaviour(Behaviour(drop=drop), times=1)
         with pytest.raises((smtplib.SMTPServerDisconnected, ConnectionError)):
             send(smtp_server)
         assert (len(smtp_server.transactions), len(smtp_server.messages)) == (dots, stored)

@@ -23,7 +23,7 @@ from tests.arrivals import INGEST, accept_mails, tickets
 from tests.e2e.system import COMMAND, ROOT, WORKERS, System
 from tests.ingest.processes import find_children
 from tests.servers.redis_server import RedisServer
-from tests.waiting import happens
+from tests.waiting import poll_until
 
 
 @pytest.fixture
@@ -50,11 +50,11 @@ def test_a_worker_process_follows_a_hint_through_redis(scaled_out: System, redis
     database = Database(scaled_out.database_url)
     migrations.upgrade(database)
     scaled_out.start(WORKERS, ready=False)
-    assert happens(lambda: "ready for work" in scaled_out.log, 30)
+    assert poll_until(lambda: "ready for work" in scaled_out.log, 30)
     accept_mails(database, *range(20))
     assert tickets(database) == []
     send(redis_url, INGEST)
-    assert happens(lambda: len([row for row in tickets(database) if row["stage"] == "4-In Progress"]) == 20, 30), scaled_out.log
+    assert poll_until(lambda: len([row for row in tickets(database) if row["stage"] == "4-In Progress"]) == 20, 30), scaled_out.log
     database.close()
     assert scaled_out.stop() == [0]
 
@@ -67,24 +67,24 @@ def test_work_whose_hint_was_lost_is_found_by_the_clock(scaled_out: System, redi
     time.sleep(2)
     redis_server.flush()
     accept_mails(database, *range(5, 10))
-    assert happens(lambda: len([row for row in tickets(database) if row["stage"] == "4-In Progress"]) == 10, 30), scaled_out.log
+    assert poll_until(lambda: len([row for row in tickets(database) if row["stage"] == "4-In Progress"]) == 10, 30), scaled_out.log
     database.close()
 
 
 def test_a_worker_process_ends_when_its_parent_is_killed(scaled_out: System) -> None:
     scaled_out.start(WORKERS, ready=False)
-    assert happens(lambda: "ready for work" in scaled_out.log, 30)
+    assert poll_until(lambda: "ready for work" in scaled_out.log, 30)
     parent = scaled_out.processes[0].pid
     children = [int(path.name) for path in Path("/proc").glob("[0-9]*") if _parent(int(path.name)) == parent]
     assert children
     scaled_out.kill()
-    assert happens(lambda: not any(_parent(child) for child in children), 30), "no worker works on unseen"
+    assert poll_until(lambda: not any(_parent(child) for child in children), 30), "no worker works on unseen"
 
 
 def test_worker_processes_share_the_cores_among_their_parsers(scaled_out: System) -> None:
     command = [*WORKERS[: WORKERS.index("--processes")], "--processes", "2", "--threads", "1"]
     scaled_out.start(command, ready=False)
-    assert happens(lambda: scaled_out.log.count("ready for work") == 2, 60), scaled_out.log
+    assert poll_until(lambda: scaled_out.log.count("ready for work") == 2, 60), scaled_out.log
     families = [find_children(worker) for worker in find_children(scaled_out.processes[0].pid)]
     share = min(math.ceil((os.cpu_count() or 1) / 2), 4)
     assert [len(family) for family in families if family] == [share, share]
@@ -120,7 +120,7 @@ def test_a_worker_process_with_unusable_settings_ends_and_says_why(redis_url: st
 def test_a_worker_process_that_fails_logs_no_statement_and_no_text(scaled_out: System, redis_url: str) -> None:
     scaled_out.start(WORKERS, ready=False)  # the database has no tables
     send(redis_url, INGEST)
-    assert happens(lambda: "a drain failed" in scaled_out.log, 30), scaled_out.log
+    assert poll_until(lambda: "a drain failed" in scaled_out.log, 30), scaled_out.log
     time.sleep(0.2)
     line = next(json.loads(line) for line in scaled_out.log.splitlines() if "a drain failed" in line)
     assert line["drain"] == INGEST

@@ -36,7 +36,7 @@ from tests.arrivals import INGEST, accept_mails, mail, tickets
 from tests.e2e.system import ROOT, System
 from tests.ingest.processes import new_children
 from tests.servers.redis_server import RedisServer
-from tests.waiting import happens
+from tests.waiting import poll_until
 
 
 @pytest.fixture
@@ -85,42 +85,42 @@ def test_all_in_one_process_the_parsers_let_it_go_first(tmp_path: Path, redis_ur
 
 
 def test_equal_hints_become_one_message_until_the_work_begins(stub: StubBroker) -> None:
-    giver = workers.DrainRequestQueue(lambda name: workers.ACTORS[name].send(), hold_seconds=60)
+    giver = workers.DrainRequestQueue(lambda name: workers.ACTORS[name].send(), resend_seconds=60)
     for _ in range(1000):
         giver.put(INGEST)
-    assert happens(lambda: queued(stub))
+    assert poll_until(lambda: queued(stub))
     for _ in range(1000):
         giver.put(INGEST)
     time.sleep(0.2)
     assert queued(stub) == 1
     giver.mark_started(INGEST)
-    assert happens(lambda: queued(stub) == 2), "what was hinted meanwhile is news"
+    assert poll_until(lambda: queued(stub) == 2), "what was hinted meanwhile is news"
     time.sleep(0.2)
     assert queued(stub) == 2
 
 
 def test_a_hint_that_nobody_begins_is_given_again_after_a_while(stub: StubBroker) -> None:
-    giver = workers.DrainRequestQueue(lambda name: workers.ACTORS[name].send(), hold_seconds=0.2)
+    giver = workers.DrainRequestQueue(lambda name: workers.ACTORS[name].send(), resend_seconds=0.2)
     giver.put(INGEST)
-    assert happens(lambda: queued(stub) == 1)
+    assert poll_until(lambda: queued(stub) == 1)
     giver.put(INGEST)
-    assert happens(lambda: queued(stub) == 2)
+    assert poll_until(lambda: queued(stub) == 2)
 
 
 def test_hints_of_different_names_do_not_wait_for_each_other(stub: StubBroker) -> None:
-    giver = workers.DrainRequestQueue(lambda name: workers.ACTORS[name].send(), hold_seconds=60)
+    giver = workers.DrainRequestQueue(lambda name: workers.ACTORS[name].send(), resend_seconds=60)
     for name in ("notify.drain", INGEST, "outbox.drain", INGEST):
         giver.put(name)
-    assert happens(lambda: [queued(stub, name) for name in ("ingest", "outbox", "notify")] == [1, 1, 1])
+    assert poll_until(lambda: [queued(stub, name) for name in ("ingest", "outbox", "notify")] == [1, 1, 1])
 
 
 def test_a_hint_nobody_knows_is_logged_and_the_next_one_is_given(stub: StubBroker, caplog: pytest.LogCaptureFixture) -> None:
-    giver = workers.DrainRequestQueue(lambda name: workers.ACTORS[name].send(), hold_seconds=1)
+    giver = workers.DrainRequestQueue(lambda name: workers.ACTORS[name].send(), resend_seconds=1)
     with caplog.at_level(logging.WARNING):
         giver.put("no.such")
         giver.put(INGEST)
-        assert happens(lambda: queued(stub) == 1)
-        assert happens(lambda: any(vars(record).get("drain") == "no.such" for record in caplog.records))
+        assert poll_until(lambda: queued(stub) == 1)
+        assert poll_until(lambda: any(vars(record).get("drain") == "no.such" for record in caplog.records))
 
 
 LOST_BROKER = """
@@ -161,7 +161,7 @@ def test_a_broker_that_hangs_or_is_gone_neither_blocks_nor_raises(redis_server: 
     redis_server.start()
     broker = workers.make_broker(Settings(redis_url=redis_server.url), [workers.ServicesMiddleware(Settings())])
     assert isinstance(broker, RedisBroker)
-    assert happens(lambda: [hint(), broker.client.llen("casemill:ingest")][1], 30), "once it is back, hints arrive again"
+    assert poll_until(lambda: [hint(), broker.client.llen("casemill:ingest")][1], 30), "once it is back, hints arrive again"
     broker.client.close()
     _, errors = giver.communicate(timeout=30)
     system.close()
@@ -225,7 +225,7 @@ def test_worker_threads_of_this_process_follow_a_hint(shared_services: Services,
     try:
         accept_mails(shared_services.database, *range(120))
         drain_requests.request_drain(INGEST)
-        assert happens(
+        assert poll_until(
             lambda: len([row for row in tickets(shared_services.database) if row["stage"] == "4-In Progress"]) == 50, 30
         )
     finally:
@@ -298,7 +298,7 @@ def test_a_consumer_that_waits_hears_of_a_message_at_once(redis_url: str, monkey
     assert isinstance(giver, RedisBroker)
     consumer = taker.consume("ingest", prefetch=8, timeout=1000)
     assert next(consumer) is None
-    assert happens(lambda: giver.client.pubsub_numsub(redis_wakeups.CHANNEL)[0][1] == 1)
+    assert poll_until(lambda: giver.client.pubsub_numsub(redis_wakeups.CHANNEL)[0][1] == 1)
     monkeypatch.setattr(redis_wakeups, "HEARING_SECONDS", 600.0)  # it would not look by itself
     found: Queue[Any] = Queue()
     waiting = threading.Thread(target=lambda: found.put(next(message for message in consumer if message)), daemon=True)
@@ -318,7 +318,7 @@ def test_a_consumer_with_its_hands_full_looks_again_once_they_are_free(redis_url
     assert isinstance(broker, RedisBroker)
     consumer = broker.consume("ingest", prefetch=1, timeout=1000)
     assert next(consumer) is None
-    assert happens(lambda: broker.client.pubsub_numsub(redis_wakeups.CHANNEL)[0][1] == 1)
+    assert poll_until(lambda: broker.client.pubsub_numsub(redis_wakeups.CHANNEL)[0][1] == 1)
     monkeypatch.setattr(redis_wakeups, "HEARING_SECONDS", 600.0)  # no bell rings for what it has heard of already
     broker.declare_queue("ingest")
     for _ in range(2):
@@ -342,7 +342,7 @@ def test_an_idle_consumer_seldom_looks(redis_url: str) -> None:
     def looks() -> int:
         return int(broker.client.info("commandstats")["cmdstat_evalsha"]["calls"])
 
-    assert happens(lambda: broker.client.pubsub_numsub(redis_wakeups.CHANNEL)[0][1] == 1)
+    assert poll_until(lambda: broker.client.pubsub_numsub(redis_wakeups.CHANNEL)[0][1] == 1)
     before, ends = looks(), time.monotonic() + 2.0
     while time.monotonic() < ends:
         assert next(consumer) is None
@@ -370,4 +370,4 @@ def test_sweeping_gives_hints_and_forgets_old_facts(services: Services, stub: St
         workers._drain_requests.mark_started(name)
     for sweep in workers.sweeps(services.database).values():
         sweep.act()
-    assert happens(lambda: [queued(stub, name) for name in ("ingest", "outbox", "notify")] == [1, 1, 1])
+    assert poll_until(lambda: [queued(stub, name) for name in ("ingest", "outbox", "notify")] == [1, 1, 1])

@@ -5,19 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-PAUSE = 0.02
+PAUSE_SECONDS = 0.02
 
 
-def happens(condition: Callable[[], object], seconds: float = 30) -> bool:
+def poll_until(condition: Callable[[], object], seconds: float = 30) -> bool:
     """Whether ``condition`` comes true within ``seconds``."""
     ends = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > ends:
             return False
-        time.sleep(PAUSE)
+        time.sleep(PAUSE_SECONDS)
     return True
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
     """Wait for ``condition``; fails when it does not come."""
-    assert happens(condition, seconds), "it did not happen in time"
+    assert poll_until(condition, seconds), "it did not happen in time"

@@ -6,7 +6,7 @@ import pytest
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder with the embedded default in it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CASEMILL_DATA_DIR", str(tmp_path / "var"))
@@ -15,7 +15,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def either_place(place: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workdir_each_database(workdir: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The same on each database; a server's is migrated."""
     from core import migrations
     from core.database.session import Database
@@ -24,4 +24,4 @@ def either_place(place: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
     database = Database(database_url)
     migrations.upgrade(database)
     database.close()
-    return place
+    return workdir

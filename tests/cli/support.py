@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 from cli.main import app
 
 ROOT = Path(__file__).parents[2]
-PROGRAM = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from cli.main import main; main()"
+CLI_PROGRAM = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from cli.main import main; main()"
 
 
 @dataclass(frozen=True)
-class Ran:
+class CommandResult:
     code: int
     out: str
     err: str
@@ -31,19 +31,19 @@ class Ran:
         return [json.loads(line) for line in self.out.splitlines()]
 
 
-def run(*arguments: object, stdin: str | None = None) -> Ran:
+def run(*arguments: object, stdin: str | None = None) -> CommandResult:
     """A command in this process; an exception that no command should let through fails the test."""
     result = CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
-    return Ran(result.exit_code, result.stdout, result.stderr)
+    return CommandResult(result.exit_code, result.stdout, result.stderr)
 
 
-def run_process(*arguments: object, cwd: Path, **environ: str) -> Ran:
+def run_process(*arguments: object, cwd: Path, **environ: str) -> CommandResult:
     """A command in a process of its own, with nothing but ``environ`` in its environment."""
-    command = [sys.executable, "-c", PROGRAM, *map(str, arguments)]
+    command = [sys.executable, "-c", CLI_PROGRAM, *map(str, arguments)]
     done = subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=90, check=False)
-    return Ran(done.returncode, done.stdout, done.stderr)
+    return CommandResult(done.returncode, done.stdout, done.stderr)
 
 
 def write_mail(path: Path, number: int, text: str = "") -> Path:

@@ -10,7 +10,7 @@ from cli import console
 from tests.cli.support import run
 
 
-def test_an_address_is_blocked_listed_and_let_go_again(place: Path) -> None:
+def test_an_address_is_blocked_listed_and_let_go_again(workdir: Path) -> None:
     done = run("contact", "block", " Robot@Lab.example", "--reason", "answers everything")
     assert (done.code, done.out) == (0, "robot@lab.example: blocked until it is lifted\n")
     assert run("contact", "block", "@noise.example", "--reason", "noise", "--days", "3", "--scope", "surveys").code == 0
@@ -26,14 +26,14 @@ def test_an_address_is_blocked_listed_and_let_go_again(place: Path) -> None:
 
 
 @pytest.mark.parametrize("address", ["nobody", "@gmail.com", "a@b@c.example"])
-def test_what_is_no_address_and_no_domain_of_a_company_is_not_blocked(place: Path, address: str) -> None:
+def test_what_is_no_address_and_no_domain_of_a_company_is_not_blocked(workdir: Path, address: str) -> None:
     done = run("contact", "block", address, "--reason", "x")
-    assert done.code != console.DONE
+    assert done.code != console.EXIT_OK
     assert run("contact", "blocks", "--json").json == []
 
 
-def test_lifting_a_block_that_is_none_says_so(place: Path) -> None:
+def test_lifting_a_block_that_is_none_says_so(workdir: Path) -> None:
     run("contact", "block", "robot@lab.example", "--reason", "x")
     done = run("contact", "unblock", "dana@lakeside.example")
-    assert done.code == console.FOUND_WRONG
+    assert done.code == console.EXIT_PROBLEM
     assert "is not blocked" in done.err

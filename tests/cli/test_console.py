@@ -18,10 +18,10 @@ from core.errors import BusyError, ConfigurationError, NotFoundError, RefusedErr
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
 from cli import console
-columns = [console.Column("number", whole=True), console.Column("requester", whole=True), console.Column("subject")]
+columns = [console.Column("number", no_wrap=True), console.Column("requester", no_wrap=True), console.Column("subject")]
 rows = [("BS-000123", "a.rather.long.address@practice.example", "words " * 20), ("BS-000124", "b@c.example", "[red]x\\x1b[2J")]
 console.print_table(columns, rows)
-with console.progress("working") as move:
+with console.show_progress("working") as move:
     move(1, 2)
 """
 
@@ -55,7 +55,7 @@ def test_on_a_terminal_a_table_fits_80_columns_with_numbers_and_addresses_whole(
 
 
 def test_on_a_narrow_terminal_extra_columns_give_way_and_are_named() -> None:
-    columns = "[Column('id', whole=True), Column('a', extra=1), Column('b', extra=2), Column('c')]"
+    columns = "[Column('id', no_wrap=True), Column('a', drop_order=1), Column('b', drop_order=2), Column('c')]"
     rows = "[('x' * 20, 'aaaaaaaa', 'bbbbbbbb', 'cccccccc')]"
     program = f"from cli.console import Column, print_table; print_table({columns}, {rows})"
     assert "bbbbbbbb" in run_on_terminal(program, 80)
@@ -80,7 +80,7 @@ def test_piped_there_is_no_colour_no_bar_and_one_line_a_record() -> None:
 
 
 def test_numbers_stand_right_and_wide_letters_keep_the_columns(capsys: pytest.CaptureFixture[str]) -> None:
-    columns = [console.Column("n", right=True), console.Column("name"), console.Column("end")]
+    columns = [console.Column("n", align_right=True), console.Column("name"), console.Column("end")]
     console.print_table(columns, [(7, "診療所", "x"), (1234, "clinic", "y")])
     assert capsys.readouterr().out.splitlines() == ["   n  name    end", "   7  診療所  x", "1234  clinic  y"]
 
@@ -93,7 +93,7 @@ def test_numbers_stand_right_and_wide_letters_keep_the_columns(capsys: pytest.Ca
     ],
 )  # fmt: skip
 def test_values_are_shown_as_one_clean_line(value: object, shown: str) -> None:
-    assert console.clean(value) == shown
+    assert console.format_value(value) == shown
 
 
 def test_fields_of_one_record_leave_out_what_is_empty(capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,7 +130,7 @@ def test_json_refuses_what_it_cannot_mean() -> None:
 def test_expected_errors_are_printed_with_their_mend_and_end_with_a_code(
     error: Exception, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(typer.Exit) as caught, console.reporting():
+    with pytest.raises(typer.Exit) as caught, console.report_errors():
         raise error
     assert caught.value.exit_code == code
     written = capsys.readouterr()
@@ -140,5 +140,5 @@ def test_expected_errors_are_printed_with_their_mend_and_end_with_a_code(
 
 
 def test_an_unexpected_error_keeps_its_traceback() -> None:
-    with pytest.raises(ZeroDivisionError), console.reporting():
+    with pytest.raises(ZeroDivisionError), console.report_errors():
         raise ZeroDivisionError

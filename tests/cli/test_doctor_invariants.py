@@ -11,7 +11,7 @@ from core import clock
 from core.database.session import Database
 from core.leases import Lease
 from core.settings import load
-from ops.invariants.checks import check
+from ops.invariants.checks import check_invariants
 from outbox.models import OutboxFact
 from tests.cli.support import run
 
@@ -26,12 +26,12 @@ def write(table: type, **values: object) -> int:
     with database.write() as session:
         session.execute(insert(table), [values])
     with database.read() as session:
-        count = len(check(session, load(), clock.now()))
+        count = len(check_invariants(session, load(), clock.now()))
     database.close()
     return count
 
 
-def test_a_house_that_does_not_run_gives_no_sign_of_life_and_is_only_warned_of(either_place: Path) -> None:
+def test_a_house_that_does_not_run_gives_no_sign_of_life_and_is_only_warned_of(workdir_each_database: Path) -> None:
     run("migrate")
     (silent, held) = findings()
     assert silent[:2] == ("warning", "no sign of life from: clock")
@@ -39,9 +39,9 @@ def test_a_house_that_does_not_run_gives_no_sign_of_life_and_is_only_warned_of(e
     assert held[0] == "ok"
 
 
-def test_a_dead_watcher_beside_a_living_clock_is_a_problem(place: Path) -> None:
-    (place / "casemill.toml").write_text('[mailboxes.a]\nhost = "127.0.0.1"\nport = 1\nuser = "u"\npassword = "p"\n')
-    run("--config", place / "casemill.toml", "migrate")
+def test_a_dead_watcher_beside_a_living_clock_is_a_problem(workdir: Path) -> None:
+    (workdir / "casemill.toml").write_text('[mailboxes.a]\nhost = "127.0.0.1"\nport = 1\nuser = "u"\npassword = "p"\n')
+    run("--config", workdir / "casemill.toml", "migrate")
     now = clock.now()
     write(Lease, name="clock", token="t", beat_at=now, until=now + timedelta(seconds=10))
     told = {text: state for state, text, _ in findings()}
@@ -49,7 +49,7 @@ def test_a_dead_watcher_beside_a_living_clock_is_a_problem(place: Path) -> None:
     assert told["mailbox a was never read"] == "problem"
 
 
-def test_a_living_house_in_which_work_is_lost_is_a_problem(either_place: Path) -> None:
+def test_a_living_house_in_which_work_is_lost_is_a_problem(workdir_each_database: Path) -> None:
     run("migrate")
     now = clock.now()
     write(Lease, name="clock", token="t", beat_at=now, until=now + timedelta(seconds=10))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.support import Ran, run, run_process
+from tests.cli.support import CommandResult, run, run_process
 
 FORWARD = """From: Sam <sam@billing.example>
 To: support@casemill.example
@@ -29,13 +29,13 @@ ORIGINAL, FORWARDER = "ana@oak.example", "sam@billing.example"
 
 
 @pytest.fixture
-def mail(place: Path) -> Path:
-    path = place / "f.eml"
+def mail(workdir: Path) -> Path:
+    path = workdir / "f.eml"
     path.write_text(FORWARD.format(number=1))
     return path
 
 
-def explained(ran: Ran) -> tuple[str, bool]:
+def explained(ran: CommandResult) -> tuple[str, bool]:
     """Whom the ticket would be for, and whether the reason says that it was forwarded."""
     (line,) = ran.lines
     assert (line["is_forward"], line["forward"]["from"], line["disposition"]) == (True, ORIGINAL, "ticket")
@@ -55,7 +55,7 @@ def test_without_a_database_the_configuration_says_who_forwards_for_others(
     assert sorted(mail.parent.rglob("*")) == before
 
 
-def test_a_database_that_is_there_says_who_is_staff_and_who_has_left(mail: Path, either_place: Path) -> None:
+def test_a_database_that_is_there_says_who_is_staff_and_who_has_left(mail: Path, workdir_each_database: Path) -> None:
     assert explained(run("explain", mail, "--json"))[0] == FORWARDER
     assert run("staff", "add", FORWARDER, "--name", "Sam").code == 0
     assert explained(run("explain", mail, "--json")) == (ORIGINAL, True)
@@ -63,7 +63,7 @@ def test_a_database_that_is_there_says_who_is_staff_and_who_has_left(mail: Path,
     assert explained(run("explain", mail, "--json")) == (FORWARDER, False)
 
 
-def test_an_item_that_arrived_is_explained_as_the_pipeline_decided_it(mail: Path, either_place: Path) -> None:
+def test_an_item_that_arrived_is_explained_as_the_pipeline_decided_it(mail: Path, workdir_each_database: Path) -> None:
     run("staff", "add", FORWARDER, "--name", "Sam")
     run("ingest", mail)
     assert explained(run("explain", "--item", 1, "--json")) == (ORIGINAL, True)

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from cli.main import app
-from tests.cli.support import PROGRAM, ROOT, run, run_process
+from tests.cli.support import CLI_PROGRAM, ROOT, run, run_process
 
 #: What takes long to import, and nobody needs for --help.
 HEAVY = ("alembic", "dramatiq", "openpyxl", "pydantic", "redis", "rich", "sqlalchemy", "starlette", "uvicorn")
@@ -49,40 +49,40 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_wrong_usage_ends_with_2_and_no_traceback(place: Path) -> None:
+def test_wrong_usage_ends_with_2_and_no_traceback(workdir: Path) -> None:
     wrong = (["nonsense"], ["ingest"], ["tickets", "--view", "nonsense"], ["tickets", "--source", "fax"], ["run", "--nonsense"])
     for command in wrong:
-        ran = run_process(*command, cwd=place)
+        ran = run_process(*command, cwd=workdir)
         assert ran.code == 2
         assert ran.err and "Traceback" not in ran.err
 
 
 @pytest.mark.parametrize("command", [["tickets"], ["explain", "a.eml"], ["ingest", "a.eml"], ["run"], ["migrate"], ["web"]])
-def test_a_wrong_configuration_is_refused_with_file_key_and_mend(place: Path, command: list[str]) -> None:
-    (place / "wrong.toml").write_text("[notices]\ncolour = 1\n")
-    ran = run_process("--config", "wrong.toml", *command, cwd=place)
+def test_a_wrong_configuration_is_refused_with_file_key_and_mend(workdir: Path, command: list[str]) -> None:
+    (workdir / "wrong.toml").write_text("[notices]\ncolour = 1\n")
+    ran = run_process("--config", "wrong.toml", *command, cwd=workdir)
     assert (ran.code, ran.out) == (2, "")
     assert "wrong.toml" in ran.err and "notices.colour" in ran.err and "hint:" in ran.err
     assert "Traceback" not in ran.err
 
 
-def test_a_configuration_that_is_not_there_is_told(place: Path) -> None:
-    ran = run_process("--config", "nowhere.toml", "tickets", cwd=place)
+def test_a_configuration_that_is_not_there_is_told(workdir: Path) -> None:
+    ran = run_process("--config", "nowhere.toml", "tickets", cwd=workdir)
     assert ran.code == 2
     assert "nowhere.toml" in ran.err and "casemill init" in ran.err
 
 
-def test_a_database_url_that_means_nothing_is_told(place: Path) -> None:
-    ran = run_process("tickets", cwd=place, CASEMILL_DATABASE_URL="nonsense")
+def test_a_database_url_that_means_nothing_is_told(workdir: Path) -> None:
+    ran = run_process("tickets", cwd=workdir, CASEMILL_DATABASE_URL="nonsense")
     assert ran.code == 2
     assert "database_url" in ran.err and "Traceback" not in ran.err
 
 
-def test_a_reader_who_has_seen_enough_is_no_error(place: Path) -> None:
+def test_a_reader_who_has_seen_enough_is_no_error(workdir: Path) -> None:
     for number in range(300):
-        (place / f"{number}.eml").write_text(f"From: a@b.example\nSubject: {number}\n\n{'text ' * 400}\n")
-    command = [sys.executable, "-c", PROGRAM, "explain", "--json", "."]
-    with subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={}) as process:
+        (workdir / f"{number}.eml").write_text(f"From: a@b.example\nSubject: {number}\n\n{'text ' * 400}\n")
+    command = [sys.executable, "-c", CLI_PROGRAM, "explain", "--json", "."]
+    with subprocess.Popen(command, cwd=workdir, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={}) as process:
         assert process.stdout is not None and process.stderr is not None
         process.stdout.readline()
         process.stdout.close()

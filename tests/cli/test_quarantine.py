@@ -13,16 +13,16 @@ from core.settings import load
 from ingest.ledger.accept import accept
 from ingest.ledger.models import InboundItem
 from ingest.ledger.types import MAIL, Arrival
-from tests.cli.support import PROGRAM, run, run_process, write_mail
+from tests.cli.support import CLI_PROGRAM, run, run_process, write_mail
 
 NOISE = b"\x1b[2J\x00 no mail \xff\xfe at all"
 
 
 @pytest.fixture
-def item(either_place: Path) -> int:
+def item(workdir_each_database: Path) -> int:
     """An item of a mailbox that could not be read, and a mail that could."""
     run("migrate")
-    write_mail(either_place / "a.eml", 1)
+    write_mail(workdir_each_database / "a.eml", 1)
     database = Database(load().database)
     arrival = Arrival(MAIL, "mail", "mailbox:support", "INBOX/1/1", NOISE, clock.now())
     (accepted,) = database.transaction(lambda session: accept(session, [arrival], clock.now()))
@@ -54,7 +54,7 @@ def test_an_item_is_shown_with_reason_and_place(item: int) -> None:
 
 
 def test_the_source_is_exact_in_a_pipe(item: int, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", PROGRAM, "quarantine", "show", str(item), "--raw"]
+    command = [sys.executable, "-c", CLI_PROGRAM, "quarantine", "show", str(item), "--raw"]
     assert subprocess.run(command, capture_output=True, check=True, env=dict(os.environ)).stdout == NOISE
 
 
@@ -81,19 +81,19 @@ def test_a_discarded_item_is_rejected_and_its_ticket_says_by_whom(item: int) -> 
 
 
 @pytest.mark.parametrize("command", [["retry"], ["retry", "1", "--all"], ["discard", "1"], ["discard", "1", "--reason", " "]])
-def test_retry_and_discard_want_to_know_what_and_why(place: Path, command: list[str]) -> None:
+def test_retry_and_discard_want_to_know_what_and_why(workdir: Path, command: list[str]) -> None:
     run("migrate")
     assert run("quarantine", *command).code == 2
 
 
-def test_an_item_that_is_not_there_is_told(place: Path) -> None:
+def test_an_item_that_is_not_there_is_told(workdir: Path) -> None:
     run("migrate")
     for command in (["show", 7], ["retry", 7], ["discard", 7, "--reason", "x"]):
         ran = run("quarantine", *command)
         assert (ran.code, "there is no item 7" in ran.err) == (1, True)
 
 
-def test_without_a_database_none_is_made(place: Path) -> None:
-    ran = run_process("quarantine", "list", cwd=place)
+def test_without_a_database_none_is_made(workdir: Path) -> None:
+    ran = run_process("quarantine", "list", cwd=workdir)
     assert (ran.code, "casemill init" in ran.err) == (1, True)
-    assert list(place.iterdir()) == []
+    assert list(workdir.iterdir()) == []

@@ -20,19 +20,19 @@ from tests.ingest.sources.support import last_uid, mailbox, message, numbers, wa
 from tests.servers.dovecot import DovecotServer
 from tests.servers.formstack import TOKEN, FormstackServer
 from tests.servers.ports import free_port
-from tests.servers.web import Told
+from tests.servers.web import HttpResponse
 from tests.waiting import wait_until
 
 Write = Callable[[str], None]
 
 
 @pytest.fixture
-def configure(either_place: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+def configure(workdir_each_database: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     """Writes the configuration the commands find, over a migrated database of either kind."""
     monkeypatch.delenv("CASEMILL_CONFIG")
 
     def write(config: str) -> None:
-        (either_place / "casemill.toml").write_text(config)
+        (workdir_each_database / "casemill.toml").write_text(config)
 
     return write
 
@@ -104,11 +104,13 @@ def test_programs_get_the_whole_balance(configured_mailbox: DovecotServer) -> No
     assert (gap["code"], gap["repaired"], gap["place"].rpartition("/")[2]) == ("unknown_message", False, "1")
 
 
-def test_a_server_that_cannot_be_reached_ends_with_one_and_the_others_are_told(configure: Write, either_place: Path) -> None:
-    (either_place / "drop").mkdir()
+def test_a_server_that_cannot_be_reached_ends_with_one_and_the_others_are_told(
+    configure: Write, workdir_each_database: Path
+) -> None:
+    (workdir_each_database / "drop").mkdir()
     configure(
         f'[mailboxes.away]\nhost = "127.0.0.1"\nport = {free_port()}\nuser = "u"\npassword = "hunter2"\n'
-        f'[folders.drop]\npath = "{either_place / "drop"}"\n[forms.5512345]\nunsigned = true\n'
+        f'[folders.drop]\npath = "{workdir_each_database / "drop"}"\n[forms.5512345]\nunsigned = true\n'
     )
     ran = run("reconcile")
     assert ran.code == 1
@@ -128,11 +130,11 @@ def test_an_unknown_source_is_wrong_usage_and_names_those_there_are(configure: W
     assert "error:" in ran.err and "hint:" in ran.err
 
 
-def test_a_name_of_several_sources_must_be_said_in_full(configure: Write, either_place: Path) -> None:
-    (either_place / "drop").mkdir()
+def test_a_name_of_several_sources_must_be_said_in_full(configure: Write, workdir_each_database: Path) -> None:
+    (workdir_each_database / "drop").mkdir()
     configure(
         '[mailboxes.support]\nhost = "127.0.0.1"\nuser = "u"\npassword = "p"\n'
-        f'[folders.support]\npath = "{either_place / "drop"}"\n'
+        f'[folders.support]\npath = "{workdir_each_database / "drop"}"\n'
     )
     ran = run("reconcile", "support")
     assert ran.code == 2
@@ -140,11 +142,11 @@ def test_a_name_of_several_sources_must_be_said_in_full(configure: Write, either
     assert run("reconcile", "folder:support").code == 0
 
 
-def test_without_a_database_there_is_nothing_to_reconcile(place: Path) -> None:
+def test_without_a_database_there_is_nothing_to_reconcile(workdir: Path) -> None:
     ran = run("reconcile")
     assert ran.code == 1
     assert "there is no database here yet" in ran.err
-    assert not (place / "var").exists()
+    assert not (workdir / "var").exists()
 
 
 def test_forms_are_counted_by_their_submissions_wherever_they_came_from(configure: Write) -> None:
@@ -176,14 +178,14 @@ def test_a_forms_own_list_is_held_against_the_ledger_and_what_is_missing_taken_i
         assert "gap: form:5512345 101: submitted at 2026-11-02 14:00 UTC, and not in the ledger" in ran.out
         assert run("reconcile", "5512345", "--repair").code == 0
         assert run("reconcile", "5512345").out.splitlines()[1].split() == ["form:5512345", "3", "3", "0", "0"]
-        server.troubles = [Told(401)]
+        server.failures = [HttpResponse(401)]
         refused = run("reconcile", "5512345")
     assert refused.code == 1
     assert "refused token" in refused.out and "canary" not in refused.out + refused.err
 
 
-def test_a_file_in_done_that_nobody_took_is_taken_by_mending(configure: Write, either_place: Path) -> None:
-    shelf = either_place / "drop" / "done"
+def test_a_file_in_done_that_nobody_took_is_taken_by_mending(configure: Write, workdir_each_database: Path) -> None:
+    shelf = workdir_each_database / "drop" / "done"
     shelf.mkdir(parents=True)
     configure(f'[folders.drop]\npath = "{shelf.parent}"\n')
     write_mail(shelf / "a.eml", 1)
@@ -195,9 +197,9 @@ def test_a_file_in_done_that_nobody_took_is_taken_by_mending(configure: Write, e
     assert run("reconcile", "drop").code == 1
 
 
-def test_workbooks_are_read_again_row_by_row(configure: Write, either_place: Path) -> None:
+def test_workbooks_are_read_again_row_by_row(configure: Write, workdir_each_database: Path) -> None:
     configure("")
-    write_workbook(either_place / "w.xlsx", rows=3)
+    write_workbook(workdir_each_database / "w.xlsx", rows=3)
     assert run("ingest", "w.xlsx").code == 0
     assert run("reconcile", "workbooks").out.splitlines()[1].split() == ["workbooks", "3", "3", "0", "0"]
     database = open_database()

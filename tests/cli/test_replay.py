@@ -8,33 +8,33 @@ from cli import console
 from tests.cli.support import run, write_mail
 
 
-def test_changed_rules_are_shown_before_they_do_anything(place: Path) -> None:
-    mail = write_mail(place / "a.eml", 1)
+def test_changed_rules_are_shown_before_they_do_anything(workdir: Path) -> None:
+    mail = write_mail(workdir / "a.eml", 1)
     mail.write_text("List-Id: <news.example>\n" + mail.read_text())
     assert run("ingest", "a.eml").code == 0
     same = run("replay", "--since", "2026-01-01", "--dry-run")
     assert (same.code, "nothing would differ" in same.out, "items looked at: 1" in same.out) == (0, True, True)
-    (place / "casemill.toml").write_text('[notices]\nown_addresses = ["dana1@oak.example"]\n')
+    (workdir / "casemill.toml").write_text('[notices]\nown_addresses = ["dana1@oak.example"]\n')
     (line,) = run("replay", "--since", "2026-01-01", "--dry-run", "--json").lines
     assert (line["item"], line["was"], line["would_be"]) == (1, "list", "own")
     assert "own" in run("replay", "--since", "2026-01-01", "--dry-run").out
 
 
-def test_without_dry_run_nothing_is_done(place: Path) -> None:
-    assert run("replay", "--since", "2026-01-01").code == console.WRONG_USAGE
+def test_without_dry_run_nothing_is_done(workdir: Path) -> None:
+    assert run("replay", "--since", "2026-01-01").code == console.EXIT_USAGE
 
 
-def test_a_notice_that_was_not_sent_is_listed_and_let_go(place: Path) -> None:
+def test_a_notice_that_was_not_sent_is_listed_and_let_go(workdir: Path) -> None:
     run("staff", "add", "ada@billing.example", "--name", "Ada")
     run("contact", "block", "@oak.example", "--reason", "noise")
-    write_mail(place / "a.eml", 1)
+    write_mail(workdir / "a.eml", 1)
     run("ingest", "a.eml")
     (row,) = run("notice", "list", "--json", "--ticket", "BS-1").json
     assert (row["ticket"], row["reason_code"]) == ("BS-000001", "suppressed")
     assert "blocked" in run("notice", "list").out
     done = run("notice", "release", row["notice"], "--by", "ada@billing.example", "--reason", "Known by telephone")
     assert done.code == 0
-    write_mail(place / "b.eml", 2)
+    write_mail(workdir / "b.eml", 2)
     run("ingest", "b.eml")
-    assert len(list((place / "var/sent/new").iterdir())) == 1
-    assert run("notice", "release", row["notice"], "--by", "ada@billing.example", "--reason", "again").code == console.WRONG_USAGE
+    assert len(list((workdir / "var/sent/new").iterdir())) == 1
+    assert run("notice", "release", row["notice"], "--by", "ada@billing.example", "--reason", "again").code == console.EXIT_USAGE

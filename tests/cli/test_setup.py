@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from cli.config_help import EXAMPLES, WORDS
-from cli.config_writer import write_text
+from cli.config_help import KEY_EXAMPLES, KEY_HELP
+from cli.config_writer import render_config
 from core import settings
 from core.settings import Settings, sections
 from tests.cli.support import run
@@ -33,19 +33,19 @@ def keys_of(model: type[BaseModel]) -> set[str]:
 
 @pytest.mark.parametrize(("name", "model"), sections_of_the_settings().items())
 def test_every_key_is_explained_and_nothing_else(name: str, model: type[BaseModel]) -> None:
-    assert set(WORDS[name]) == keys_of(model)
-    assert set(EXAMPLES.get(name, {})) <= keys_of(model)
+    assert set(KEY_HELP[name]) == keys_of(model)
+    assert set(KEY_EXAMPLES.get(name, {})) <= keys_of(model)
 
 
 def test_the_file_as_it_is_written_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "casemill.toml"
-    path.write_text(write_text())
+    path.write_text(render_config())
     assert settings.load(path, {}) == settings.load(None, {"CASEMILL_CONFIG": str(empty(tmp_path))})
 
 
 def test_every_key_of_the_file_can_be_put_in_force(tmp_path: Path) -> None:
     path = tmp_path / "casemill.toml"
-    path.write_text(re.sub(r"(?m)^#(?=[a-z\[])", "", write_text()))
+    path.write_text(re.sub(r"(?m)^#(?=[a-z\[])", "", render_config()))
     secrets = set(re.findall(r"env:(CASEMILL_SECRET_\w+)", path.read_text()))
     loaded = settings.load(path, dict.fromkeys(secrets, "a secret"))
     assert loaded.mailboxes["support"].password.get_secret_value() == "a secret"
@@ -57,32 +57,32 @@ def test_every_key_of_the_file_can_be_put_in_force(tmp_path: Path) -> None:
         assert set(values[name]) == set(section.model_fields)
 
 
-def test_init_writes_the_configuration_the_database_and_the_first_administrator(place: Path) -> None:
+def test_init_writes_the_configuration_the_database_and_the_first_administrator(workdir: Path) -> None:
     ran = run("init", "--admin-name", "Ruth Calder", "--admin-email", "Ruth@billing.example")
     assert ran.code == 0
-    assert (place / "casemill.toml").read_text() == write_text()
+    assert (workdir / "casemill.toml").read_text() == render_config()
     (person,) = run("staff", "list", "--json").json
     assert (person["email"], person["name"], person["role"]) == ("ruth@billing.example", "Ruth Calder", "administrator")
 
 
-def test_init_overwrites_nothing(place: Path) -> None:
-    (place / "casemill.toml").write_text("[surveys]\ndays = 7\n")
+def test_init_overwrites_nothing(workdir: Path) -> None:
+    (workdir / "casemill.toml").write_text("[surveys]\ndays = 7\n")
     ran = run("init")
     assert (ran.code, "left as it is" in ran.out, "casemill staff add" in ran.out) == (0, True, True)
-    assert (place / "casemill.toml").read_text() == "[surveys]\ndays = 7\n"
+    assert (workdir / "casemill.toml").read_text() == "[surveys]\ndays = 7\n"
 
 
-def test_init_writes_where_the_configuration_was_named(place: Path) -> None:
+def test_init_writes_where_the_configuration_was_named(workdir: Path) -> None:
     assert run("--config", "etc/own.toml", "init").code == 0
-    assert (place / "etc/own.toml").read_text() == write_text()
-    assert not (place / "casemill.toml").exists()
+    assert (workdir / "etc/own.toml").read_text() == render_config()
+    assert not (workdir / "casemill.toml").exists()
 
 
-def test_migrate_says_what_it_did(either_place: Path) -> None:
+def test_migrate_says_what_it_did(workdir_each_database: Path) -> None:
     assert "is up to date" in run("migrate").out
 
 
-def test_migrate_makes_an_empty_database_new(place: Path) -> None:
+def test_migrate_makes_an_empty_database_new(workdir: Path) -> None:
     assert re.fullmatch(r"database: brought from empty to \w+\n", run("migrate").out)
 
 

@@ -10,17 +10,17 @@ from tests.cli.support import run
 RUTH, OMAR = "ruth@billing.example", "omar@billing.example"
 
 
-def staff(place: Path, *lines: str) -> Path:
-    path = place / "staff.csv"
+def staff(workdir: Path, *lines: str) -> Path:
+    path = workdir / "staff.csv"
     path.write_text("\n".join(["email,name,active", *lines]) + "\n")
     return path
 
 
-def test_a_list_makes_nobody_inactive_who_has_open_tickets_and_says_how_it_is_done(place: Path) -> None:
-    run("staff", "import", staff(place, f"{RUTH},Ruth,yes", f"{OMAR},Omar,yes"))
+def test_a_list_makes_nobody_inactive_who_has_open_tickets_and_says_how_it_is_done(workdir: Path) -> None:
+    run("staff", "import", staff(workdir, f"{RUTH},Ruth,yes", f"{OMAR},Omar,yes"))
     run("ticket", "new", "--owner", RUTH, "--name", "Lee Moss", "--description", "Called")
-    done = run("staff", "import", staff(place, f"{RUTH},Ruth,no", f"{OMAR},Omar,no"), "--json")
-    assert done.code == console.FOUND_WRONG
+    done = run("staff", "import", staff(workdir, f"{RUTH},Ruth,no", f"{OMAR},Omar,no"), "--json")
+    assert done.code == console.EXIT_PROBLEM
     assert (done.json["updated"], done.json["refused"]) == (1, [{
         "line": 2, "field": "active", "code": "open_tickets",
         "reason": "they have open tickets or tasks (use `casemill staff deactivate`, which gives them to others)",
@@ -30,8 +30,8 @@ def test_a_list_makes_nobody_inactive_who_has_open_tickets_and_says_how_it_is_do
     assert run("tickets", "--json").json[0]["owner"] == "Ruth"
 
 
-def test_once_their_tickets_are_with_others_the_same_list_is_taken(place: Path) -> None:
-    run("staff", "import", staff(place, f"{RUTH},Ruth,yes", f"{OMAR},Omar,yes"))
+def test_once_their_tickets_are_with_others_the_same_list_is_taken(workdir: Path) -> None:
+    run("staff", "import", staff(workdir, f"{RUTH},Ruth,yes", f"{OMAR},Omar,yes"))
     run("ticket", "new", "--owner", RUTH, "--name", "Lee Moss", "--description", "Called")
     assert run("ticket", "assign", "BS-000001", "--to", OMAR, "--by", RUTH).code == 0
-    assert run("staff", "import", staff(place, f"{RUTH},Ruth,no")).code == 0
+    assert run("staff", "import", staff(workdir, f"{RUTH},Ruth,no")).code == 0

@@ -10,13 +10,13 @@ import pytest
 
 from cli import console
 from core import clock
-from tests.cli.support import Ran, run
+from tests.cli.support import CommandResult, run
 
 RUTH, OMAR = "ruth@billing.example", "omar@billing.example"
 
 
 @pytest.fixture
-def task(place: Path) -> dict[str, Any]:
+def task(workdir: Path) -> dict[str, Any]:
     """A task of Ruth's for BS-000001, due in three days."""
     run("staff", "add", RUTH, "--name", "Ruth")
     run("staff", "add", OMAR, "--name", "Omar")
@@ -35,7 +35,7 @@ def listed(*more: str) -> list[dict[str, Any]]:
     return rows
 
 
-def do(verb: str, task: dict[str, Any], *more: str, by: str = RUTH) -> Ran:
+def do(verb: str, task: dict[str, Any], *more: str, by: str = RUTH) -> CommandResult:
     return run("tasks", verb, str(task["id"]), "--by", by, *more)
 
 
@@ -70,7 +70,7 @@ def test_a_task_is_handed_over_and_postponed(task: dict[str, Any]) -> None:
 )
 def test_what_cannot_be_is_refused(task: dict[str, Any], verb: str, more: tuple[str, ...], problem: str) -> None:
     done = do(verb, task, *more)
-    assert done.code in (console.FOUND_WRONG, console.WRONG_USAGE) and problem in done.err
+    assert done.code in (console.EXIT_PROBLEM, console.EXIT_USAGE) and problem in done.err
     assert listed() == [task]
 
 

@@ -14,14 +14,14 @@ RECAP = "Billing Support Recap of Resolution"
 
 
 @pytest.fixture
-def staffed(place: Path) -> Path:
+def staffed(workdir: Path) -> Path:
     run("staff", "add", MAX, "--name", "Max", "--role", "manager")
     run("staff", "add", RUTH, "--name", "Ruth")
-    return place
+    return workdir
 
 
-def write(place: Path, text: str) -> Path:
-    path = place / "text.txt"
+def write(workdir: Path, text: str) -> Path:
+    path = workdir / "text.txt"
     path.write_text(text)
     return path
 
@@ -53,5 +53,5 @@ def test_an_edit_is_a_new_version_and_an_earlier_one_can_come_back(staffed: Path
 def test_what_cannot_be_is_refused_and_changes_nothing(staffed: Path, name: str, text: str, by: str, problem: str) -> None:
     before = run("templates", "list", "--json").json
     done = run("templates", "edit", name, "--file", write(staffed, text), "--by", by)
-    assert done.code in (console.FOUND_WRONG, console.WRONG_USAGE) and problem in done.err
+    assert done.code in (console.EXIT_PROBLEM, console.EXIT_USAGE) and problem in done.err
     assert run("templates", "list", "--json").json == before

@@ -20,7 +20,7 @@ DAY = timedelta(days=1)
 
 
 @pytest.fixture
-def desk(either_place: Path) -> Iterator[World]:
+def world(workdir_each_database: Path) -> Iterator[World]:
     """Ticket 1 of Ada for Lakeside, in progress; Max manages Lakeside, Ben is there too."""
     world = World(Database(os.environ["CASEMILL_DATABASE_URL"]))
     ada, max_ = world.staff("Ada"), world.staff("Max", role="manager")
@@ -39,35 +39,35 @@ def told(*arguments: str, by: str = ADA) -> str:
     return ran.out
 
 
-def test_a_ticket_goes_through_its_life_by_commands(desk: World) -> None:
+def test_a_ticket_goes_through_its_life_by_commands(world: World) -> None:
     assert told("follow-up-sent", "BS-000001") == "BS-000001: 5-Audit\n"
     assert told("resolve", "bs-1") == "BS-000001: 5-Audit\n"
     assert told("recap", "1", "--by-phone", by=BEN) == "BS-000001: 6-Completed\n"
     assert told("reopen", "1", "--reason", "Denied again") == "BS-000001: 4-In Progress\n"
     assert told("move", "1", "--to", "5", "--reason", "Done by phone", by=MAX) == "BS-000001: 5-Audit\n"
-    assert [(e["title"], e["actor"]) for e in desk.show(1)["timeline"] if e["kind"] in ("mark", "stage")][1:] == [
+    assert [(e["title"], e["actor"]) for e in world.show(1)["timeline"] if e["kind"] in ("mark", "stage")][1:] == [
         ("4-Support Follow Up Sent", ADA), ("Moved to 5-Audit", "casemill"), ("Resolution: Yes", ADA),
         ("5-Recap of Resolution Sent", BEN), ("Moved to 6-Completed", "casemill"), ("Moved to 4-In Progress", ADA),
         ("Moved to 5-Audit", MAX),
     ]  # fmt: skip
 
 
-def test_the_same_command_again_changes_nothing(desk: World) -> None:
+def test_the_same_command_again_changes_nothing(world: World) -> None:
     first = told("follow-up-sent", "1")
-    before = desk.show(1)
+    before = world.show(1)
     assert told("follow-up-sent", "1", by=BEN) == first
-    assert desk.show(1) == before
+    assert world.show(1) == before
 
 
-def test_a_ticket_is_taken_and_handed_over_with_a_reason(desk: World) -> None:
+def test_a_ticket_is_taken_and_handed_over_with_a_reason(world: World) -> None:
     told("assign", "1", by=BEN)
-    assert desk.show(1)["owner"] == "Ben"
+    assert world.show(1)["owner"] == "Ben"
     told("assign", "1", "--to", "Max@billing.example", "--reason", "Max knows the payer", by=BEN)
-    shown = desk.show(1)
+    shown = world.show(1)
     assert (shown["owner"], shown["timeline"][-1]["body"]) == ("Max", "Max knows the payer")
 
 
-def test_a_note_is_put_on_the_timeline_and_shown_with_the_ticket(desk: World) -> None:
+def test_a_note_is_put_on_the_timeline_and_shown_with_the_ticket(world: World) -> None:
     told("note", "1", "Called, no answer")
     assert "Called, no answer" in run("ticket", "show", "1").out
 
@@ -88,16 +88,16 @@ def test_a_note_is_put_on_the_timeline_and_shown_with_the_ticket(desk: World) ->
     ],
 )
 def test_what_is_refused_is_told_in_a_sentence_and_changes_nothing(
-    desk: World, arguments: list[str], code: int, words: str
+    world: World, arguments: list[str], code: int, words: str
 ) -> None:
-    before = desk.show(1)
+    before = world.show(1)
     ran = run("ticket", *arguments)
     assert (ran.code, ran.out) == (code, "")
     assert words in " ".join(ran.err.split())
-    assert desk.show(1) == before
+    assert world.show(1) == before
 
 
-def test_a_completed_ticket_takes_no_mark_and_says_what_to_do(desk: World) -> None:
+def test_a_completed_ticket_takes_no_mark_and_says_what_to_do(world: World) -> None:
     for verb in (("follow-up-sent",), ("resolve",), ("recap", "--by-phone")):
         told(*verb, "1")
     ran = run("ticket", "resolve", "1", "--by", BEN)
@@ -105,18 +105,18 @@ def test_a_completed_ticket_takes_no_mark_and_says_what_to_do(desk: World) -> No
     assert "BS-000001 is completed" in ran.err and "hint: reopen it first, with a reason" in ran.err
 
 
-def test_who_acts_may_be_said_once_for_all_commands(desk: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_acts_may_be_said_once_for_all_commands(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("ticket", "resolve", "1").code == 2
     monkeypatch.setenv("CASEMILL_USER", "Ben@billing.example")
     assert run("ticket", "resolve", "1").code == 0
-    assert desk.show(1)["resolution"]["by"] == BEN
+    assert world.show(1)["resolution"]["by"] == BEN
 
 
-def test_tasks_are_listed_finished_and_listed_as_finished(desk: World) -> None:
+def test_tasks_are_listed_finished_and_listed_as_finished(world: World) -> None:
     assert run("tasks").out == "no tasks\n"
-    sweep(desk, NOW - 2 * DAY)
+    sweep(world, NOW - 2 * DAY)
     assert run("tasks", "--json").json == []
-    sweep(desk, NOW + 3 * DAY)
+    sweep(world, NOW + 3 * DAY)
     rows = run("tasks", "--json").json
     assert [(row["id"], row["kind"], row["assignee"], row["ticket"]) for row in rows] == [
         (1, "reminder", "Ada", "BS-000001"), (2, "escalation", "Max", "BS-000001"),
@@ -128,29 +128,29 @@ def test_tasks_are_listed_finished_and_listed_as_finished(desk: World) -> None:
     assert "task 1 of BS-000001 for Ada: done" in run("tasks", "done", "1", "--by", ADA).out
     finished = run("tasks", "--finished", "--json").json
     assert [(row["id"], row["overdue"]) for row in finished] == [(1, False)]
-    with desk.database.read() as session:
+    with world.database.read() as session:
         assert [row["id"] for row in list_tasks(session, NOW)] == [2]
     assert finished[0]["done_at"][:16].replace("T", " ") in run("tasks", "--finished").out
 
 
-def test_tasks_of_nobody_and_a_task_that_is_not_there_are_told(desk: World) -> None:
+def test_tasks_of_nobody_and_a_task_that_is_not_there_are_told(world: World) -> None:
     for arguments in (("--for", "stranger@billing.example"), ("done", "7", "--by", ADA)):
         ran = run("tasks", *arguments)
         assert (ran.code, ran.out) == (1, "")
         assert "hint:" in ran.err
 
 
-def test_the_commands_work_as_a_program_too(desk: World) -> None:
+def test_the_commands_work_as_a_program_too(world: World) -> None:
     settings = {name: value for name, value in os.environ.items() if name.startswith("CASEMILL_")}
     ran = run_process("ticket", "follow-up-sent", "BS-000001", cwd=Path.cwd(), CASEMILL_USER=ADA, **settings)
     assert (ran.code, ran.out, ran.err) == (0, "BS-000001: 5-Audit\n", "")
-    assert desk.show(1)["follow_up_sent"]["by"] == ADA
+    assert world.show(1)["follow_up_sent"]["by"] == ADA
 
 
-def test_tickets_are_merged_split_and_told_apart(place: Path) -> None:
+def test_tickets_are_merged_split_and_told_apart(workdir: Path) -> None:
     run("staff", "add", "ada@billing.example", "--name", "Ada")
     for number in (1, 2, 3):
-        mail = write_mail(place / f"{number}.eml", number)
+        mail = write_mail(workdir / f"{number}.eml", number)
         if number > 1:
             mail.write_text(mail.read_text().replace("Subject: ", "Subject: Re: [BS-000001] "))
     run("ingest", "1.eml")

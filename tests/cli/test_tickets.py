@@ -10,21 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.support import PROGRAM, Ran, run, write_mail
+from tests.cli.support import CLI_PROGRAM, CommandResult, run, write_mail
 
 OWNER = "mara.lind@billing.example"
 
 
 @pytest.fixture
-def staffed(either_place: Path) -> Path:
+def staffed(workdir_each_database: Path) -> Path:
     """A company, its contact and one member of staff."""
     run("staff", "add", OWNER, "--name", "Mara Lind")
     run("company", "add", "Oak Hill Clinic", "--domain", "oakhill.example")
     run("contact", "add", "lee.moss@oakhill.example", "--name", "Lee Moss", "--company", "Oak Hill Clinic")
-    return either_place
+    return workdir_each_database
 
 
-def new(*arguments: str) -> Ran:
+def new(*arguments: str) -> CommandResult:
     return run("ticket", "new", "--owner", OWNER, *arguments)
 
 
@@ -72,22 +72,22 @@ def test_what_was_not_given_is_listed_on_the_ticket(staffed: Path) -> None:
         (["--name", "Lee", "--description", "x", "--attach", "missing.pdf"], 1, "missing.pdf"),
     ],
 )
-def test_a_ticket_that_cannot_be_is_refused_and_none_is_made(place: Path, arguments: list[str], code: int, text: str) -> None:
+def test_a_ticket_that_cannot_be_is_refused_and_none_is_made(workdir: Path, arguments: list[str], code: int, text: str) -> None:
     run("staff", "add", OWNER, "--name", "Mara Lind")
     ran = new(*arguments)
     assert (ran.code, text in ran.err) == (code, True)
     assert run("tickets", "--json").json == []
 
 
-def test_somebody_who_has_left_owns_no_new_ticket(place: Path) -> None:
+def test_somebody_who_has_left_owns_no_new_ticket(workdir: Path) -> None:
     run("staff", "add", OWNER, "--name", "Mara Lind", "--inactive")
     ran = new("--name", "Lee", "--description", "x")
     assert (ran.code, "not active" in ran.err) == (2, True)
 
 
-def test_lists_show_views_sources_and_no_more_than_asked(either_place: Path) -> None:
+def test_lists_show_views_sources_and_no_more_than_asked(workdir_each_database: Path) -> None:
     for number in range(3):
-        write_mail(either_place / f"{number}.eml", number)
+        write_mail(workdir_each_database / f"{number}.eml", number)
     run("ingest", ".")
     rows = run("tickets", "--json").json
     assert [row["number"] for row in rows] == ["BS-000003", "BS-000002", "BS-000001"]
@@ -126,14 +126,14 @@ def test_of_a_message_what_is_new_is_shown_and_the_rest_when_asked_for(staffed: 
 
 
 @pytest.mark.parametrize("number", ["BS-000099", "nonsense", "0"])
-def test_a_ticket_that_is_not_there_is_told(place: Path, number: str) -> None:
+def test_a_ticket_that_is_not_there_is_told(workdir: Path, number: str) -> None:
     run("migrate")
     ran = run("ticket", "show", number)
     assert (ran.code, ran.out) == (1, "")
     assert f"there is no ticket {number}" in ran.err and "hint:" in ran.err
 
 
-def test_a_terminal_is_asked_for_what_was_not_given_and_nothing_is_wider_than_it(place: Path) -> None:
+def test_a_terminal_is_asked_for_what_was_not_given_and_nothing_is_wider_than_it(workdir: Path) -> None:
     run("staff", "add", OWNER, "--name", "Mara Lind")
     answers = [OWNER, "Oak Hill Clinic", "Lee Moss", "lee.moss@oakhill.example", "555 010 4477", "A long story " * 20]
     told = on_terminal(["ticket", "new"], answers)
@@ -147,7 +147,7 @@ def on_terminal(arguments: list[str], answers: list[str]) -> str:
     """What a command writes to a terminal of 80 columns that gives these answers, one to each question."""
     main, child = pty.openpty()
     environ = {**os.environ, "COLUMNS": "80", "TERM": "dumb"}
-    command = [sys.executable, "-c", PROGRAM, *arguments]
+    command = [sys.executable, "-c", CLI_PROGRAM, *arguments]
     process = subprocess.Popen(command, stdin=child, stdout=child, stderr=child, env=environ)
     os.close(child)
     written, answered = "", 0
@@ -167,8 +167,8 @@ def on_terminal(arguments: list[str], answers: list[str]) -> str:
     return written.replace("\r", "")
 
 
-def test_looking_in_a_folder_without_a_database_makes_none(place: Path) -> None:
+def test_looking_in_a_folder_without_a_database_makes_none(workdir: Path) -> None:
     ran = run("tickets")
     assert ran.code == 1
     assert "no database here" in ran.err and "hint:" in ran.err
-    assert not (place / "var").exists()
+    assert not (workdir / "var").exists()

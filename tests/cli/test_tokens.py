@@ -17,9 +17,9 @@ RUTH = "ruth@billing.example"
 
 
 @pytest.fixture
-def staffed(place: Path) -> Path:
+def staffed(workdir: Path) -> Path:
     assert run("staff", "add", RUTH, "--name", "Ruth").code == 0
-    return place
+    return workdir
 
 
 def add(*scopes: str, days: str = "30") -> str:
@@ -29,10 +29,10 @@ def add(*scopes: str, days: str = "30") -> str:
     return token
 
 
-def find(place: Path, secret: str) -> api_tokens.Bearer | None:
-    database = Database(f"sqlite:///{place / 'var' / 'casemill.db'}")
+def find(workdir: Path, secret: str) -> api_tokens.Bearer | None:
+    database = Database(f"sqlite:///{workdir / 'var' / 'casemill.db'}")
     with database.read() as session:
-        found = api_tokens.find(session, secret, clock.now())
+        found = api_tokens.authenticate(session, secret, clock.now())
     database.close()
     return found
 
@@ -75,11 +75,11 @@ def test_whoever_leaves_takes_their_tokens_along(staffed: Path) -> None:
 )
 def test_what_cannot_be_a_token_is_refused(staffed: Path, arguments: tuple[str, ...], problem: str) -> None:
     done = run("token", "add", *arguments)
-    assert done.code in (console.FOUND_WRONG, console.WRONG_USAGE)
+    assert done.code in (console.EXIT_PROBLEM, console.EXIT_USAGE)
     assert problem in done.err
     assert run("token", "list", "--json").json == []
 
 
 def test_a_token_nobody_knows_cannot_be_revoked(staffed: Path) -> None:
     done = run("token", "revoke", "7")
-    assert done.code == console.FOUND_WRONG and "there is no token 7" in done.err
+    assert done.code == console.EXIT_PROBLEM and "there is no token 7" in done.err

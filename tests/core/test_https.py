@@ -5,13 +5,13 @@ import pytest
 from core import https
 from core.errors import RefusedError
 from tests.servers.ports import free_port
-from tests.servers.web import Asked, Told, WebServer
+from tests.servers.web import HttpRequest, HttpResponse, WebServer
 
 
-def answer(asked: Asked) -> Told:
+def answer(asked: HttpRequest) -> HttpResponse:
     if asked.path == "/there":
-        return Told(302, b"", {"Location": f"http://127.0.0.1:1/{asked.headers['authorization']}"})
-    return Told(int(asked.path.strip("/")), {"said": asked.body.decode()})
+        return HttpResponse(302, b"", {"Location": f"http://127.0.0.1:1/{asked.headers['authorization']}"})
+    return HttpResponse(int(asked.path.strip("/")), {"said": asked.body.decode()})
 
 
 @pytest.mark.parametrize("status", [200, 404, 429, 503])

@@ -12,8 +12,8 @@ from urllib.parse import parse_qs
 import openpyxl
 import pytest
 
+from demo.attachments import make_pdf, make_png
 from demo.inputs import form_posts, mails, sign, workbook
-from demo.pictures import make_pdf, make_png
 
 NOW = datetime(2026, 11, 20, 15, 0, tzinfo=UTC)
 

@@ -16,7 +16,7 @@ NOW = datetime(2026, 11, 20, 15, 0, tzinfo=UTC)
 
 
 def test_the_world_has_a_team_practices_and_the_people_who_write(database: Database) -> None:
-    assert world.load(database, NOW) == world.World(staff=11, companies=6, contacts=15, teams=2)
+    assert world.load_sample_world(database, NOW) == world.SampleWorldCounts(staff=11, companies=6, contacts=15, teams=2)
     with database.read() as session:
         people, companies, contacts = list_staff(session, NOW), list_companies(session), list_contacts(session)
     roles = [person.role for person in people]
@@ -29,14 +29,14 @@ def test_the_world_has_a_team_practices_and_the_people_who_write(database: Datab
 
 
 def test_dana_ortiz_is_on_record_at_riverside(database: Database) -> None:
-    world.load(database, NOW)
+    world.load_sample_world(database, NOW)
     with database.read() as session:
         (dana,) = list_contacts(session, find="dana.ortiz@riverside.example")
     assert (dana.name, dana.company) == ("Dana Ortiz", "Riverside Family Clinic")
 
 
 def test_one_person_is_away_now_and_has_a_stand_in_who_is_here(database: Database) -> None:
-    world.load(database, NOW)
+    world.load_sample_world(database, NOW)
     with database.read() as session:
         people = {person.email: person for person in list_staff(session, NOW)}
     (away,) = [person for person in people.values() if any(span.starts <= NOW < span.ends for span in person.away)]
@@ -45,8 +45,8 @@ def test_one_person_is_away_now_and_has_a_stand_in_who_is_here(database: Databas
 
 
 def test_loading_again_later_moves_the_absence_and_doubles_nothing(database: Database) -> None:
-    world.load(database, NOW)
-    world.load(database, NOW + timedelta(days=2))
+    world.load_sample_world(database, NOW)
+    world.load_sample_world(database, NOW + timedelta(days=2))
     with database.read() as session:
         people = list_staff(session, NOW)
         assert (len(people), len(list_companies(session)), len(list_contacts(session))) == (11, 6, 15)

@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.e2e.system import ROOT
 
 
-class WrongClock:
+class ShiftedClock:
     """The time of processes started with ``environment``, in seconds from the true one; it may be changed while they run.
 
     libfaketime would do it from outside, but makes Python's `sleep` fail (it takes its offset from the monotonic clock too).
@@ -26,11 +26,11 @@ time.time = lambda: true_time() + float(FILE.read_text())
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir()
-        self.set(0)
+        self.set_offset(0)
         (folder / "sitecustomize.py").write_text(self.PROGRAM)
         self.environment = {"PYTHONPATH": f"{folder}:{ROOT}", "TZ": "America/New_York"}
 
-    def set(self, seconds: float) -> None:
+    def set_offset(self, seconds: float) -> None:
         draft = self._folder / "draft"
         draft.write_text(f"{seconds:.0f}")
         draft.replace(self._folder / "offset")

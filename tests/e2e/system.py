@@ -140,7 +140,7 @@ class System:
         except OSError:
             return 0
 
-    def settled(self) -> bool:
+    def is_settled(self) -> bool:
         """Whether nothing is left to be done: no open item, fact or delivery."""
         return not (
             self.count("inbound_item WHERE state != 'settled'")

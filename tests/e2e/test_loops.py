@@ -18,7 +18,7 @@ from sqlalchemy import text
 
 from accounts.teams import sync_teams
 from bootstrap import Services, build_services
-from cli.context import prepare
+from cli.context import prepare_database
 from core import clock
 from core.settings import Settings
 from ingest.ledger.accept import accept
@@ -76,7 +76,7 @@ def open_site(tmp_path: Path) -> Iterator[Callable[[str], Site]]:
             )
             services = build_services(settings)
             stack.callback(services.close)
-            prepare(services.database)
+            prepare_database(services.database)
             services.database.transaction(lambda session: sync_teams(session, settings.teams))
             return Site(services, address, server)
 

@@ -82,7 +82,7 @@ def test_every_source_becomes_owned_tickets_and_sent_notices(
     receipt = system.drop / "done" / "messages.receipt.xlsx"
     system.wait(receipt.exists, "the receipt", 60)
     system.wait(lambda: system.count("ticket WHERE source = 'email'") == 2, "the mails", 60)
-    system.wait(system.settled, "everything to be settled", 60)
+    system.wait(system.is_settled, "everything to be settled", 60)
 
     sources = dict(system.rows("SELECT source, count(*) FROM ticket GROUP BY source"))
     assert sources["email"] == 2
@@ -122,13 +122,13 @@ def test_a_second_start_goes_on_where_it_was_and_repeats_nothing(
 ) -> None:
     dovecot.deliver("support", write_mail("dana.ortiz@riverside.example", "Before the restart"))
     system.wait(lambda: system.count("ticket") == 1, "the first ticket", 60)
-    system.wait(system.settled, "the first ticket to be settled", 60)
+    system.wait(system.is_settled, "the first ticket to be settled", 60)
     commands = [process.args for process in system.processes]
     system.stop()
     dovecot.deliver("support", write_mail("dana.ortiz@riverside.example", "While it was down"))
     before = len(smtp_server.messages)
     system.start(*commands)  # type: ignore[arg-type]
     system.wait(lambda: system.count("ticket") == 2, "the second ticket", 60)
-    system.wait(system.settled, "the second ticket to be settled", 60)
+    system.wait(system.is_settled, "the second ticket to be settled", 60)
     assert system.count("ticket") == 2
     assert len(smtp_server.messages) == before + 2

@@ -54,7 +54,7 @@ def test_imap_and_smtp_may_be_down_at_the_start_and_in_the_middle(
     smtp_server.start()
     dovecot.start()
     embedded.wait(lambda: tickets(embedded, "email") == 2, "the second mail", 90)
-    embedded.wait(embedded.settled, "everything to be settled", 60)
+    embedded.wait(embedded.is_settled, "everything to be settled", 60)
     assert len(smtp_server.messages) == 4
     assert embedded.stop() == [0]
 
@@ -82,7 +82,7 @@ def test_redis_may_be_down_in_the_middle_and_come_back_empty(
     assert scaled.get("/readyz") == 503
     redis_server.start()
     scaled.wait(lambda: len(smtp_server.messages) == 2, "the second notice within the time allowed", 30)
-    scaled.wait(scaled.settled, "everything to be settled", 30)
+    scaled.wait(scaled.is_settled, "everything to be settled", 30)
 
 
 def test_redis_may_be_down_at_the_start(scaled: System, redis_server: RedisServer, smtp_server: SmtpServer) -> None:
@@ -105,7 +105,7 @@ def test_postgresql_may_restart_in_the_middle_and_a_form_is_refused_rather_than_
     postgres_server.start()
     scaled.wait(lambda: scaled.post_form("92", email="b@two.example", subject="During") == 200, "the form to be taken", 30)
     scaled.wait(lambda: len(smtp_server.messages) == 2, "the second notice", 60)
-    scaled.wait(scaled.settled, "everything to be settled", 30)
+    scaled.wait(scaled.is_settled, "everything to be settled", 30)
     assert scaled.count("ticket") == 2
 
 

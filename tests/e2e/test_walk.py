@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.clock import WrongClock
+from tests.e2e.clock import ShiftedClock
 from tests.e2e.system import COMMAND, WORKERS, System
 from tests.servers.dovecot import DovecotServer
 from tests.servers.redis_server import RedisServer
@@ -30,14 +30,14 @@ DANA, OMAR, RUTH = "dana.ortiz@riverside.example", "omar@mill.example", "ruth@mi
 class Walk:
     """A system, its clock, and the mail it sends."""
 
-    def __init__(self, system: System, clock: WrongClock, smtp_server: SmtpServer) -> None:
+    def __init__(self, system: System, clock: ShiftedClock, smtp_server: SmtpServer) -> None:
         self.system = system
         self._clock = clock
         self._smtp_server = smtp_server
 
     def go_to(self, seconds: float) -> None:
         """So long after the begin."""
-        self._clock.set(BEGIN + seconds)
+        self._clock.set_offset(BEGIN + seconds)
 
     def mail(self, to: str, words: str) -> EmailMessage:
         """The one mail to somebody whose subject has ``words``, once it is there."""
@@ -62,8 +62,8 @@ def walk(request: pytest.FixtureRequest, tmp_path: Path, dovecot: DovecotServer,
     dovecot.add_user("support")
     scaled = request.param == "scaled"
     redis: RedisServer | None = request.getfixturevalue("redis_server") if scaled else None
-    clock = WrongClock(tmp_path / "clock")
-    clock.set(BEGIN)
+    clock = ShiftedClock(tmp_path / "clock")
+    clock.set_offset(BEGIN)
     system = System(
         tmp_path,
         dovecot=dovecot,
@@ -128,7 +128,7 @@ def answer_survey(system: System, invitation: EmailMessage) -> None:
 
 def check_the_end(walk: Walk) -> None:
     """What the ticket says of its life, and that nothing was said twice."""
-    walk.system.wait(walk.system.settled, "everything to be settled")
+    walk.system.wait(walk.system.is_settled, "everything to be settled")
     shown = walk.system.run("ticket", "show", "BS-000001").stdout
     for words in ("6-Completed", "Took long", "5-Recap of Resolution Sent", "4-Support Follow Up Sent", "Resolution: Yes"):
         assert words in shown

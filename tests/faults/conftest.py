@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import NOT_RUN
 from tests.faults.report import Report, Row
-from tests.faults.scene import Scene
+from tests.faults.shared_trial import SharedTrial
 from tests.faults.trial import FULL, MODES, SEED, Servers, Trial
 from tests.servers import needs
 from tests.servers.disk import SmallDisk
@@ -60,7 +60,7 @@ def _not_run(config: pytest.Config) -> list[Row]:
     for server, nodeid in config.stash[NOT_RUN]:
         if nodeid in config.stash[_LEFT_OUT]:
             rows.append(row_of(config.stash[_LEFT_OUT][nodeid]))
-            rows[-1].runs, rows[-1].outcome = 0, f"NOT RUN: {needs.sentence(server)}"
+            rows[-1].runs, rows[-1].outcome = 0, f"NOT RUN: {needs.explain_missing(server)}"
     return rows
 
 
@@ -74,7 +74,7 @@ def row_of(item: Any) -> Row:
     marker = item.get_closest_marker("fault")
     names = marker.args if marker else ()
     params = item.callspec.params if hasattr(item, "callspec") else {}
-    mode = params.get("mode") or params.get("scene_mode") or "embedded"
+    mode = params.get("mode") or params.get("shared_mode") or "embedded"
     return Row(tuple(names), item.originalname, mode, form="full" if FULL else "short")
 
 
@@ -128,36 +128,36 @@ def trial(make_trial: Callable[..., Trial]) -> Trial:
 
 
 @pytest.fixture(scope="package", params=list(MODES))
-def scene_mode(request: pytest.FixtureRequest) -> str:
-    """As `mode`, for tests that share a scene."""
+def shared_mode(request: pytest.FixtureRequest) -> str:
+    """As `mode`, for tests that share a running casemill."""
     return str(request.param)
 
 
 @pytest.fixture(scope="package")
-def _scenes() -> Iterator[dict[str, Scene]]:
-    kept: dict[str, Scene] = {}
+def _shared_trials() -> Iterator[dict[str, SharedTrial]]:
+    kept: dict[str, SharedTrial] = {}
     yield kept
-    for scene in kept.values():
-        scene.close()
+    for shared_trial in kept.values():
+        shared_trial.close()
 
 
 @pytest.fixture
-def scene(
-    request: pytest.FixtureRequest, scene_mode: str, _scenes: dict[str, Scene], certificates: Certificates,
+def shared_trial(
+    request: pytest.FixtureRequest, shared_mode: str, _shared_trials: dict[str, SharedTrial], certificates: Certificates,
     tmp_path_factory: pytest.TempPathFactory, server_folder: Path,
-) -> Iterator[Scene]:  # fmt: skip
+) -> Iterator[SharedTrial]:  # fmt: skip
     """A casemill that stays up from test to test; after a failed one the next gets another."""
-    for other in [other for other in _scenes if other != scene_mode]:
-        _scenes.pop(other).close()
-    if scene_mode not in _scenes:
+    for other in [other for other in _shared_trials if other != shared_mode]:
+        _shared_trials.pop(other).close()
+    if shared_mode not in _shared_trials:
         needs.require("dovecot")
-        postgres = request.getfixturevalue("postgres_server") if scene_mode == "scaled" else None
-        folder = server_folder / tmp_path_factory.mktemp(scene_mode).name
+        postgres = request.getfixturevalue("postgres_server") if shared_mode == "scaled" else None
+        folder = server_folder / tmp_path_factory.mktemp(shared_mode).name
         folder.mkdir()
-        _scenes[scene_mode] = Scene(folder, certificates, postgres)
-    yield _scenes[scene_mode]
+        _shared_trials[shared_mode] = SharedTrial(folder, certificates, postgres)
+    yield _shared_trials[shared_mode]
     if request.node.stash.get(_FAILED, False):
-        _scenes.pop(scene_mode).close()
+        _shared_trials.pop(shared_mode).close()
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.clock import WrongClock
+from tests.e2e.clock import ShiftedClock
 from tests.faults.report import Row
-from tests.faults.scene import Traffic
+from tests.faults.shared_trial import Traffic
 from tests.faults.trial import FULL, Trial, modes
 from tests.servers.smtp import Behaviour
 
@@ -20,21 +20,21 @@ CHANGES = (datetime(2027, 3, 14, 7, tzinfo=UTC), datetime(2027, 11, 7, 6, tzinfo
 
 
 @pytest.fixture
-def clock(tmp_path: Path) -> WrongClock:
-    return WrongClock(tmp_path / "clock")
+def clock(tmp_path: Path) -> ShiftedClock:
+    return ShiftedClock(tmp_path / "clock")
 
 
 @pytest.mark.fault("the clock jumps a day forward and back in the middle of the work")
 @pytest.mark.parametrize("mode", modes("embedded"))
 @pytest.mark.timeout(400)
-def test_a_clock_that_jumps_by_a_day_loses_and_doubles_nothing(trial: Trial, clock: WrongClock, row: Row) -> None:
+def test_a_clock_that_jumps_by_a_day_loses_and_doubles_nothing(trial: Trial, clock: ShiftedClock, row: Row) -> None:
     jumps = (DAY, 0, DAY, 2 * DAY, DAY, 0) if FULL else (DAY, 2 * DAY, 0)
     row.runs = len(jumps)
     trial.start(environment=clock.environment)
     with Traffic(trial):
         for offset in jumps:
             time.sleep(1.0)
-            clock.set(offset)
+            clock.set_offset(offset)
     trial.settle(60)
     assert set(trial.stop().values()) == {0}
     trial.check()
@@ -43,13 +43,13 @@ def test_a_clock_that_jumps_by_a_day_loses_and_doubles_nothing(trial: Trial, clo
 @pytest.mark.fault("processes whose clocks are a day apart: the workers' is wrong, the others' are right")
 @pytest.mark.parametrize("mode", ["scaled"])
 @pytest.mark.timeout(400)
-def test_workers_with_a_wrong_clock_lose_and_double_nothing(trial: Trial, clock: WrongClock, row: Row) -> None:
+def test_workers_with_a_wrong_clock_lose_and_double_nothing(trial: Trial, clock: ShiftedClock, row: Row) -> None:
     offsets = (DAY, -DAY) if FULL else (DAY,)
     row.runs = len(offsets)
     trial.start()
     for offset in offsets:
         trial.kill("workers")
-        clock.set(offset)
+        clock.set_offset(offset)
         with Traffic(trial):
             trial.start("workers", environment=clock.environment, ready=False)
             time.sleep(4)
@@ -63,11 +63,11 @@ def test_workers_with_a_wrong_clock_lose_and_double_nothing(trial: Trial, clock:
 @pytest.mark.fault("changes of daylight saving time, in America/New_York")
 @pytest.mark.parametrize("mode", modes("embedded"))
 @pytest.mark.timeout(400)
-def test_a_change_of_daylight_saving_time_changes_nothing(trial: Trial, clock: WrongClock, row: Row) -> None:
+def test_a_change_of_daylight_saving_time_changes_nothing(trial: Trial, clock: ShiftedClock, row: Row) -> None:
     changes = CHANGES if FULL else CHANGES[1:]
     row.runs = len(changes)
     for change in changes:
-        clock.set((change - timedelta(seconds=4) - datetime.now(UTC)).total_seconds())
+        clock.set_offset((change - timedelta(seconds=4) - datetime.now(UTC)).total_seconds())
         trial.start(environment=clock.environment)
         for _ in range(12):
             trial.send_form()
@@ -80,11 +80,11 @@ def test_a_change_of_daylight_saving_time_changes_nothing(trial: Trial, clock: W
 @pytest.mark.fault("the same webhook a year later")
 @pytest.mark.parametrize("mode", modes("embedded"))
 @pytest.mark.timeout(400)
-def test_the_same_webhook_a_year_later_makes_no_second_ticket(trial: Trial, clock: WrongClock) -> None:
+def test_the_same_webhook_a_year_later_makes_no_second_ticket(trial: Trial, clock: ShiftedClock) -> None:
     trial.start(environment=clock.environment)
     form = trial.send_form()
     trial.settle()
-    clock.set(366 * DAY)
+    clock.set_offset(366 * DAY)
     assert [trial.post(form) for _ in range(3)] == [200] * 3
     trial.settle()
     assert set(trial.stop().values()) == {0}
@@ -94,19 +94,19 @@ def test_the_same_webhook_a_year_later_makes_no_second_ticket(trial: Trial, cloc
 @pytest.mark.fault("4xx for more than five days: given up, with a follow-up for the owner; it goes out no more")
 @pytest.mark.parametrize("mode", modes("embedded"))
 @pytest.mark.timeout(400)
-def test_a_mail_put_off_for_five_days_is_given_up(trial: Trial, clock: WrongClock, row: Row) -> None:
+def test_a_mail_put_off_for_five_days_is_given_up(trial: Trial, clock: ShiftedClock, row: Row) -> None:
     count = trial.system.count
-    trial.servers.smtp.behave(Behaviour(dot="451 4.3.0 Try later"))
+    trial.servers.smtp.set_behaviour(Behaviour(dot="451 4.3.0 Try later"))
     trial.start(environment=clock.environment)
     for day in range(6):
-        clock.set(day * DAY)
+        clock.set_offset(day * DAY)
         tried = f"delivery WHERE id = 1 AND (attempts > {day} OR finished_at IS NOT NULL)"
-        trial.hasten()
+        trial.make_retries_due()
         trial.send_mail()  # the sender looks for what is due, and need not wait for the clock
-        trial.wait(lambda tried=tried: trial.hasten() or count(tried) == 1, f"an attempt on day {day}", 60)  # type: ignore[func-returns-value]
-    trial.servers.smtp.behave(Behaviour())
-    trial.settle(hasten=True)
+        trial.wait(lambda tried=tried: trial.make_retries_due() or count(tried) == 1, f"an attempt on day {day}", 60)  # type: ignore[func-returns-value]
+    trial.servers.smtp.set_behaviour(Behaviour())
+    trial.settle(make_retries_due=True)
     assert count("delivery WHERE state = 'failed' AND reason_code = 'gave_up'") == 1
-    clock.set(0)
+    clock.set_offset(0)
     assert set(trial.stop().values()) == {0}
     trial.check()

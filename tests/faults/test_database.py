@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.faults.report import Row
-from tests.faults.scene import Scene, Traffic
+from tests.faults.shared_trial import SharedTrial, Traffic
 from tests.faults.trial import FULL
 
 ROUNDS = 20 if FULL else 2
@@ -15,29 +15,29 @@ ROUNDS = 20 if FULL else 2
 COMMIT_MICROSECONDS = 60_000
 
 
-def restarted(scene: Scene) -> None:
-    scene.postgres.restart("immediate")
+def restarted(shared_trial: SharedTrial) -> None:
+    shared_trial.postgres.restart("immediate")
 
 
-def disconnected(scene: Scene) -> None:
+def disconnected(shared_trial: SharedTrial) -> None:
     """The server commits, and the one who asked for it never hears of it."""
-    scene.postgres_proxy.cut_now()
+    shared_trial.postgres_proxy.cut_now()
 
 
 @pytest.mark.fault("PostgreSQL")
 @pytest.mark.parametrize("fault", [restarted, disconnected])
-@pytest.mark.parametrize("scene_mode", ["scaled"], indirect=True, scope="package")
+@pytest.mark.parametrize("shared_mode", ["scaled"], indirect=True, scope="package")
 @pytest.mark.timeout(900)
 def test_postgresql_is_lost_in_the_middle_of_commits_and_nothing_is_lost_or_doubled(
-    scene: Scene, fault: Callable[[Scene], None], row: Row, seed: int
+    shared_trial: SharedTrial, fault: Callable[[SharedTrial], None], row: Row, seed: int
 ) -> None:
     chance = random.Random(f"{seed} {fault.__name__}")
     row.faults, row.runs = (f"PostgreSQL {fault.__name__} mid-commit",), ROUNDS
-    scene.postgres.delay_commits(COMMIT_MICROSECONDS)
-    with Traffic(scene.trial):
+    shared_trial.postgres.delay_commits(COMMIT_MICROSECONDS)
+    with Traffic(shared_trial.trial):
         for _ in range(ROUNDS):
             time.sleep(chance.uniform(0.1, 1.5))
-            scene.trial.send_mails(10)
-            fault(scene)
-    scene.postgres.delay_commits(0)
-    scene.calm(60, hasten=True)
+            shared_trial.trial.send_mails(10)
+            fault(shared_trial)
+    shared_trial.postgres.delay_commits(0)
+    shared_trial.settle_and_check(60, make_retries_due=True)

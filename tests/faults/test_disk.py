@@ -16,11 +16,11 @@ from tests.faults import oracle
 from tests.faults.report import Row
 from tests.faults.trial import CANARY, FULL
 
-SAMPLE = 3
+SAMPLE_SIZE = 3
 SYNCS = "fsync,fdatasync"
 
 
-class OneLife:
+class CaseRun:
     """One mail's whole life in one command, from the file to the notice in the Maildir, on a casemill of its own."""
 
     def __init__(self, folder: Path, strace: str) -> None:
@@ -33,23 +33,23 @@ class OneLife:
             f"From: <ana@practice.example>\r\nSubject: Question life1x\r\nMessage-ID: <1@practice.example>\r\n\r\n{CANARY}\r\n"
         )
 
-    def live(self, *options: str) -> int:
+    def run(self, *options: str) -> int:
         """Run it under strace with these options; answers with its exit code."""
         traced = [self._strace, "-f", "-o", str(self._trace), "-e", f"trace={SYNCS}", *options]
         command = [*traced, *COMMAND, "ingest", str(self._mail)]
         done = subprocess.run(command, cwd=ROOT, env=self.system.environment(), capture_output=True, timeout=120, check=False)
         return done.returncode
 
-    def syncs(self) -> int:
+    def count_syncs(self) -> int:
         """How many the busiest thread made: strace counts for each thread by itself."""
         return max(Counter(re.findall(r"^(\d+) +f(?:data)?sync\(", self._trace.read_text(), re.MULTILINE)).values())
 
     def check(self) -> None:
         """Once more without a fault; then the oracle. What was being sent may be repeated, into the same file."""
-        assert self.live() == 0
-        if not self.system.settled():
+        assert self.run() == 0
+        if not self.system.is_settled():
             self.system.start()
-            self.system.wait(self.system.settled, "everything to be settled", 60)
+            self.system.wait(self.system.is_settled, "everything to be settled", 60)
             self.system.stop()
         sent = [file.read_bytes() for file in (self.system.data / "sent" / "new").iterdir()]
         oracle.check(self.system, ["life1x"], sent, canaries=[CANARY])
@@ -58,18 +58,18 @@ class OneLife:
 @pytest.mark.fault("SIGKILL at an fsync, of all the fsyncs of one whole case's life")
 @pytest.mark.timeout(1200)
 def test_a_kill_at_any_fsync_of_one_life_loses_and_doubles_nothing(strace: str, tmp_path: Path, row: Row, seed: int) -> None:
-    first = OneLife(tmp_path / "first", strace)
+    first = CaseRun(tmp_path / "first", strace)
     with closing(first.system):
-        assert first.live() == 0
-        total = first.syncs()
+        assert first.run() == 0
+        total = first.count_syncs()
         first.check()
     numbers = list(range(1, total + 1))
-    chosen = numbers if FULL else sorted(random.Random(seed).sample(numbers, SAMPLE))
+    chosen = numbers if FULL else sorted(random.Random(seed).sample(numbers, SAMPLE_SIZE))
     killed = []
     for number in chosen:
-        life = OneLife(tmp_path / f"kill{number}", strace)
+        life = CaseRun(tmp_path / f"kill{number}", strace)
         with closing(life.system):
-            if life.live("-e", f"inject={SYNCS}:signal=KILL:when={number}") != 0:
+            if life.run("-e", f"inject={SYNCS}:signal=KILL:when={number}") != 0:
                 killed.append(number)
             life.check()
     print(f"{total} fsyncs, killed at {killed}")

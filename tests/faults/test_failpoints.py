@@ -45,7 +45,7 @@ def crash_each(trial: Trial, process: str, where: Sequence[str], work: Callable[
     for place in where:
         trial.start(process, crash_at=place, ready=False)
         work()
-        assert trial.await_death(process) != 0, place
+        assert trial.wait_for_exit(process) != 0, place
     trial.start(process, ready=False)
 
 
@@ -69,7 +69,7 @@ def test_a_kill_between_any_two_steps_loses_and_doubles_nothing(trial: Trial, ro
         trial.kill("watch")
         crash_each(trial, "watch", places("watch"), work)
         crash_the_web(trial)
-    trial.settle(90, hasten=True)
+    trial.settle(90, make_retries_due=True)
     assert set(trial.stop().values()) == {0}
     trial.check()
 
@@ -81,6 +81,6 @@ def crash_the_web(trial: Trial) -> None:
         trial.start("web", crash_at=place)
         form = trial.new_form()
         trial.post(form)
-        assert trial.await_death("web") != 0
+        assert trial.wait_for_exit("web") != 0
         trial.start("web")
-        trial.insist(form)
+        trial.post_until_accepted(form)

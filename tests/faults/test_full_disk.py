@@ -14,7 +14,7 @@ from tests.faults.report import Row
 from tests.faults.trial import FULL, Trial
 from tests.servers.disk import SmallDisk
 from tests.servers.tracer import Tracer
-from tests.waiting import happens
+from tests.waiting import poll_until
 
 ROUNDS = 3 if FULL else 1
 #: The calls by which SQLite reads and writes; nothing else of casemill's uses them with an offset.
@@ -41,9 +41,9 @@ def test_a_full_disk_refuses_forms_leaves_mail_where_it_is_and_recovers_by_itsel
         trial.wait(lambda told=told: trial.system.log.count("the database is away or back again") > told, "trouble", 60)
         assert trial.servers.dovecot.count(trial.mailbox) >= 1
         assert trial.system.get("/healthz") == 200
-        small_disk.free()
-        trial.insist(late, 60)
-        trial.settle(60, hasten=True)
+        small_disk.clear()
+        trial.post_until_accepted(late, 60)
+        trial.settle(60, make_retries_due=True)
     assert set(trial.stop().values()) == {0}
     trial.check()
 
@@ -60,7 +60,7 @@ def refused_form(trial: Trial) -> str:
         nonce = trial.new_form()
         if trial.post(nonce) == 503:
             return nonce
-        trial.insist(nonce)
+        trial.post_until_accepted(nonce)
     raise AssertionError("a full disk took 500 forms")
 
 
@@ -68,7 +68,7 @@ def leave_mail(trial: Trial) -> None:
     """Send mails until one stays where it is: SQLite's log keeps the room it once had, and takes what fits in it."""
     for _ in range(100):
         trial.send_mail(body=noise(300_000))
-        if not happens(lambda: trial.servers.dovecot.count(trial.mailbox) == 0, 5):
+        if not poll_until(lambda: trial.servers.dovecot.count(trial.mailbox) == 0, 5):
             return
     raise AssertionError("a full disk took 100 mails")
 
@@ -87,10 +87,10 @@ def test_a_disk_that_fails_ends_the_process_and_a_new_start_goes_on(
         trial.settle()
         with Tracer(trial.pid("run"), call, "error=EIO", tmp_path / f"trace{number}"):
             trial.send_mail()
-            assert trial.await_death("run", 60) == disk.EXIT_CODE
+            assert trial.wait_for_exit("run", 60) == disk.DISK_FAILURE_EXIT_CODE
         assert trial.system.log.count("the disk failed") > number
     trial.start()
-    trial.settle(60, hasten=True)
+    trial.settle(60, make_retries_due=True)
     assert set(trial.stop().values()) == {0}
     trial.check()
 
@@ -107,11 +107,11 @@ def test_postgresql_dies_at_an_fsync_and_nothing_is_lost_or_doubled(
     assert postgres
     trial.start()
     for number, fault in enumerate(faults):
-        crashes = postgres.crashes()
+        crashes = postgres.count_crashes()
         with Tracer(postgres.process.pid, "fsync,fdatasync", fault, tmp_path / f"trace{number}"):
-            trial.wait(lambda crashes=crashes: trial.send_mail() and postgres.crashes() > crashes, "a crash", 60)
-        if not postgres.recovers():
+            trial.wait(lambda crashes=crashes: trial.send_mail() and postgres.count_crashes() > crashes, "a crash", 60)
+        if not postgres.wait_for_recovery():
             postgres.process.end(signal.SIGQUIT)
             postgres.start()
-        trial.settle(60, hasten=True)
+        trial.settle(60, make_retries_due=True)
     trial.check()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.ledger.handoff import FEWEST
+from ingest.ledger.handoff import MIN_HANDOFF_ITEMS
 from tests.e2e.system import System
 from tests.faults import oracle
 from tests.faults.report import Row
@@ -20,7 +20,7 @@ from tests.servers.smtp import SmtpServer
 
 KILLS, POSTS = (50, 250) if FULL else (10, 50)
 #: Mails before a kill, in turn: a few wait in the ledger to be claimed, many are handed over claimed.
-MAILS = (5, 2 * FEWEST)
+MAILS = (5, 2 * MIN_HANDOFF_ITEMS)
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_many_kills_in_a_row_lose_nothing_and_double_nothing(
     ending.set()
     sent = next(numbers)
     system.wait(lambda: system.count("ticket") >= sent + POSTS, "a ticket for everything", 90)
-    system.wait(system.settled, "everything to be settled", 120)
+    system.wait(system.is_settled, "everything to be settled", 120)
     assert system.stop() == [0]
     nonces = [f"mail{number}x" for number in range(sent)] + [f"form{number}x" for number in range(POSTS)]
     oracle.check(system, nonces, (message.content for message in smtp_server.messages), canaries=[CANARY])

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.faults.report import Row
-from tests.faults.scene import Traffic
+from tests.faults.shared_trial import Traffic
 from tests.faults.trial import FULL, MODES, Trial, modes
 
 KILLS = 50 if FULL else 3
@@ -30,7 +30,7 @@ def test_random_kills_of_every_kind_of_process_lose_and_double_nothing(trial: Tr
                 time.sleep(chance.uniform(0.5, 3.0))
                 trial.kill(name)
                 trial.start(name, ready=False)
-                trial.await_listening(name)  # on a busy machine it would never be up otherwise
+                trial.wait_for_signal_handler(name)  # on a busy machine it would never be up otherwise
         except BaseException as error:
             errors.append(error)
 
@@ -42,7 +42,7 @@ def test_random_kills_of_every_kind_of_process_lose_and_double_nothing(trial: Tr
             thread.join()
         trial.wait(lambda: trial.system.get("/healthz") == 200, "the web server to answer", 60)
     assert not errors, errors
-    trial.settle(120, hasten=True)
+    trial.settle(120, make_retries_due=True)
     assert set(trial.stop().values()) == {0}
     trial.check()
 
@@ -66,7 +66,7 @@ def test_a_frozen_holder_that_wakes_does_no_harm(trial: Trial, row: Row, seed: i
             sleeper = chance.choice([kind, f"{kind}2"])
             send_batch(trial, chance)
             freeze(trial, sleeper, lambda: trial.send_mails(3))
-    trial.settle(90, hasten=True)
+    trial.settle(90, make_retries_due=True)
     assert set(trial.stop().values()) == {0}
     trial.check()
 
@@ -87,7 +87,7 @@ def test_an_embedded_process_that_wakes_beside_a_second_watcher_does_no_harm(tri
         trial.send_mails(3)
         time.sleep(25 if FULL else 1)
         trial.signal("run", signal.SIGCONT)
-    trial.settle(90, hasten=True)
+    trial.settle(90, make_retries_due=True)
     assert set(trial.stop().values()) == {0}
     trial.check()
 
@@ -97,7 +97,7 @@ def freeze(trial: Trial, sleeper: str, meanwhile: Callable[[], object]) -> None:
     trial.signal(sleeper, signal.SIGSTOP)
     if FULL:
         time.sleep(25)
-    trial.lapse(sleeper)
+    trial.expire_claims(sleeper)
     meanwhile()
     trial.wait(lambda: trial.system.count("ticket") >= len(trial.nonces), "the other one to go on", 60)
     trial.signal(sleeper, signal.SIGCONT)

@@ -26,7 +26,7 @@ from tests.servers.smtp import SmtpServer
 #: `make faults` multiplies the runs and waits for what the short form brings about in the database.
 FULL = os.environ.get("FAULTS") == "full"
 SEED = int(os.environ.get("FAULT_SEED", "20261122"))
-KEPT = "kept"
+SECOND_MAILBOX = "kept"
 CANARY = "zebrafinch-procedure-detail"
 PROCESSES: dict[str, Sequence[str]] = {
     "run": [*COMMAND, "run"],
@@ -41,7 +41,7 @@ _starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trial-starter")
 
 LONG_AGO = "2020-01-01 00:00:00.000000"
 #: What a dead process of each kind still holds for a while: table, column of the end, rows.
-HELD: dict[str, list[tuple[str, str, str]]] = {
+EXPIRING_CLAIMS: dict[str, list[tuple[str, str, str]]] = {
     "web": [],
     "watch": [("lease", "until", "name != 'clock'")],
     "tick": [("lease", "until", "name = 'clock'")],
@@ -68,7 +68,7 @@ class Servers:
 
 
 @dataclass(frozen=True)
-class Road:
+class ImapRoute:
     """Another way to Dovecot, through a proxy; what `System` wants to know of a mail server."""
 
     host: str
@@ -77,13 +77,13 @@ class Road:
     password: str
 
 
-def _kept_mailbox(road: Road) -> str:
+def _second_mailbox_toml(road: ImapRoute) -> str:
     lines = [
-        f"[mailboxes.{KEPT}]",
+        f"[mailboxes.{SECOND_MAILBOX}]",
         f'host = "{road.host}"',
         f"port = {road.tls_port}",
         f'ca_file = "{road.ca_file}"',
-        f'user = "{KEPT}"',
+        f'user = "{SECOND_MAILBOX}"',
         f'password = "{road.password}"',
         'since = "all"',
         "poll_seconds = 2",
@@ -91,7 +91,7 @@ def _kept_mailbox(road: Road) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _listens(pid: int) -> bool:
+def _handles_sigterm(pid: int) -> bool:
     """Whether the process has a handler for SIGTERM, as all of casemill's have once they can be asked to end (proc(5))."""
     status = Path(f"/proc/{pid}/status").read_text()
     caught = int(status.partition("SigCgt:")[2].split()[0], 16)
@@ -111,7 +111,7 @@ class Trial:
         mailbox: str = "support",
         postgres_port: int = 0,
         tablespace: Path | None = None,
-        keeping: bool = False,
+        watch_second_mailbox: bool = False,
         extra: str = "",
         smtp_url: str = "",
     ) -> None:
@@ -127,10 +127,10 @@ class Trial:
         self._url = servers.postgres.create_database(tablespace) if servers.postgres else ""
         dovecot = servers.dovecot
         dovecot.add_user(mailbox)
-        road = Road(dovecot.host, imap_port or dovecot.tls_port, dovecot.ca_file, dovecot.password)
-        if keeping:
-            dovecot.add_user(KEPT)
-            extra += _kept_mailbox(road)
+        road = ImapRoute(dovecot.host, imap_port or dovecot.tls_port, dovecot.ca_file, dovecot.password)
+        if watch_second_mailbox:
+            dovecot.add_user(SECOND_MAILBOX)
+            extra += _second_mailbox_toml(road)
         own_port = servers.postgres.port if servers.postgres else 0
         self.system = System(
             folder,
@@ -191,38 +191,40 @@ class Trial:
         process = self._running.pop(name)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        self.lapse(name)
+        self.expire_claims(name)
 
-    def await_death(self, name: str, seconds: float = 60) -> int:
+    def wait_for_exit(self, name: str, seconds: float = 60) -> int:
         """Wait until the process ends by itself; answers with its exit code."""
         process = self._running.pop(name)
         try:
             code = process.wait(seconds)
         except subprocess.TimeoutExpired:
-            self._end(process)
+            self._kill_group(process)
             raise AssertionError(f"{name} was to die and did not\n{self.system.log[-2000:]}") from None
-        self._end(process)
-        self.lapse(name)
+        self._kill_group(process)
+        self.expire_claims(name)
         return code
 
     def stop(self) -> dict[str, int]:
         """End all processes as Ctrl-C would, once they listen to it; answers with their exit codes."""
-        self.wait(lambda: all(_listens(process.pid) for process in self._running.values()), "all to listen to signals", 60)
+        self.wait(
+            lambda: all(_handles_sigterm(process.pid) for process in self._running.values()), "all to listen to signals", 60
+        )
         for process in self._running.values():
             process.send_signal(signal.SIGINT)
-        codes = {name: self._end_of(name, process) for name, process in self._running.items()}
+        codes = {name: self._wait_for_clean_exit(name, process) for name, process in self._running.items()}
         for process in self._running.values():
-            self._end(process)
+            self._kill_group(process)
         self._running.clear()
         return codes
 
-    def await_listening(self, name: str, seconds: float = 60) -> None:
+    def wait_for_signal_handler(self, name: str, seconds: float = 60) -> None:
         """Wait until the process has come so far that it can be asked to end."""
         deadline = time.monotonic() + seconds
-        while not _listens(self.pid(name)) and time.monotonic() < deadline:
+        while not _handles_sigterm(self.pid(name)) and time.monotonic() < deadline:
             time.sleep(0.05)
 
-    def _end_of(self, name: str, process: subprocess.Popen[bytes]) -> int:
+    def _wait_for_clean_exit(self, name: str, process: subprocess.Popen[bytes]) -> int:
         try:
             return process.wait(60)
         except subprocess.TimeoutExpired:
@@ -231,7 +233,7 @@ class Trial:
     def close(self) -> None:
         """End whatever still runs, without mercy, and drop the database."""
         for process in self._running.values():
-            self._end(process)
+            self._kill_group(process)
         self._running.clear()
         self._engine.dispose()
         self._log.close()
@@ -239,26 +241,26 @@ class Trial:
         if self.servers.postgres:
             self.servers.postgres.drop_database(self._url)
 
-    def _end(self, process: subprocess.Popen[bytes]) -> None:
+    def _kill_group(self, process: subprocess.Popen[bytes]) -> None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
     # -- what time does
 
-    def lapse(self, name: str) -> None:
+    def expire_claims(self, name: str) -> None:
         """Let the time pass for which a dead process still holds what it held; the full form waits for it really."""
         if FULL or name == "run":  # the embedded process takes over at its start
             return
-        for table, column, where in HELD[name.rstrip("2")]:
-            self.change(f"UPDATE {table} SET {column} = '{LONG_AGO}' WHERE {where}")
+        for table, column, where in EXPIRING_CLAIMS[name.rstrip("2")]:
+            self.execute(f"UPDATE {table} SET {column} = '{LONG_AGO}' WHERE {where}")
 
-    def hasten(self) -> None:
+    def make_retries_due(self) -> None:
         """Let the pauses pass after which put-off and ambiguous mail is tried again."""
         waiting = "finished_at IS NULL AND state IN ('pending', 'ambiguous')"
-        self.change(f"UPDATE delivery SET due_at = '{LONG_AGO}' WHERE {waiting}")
+        self.execute(f"UPDATE delivery SET due_at = '{LONG_AGO}' WHERE {waiting}")
 
-    def change(self, statement: str) -> None:
+    def execute(self, statement: str) -> None:
         with self._engine.begin() as connection:
             connection.execute(text(statement))
 
@@ -304,14 +306,14 @@ class Trial:
     def send_form(self, seconds: float = 60) -> str:
         """Post a form until it is accepted, as an honest sender does."""
         nonce = self.new_form()
-        self.insist(nonce, seconds)
+        self.post_until_accepted(nonce, seconds)
         return nonce
 
     def new_form(self) -> str:
         """A form that is still to be posted."""
         return self._nonce("form")
 
-    def insist(self, nonce: str, seconds: float = 60) -> None:
+    def post_until_accepted(self, nonce: str, seconds: float = 60) -> None:
         """Post it until it is accepted."""
         deadline = time.monotonic() + seconds
         while self.post(nonce) != 200:
@@ -334,27 +336,27 @@ class Trial:
     def wait(self, condition: Callable[[], object], what: str, seconds: float = 60) -> None:
         """Wait for ``condition``; a database that is away has not met it. All processes must live meanwhile."""
         deadline = time.monotonic() + seconds
-        while not self._met(condition):
+        while not self._is_met(condition):
             for name, process in self._running.items():
                 assert process.poll() is None, f"{name} ended with {process.returncode}\n{self.system.log[-3000:]}"
             assert time.monotonic() < deadline, f"waited {seconds} s in vain for {what}\n{self.state()}"
             time.sleep(0.1)
 
-    def _met(self, condition: Callable[[], object]) -> bool:
+    def _is_met(self, condition: Callable[[], object]) -> bool:
         try:
             return bool(condition())
         except DBAPIError:
             return False
 
-    def settle(self, seconds: float = 60, *, hasten: bool = False) -> None:
+    def settle(self, seconds: float = 60, *, make_retries_due: bool = False) -> None:
         """Wait until everything injected has its ticket and nothing is left to be done."""
 
         def done() -> bool:
-            if hasten:
-                self.hasten()
+            if make_retries_due:
+                self.make_retries_due()
             named = [nonce for nonce in self.nonces if not nonce.startswith("hostile")]
             items = self.system.count("inbound_item WHERE parent_id IS NULL")
-            return items >= len(self.nonces) and self.system.count("ticket") >= len(named) and self.system.settled()
+            return items >= len(self.nonces) and self.system.count("ticket") >= len(named) and self.system.is_settled()
 
         self.wait(done, "everything to be settled", seconds)
 

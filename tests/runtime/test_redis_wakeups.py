@@ -12,7 +12,7 @@ from redis import Redis
 from runtime import redis_wakeups
 from runtime.redis_wakeups import CHANNEL, WakeupChannel
 from tests.servers.redis_server import RedisServer
-from tests.waiting import happens
+from tests.waiting import poll_until
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def listen(client: Redis) -> Iterator[Callable[[], WakeupChannel]]:
 
 
 def hears(client: Redis, count: int = 1) -> bool:
-    return happens(lambda: client.pubsub_numsub(CHANNEL)[0][1] == count, 30)
+    return poll_until(lambda: client.pubsub_numsub(CHANNEL)[0][1] == count, 30)
 
 
 def wait(one: WakeupChannel, queue: str, heard: int) -> threading.Event:
@@ -74,7 +74,7 @@ def test_a_bell_between_the_look_and_the_wait_is_not_missed(client: Redis, liste
     heard = one.sequence("ingest")
     assert hears(client)
     one.publish("ingest")
-    assert happens(lambda: one.sequence("ingest") == heard + 1, 30)
+    assert poll_until(lambda: one.sequence("ingest") == heard + 1, 30)
     assert wait(one, "ingest", heard).wait(30)
 
 

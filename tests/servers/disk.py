@@ -42,7 +42,7 @@ class SmallDisk:
                 except OSError:
                     continue
 
-    def free(self) -> None:
+    def clear(self) -> None:
         """Give the room back."""
         self._ballast.unlink(missing_ok=True)
 

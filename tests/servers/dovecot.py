@@ -12,7 +12,7 @@ from pathlib import Path
 
 from imapclient import imap_utf7
 
-from tests.servers.dovecot_config import OAUTH2, PASSWORD, Layout, configuration
+from tests.servers.dovecot_config import OAUTH2_CONF, PASSWORD, Layout, render_configuration
 from tests.servers.ports import free_port
 from tests.servers.process import ServerError, ServerProcess, find_program, unprivileged_account
 from tests.servers.tls import Certificates
@@ -155,8 +155,8 @@ class DovecotServer:
             introspection_url=self._introspection_url,
         )
         if self._introspection_url is not None:
-            (self._folder / "oauth2.conf").write_text(OAUTH2.format(introspection_url=self._introspection_url))
-        text = configuration(layout, _program_version(program))
+            (self._folder / "oauth2.conf").write_text(OAUTH2_CONF.format(introspection_url=self._introspection_url))
+        text = render_configuration(layout, _program_version(program))
         (self._folder / "dovecot.conf").write_text(text)
 
     def _own_folder(self, path: Path) -> None:

@@ -47,7 +47,7 @@ service anvil {{
 }}
 """
 
-_TWO_THREE = """
+_VERSION_2_3 = """
 ssl_cert = <{cert}
 ssl_key = <{key}
 disable_plaintext_auth = no
@@ -62,7 +62,7 @@ userdb {{
 }}
 """
 
-_TWO_FOUR = """
+_VERSION_2_4 = """
 ssl_server_cert_file = {cert}
 ssl_server_key_file = {key}
 auth_allow_cleartext = yes
@@ -78,14 +78,14 @@ userdb passwd-file {{
 """
 
 # The password's place is taken by tokens, which another server is asked about; {users} still says who there is.
-_TOKENS_TWO_THREE = """
+_TOKENS_2_3 = """
 passdb {{
   driver = oauth2
   mechanisms = xoauth2 oauthbearer
   args = {folder}/oauth2.conf
 }}
 """
-_TOKENS_TWO_FOUR = """
+_TOKENS_2_4 = """
 passdb oauth2 {{
   mechanisms_filter = xoauth2 oauthbearer
 }}
@@ -97,7 +97,7 @@ oauth2 {{
   active_value = true
 }}
 """
-OAUTH2 = """
+OAUTH2_CONF = """
 introspection_mode = post
 introspection_url = {introspection_url}
 force_introspection = yes
@@ -105,8 +105,8 @@ username_attribute = username
 active_attribute = active
 active_value = true
 """
-_PASSWORD_PASSDB = "passdb {{\n  driver = passwd-file\n  args = {users}/%u\n}}\n"
-_PASSWORD_PASSDB_NEW = "passdb passwd-file {{\n  passwd_file_path = {users}/%{{user}}\n}}\n"
+_PASSWORD_2_3 = "passdb {{\n  driver = passwd-file\n  args = {users}/%u\n}}\n"
+_PASSWORD_2_4 = "passdb passwd-file {{\n  passwd_file_path = {users}/%{{user}}\n}}\n"
 
 # Without root nothing can change its user or root folder, so every part runs as the one who starts it.
 _ROOTLESS = """
@@ -129,13 +129,13 @@ class Layout:
     introspection_url: str | None = None
 
 
-def configuration(layout: Layout, version: tuple[int, ...]) -> str:
+def render_configuration(layout: Layout, version: tuple[int, ...]) -> str:
     """The whole dovecot.conf for this version of Dovecot."""
     new = version >= (2, 4)
     rootless = os.geteuid() != 0
     head = "dovecot_config_version = 2.4.0\ndovecot_storage_version = 2.4.0\n" if new else ""
     passdb = _passdb(layout, new)
-    template = _COMMON + (_TWO_FOUR if new else _TWO_THREE) + (_ROOTLESS if rootless else "")
+    template = _COMMON + (_VERSION_2_4 if new else _VERSION_2_3) + (_ROOTLESS if rootless else "")
     return head + template.format(
         folder=layout.folder,
         users=layout.users,
@@ -153,7 +153,7 @@ def configuration(layout: Layout, version: tuple[int, ...]) -> str:
 
 def _passdb(layout: Layout, new: bool) -> str:
     tokens = layout.introspection_url is not None
-    choices = (_PASSWORD_PASSDB_NEW, _TOKENS_TWO_FOUR) if new else (_PASSWORD_PASSDB, _TOKENS_TWO_THREE)
+    choices = (_PASSWORD_2_4, _TOKENS_2_4) if new else (_PASSWORD_2_3, _TOKENS_2_3)
     return choices[tokens].format(folder=layout.folder, users=layout.users, introspection_url=layout.introspection_url)
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from tests.servers.web import Asked, Told, WebServer
+from tests.servers.web import HttpRequest, HttpResponse, WebServer
 
 TOKEN = "fs_pat_canary"
 ANSWERS: dict[str, tuple[str, str, Any]] = {
@@ -17,7 +17,7 @@ ANSWERS: dict[str, tuple[str, str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredSubmission:
     """A submission with its naive time, `YYYY-MM-DD HH:MM:SS`."""
 
     submission: int
@@ -31,9 +31,9 @@ class FormstackServer:
     form = "5512345"
 
     def __init__(self) -> None:
-        self.kept: list[Kept] = []
-        self.troubles: list[Told] = []
-        self.asked: list[dict[str, str]] = []
+        self.submissions: list[StoredSubmission] = []
+        self.failures: list[HttpResponse] = []
+        self.queries: list[dict[str, str]] = []
         self._server = WebServer(self._answer)
 
     @property
@@ -42,7 +42,7 @@ class FormstackServer:
 
     def submit(self, submission: int, timestamp: str, answers: dict[str, tuple[str, str, Any]] | None = None) -> None:
         """A submission is in the list from now on."""
-        self.kept.append(Kept(submission, timestamp, ANSWERS if answers is None else answers))
+        self.submissions.append(StoredSubmission(submission, timestamp, ANSWERS if answers is None else answers))
 
     def __enter__(self) -> Self:
         self._server.__enter__()
@@ -51,31 +51,31 @@ class FormstackServer:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._server.__exit__(kind, error, trace)
 
-    def _answer(self, asked: Asked) -> Told:
-        self.asked.append(asked.query)
-        if self.troubles:
-            return self.troubles.pop(0)
+    def _answer(self, asked: HttpRequest) -> HttpResponse:
+        self.queries.append(asked.query)
+        if self.failures:
+            return self.failures.pop(0)
         if asked.headers.get("authorization") != f"Bearer {TOKEN}":
-            return Told(401, {"error": f"the token {asked.headers.get('authorization')} is wrong"})
+            return HttpResponse(401, {"error": f"the token {asked.headers.get('authorization')} is wrong"})
         if asked.path != f"/api/v2025/forms/{self.form}/submissions":
-            return Told(404, {"error": "no such form"})
+            return HttpResponse(404, {"error": "no such form"})
         size, number = int(asked.query["pageSize"]), int(asked.query["pageNumber"])
-        wanted = [one for one in self.kept if one.timestamp >= asked.query.get("minTime", "")]
+        wanted = [one for one in self.submissions if one.timestamp >= asked.query.get("minTime", "")]
         wanted.sort(key=lambda one: (one.timestamp, one.submission))
         page = wanted[(number - 1) * size : number * size]
-        entries = [_spell(self.form, one) for one in page]
-        return Told(200, {"submissions": entries, "page": {"totalPages": -(-len(wanted) // size)}})
+        entries = [_to_api_entry(self.form, one) for one in page]
+        return HttpResponse(200, {"submissions": entries, "page": {"totalPages": -(-len(wanted) // size)}})
 
 
-def _spell(form: str, one: Kept) -> dict[str, Any]:
+def _to_api_entry(form: str, one: StoredSubmission) -> dict[str, Any]:
     data = [
-        {"field": field, "label": label, "type": kind, "displayValue": _show(value), "parsedValue": value}
+        {"field": field, "label": label, "type": kind, "displayValue": _display_value(value), "parsedValue": value}
         for field, (label, kind, value) in one.answers.items()
     ]
     return {"id": str(one.submission), "formId": form, "timestamp": one.timestamp, "data": data}
 
 
-def _show(value: Any) -> str:
+def _display_value(value: Any) -> str:
     if isinstance(value, dict):
         return "\n".join(f"{key} = {part}" for key, part in value.items())
     return ", ".join(value) if isinstance(value, list) else str(value)

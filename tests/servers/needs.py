@@ -15,7 +15,7 @@ from tests.servers.tracer import find_tracer
 
 
 @dataclass(frozen=True)
-class Need:
+class ServerRequirement:
     """A server: the fixture that starts it, how to find it, the Debian package it comes in or else what is wrong."""
 
     fixture: str
@@ -24,14 +24,18 @@ class Need:
     sentence: str = ""
 
 
-NEEDS = {
-    "openssl": Need("certificates", lambda: find_program("openssl"), "openssl"),
-    "dovecot": Need("dovecot_server", find_dovecot, "dovecot-imapd"),
-    "postgres": Need("postgres_server", find_postgres, "postgresql"),
-    "redis": Need("redis_process", find_redis, "redis-server"),
-    "strace": Need("strace", lambda: find_program("strace"), "strace"),
-    "ptrace": Need("tracing", find_tracer, sentence="strace may not attach to a running process: run the tests as root"),
-    "tmpfs": Need("small_disk", find_mount, sentence="no tmpfs can be mounted: run the tests as root (containers: SYS_ADMIN)"),
+REQUIREMENTS = {
+    "openssl": ServerRequirement("certificates", lambda: find_program("openssl"), "openssl"),
+    "dovecot": ServerRequirement("dovecot_server", find_dovecot, "dovecot-imapd"),
+    "postgres": ServerRequirement("postgres_server", find_postgres, "postgresql"),
+    "redis": ServerRequirement("redis_process", find_redis, "redis-server"),
+    "strace": ServerRequirement("strace", lambda: find_program("strace"), "strace"),
+    "ptrace": ServerRequirement(
+        "tracing", find_tracer, sentence="strace may not attach to a running process: run the tests as root"
+    ),
+    "tmpfs": ServerRequirement(
+        "small_disk", find_mount, sentence="no tmpfs can be mounted: run the tests as root (containers: SYS_ADMIN)"
+    ),
 }
 
 
@@ -48,18 +52,18 @@ def missing_for(item: pytest.Item) -> str | None:
     params = callspec.params if callspec is not None else {}
     if params.get("database_url") == "postgresql":
         fixtures.add("postgres_server")
-    if "scaled" in (params.get("mode"), params.get("scene_mode")):
+    if "scaled" in (params.get("mode"), params.get("shared_mode")):
         fixtures |= {"postgres_server", "redis_process"}
-    return next((name for name, need in NEEDS.items() if need.fixture in fixtures and not need.find()), None)
+    return next((name for name, need in REQUIREMENTS.items() if need.fixture in fixtures and not need.find()), None)
 
 
 def require(name: str) -> None:
     """Fail the test when the server is not installed."""
-    if not NEEDS[name].find():
-        pytest.fail(sentence(name), pytrace=False)
+    if not REQUIREMENTS[name].find():
+        pytest.fail(explain_missing(name), pytrace=False)
 
 
-def sentence(name: str) -> str:
+def explain_missing(name: str) -> str:
     """What is missing, and the mend."""
-    need = NEEDS[name]
+    need = REQUIREMENTS[name]
     return need.sentence or f"{name} is not installed (on Debian: apt-get install {need.package})"

@@ -6,16 +6,16 @@ import time
 
 # Below Linux's range for outgoing connections (32768 up): a client that keeps trying a dead port inside
 # that range may be given the very same port as its own end and connect to itself.
-_RANGE = range(12_000, 32_000)
-_given: set[int] = set()
+_PORTS = range(12_000, 32_000)
+_used_ports: set[int] = set()
 
 
 def free_port() -> int:
     """A loopback TCP port nobody listens on; never the same one twice in a process."""
     for _ in range(200):
-        port = random.choice(_RANGE)
-        if port not in _given and _can_bind(port):
-            _given.add(port)
+        port = random.choice(_PORTS)
+        if port not in _used_ports and _can_bind(port):
+            _used_ports.add(port)
             return port
     raise RuntimeError("no free loopback port found in 200 tries")
 

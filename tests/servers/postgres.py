@@ -75,12 +75,12 @@ class PostgresServer:
         self.stop(mode)
         self.start()
 
-    def crashes(self) -> int:
+    def count_crashes(self) -> int:
         """How often the log says that a process of the server ended badly."""
         text = self.process.log.read_text(errors="replace")
         return text.count("was terminated by signal")
 
-    def recovers(self, seconds: float = 15) -> bool:
+    def wait_for_recovery(self, seconds: float = 15) -> bool:
         """Whether a server that crashed takes connections again by itself."""
         deadline = time.monotonic() + seconds
         while self.process.running and time.monotonic() < deadline:

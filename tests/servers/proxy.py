@@ -29,13 +29,13 @@ class _Link:
     threads: list[threading.Thread] = field(default_factory=list)
     pumping: int = 2
 
-    def allowed(self, direction: Direction, size: int) -> int:
+    def bytes_allowed(self, direction: Direction, size: int) -> int:
         """How many of `size` bytes may still pass in this direction."""
         if self.cut is None or self.cut.direction != direction:
             return size
         return max(0, min(size, self.cut.after - self.passed[direction]))
 
-    def used_up(self, direction: Direction) -> bool:
+    def is_used_up(self, direction: Direction) -> bool:
         return self.cut is not None and self.cut.direction == direction and self.passed[direction] >= self.cut.after
 
     def shut(self) -> None:
@@ -94,7 +94,7 @@ class Proxy:
             self._cut = _Cut(direction, count, times)
 
     @property
-    def armed(self) -> bool:
+    def has_pending_cut(self) -> bool:
         """Whether a cut asked for still waits for its connection."""
         with self._lock:
             return self._cut is not None
@@ -176,18 +176,18 @@ class Proxy:
         except OSError:
             pass  # the other pump or a cut closed a socket
         link.shut()
-        self._leave(link)
+        self._pump_ended(link)
 
     def _pass_on(self, link: _Link, target: socket.socket, direction: Direction, data: bytes) -> bool:
         """Send what may pass; False when that was the end."""
-        allowed = link.allowed(direction, len(data))
+        allowed = link.bytes_allowed(direction, len(data))
         target.sendall(data[:allowed])
         link.passed[direction] += allowed
         with self._lock:
             self.passed[direction] += allowed
-        return not link.used_up(direction)
+        return not link.is_used_up(direction)
 
-    def _leave(self, link: _Link) -> None:
+    def _pump_ended(self, link: _Link) -> None:
         """The second pump to end closes the sockets: closing earlier could hit a reused number."""
         with self._lock:
             link.pumping -= 1

@@ -47,7 +47,7 @@ class Transaction:
 
 
 class SmtpServer:
-    """Runs in a thread of its own. `behave` sets what happens from then on; `reset` makes it kind again."""
+    """Runs in a thread of its own. `set_behaviour` sets what happens from then on; `reset` makes it kind again."""
 
     host = "localhost"
     username = "casemill"
@@ -59,7 +59,7 @@ class SmtpServer:
         *,
         encryption: Encryption = "none",
         login_required: bool = False,
-        takes_token: Callable[[str], bool] | None = None,
+        accepts_token: Callable[[str], bool] | None = None,
     ) -> None:
         if certificates is None and encryption != "none":
             raise ValueError("an encrypting server needs certificates")
@@ -71,7 +71,7 @@ class SmtpServer:
         self.transactions: list[Transaction] = []
         self._encryption = encryption
         self._login_required = login_required
-        self.takes_token = takes_token
+        self.accepts_token = accepts_token
         self._tls = _tls_context(certificates) if certificates else None
         self._behaviour, self._times = Behaviour(), 0
         self._sessions: set[_Session] = set()
@@ -84,14 +84,14 @@ class SmtpServer:
         """What a real server would have delivered: everything stored, in order of arrival."""
         return [transaction for transaction in self.transactions if transaction.stored]
 
-    def behave(self, behaviour: Behaviour, times: int | None = None) -> None:
+    def set_behaviour(self, behaviour: Behaviour, times: int | None = None) -> None:
         """Misbehave so, for the next `times` occasions (None: until told otherwise), then be kind."""
         self._behaviour, self._times = behaviour, -1 if times is None else times
 
     def reset(self) -> None:
         """Kind again, running, nothing remembered."""
         self.start()
-        self.behave(Behaviour())
+        self.set_behaviour(Behaviour())
         self.transactions.clear()
         self.connections = 0
 
@@ -125,9 +125,9 @@ class SmtpServer:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def occasion(self, happens: Callable[[Behaviour], T]) -> T:
+    def take_behaviour(self, select: Callable[[Behaviour], T]) -> T:
         """The behaviour's answer for an event; uses up one of its `times` when there is one."""
-        answer = happens(self._behaviour)
+        answer = select(self._behaviour)
         if answer and self._times > 0:
             self._times -= 1
             if self._times == 0:
@@ -159,7 +159,7 @@ class SmtpServer:
         starttls = self._encryption == "starttls"
         login: dict[str, Any] = {"authenticator": self._check, "auth_required": True} if self._login_required else {}
         login["auth_exclude_mechanism"] = ["XOAUTH2"]
-        if self.takes_token is not None:  # tokens only
+        if self.accepts_token is not None:  # tokens only
             login |= {"auth_required": True, "auth_exclude_mechanism": ["PLAIN", "LOGIN"]}
         return _Session(
             self,
@@ -177,12 +177,12 @@ class SmtpServer:
         wanted = LoginPassword(self.username.encode(), self.password.encode())
         return AuthResult(success=data == wanted, handled=False)  # aiosmtpd answers 535
 
-    def joined(self, session: "_Session") -> None:
+    def session_opened(self, session: "_Session") -> None:
         """A session began."""
         self.connections += 1
         self._sessions.add(session)
 
-    def left(self, session: "_Session") -> None:
+    def session_closed(self, session: "_Session") -> None:
         """A session ended."""
         self._sessions.discard(session)
 
@@ -201,12 +201,12 @@ class _Session(SMTP):
         if not again:
             # Over implicit TLS aiosmtpd does not see the encryption by itself and would offer no AUTH.
             self._tls_protocol = transport.get_extra_info("ssl_object")
-            self._owner.joined(self)
-            self._dropped("connect")
+            self._owner.session_opened(self)
+            self._drop_if_asked("connect")
 
     def connection_lost(self, error: Exception | None) -> None:
         """Forget the connection."""
-        self._owner.left(self)
+        self._owner.session_closed(self)
         super().connection_lost(error)
 
     def abort(self) -> None:
@@ -224,9 +224,9 @@ class _Session(SMTP):
         options: list[str],
     ) -> str:
         """Reply to MAIL FROM."""
-        if self._dropped("mail"):
+        if self._drop_if_asked("mail"):
             return "421 Bye"
-        reply = self._owner.occasion(lambda behaviour: behaviour.mail)
+        reply = self._owner.take_behaviour(lambda behaviour: behaviour.mail)
         if reply is None:
             envelope.mail_from = address
             envelope.mail_options.extend(options)
@@ -241,9 +241,9 @@ class _Session(SMTP):
         options: list[str],
     ) -> str:
         """Reply to RCPT TO."""
-        if self._dropped("rcpt"):
+        if self._drop_if_asked("rcpt"):
             return "421 Bye"
-        reply = self._owner.occasion(lambda behaviour: behaviour.rcpt_of.get(address) or behaviour.rcpt)
+        reply = self._owner.take_behaviour(lambda behaviour: behaviour.rcpt_of.get(address) or behaviour.rcpt)
         if reply is None:
             envelope.rcpt_tos.append(address)
             envelope.rcpt_options.extend(options)
@@ -251,7 +251,7 @@ class _Session(SMTP):
 
     async def smtp_DATA(self, arg: str) -> None:  # noqa: N802
         """DATA; may drop after the 354, while the client is writing the message."""
-        if self._owner.occasion(lambda behaviour: behaviour.drop == "data"):
+        if self._owner.take_behaviour(lambda behaviour: behaviour.drop == "data"):
             await self.push("354 Go ahead")
             self.abort()
             return
@@ -259,14 +259,14 @@ class _Session(SMTP):
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
         """The final dot arrived: keep, refuse, wait or drop."""
-        doing = self._owner.occasion(_unkind_at_dot) or Behaviour()
+        doing = self._owner.take_behaviour(_special_at_dot) or Behaviour()
         if doing.drop is not None:
-            self._keep(envelope, None, stored=doing.drop == "dot_stored")
+            self._record(envelope, None, stored=doing.drop == "dot_stored")
             self.abort()
             return "421 Bye"
         reply = doing.dot or "250 OK"
         # Kept before the wait: a client that gives up waiting for our 250 was served all the same.
-        self._keep(envelope, reply, stored=reply.startswith("2"))
+        self._record(envelope, reply, stored=reply.startswith("2"))
         await asyncio.sleep(doing.dot_delay)
         return reply
 
@@ -274,24 +274,24 @@ class _Session(SMTP):
         """A token of the service this server trusts; a refusal has a challenge that wants an empty answer (Microsoft's way)."""
         words = dict(part.partition("=")[::2] for part in b64decode(arguments[1]).decode().strip("\1").split("\1"))
         token = words.get("auth", "").removeprefix("Bearer ")
-        takes = self._owner.takes_token
+        takes = self._owner.accepts_token
         if takes is not None and words.get("user") == self._owner.username and takes(token):
             return AuthResult(success=True, auth_data=words["user"])
         await server.challenge_auth('{"status":"400","schemes":"Bearer"}')
         return AuthResult(success=False, handled=False)
 
-    def _keep(self, envelope: Envelope, reply: str | None, *, stored: bool) -> None:
+    def _record(self, envelope: Envelope, reply: str | None, *, stored: bool) -> None:
         content = envelope.content if isinstance(envelope.content, bytes) else b""
         self._owner.transactions.append(Transaction(envelope.mail_from or "", tuple(envelope.rcpt_tos), content, reply, stored))
 
-    def _dropped(self, where: Drop) -> bool:
-        dropped = self._owner.occasion(lambda behaviour: behaviour.drop == where)
+    def _drop_if_asked(self, where: Drop) -> bool:
+        dropped = self._owner.take_behaviour(lambda behaviour: behaviour.drop == where)
         if dropped:
             self.abort()
         return dropped
 
 
-def _unkind_at_dot(behaviour: Behaviour) -> Behaviour | None:
+def _special_at_dot(behaviour: Behaviour) -> Behaviour | None:
     special = behaviour.dot or behaviour.dot_delay or behaviour.drop in ("dot_stored", "dot_lost")
     return behaviour if special else None
 

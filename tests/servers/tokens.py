@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.servers.tls import Certificates
-from tests.servers.web import Asked, Told, WebServer
+from tests.servers.web import HttpRequest, HttpResponse, WebServer
 
 CLIENT, SECRET, REFRESH = "casemill-client", "client-secret-canary", "refresh-token-canary"
 
@@ -22,12 +22,12 @@ class TokenServer:
 
     def __init__(self, certificates: Certificates, user: str) -> None:
         self.user = user
-        self.life = 3600.0
-        self.refuse: Told | None = None
-        self.asked: list[dict[str, str]] = []
-        self.introspected: list[str] = []
+        self.lifetime_seconds = 3600.0
+        self.refusal: HttpResponse | None = None
+        self.token_requests: list[dict[str, str]] = []
+        self.introspected_tokens: list[str] = []
         self.ca_file = certificates.ca_file
-        self._ends: dict[str, float] = {}
+        self._expiry: dict[str, float] = {}
         self._serial = itertools.count(1)
         self._tokens = WebServer(self._answer, certificates)
         self._introspection = WebServer(self._introspect)
@@ -43,10 +43,10 @@ class TokenServer:
 
     def revoke_all(self) -> None:
         """No token given so far is good any longer."""
-        self._ends.clear()
+        self._expiry.clear()
 
-    def is_good(self, token: str) -> bool:
-        return self._ends.get(token, 0.0) > time.monotonic()
+    def is_valid(self, token: str) -> bool:
+        return self._expiry.get(token, 0.0) > time.monotonic()
 
     def __enter__(self) -> Self:
         self._stack.enter_context(self._tokens)
@@ -56,17 +56,17 @@ class TokenServer:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stack.close()
 
-    def _answer(self, asked: Asked) -> Told:
+    def _answer(self, asked: HttpRequest) -> HttpResponse:
         if asked.path.endswith("/.well-known/openid-configuration"):
-            return Told(200, self._configuration())
-        self.asked.append(asked.form)
-        if self.refuse is not None:
-            return self.refuse
+            return HttpResponse(200, self._configuration())
+        self.token_requests.append(asked.form)
+        if self.refusal is not None:
+            return self.refusal
         if not self._is_allowed(asked.form):
-            return Told(401, {"error": "invalid_client", "error_description": f"AADSTS7000215: {asked.form} is wrong"})
+            return HttpResponse(401, {"error": "invalid_client", "error_description": f"AADSTS7000215: {asked.form} is wrong"})
         token = f"token-canary-{next(self._serial)}"
-        self._ends[token] = time.monotonic() + self.life
-        return Told(200, {"access_token": token, "token_type": "Bearer", "expires_in": self.life})
+        self._expiry[token] = time.monotonic() + self.lifetime_seconds
+        return HttpResponse(200, {"access_token": token, "token_type": "Bearer", "expires_in": self.lifetime_seconds})
 
     def _is_allowed(self, form: dict[str, str]) -> bool:
         kind = form.get("grant_type", "")
@@ -83,7 +83,7 @@ class TokenServer:
             "token_endpoint": f"{base}/oauth2/v2.0/token",
         }  # fmt: skip
 
-    def _introspect(self, asked: Asked) -> Told:
+    def _introspect(self, asked: HttpRequest) -> HttpResponse:
         token = asked.form.get("token", "")
-        self.introspected.append(token)
-        return Told(200, {"active": True, "username": self.user} if self.is_good(token) else {"active": False})
+        self.introspected_tokens.append(token)
+        return HttpResponse(200, {"active": True, "username": self.user} if self.is_valid(token) else {"active": False})

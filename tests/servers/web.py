@@ -15,7 +15,7 @@ from tests.servers.tls import Certificates
 
 
 @dataclass(frozen=True)
-class Asked:
+class HttpRequest:
     """A request: query and form as the last value of each key."""
 
     method: str
@@ -30,7 +30,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Told:
+class HttpResponse:
     """An answer: bytes as they are, anything else as JSON."""
 
     status: int
@@ -41,7 +41,7 @@ class Told:
 class WebServer:
     """Answers on a port of its own, over TLS when it has certificates; a context manager."""
 
-    def __init__(self, answer: Callable[[Asked], Told], certificates: Certificates | None = None) -> None:
+    def __init__(self, answer: Callable[[HttpRequest], HttpResponse], certificates: Certificates | None = None) -> None:
         self.port = free_port()
         self.url = f"{'https' if certificates else 'http'}://localhost:{self.port}"
         self._server = ThreadingHTTPServer(("127.0.0.1", self.port), _handler(answer))
@@ -62,13 +62,13 @@ class WebServer:
         self._thread.join(10)
 
 
-def _handler(answer: Callable[[Asked], Told]) -> type[BaseHTTPRequestHandler]:
+def _handler(answer: Callable[[HttpRequest], HttpResponse]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def _serve(self) -> None:
             parts = urlsplit(self.path)
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            told = answer(Asked(self.command, parts.path, dict(parse_qsl(parts.query)), headers, body))
+            told = answer(HttpRequest(self.command, parts.path, dict(parse_qsl(parts.query)), headers, body))
             content = told.body if isinstance(told.body, bytes) else json.dumps(told.body).encode()
             self.send_response(told.status)
             for name, value in {"Content-Type": "application/json", **told.headers}.items():

@@ -38,17 +38,17 @@ def examine(*expected_code: int) -> dict[str, dict[str, str]]:
 
 
 @pytest.fixture
-def configure(place: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+def configure(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Writes the configuration the commands find."""
     monkeypatch.delenv("CASEMILL_CONFIG")
 
     def write(text: str) -> None:
-        (place / "casemill.toml").write_text(text)
+        (workdir / "casemill.toml").write_text(text)
 
     return write
 
 
-def test_a_fresh_installation_is_well(place: Path) -> None:
+def test_a_fresh_installation_is_well(workdir: Path) -> None:
     run("init", "--admin-name", "Ruth Calder", "--admin-email", "ruth@billing.example")
     found = examine(0)
     assert {name for name, one in found.items() if one["state"] == "ok"} >= {
@@ -58,12 +58,12 @@ def test_a_fresh_installation_is_well(place: Path) -> None:
     assert "ok       database" in shown and "hint:" in shown
 
 
-def test_without_a_database_doctor_says_so_and_makes_none(place: Path) -> None:
-    ran = run_process("doctor", cwd=place)
+def test_without_a_database_doctor_says_so_and_makes_none(workdir: Path) -> None:
+    ran = run_process("doctor", cwd=workdir)
     assert ran.code == 1
     assert "there is no database yet" in ran.out and "casemill init" in ran.out
     assert "mail out" in ran.out and "Traceback" not in ran.err
-    assert list(place.iterdir()) == []
+    assert list(workdir.iterdir()) == []
 
 
 def test_a_wrong_configuration_is_a_finding_with_file_key_and_mend(configure: Callable[[str], None]) -> None:
@@ -73,14 +73,14 @@ def test_a_wrong_configuration_is_a_finding_with_file_key_and_mend(configure: Ca
     assert found["configuration"]["hint"]
 
 
-def test_everything_away_is_told_check_by_check(configure: Callable[[str], None], place: Path) -> None:
+def test_everything_away_is_told_check_by_check(configure: Callable[[str], None], workdir: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: nothing else can answer there
         port = taken.getsockname()[1]
         configure(
             f'database_url = "postgresql://nobody@127.0.0.1:{port}/none"\nredis_url = "redis://127.0.0.1:{port}/0"\n'
             f'smtp_url = "smtp://127.0.0.1:{port}"\n[mailboxes.support]\nhost = "127.0.0.1"\nport = {port}\nuser = "u"\n'
-            f'password = "hunter2"\n[folders.drop]\npath = "{place / "casemill.toml"}"\n[forms.551]\nunsigned = true\n'
+            f'password = "hunter2"\n[folders.drop]\npath = "{workdir / "casemill.toml"}"\n[forms.551]\nunsigned = true\n'
         )
         began = time.monotonic()
         ran = run("doctor")
@@ -113,7 +113,7 @@ def test_several_default_teams_are_a_problem(configure: Callable[[str], None]) -
     assert "several teams are the default" in examine(1)["teams"]["text"]
 
 
-def test_staff_without_working_hours_are_found(place: Path) -> None:
+def test_staff_without_working_hours_are_found(workdir: Path) -> None:
     run("staff", "add", "mara@billing.example", "--name", "Mara")
     database = Database(load().database)
     with database.write() as session:
@@ -122,7 +122,7 @@ def test_staff_without_working_hours_are_found(place: Path) -> None:
     assert "mara@billing.example has no working hours" in examine(1)["staff"]["text"]
 
 
-def test_work_that_waits_and_what_is_set_aside_are_found(either_place: Path) -> None:
+def test_work_that_waits_and_what_is_set_aside_are_found(workdir_each_database: Path) -> None:
     database = Database(load().database)
     late = clock.now() - timedelta(minutes=5)
     arrivals = [Arrival(MAIL, "mail", "upload", str(n), message(n), late) for n in range(2)]

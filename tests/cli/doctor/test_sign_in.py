@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from core import clock
-from core.oauth.tokens import source_for
-from tests.cli.support import Ran, run
+from core.oauth.tokens import token_source
+from tests.cli.support import CommandResult, run
 from tests.servers.formstack import TOKEN, FormstackServer
 from tests.servers.ports import free_port
 from tests.servers.tls import Certificates
 from tests.servers.tokens import CLIENT, TokenServer
-from tests.servers.web import Told
+from tests.servers.web import HttpResponse
 
 
 @pytest.fixture
@@ -24,58 +24,64 @@ def server() -> Iterator[FormstackServer]:
         yield running
 
 
-def findings(ran: Ran, check: str) -> list[tuple[str, str, str]]:
+def findings(ran: CommandResult, check: str) -> list[tuple[str, str, str]]:
     assert "canary" not in ran.out + ran.err
     return [(one["state"], one["text"], one["hint"]) for one in ran.json if one["check"] == check]
 
 
-def configure(place: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def configure(workdir: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.delenv("CASEMILL_CONFIG")
-    (place / "casemill.toml").write_text(text)
+    (workdir / "casemill.toml").write_text(text)
 
 
 @pytest.mark.parametrize(
     ("told", "state", "text", "hint"),
     [
         (None, "ok", "can be read", ""),
-        (Told(401, b"canary"), "problem", "refused token", "make a new token"),
-        (Told(403), "problem", "missing permission", "right to see"),
-        (Told(404), "problem", "unknown form", "the form's number is right"),
-        (Told(500), "warning", "status 500", "asked again"),
-        (Told(200, b"<html>"), "warning", "bad answer", "base_url"),
+        (HttpResponse(401, b"canary"), "problem", "refused token", "make a new token"),
+        (HttpResponse(403), "problem", "missing permission", "right to see"),
+        (HttpResponse(404), "problem", "unknown form", "the form's number is right"),
+        (HttpResponse(500), "warning", "status 500", "asked again"),
+        (HttpResponse(200, b"<html>"), "warning", "bad answer", "base_url"),
     ],
 )
 def test_each_answer_of_formstack_has_its_mend(
-    place: Path, monkeypatch: pytest.MonkeyPatch, server: FormstackServer, told: Told | None, state: str, text: str, hint: str
+    workdir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    server: FormstackServer,
+    told: HttpResponse | None,
+    state: str,
+    text: str,
+    hint: str,
 ) -> None:
-    server.troubles = [told] if told else []
+    server.failures = [told] if told else []
     head = "[forms.5512345]\nunsigned = true\n[forms.5512345.backfill]\n"
-    configure(place, monkeypatch, f'{head}token = "{TOKEN}"\nbase_url = "{server.url}"\n')
+    configure(workdir, monkeypatch, f'{head}token = "{TOKEN}"\nbase_url = "{server.url}"\n')
     ((found, said, way_out),) = findings(run("doctor", "--json"), "form 5512345")
     assert found == state
     assert text in said and hint in way_out
 
 
 def test_a_wrong_secret_and_one_that_ends_are_said_without_the_secret(
-    place: Path, monkeypatch: pytest.MonkeyPatch, certificates: Certificates
+    workdir: Path, monkeypatch: pytest.MonkeyPatch, certificates: Certificates
 ) -> None:
-    source_for.cache_clear()
+    token_source.cache_clear()
     with TokenServer(certificates, "desk") as tokens:
         oauth = (
             f'provider = "other"\nclient_id = "{CLIENT}"\nclient_secret = "wrong-canary"\ntoken_url = "{tokens.url}/token"\n'
             f'ca_file = "{tokens.ca_file}"\nclient_secret_expires = {clock.now().date() + timedelta(days=6)}\n'
         )
         url = f"smtp://desk@localhost:{free_port()}"
-        configure(place, monkeypatch, f'smtp_url = "{url}"\n[smtp]\nauth = "xoauth2"\n[smtp.oauth]\n{oauth}')
+        configure(workdir, monkeypatch, f'smtp_url = "{url}"\n[smtp]\nauth = "xoauth2"\n[smtp.oauth]\n{oauth}')
         ran = run("doctor", "--json")
     ((state, text, hint),) = findings(ran, "client secrets")
     assert (state, "smtp.oauth.client_secret ends in" in text, "new secret" in hint) == ("warning", True, True)
     assert findings(ran, "mail out")[0][0] == "problem"
 
 
-def test_a_secret_whose_end_nobody_knows_is_asked_about(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_whose_end_nobody_knows_is_asked_about(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     configure(
-        place, monkeypatch, f'[mailboxes.desk]\nhost = "localhost"\nport = {free_port()}\nuser = "desk"\nauth = "xoauth2"\n'
+        workdir, monkeypatch, f'[mailboxes.desk]\nhost = "localhost"\nport = {free_port()}\nuser = "desk"\nauth = "xoauth2"\n'
         '[mailboxes.desk.oauth]\nprovider = "microsoft"\ntenant = "t"\nclient_id = "c"\nclient_secret = "canary"\n'
     )  # fmt: skip
     ((state, text, hint),) = findings(run("doctor", "--json"), "client secrets")

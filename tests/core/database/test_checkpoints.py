@@ -14,7 +14,7 @@ from sqlalchemy import text
 from core.database import checkpoints
 from core.database.session import Database
 from core.database.types import Base
-from tests.waiting import happens
+from tests.waiting import poll_until
 
 LARGE = 2_000_000
 
@@ -34,9 +34,9 @@ def test_what_was_committed_is_in_the_file_soon_and_no_commit_waited_for_that(tm
     database = Database(f"sqlite:///{path}")
     Base.metadata.create_all(database.engine)
     fill(database)
-    assert happens(lambda: path.stat().st_size > LARGE)
+    assert poll_until(lambda: path.stat().st_size > LARGE)
     fill(database)
-    assert happens(lambda: path.stat().st_size > 2 * LARGE), "again with every commit"
+    assert poll_until(lambda: path.stat().st_size > 2 * LARGE), "again with every commit"
     database.close()
 
 
@@ -85,7 +85,7 @@ class Script:
             return True
         self.events.append("commit" if commits else "rest")
         if commits:
-            self.checkpointer.note()
+            self.checkpointer.notify_commit()
         return False
 
     def is_set(self) -> bool:
@@ -93,7 +93,7 @@ class Script:
 
     def _copy(self) -> None:
         self.events.append("copied")
-        self.checkpointer.note()  # and so on, until the script ends
+        self.checkpointer.notify_commit()  # and so on, until the script ends
 
     def run(self) -> list[str]:
         self.checkpointer._committed.set()  # the first commit
@@ -107,7 +107,7 @@ def test_the_log_is_copied_once_when_the_writers_rest(monkeypatch: pytest.Monkey
 
 
 def test_who_never_rests_has_it_copied_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    most = int(checkpoints.LONGEST_SECONDS / checkpoints.REST_SECONDS)
+    most = int(checkpoints.MAX_WAIT_SECONDS / checkpoints.IDLE_SECONDS)
     events = Script(monkeypatch, [True] * (2 * most)).run()
     assert events == (["commit"] * most + ["copied"]) * 2
 

@@ -16,12 +16,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from core import clock
-from core.oauth.tokens import TokenRefusedError, TokenSource, TokenUnavailableError, oauthbearer, source_for, xoauth2
+from core.oauth.tokens import TokenRefusedError, TokenSource, TokenUnavailableError, format_oauthbearer, token_source, format_xoauth2
 from core.settings.sections import OAuth
 from tests.servers.ports import free_port
 from tests.servers.tls import Certificates
 from tests.servers.tokens import CLIENT, REFRESH, SECRET, TokenServer
-from tests.servers.web import Told
+from tests.servers.web import HttpResponse
 
 USER = "desk@billing.example"
 ROOT = Path(__file__).parents[3]
@@ -69,21 +69,21 @@ def service_account(tmp_path: Path) -> Path:
 )
 def test_each_provider_gives_a_token_in_its_own_way(tokens: TokenServer, provider: str, refresh: bool, scope: str | None) -> None:
     source = TokenSource(oauth(tokens, provider, **({"refresh_token": REFRESH} if refresh else {})), USER)
-    assert tokens.is_good(source.token())
-    (asked,) = tokens.asked
+    assert tokens.is_valid(source.get_token())
+    (asked,) = tokens.token_requests
     assert asked["grant_type"] == ("refresh_token" if refresh else "client_credentials")
     assert scope is None or scope in asked["scope"].split()
 
 
 def test_a_person_of_microsoft_needs_no_secret_of_the_application(tokens: TokenServer) -> None:
     source = TokenSource(oauth(tokens, "microsoft", client_secret=None, refresh_token=REFRESH), USER)
-    assert tokens.is_good(source.token())
+    assert tokens.is_valid(source.get_token())
 
 
 def test_a_service_account_of_google_acts_for_the_mailbox(tokens: TokenServer, service_account: Path) -> None:
     source = TokenSource(oauth(tokens, "google", service_account=service_account), USER)
-    assert tokens.is_good(source.token())
-    (asked,) = tokens.asked
+    assert tokens.is_valid(source.get_token())
+    (asked,) = tokens.token_requests
     assert asked["grant_type"].endswith("jwt-bearer")
 
 
@@ -92,39 +92,39 @@ def test_a_service_account_file_that_is_none_is_a_refusal(tokens: TokenServer, t
     (tmp_path / "account.json").write_text(content)
     source = TokenSource(oauth(tokens, "google", service_account=tmp_path / "account.json"), USER)
     with pytest.raises(TokenRefusedError, match="service account"):
-        source.token()
+        source.get_token()
 
 
 def test_a_token_is_kept_and_renewed_before_it_ends(tokens: TokenServer) -> None:
     source = TokenSource(oauth(tokens, "other"), USER)
     with time_machine.travel(clock.now(), tick=False) as now:
-        first = source.token()
+        first = source.get_token()
         now.shift(timedelta(minutes=54))
-        assert source.token() == first
+        assert source.get_token() == first
         now.shift(timedelta(minutes=2))  # four minutes before its end
-        assert source.token() != first
-    assert len(tokens.asked) == 2
+        assert source.get_token() != first
+    assert len(tokens.token_requests) == 2
 
 
 def test_a_provider_that_is_away_costs_nothing_while_the_token_is_good(tokens: TokenServer) -> None:
     source = TokenSource(oauth(tokens, "other"), USER)
     with time_machine.travel(clock.now(), tick=False) as now:
-        first = source.token()
-        tokens.refuse = Told(503)
+        first = source.get_token()
+        tokens.refusal = HttpResponse(503)
         now.shift(timedelta(minutes=58))
-        assert source.token() == first
+        assert source.get_token() == first
         now.shift(timedelta(minutes=3))
         with pytest.raises(TokenUnavailableError):
-            source.token()
+            source.get_token()
 
 
 def test_a_rejected_token_is_replaced_and_one_rejected_twice_is_asked_for_once(tokens: TokenServer) -> None:
     source = TokenSource(oauth(tokens, "other"), USER)
-    first = source.token()
-    second = source.reject(first)
+    first = source.get_token()
+    second = source.replace_rejected_token(first)
     assert second != first
-    assert source.reject(first) == second  # another thread's news is old
-    assert len(tokens.asked) == 2
+    assert source.replace_rejected_token(first) == second  # another thread's news is old
+    assert len(tokens.token_requests) == 2
 
 
 @pytest.mark.parametrize("provider", ["microsoft", "other"])
@@ -133,30 +133,30 @@ def test_a_refusal_is_permanent_says_the_code_and_rests(tokens: TokenServer, pro
     with time_machine.travel(clock.now(), tick=False) as now:
         for _ in range(3):
             with pytest.raises(TokenRefusedError, match="invalid_client, AADSTS7000215") as refusal:
-                source.token()
+                source.get_token()
             assert "canary" not in str(refusal.value) + refusal.value.hint
-        assert len(tokens.asked) == 1
+        assert len(tokens.token_requests) == 1
         now.shift(timedelta(minutes=2))
         with pytest.raises(TokenRefusedError):
-            source.token()
-    assert len(tokens.asked) == 2
+            source.get_token()
+    assert len(tokens.token_requests) == 2
 
 
 @pytest.mark.parametrize("provider", ["microsoft", "google", "other"])
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
-        (Told(400, {"error": "invalid_grant", "error_description": "the words of a canary"}), TokenRefusedError),
-        (Told(400, {"error": "slow_down"}), TokenUnavailableError),
-        (Told(502, b"<html>canary</html>"), TokenUnavailableError),
+        (HttpResponse(400, {"error": "invalid_grant", "error_description": "the words of a canary"}), TokenRefusedError),
+        (HttpResponse(400, {"error": "slow_down"}), TokenUnavailableError),
+        (HttpResponse(502, b"<html>canary</html>"), TokenUnavailableError),
     ],
 )
 def test_passing_trouble_and_refusals_are_told_apart(
-    tokens: TokenServer, provider: str, answer: Told, error: type[Exception]
+    tokens: TokenServer, provider: str, answer: HttpResponse, error: type[Exception]
 ) -> None:
-    tokens.refuse = answer
+    tokens.refusal = answer
     with pytest.raises(error) as caught:
-        TokenSource(oauth(tokens, provider, refresh_token=REFRESH), USER).token()
+        TokenSource(oauth(tokens, provider, refresh_token=REFRESH), USER).get_token()
     assert "canary" not in str(caught.value)
 
 
@@ -165,18 +165,18 @@ def test_a_provider_that_cannot_be_reached_is_passing_trouble(tokens: TokenServe
     away = f"https://localhost:{free_port()}"
     given = oauth(tokens, provider, refresh_token=REFRESH, authority=away, token_url=away)
     with pytest.raises(TokenUnavailableError, match="connection refusal"):
-        TokenSource(given, USER).token()
+        TokenSource(given, USER).get_token()
 
 
 def test_a_provider_with_a_certificate_nobody_knows_is_not_trusted(tokens: TokenServer) -> None:
     with pytest.raises(TokenUnavailableError, match="untrusted certificate"):
-        TokenSource(oauth(tokens, "other", ca_file=None), USER).token()
-    assert tokens.asked == []
+        TokenSource(oauth(tokens, "other", ca_file=None), USER).get_token()
+    assert tokens.token_requests == []
 
 
 def test_a_mailbox_and_mail_out_of_the_same_settings_share_their_tokens(tokens: TokenServer) -> None:
-    assert source_for(oauth(tokens, "other"), USER) is source_for(oauth(tokens, "other"), USER)
-    assert source_for(oauth(tokens, "other"), USER) is not source_for(oauth(tokens, "other"), "sales@billing.example")
+    assert token_source(oauth(tokens, "other"), USER) is token_source(oauth(tokens, "other"), USER)
+    assert token_source(oauth(tokens, "other"), USER) is not token_source(oauth(tokens, "other"), "sales@billing.example")
 
 
 def test_nothing_secret_is_in_the_settings_as_they_print(tokens: TokenServer) -> None:
@@ -185,8 +185,8 @@ def test_nothing_secret_is_in_the_settings_as_they_print(tokens: TokenServer) ->
 
 
 def test_the_words_of_both_mechanisms() -> None:
-    assert xoauth2("a@b.example", "t") == "user=a@b.example\1auth=Bearer t\1\1"
-    assert oauthbearer("a=b,c@d.example", "t") == "n,a=a=3Db=2Cc@d.example,\1auth=Bearer t\1\1"
+    assert format_xoauth2("a@b.example", "t") == "user=a@b.example\1auth=Bearer t\1\1"
+    assert format_oauthbearer("a=b,c@d.example", "t") == "n,a=a=3Db=2Cc@d.example,\1auth=Bearer t\1\1"
 
 
 @pytest.mark.parametrize(

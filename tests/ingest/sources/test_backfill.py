@@ -25,7 +25,7 @@ from ingest.sources.formstack import ListError, SubmissionList, to_arrival
 from tests.ingest.support import Room
 from tests.servers.formstack import ANSWERS, TOKEN, FormstackServer
 from tests.servers.ports import free_port
-from tests.servers.web import Told
+from tests.servers.web import HttpResponse
 
 FORM = FormstackServer.form
 #: 10:00 in New York.
@@ -107,8 +107,8 @@ def test_all_pages_are_read(room: Room, server: FormstackServer, now: Any) -> No
     for number in range(250):
         server.submit(1000 + number, "2026-11-20 09:00:00", {})
     assert ask(room, form_of(server)) == 250
-    assert [asked["pageNumber"] for asked in server.asked] == ["1", "2", "3"]
-    first = server.asked[0]
+    assert [asked["pageNumber"] for asked in server.queries] == ["1", "2", "3"]
+    first = server.queries[0]
     assert (first["order"], first["minTime"], first["expandData"]) == ("ASC", "2026-11-20 08:00:00", "true")
 
 
@@ -119,7 +119,7 @@ def test_two_hours_are_read_again_so_that_a_late_submission_is_found(room: Room,
     server.submit(100, "2026-11-20 08:10:00")  # appears late
     now.shift(timedelta(minutes=15))
     assert ask(room, form) == 1
-    assert server.asked[-1]["minTime"] == "2026-11-20 08:00:00"
+    assert server.queries[-1]["minTime"] == "2026-11-20 08:00:00"
     assert submissions(room) == [101, 100]
 
 
@@ -161,11 +161,11 @@ def test_nothing_is_lost_or_doubled_when_the_clocks_go_forward(room: Room, serve
 
 def test_too_many_requests_are_waited_for_two_four_and_six_seconds(room: Room, server: FormstackServer, now: Any) -> None:
     server.submit(101, "2026-11-20 09:00:00")
-    server.troubles = [Told(429)] * 3
+    server.failures = [HttpResponse(429)] * 3
     waits: list[float] = []
     assert ask(room, form_of(server), waits.append) == 1
     assert waits == [2.0, 4.0, 6.0]
-    server.troubles = [Told(429)] * 4
+    server.failures = [HttpResponse(429)] * 4
     ask(room, form_of(server), waits.append)
     assert (cursor(room).error, cursor(room).errors, cursor(room).due_at) == ("too_many_requests", 1, NOW + timedelta(minutes=1))
 
@@ -173,20 +173,20 @@ def test_too_many_requests_are_waited_for_two_four_and_six_seconds(room: Room, s
 @pytest.mark.parametrize(
     ("told", "code", "minutes"),
     [
-        (Told(401), "refused_token", 60),
-        (Told(403), "missing_permission", 60),
-        (Told(404), "unknown_form", 60),
-        (Told(503), "status_503", 1),
-        (Told(302), "status_302", 1),
-        (Told(200, b"{"), "bad_answer", 1),
-        (Told(200, b"[]"), "bad_answer", 1),
-        (Told(200, {"submissions": {}}), "bad_answer", 1),
+        (HttpResponse(401), "refused_token", 60),
+        (HttpResponse(403), "missing_permission", 60),
+        (HttpResponse(404), "unknown_form", 60),
+        (HttpResponse(503), "status_503", 1),
+        (HttpResponse(302), "status_302", 1),
+        (HttpResponse(200, b"{"), "bad_answer", 1),
+        (HttpResponse(200, b"[]"), "bad_answer", 1),
+        (HttpResponse(200, {"submissions": {}}), "bad_answer", 1),
     ],
 )
 def test_trouble_that_passes_is_tried_soon_and_what_must_be_mended_within_the_hour(
-    room: Room, server: FormstackServer, now: Any, told: Told, code: str, minutes: int
+    room: Room, server: FormstackServer, now: Any, told: HttpResponse, code: str, minutes: int
 ) -> None:
-    server.troubles = [told]
+    server.failures = [told]
     assert ask(room, form_of(server)) == 0
     row = cursor(room)
     assert (row.error, row.errors, row.due_at) == (code, 1, NOW + timedelta(minutes=minutes))
@@ -209,7 +209,7 @@ def test_entries_that_cannot_be_read_are_counted_and_spoil_no_other(
 ) -> None:
     good = {"id": "101", "timestamp": "2026-11-20 09:00:00", "data": [{"field": "1", "label": "Canary", "displayValue": None}, 3]}
     bad = [None, {"id": "x"}, {**good, "id": "../1"}, {**good, "timestamp": "soon"}, {**good, "id": "9", "data": None}]
-    server.troubles = [Told(200, {"submissions": [*bad, good], "page": {"totalPages": 1}})]
+    server.failures = [HttpResponse(200, {"submissions": [*bad, good], "page": {"totalPages": 1}})]
     with caplog.at_level(logging.INFO):
         assert ask(room, form_of(server)) == 1
     assert [getattr(record, "count", None) for record in caplog.records if "cannot be read" in record.message] == [5]
@@ -222,4 +222,4 @@ def test_the_first_look_begins_now_or_on_the_day_that_is_set(room: Room, server:
     with room.database.write() as session:
         session.delete(session.get_one(FormCursor, FORM))
     assert ask(room, form_of(server, since="2026-11-02")) == 1
-    assert server.asked[-1]["minTime"] == "2026-11-01 22:00:00"
+    assert server.queries[-1]["minTime"] == "2026-11-01 22:00:00"

@@ -61,9 +61,9 @@ def test_the_clock_starts_what_is_due_and_never_waits_for_it(room: Room, server:
     wait_until(lambda: submissions(room) == [101])
     backfilling.look()
     backfilling.join(30)
-    assert len(server.asked) == 1
+    assert len(server.queries) == 1
     with room.database.write() as session:  # a clock that was ahead has put it off
         session.execute(update(FormCursor).values(due_at=clock.now() + timedelta(days=1)))
     backfilling.look()
     backfilling.join(30)
-    assert len(server.asked) == 2
+    assert len(server.queries) == 2

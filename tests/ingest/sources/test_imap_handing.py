@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from core.database.session import Database
-from ingest.ledger.handoff import FEWEST, HandoffQueue
+from ingest.ledger.handoff import MIN_HANDOFF_ITEMS, HandoffQueue
 from ingest.ledger.models import InboundItem
 from ingest.ledger.types import Accepted, Arrival
 from ingest.sources.imap import intake
@@ -29,19 +29,19 @@ def deliver(desk: DovecotServer, first: int, count: int) -> None:
 
 def test_many_mails_are_handed_over_in_their_order_and_a_few_wait_in_the_ledger(database: Database, desk: DovecotServer) -> None:
     tray = HandoffQueue(database, TAKEN)
-    deliver(desk, 0, FIRST_MESSAGES + FEWEST)
+    deliver(desk, 0, FIRST_MESSAGES + MIN_HANDOFF_ITEMS)
     with watching(database, mailbox(desk), intray=tray):
-        wait_until(lambda: last_uid(database) == FIRST_MESSAGES + FEWEST)
+        wait_until(lambda: last_uid(database) == FIRST_MESSAGES + MIN_HANDOFF_ITEMS)
         handed = [tray.take(), tray.take()]
-        assert [len(batch.items) for batch in handed if batch] == [FIRST_MESSAGES, FEWEST]
+        assert [len(batch.items) for batch in handed if batch] == [FIRST_MESSAGES, MIN_HANDOFF_ITEMS]
         found = items(database)
         assert [item.id for batch in handed if batch for item in batch.items] == [item.id for item in by_due(database)]
         assert {item.state for item in found} == {"claimed"}
         assert {item.claim for item in found} == {batch.token for batch in handed if batch}
-        deliver(desk, 1_000, FEWEST - 1)
-        wait_until(lambda: last_uid(database) == FIRST_MESSAGES + 2 * FEWEST - 1)
+        deliver(desk, 1_000, MIN_HANDOFF_ITEMS - 1)
+        wait_until(lambda: last_uid(database) == FIRST_MESSAGES + 2 * MIN_HANDOFF_ITEMS - 1)
     assert tray.take() is None
-    assert [item.state for item in items(database)].count("waiting") == FEWEST - 1
+    assert [item.state for item in items(database)].count("waiting") == MIN_HANDOFF_ITEMS - 1
 
 
 def test_of_what_is_not_committed_nothing_is_handed_over(
@@ -60,12 +60,12 @@ def test_of_what_is_not_committed_nothing_is_handed_over(
         return accepted
 
     monkeypatch.setattr(intake, "accept", refuse_many)
-    deliver(desk, 0, FEWEST)
+    deliver(desk, 0, MIN_HANDOFF_ITEMS)
     with watching(database, mailbox(desk), intray=tray):
-        wait_until(lambda: last_uid(database) == FEWEST)
+        wait_until(lambda: last_uid(database) == MIN_HANDOFF_ITEMS)
     assert refused.is_set()
     assert tray.take() is None
-    assert [item.state for item in items(database)] == ["waiting"] * FEWEST
+    assert [item.state for item in items(database)] == ["waiting"] * MIN_HANDOFF_ITEMS
 
 
 def by_due(database: Database) -> list[InboundItem]:

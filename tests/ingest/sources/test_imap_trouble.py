@@ -147,7 +147,7 @@ def test_a_watcher_whose_lease_was_taken_stops_writing(database: Database, desk:
         wait_until(lambda: last_uid(database) == 0)
         with database.write() as session:  # the lease ran out while the holder slept
             session.execute(update(Lease).where(Lease.name == "mailbox:desk").values(token=None))
-        other = LeaseHolder(database, "mailbox:desk", seconds=600)
+        other = LeaseHolder(database, "mailbox:desk", ttl_seconds=600)
         assert other.acquire()
         desk.deliver("desk", message(1))
         time.sleep(3)

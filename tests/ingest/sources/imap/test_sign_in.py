@@ -12,7 +12,7 @@ from imapclient import IMAPClient
 
 from core.database.session import Database
 from core.errors import RefusedError
-from core.oauth.tokens import source_for
+from core.oauth.tokens import token_source
 from core.settings.sections import Mailbox, OAuth
 from ingest.sources.imap.session import ImapSession
 from ingest.sources.imap.sign_in import sign_in
@@ -22,7 +22,7 @@ from tests.servers import needs
 from tests.servers.dovecot import DovecotServer
 from tests.servers.tls import Certificates
 from tests.servers.tokens import CLIENT, SECRET, TokenServer
-from tests.servers.web import Told
+from tests.servers.web import HttpResponse
 from tests.waiting import wait_until
 
 
@@ -44,9 +44,9 @@ def token_dovecot(server_folder: Path, certificates: Certificates, token_server:
 @pytest.fixture
 def desk(token_dovecot: DovecotServer, token_server: TokenServer) -> Iterator[DovecotServer]:
     token_server.revoke_all()
-    token_server.refuse, token_server.life = None, 3600.0
-    token_server.asked.clear()
-    source_for.cache_clear()
+    token_server.refusal, token_server.lifetime_seconds = None, 3600.0
+    token_server.token_requests.clear()
+    token_source.cache_clear()
     token_dovecot.add_user("desk")
     yield token_dovecot
     token_dovecot.reset()
@@ -65,7 +65,7 @@ def test_a_session_is_opened_with_a_token_and_the_next_one_with_the_same(desk: D
     for _ in range(2):
         with ImapSession(box(desk, token_server)) as session:
             assert session.selected.exists == 1
-    assert len(token_server.asked) == 1
+    assert len(token_server.token_requests) == 1
 
 
 @pytest.mark.parametrize("mechanism", ["XOAUTH2", "OAUTHBEARER"])
@@ -90,36 +90,36 @@ def test_a_rejected_token_is_renewed_once_and_the_session_goes_on(desk: DovecotS
         token_server.revoke_all()
     with ImapSession(box(desk, token_server)) as session:
         assert session.selected.exists == 0
-    assert len(token_server.asked) == 2
+    assert len(token_server.token_requests) == 2
 
 
 def test_a_second_rejection_is_final_and_nothing_secret_is_said(
     desk: DovecotServer, token_server: TokenServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    token_server.life = 0.0
+    token_server.lifetime_seconds = 0.0
     with caplog.at_level(logging.DEBUG), pytest.raises(RefusedError) as refusal:
         ImapSession(box(desk, token_server))
     assert refusal.value.code == "rejected_token"
-    assert len(token_server.asked) == 2
+    assert len(token_server.token_requests) == 2
     assert "canary" not in caplog.text + str(refusal.value)
 
 
 def test_mail_becomes_tickets_and_a_token_that_ends_while_idling_costs_none(
     room: Room, desk: DovecotServer, token_server: TokenServer
 ) -> None:
-    token_server.life = 2.0
+    token_server.lifetime_seconds = 2.0
     with watching(room.database, box(desk, token_server, poll_seconds=60.0), "support"):
         desk.deliver("desk", message(1))
         wait_until(lambda: numbers(room.database) == [1])
-        ended = token_server.introspected[-1]
-        wait_until(lambda: not token_server.is_good(ended))
+        ended = token_server.introspected_tokens[-1]
+        wait_until(lambda: not token_server.is_valid(ended))
         desk.cut_connections()  # as a server does that ends a session with its token
         desk.deliver("desk", message(2))
         wait_until(lambda: numbers(room.database) == [1, 2], 30)
         desk.deliver("desk", message(3))
         wait_until(lambda: numbers(room.database) == [1, 2, 3], 30)
-    assert ended != token_server.introspected[-1]
-    assert len(token_server.asked) >= 2
+    assert ended != token_server.introspected_tokens[-1]
+    assert len(token_server.token_requests) >= 2
     room.drain()
     assert len(room.tickets()) == 3
 
@@ -135,9 +135,9 @@ def test_a_refused_sign_in_lets_the_mailbox_go_to_whoever_can(
 
 
 def test_a_provider_that_is_away_is_waited_for(database: Database, desk: DovecotServer, token_server: TokenServer) -> None:
-    token_server.refuse = Told(503)
+    token_server.refusal = HttpResponse(503)
     desk.deliver("desk", message(1))
     with watching(database, box(desk, token_server)):
         wait_until(lambda: (row := cursor(database)) is not None and row.error == "token_unavailable")
-        token_server.refuse = None
+        token_server.refusal = None
         wait_until(lambda: numbers(database) == [1], 30)

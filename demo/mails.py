@@ -9,8 +9,8 @@ from email.utils import format_datetime
 from hashlib import sha256
 
 from core import clock
+from demo.attachments import make_pdf, make_png
 from demo.configuration import DOMAIN, SUPPORT
-from demo.pictures import make_pdf, make_png
 
 DANA = "Dana Ortiz <dana.ortiz@riverside.example>"
 STEP = timedelta(minutes=15)

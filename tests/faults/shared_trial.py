@@ -1,4 +1,4 @@
-"""A scene: a casemill that stays up, on servers of its own, while the tests spoil one thing after the other."""
+"""A shared trial: a casemill that stays up, on servers of its own, while the tests spoil one thing after the other."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.servers.smtp import SmtpServer
 from tests.servers.tls import Certificates
 
 
-class Scene:
+class SharedTrial:
     """A running trial, and the proxies between it and its servers."""
 
     def __init__(self, folder: Path, certificates: Certificates, postgres: PostgresServer | None) -> None:
@@ -35,7 +35,7 @@ class Scene:
             servers.postgres, servers.redis = postgres, RedisServer(folder / "redis")
             self._stack.callback(servers.redis.kill)
             servers.redis.start()
-        self.trial = Trial(folder / "mill", servers, keeping=True, **ports)
+        self.trial = Trial(folder / "mill", servers, watch_second_mailbox=True, **ports)
         self._stack.callback(self.trial.close)
         self.trial.start()
 
@@ -49,9 +49,9 @@ class Scene:
         assert self.trial.servers.postgres
         return self.trial.servers.postgres
 
-    def calm(self, seconds: float = 60, *, hasten: bool = False) -> None:
+    def settle_and_check(self, seconds: float = 60, *, make_retries_due: bool = False) -> None:
         """Wait until all is settled, and ask the oracle."""
-        self.trial.settle(seconds, hasten=hasten)
+        self.trial.settle(seconds, make_retries_due=make_retries_due)
         self.trial.check()
 
     def close(self) -> None:
