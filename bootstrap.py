@@ -27,9 +27,9 @@ from notify.transport_factory import open_transport
 from outbox import relay
 from outbox.facts import (
     BounceReceived,
-    LetterWritten,
     NoticeSettled,
     ReportReceived,
+    StaffMessageWritten,
     SurveyAnswered,
     SurveyDue,
     TaskRaised,
@@ -37,25 +37,25 @@ from outbox.facts import (
     TicketCompleted,
     TicketCreated,
 )
-from runtime.worker_process import count_siblings
+from runtime.worker_process import count_worker_processes
 from surveys import invitations
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 
 #: All in one process: storing, pages and notices go before parsing, or what is parsed piles up before the one that stores it.
-NICENESS = 5
+PARSER_NICENESS = 5
 
 
 #: A claim ends twenty seconds after its holder; this comes on top.
-RECOVER_SECONDS = 2.0
+RECOVERY_INTERVAL_SECONDS = 2.0
 
 
 SUBSCRIPTIONS: relay.Subscriptions = {
     TicketCreated.kind: (mailings.on_ticket_created,),
     TicketAssigned.kind: (mailings.on_ticket_assigned,),
     NoticeSettled.kind: (mailings.on_notice_settled, invitations.on_notice_settled, staff_messages.on_notice_settled),
-    LetterWritten.kind: (staff_messages.on_letter_written,),
+    StaffMessageWritten.kind: (staff_messages.on_letter_written,),
     TaskRaised.kind: (mailings.on_task_raised,),
     SurveyDue.kind: (mailings.on_survey_due,),
     SurveyAnswered.kind: (mailings.on_survey_answered,),
@@ -80,24 +80,24 @@ class Services:
     pipeline: Pipeline
     renderer: Renderer
     stopping: threading.Event = field(default_factory=threading.Event)
-    _recovered: dict[str, float] = field(default_factory=dict)
+    _recovered_at: dict[str, float] = field(default_factory=dict)
     _local: threading.local = field(default_factory=threading.local)
     _delivery_workers: list[DeliveryWorker] = field(default_factory=list)
 
     def ingest(self) -> int:
         """One batch of inbound items, after giving back what dead workers held."""
-        if self._is_time("ingest"):
+        if self._is_recovery_due("ingest"):
             ingest_claims.recover_expired(self.database)
         return self.pipeline.drain()
 
     def relay(self) -> int:
         """One batch of facts."""
-        return relay.run(self.database, subscriptions(self.settings))
+        return relay.relay_batch(self.database, subscriptions(self.settings))
 
     def notify(self) -> int:
         """One batch of deliveries, after finding out what dead workers held."""
-        if self._is_time("notify"):
-            notify_claims.recover(self.database)
+        if self._is_recovery_due("notify"):
+            notify_claims.recover_expired(self.database)
         return self._delivery_worker_of_thread().drain()
 
     def drain(self) -> int:
@@ -107,7 +107,7 @@ class Services:
             total += taken
         return total
 
-    def take_over(self) -> None:
+    def expire_claims_and_leases(self) -> None:
         """Free what a process that was killed still seems to hold; only for whoever knows to be the only one."""
 
         def unit(session: Session) -> None:
@@ -126,12 +126,12 @@ class Services:
         self.pool.close()
         self.database.close()
 
-    def _is_time(self, kind: str) -> bool:
+    def _is_recovery_due(self, kind: str) -> bool:
         """Whether to look again for what dead workers held: with every batch it would cost more than it finds."""
         now = time.monotonic()
-        if now - self._recovered.get(kind, -math.inf) < RECOVER_SECONDS:
+        if now - self._recovered_at.get(kind, -math.inf) < RECOVERY_INTERVAL_SECONDS:
             return False
-        self._recovered[kind] = now
+        self._recovered_at[kind] = now
         return True
 
     def _delivery_worker_of_thread(self) -> DeliveryWorker:
@@ -148,8 +148,8 @@ class Services:
 
 def build_services(settings: Settings) -> Services:
     """Everything put together. The parser children start before anything else."""
-    niceness = 0 if settings.redis_url else NICENESS
-    pool = ParserPool(settings.limits, sharers=count_siblings(), niceness=niceness)
+    niceness = 0 if settings.redis_url else PARSER_NICENESS
+    pool = ParserPool(settings.limits, sharers=count_worker_processes(), niceness=niceness)
     database = Database(settings.database)
     signer = signer_for(settings)
     renderer = Renderer(TEMPLATES / "email", zone=ZoneInfo(settings.calendar.zone))

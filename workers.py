@@ -38,7 +38,7 @@ from runtime.concurrency import AdaptiveConcurrency
 from runtime.drain_priority import DrainPriority
 from runtime.drain_requests import DrainRequestQueue
 from runtime.scheduler import Sweep
-from runtime.worker_process import end_with_parent, is_worker_process
+from runtime.worker_process import is_worker_process, terminate_with_parent
 from surveys import invitations
 from tickets import timers
 
@@ -56,7 +56,7 @@ GATHER_SECONDS = 0.15
 #: After so many there are likely more, and others are called to help.
 LARGE_BATCH = 50
 #: A mail that takes longer waits for the relay, and other threads may send meanwhile.
-SLOW_SECONDS = 0.01
+SLOW_DELIVERY_SECONDS = 0.01
 
 
 class ServicesMiddleware(Middleware):
@@ -82,7 +82,7 @@ class ServicesMiddleware(Middleware):
             return
         process_tuning.limit_malloc_arenas()
         logs.configure()  # the broker's own way of logging prints exceptions with their texts
-        end_with_parent()
+        terminate_with_parent()
         try:
             self._services = build_services(self._settings)
         except ConfigurationError as error:
@@ -116,7 +116,7 @@ dramatiq.set_broker(broker)
 #: With Redis another process may begin the work, and this one would not hear of it.
 _drain_requests = DrainRequestQueue(lambda name: ACTORS[name].send(), 0.2 if SETTINGS.redis_url else 2.0)
 _drain_priority = DrainPriority(YIELD_SECONDS, BACKLOG, _drain_requests.put)
-_delivery_concurrency = AdaptiveConcurrency(SLOW_SECONDS)
+_delivery_concurrency = AdaptiveConcurrency(SLOW_DELIVERY_SECONDS)
 
 
 def _is_large_batch(taken: int) -> bool:
@@ -216,8 +216,8 @@ def surveys_due() -> None:
     _drain_with_low_priority("surveys.due", turn)
 
 
-_ALL = (ingest_drain, outbox_drain, notify_drain, tickets_due, surveys_due)
-ACTORS: Mapping[str, Any] = {actor.actor_name: actor for actor in _ALL}
+_ALL_ACTORS = (ingest_drain, outbox_drain, notify_drain, tickets_due, surveys_due)
+ACTORS: Mapping[str, Any] = {actor.actor_name: actor for actor in _ALL_ACTORS}
 
 
 def connect_drain_requests() -> None:
@@ -227,34 +227,34 @@ def connect_drain_requests() -> None:
     drain_requests.connect(lambda name: _drain_requests.put(name))
 
 
-def sweeps(database: Database) -> dict[str, Sweep]:
+def build_sweeps(database: Database) -> dict[str, Sweep]:
     """What the clock asks for, and how often: whatever was lost on the way is found again within seconds."""
     drains = {name: Sweep(5.0, partial(_drain_requests.put, name)) for name in ACTORS}
     kept = timedelta(days=SETTINGS.retention.facts_days)
     return {
         **drains,
-        "clock.mend": Sweep(5.0, partial(bring_forward, database)),
-        "notify.digests": Sweep(60.0, partial(make_digests, database)),
-        "outbox.forget": Sweep(3600.0, lambda: relay.forget(database, kept)),
+        "clock.mend": Sweep(5.0, partial(clamp_future_due_times, database)),
+        "notify.digests": Sweep(60.0, partial(create_digests, database)),
+        "outbox.forget": Sweep(3600.0, lambda: relay.delete_done(database, kept)),
         "forms.backfill": Sweep(backfill.EVERY, backfill.Backfilling(SETTINGS.forms, database).look),
-        "api.forget": Sweep(3600.0, partial(idempotency.forget, database)),
-        "ops.alarm": Sweep(alerts.EVERY, alerts.Alarm(database, SETTINGS).look),
+        "api.forget": Sweep(3600.0, partial(idempotency.delete_expired, database)),
+        "ops.alarm": Sweep(alerts.CHECK_SECONDS, alerts.InvariantAlerts(database, SETTINGS).check),
     }
 
 
-def make_digests(database: Database) -> None:
+def create_digests(database: Database) -> None:
     """The digests whose time has come, sent at once."""
     if digests.sweep(database, SETTINGS.calendar):
         _drain_requests.put("notify.drain")
 
 
-def bring_forward(database: Database) -> None:
+def clamp_future_due_times(database: Database) -> None:
     """Find what a clock that was ahead has put off; whoever waits for its return would wait as long as it was ahead."""
 
     def unit(session: Session) -> None:
         now = database.now(session)
         ingest_claims.clamp_future_due_times(session, now)
-        relay.bring_forward(session, now)
-        notify_claims.bring_forward(session, now)
+        relay.clamp_future_due_times(session, now)
+        notify_claims.clamp_future_due_times(session, now)
 
     database.transaction(unit)

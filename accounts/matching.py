@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from accounts.models import Company, CompanyDomain, Contact
 from accounts.names import fold_name
 from accounts.public_domains import PUBLIC_DOMAINS
-from core.database.in_lists import among_given, listed
+from core.database.in_lists import encode_list, in_list_parameter
 from core.reasons import Reason
 
 
@@ -97,12 +97,12 @@ def load(session: Session, claims: Iterable[SenderIdentity]) -> SenderDirectory:
     directory = SenderDirectory()
     load_contacts(session, directory, {claim.email for claim in claims if claim.email})
     domains = {domain_of(claim.email) for claim in claims if claim.email}
-    found = session.connection().execute(_DOMAINS, {"listed": listed(domains)})
+    found = session.connection().execute(_DOMAINS, {"listed": encode_list(domains)})
     directory.domains = {domain: company_id for domain, company_id in found}  # noqa: C416 - rows are no pairs to mypy
     ids = {*directory.domains.values(), *(c.company_id for c in directory.contacts.values() if c.company_id)}
     names = {fold_name(claim.company) for claim in claims if claim.company} - {""}
     accounts = {claim.account_number for claim in claims if claim.account_number}
-    wanted = {"ids": listed(ids), "names": listed(names), "accounts": listed(accounts)}
+    wanted = {"ids": encode_list(ids), "names": encode_list(names), "accounts": encode_list(accounts)}
     for row in session.connection().execute(_COMPANIES, wanted):
         view = CompanyView(row.id, row.name, row.active, row.consultant_id, row.manager_id, row.telemedicine)
         directory.companies[row.id] = view
@@ -114,12 +114,16 @@ def load(session: Session, claims: Iterable[SenderIdentity]) -> SenderDirectory:
 
 def load_contacts(session: Session, directory: SenderDirectory, emails: set[str]) -> None:
     """Add the contacts with these addresses to ``directory``."""
-    for contact_id, email, name, company_id in session.connection().execute(_CONTACTS, {"listed": listed(emails)}):
+    for contact_id, email, name, company_id in session.connection().execute(_CONTACTS, {"listed": encode_list(emails)}):
         directory.contacts[email or ""] = ContactView(contact_id, email, name, company_id)
 
 
-_CONTACTS = select(Contact.id, Contact.email, Contact.name, Contact.company_id).where(among_given(Contact.email))
-_DOMAINS = select(CompanyDomain.domain, CompanyDomain.company_id).where(among_given(CompanyDomain.domain))
+_CONTACTS = select(Contact.id, Contact.email, Contact.name, Contact.company_id).where(in_list_parameter(Contact.email))
+_DOMAINS = select(CompanyDomain.domain, CompanyDomain.company_id).where(in_list_parameter(CompanyDomain.domain))
 _COMPANIES = select(Company.__table__).where(
-    or_(among_given(Company.id, "ids"), among_given(Company.folded, "names"), among_given(Company.account_number, "accounts"))
+    or_(
+        in_list_parameter(Company.id, "ids"),
+        in_list_parameter(Company.folded, "names"),
+        in_list_parameter(Company.account_number, "accounts"),
+    )
 )

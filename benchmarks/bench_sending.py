@@ -188,7 +188,7 @@ def send_all(folder: Path, url: str, port: int, pipe: Connection) -> None:
     logging.disable(logging.WARNING)
     settings = settings_for(folder, url, port)
     renderer = Renderer(TEMPLATES, zone=ZoneInfo(settings.calendar.zone))
-    signer = Signer(settings.keys(), settings.notices.domain)
+    signer = Signer(settings.signing_keys(), settings.notices.domain)
     with closing(Database(settings.database)) as database:
         delivering = DeliveryWorker(database, settings, renderer, signer, open_transport(settings.mail_out))
         with closing(delivering):

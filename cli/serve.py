@@ -53,7 +53,7 @@ def run(
             stack.enter_context(single_instance_lock(Path(services.database.url.database or "")))
         prepare_database(services.database)
         if services.database.is_sqlite:
-            services.take_over()
+            services.expire_claims_and_leases()
         if before_start is not None:
             before_start(services.database)
         _sync_teams(services.database, settings)
@@ -166,7 +166,7 @@ def _run_scheduler(database: Database, stop: threading.Event) -> Iterator[None]:
     import workers
     from runtime.scheduler import Scheduler
 
-    thread = threading.Thread(target=Scheduler(database, workers.sweeps(database), stop).run, name="clock", daemon=True)
+    thread = threading.Thread(target=Scheduler(database, workers.build_sweeps(database), stop).run, name="clock", daemon=True)
     thread.start()
     try:
         yield

@@ -28,7 +28,7 @@ class Backoff:
         ``chance`` is a random number in 0..1 drawn by the caller: 1 gives the whole pause, 0 the pause without its jitter.
         """
         doublings = min(max(attempts, 1) - 1, MAX_DOUBLINGS)
-        pause = min(self.first * 2**doublings, self.maximum)
+        pause: timedelta = min(self.first * 2**doublings, self.maximum)
         return pause * (1 - self.jitter + self.jitter * chance) if self.jitter else pause
 
 

@@ -12,12 +12,12 @@ from sqlalchemy import LargeBinary, String, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from core.database.bulk import insert_ignore
-from core.database.in_lists import among_given, listed
+from core.database.in_lists import encode_list, in_list_parameter
 from core.database.types import Base, Transaction
 
 #: Bytes that are kept in memory at most because they are about to be read, and the largest blob that is.
-KEPT_BYTES = 8 * 1024 * 1024
-KEPT_BLOB_BYTES = 256 * 1024
+MAX_CACHE_BYTES = 8 * 1024 * 1024
+MAX_CACHED_BLOB_BYTES = 256 * 1024
 
 
 class Blob(Base):
@@ -36,7 +36,7 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-class _Kept:
+class _ReadSoonCache:
     """What was stored a moment ago and is read once: a source takes in what the pipeline parses next.
 
     Under its key content is always the same, so it is right whatever became of the transaction that stored it.
@@ -47,17 +47,17 @@ class _Kept:
         self._contents: OrderedDict[str, bytes] = OrderedDict()
         self._size = 0
 
-    def keep(self, contents: dict[str, bytes]) -> None:
+    def add(self, contents: dict[str, bytes]) -> None:
         """Keep them, the oldest no longer."""
         with self._guard:
             for key, content in contents.items():
-                if key not in self._contents and len(content) <= KEPT_BLOB_BYTES:
+                if key not in self._contents and len(content) <= MAX_CACHED_BLOB_BYTES:
                     self._contents[key] = content
                     self._size += len(content)
-            while self._size > KEPT_BYTES:
+            while self._size > MAX_CACHE_BYTES:
                 self._size -= len(self._contents.popitem(last=False)[1])
 
-    def take(self, keys: Iterable[str]) -> dict[str, bytes]:
+    def pop(self, keys: Iterable[str]) -> dict[str, bytes]:
         """Those that are there; they are not kept any longer."""
         with self._guard:
             found = {key: self._contents.pop(key) for key in keys if key in self._contents}
@@ -65,7 +65,7 @@ class _Kept:
             return found
 
 
-_kept = _Kept()
+_read_soon_cache = _ReadSoonCache()
 
 
 def put_all(session: Transaction, contents: Iterable[tuple[str, bytes]], now: datetime, *, read_soon: bool = False) -> None:
@@ -75,7 +75,7 @@ def put_all(session: Transaction, contents: Iterable[tuple[str, bytes]], now: da
     """
     unique = dict(contents)
     if read_soon and session.connection().dialect.name == "sqlite":
-        _kept.keep(unique)
+        _read_soon_cache.add(unique)
     rows = [
         {"sha256": key, "size": len(content), "content": content, "created_at": now} for key, content in sorted(unique.items())
     ]
@@ -90,7 +90,7 @@ def get(session: Session, sha256: str) -> bytes:
 def get_all(session: Session, keys: Iterable[str]) -> dict[str, bytes]:
     """The bytes under each of ``keys``; unknown keys are missing from the answer."""
     wanted = set(keys)
-    found = _kept.take(wanted)
+    found = _read_soon_cache.pop(wanted)
     return found | _read_all(session, sorted(wanted - set(found))) if len(found) < len(wanted) else found
 
 
@@ -100,7 +100,7 @@ def _read_all(session: Session, wanted: list[str]) -> dict[str, bytes]:
         # Asked for in the usual way bytes come as hexadecimal text, twice as long, made there and read here.
         with connection.connection.driver_connection.cursor(binary=True) as cursor:  # type: ignore[union-attr]
             return dict(cursor.execute("SELECT sha256, content FROM blob WHERE sha256 = ANY(%s)", [wanted]).fetchall())
-    return {row.sha256: row.content for row in connection.execute(_CONTENTS, {"listed": listed(wanted)})}
+    return {row.sha256: row.content for row in connection.execute(_CONTENTS, {"listed": encode_list(wanted)})}
 
 
-_CONTENTS = select(Blob.sha256, Blob.content).where(among_given(Blob.sha256))
+_CONTENTS = select(Blob.sha256, Blob.content).where(in_list_parameter(Blob.sha256))

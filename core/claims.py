@@ -15,8 +15,8 @@ from typing import NamedTuple
 log = logging.getLogger("casemill.claims")
 
 #: A dead holder's rows come back after this long; promise 4 of reliability.md allows 30 seconds for all of it.
-SPAN = timedelta(seconds=20)
-RENEW_SECONDS = 6.0
+CLAIM_TTL = timedelta(seconds=20)
+RENEW_INTERVAL_SECONDS = 6.0
 
 
 class Claim(NamedTuple):
@@ -32,22 +32,22 @@ def new_token() -> str:
 
 
 @contextmanager
-def kept(renew: Callable[[], object]) -> Iterator[None]:
+def renew_periodically(renew: Callable[[], object]) -> Iterator[None]:
     """Call ``renew`` every few seconds, from another thread, for as long as the block runs."""
-    held = _Held(renew)
-    _TIMEKEEPER.add(held)
+    held = _Renewal(renew)
+    _RENEWAL_TIMER.add(held)
     try:
         yield
     finally:
-        _TIMEKEEPER.remove(held)
+        _RENEWAL_TIMER.remove(held)
         held.end()
 
 
-class _Held:
+class _Renewal:
     """A claim; it gets a thread of its own once it is ``due`` to be renewed, and few ever are."""
 
     def __init__(self, renew: Callable[[], object]) -> None:
-        self.due = time.monotonic() + RENEW_SECONDS
+        self.due = time.monotonic() + RENEW_INTERVAL_SECONDS
         self._renew = renew
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
@@ -68,19 +68,19 @@ class _Held:
                 self._renew()
             except Exception as error:
                 log.warning("a claim could not be renewed", extra={"error": type(error).__name__})
-            self._ended.wait(RENEW_SECONDS)
+            self._ended.wait(RENEW_INTERVAL_SECONDS)
 
 
-class _Timekeeper:
+class _RenewalTimer:
     """One thread that waits for all claims: to begin and to end a thread for each would cost more than many a claim lasts."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._held: set[_Held] = set()
+        self._held: set[_Renewal] = set()
         self._wakes = math.inf
         self._thread: threading.Thread | None = None
 
-    def add(self, held: _Held) -> None:
+    def add(self, held: _Renewal) -> None:
         with self._changed:
             self._held.add(held)
             if self._thread is None or not self._thread.is_alive():  # a process that was forked off has no other thread
@@ -89,7 +89,7 @@ class _Timekeeper:
             elif held.due < self._wakes:
                 self._changed.notify()
 
-    def remove(self, held: _Held) -> None:
+    def remove(self, held: _Renewal) -> None:
         with self._changed:
             self._held.discard(held)
 
@@ -101,8 +101,8 @@ class _Timekeeper:
                     self._held.discard(held)
                     held.begin()
                 # With nothing held as well: the next claim is due later than that, and need not wake anybody.
-                self._wakes = min((held.due for held in self._held), default=now + RENEW_SECONDS)
+                self._wakes = min((held.due for held in self._held), default=now + RENEW_INTERVAL_SECONDS)
                 self._changed.wait(max(0.0, self._wakes - time.monotonic()))
 
 
-_TIMEKEEPER = _Timekeeper()
+_RENEWAL_TIMER = _RenewalTimer()

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 #: Clocks of machines that keep the time differ by less.
-TOLERANCE: Final = timedelta(seconds=10)
+MAX_CLOCK_SKEW: Final = timedelta(seconds=10)
 
 
 def now() -> datetime:

@@ -14,10 +14,10 @@ from typing import NoReturn
 log = logging.getLogger("casemill.disk")
 
 #: EX_IOERR of sysexits.h: a supervisor can tell it from a crash and from a configuration that was refused.
-EXIT_CODE = 74
+DISK_FAILURE_EXIT_CODE = 74
 #: Of SQLite's I/O errors those that come from reading and writing (https://www.sqlite.org/rescode.html). The others are about
 #: memory, locks and the room for shared memory. A read that failed with EIO is told of as a damaged file inside a statement.
-FAILURES = {
+DISK_FAILURE_CODES = {
     sqlite3.SQLITE_CORRUPT,
     sqlite3.SQLITE_IOERR_READ,
     sqlite3.SQLITE_IOERR_WRITE,
@@ -30,17 +30,17 @@ FAILURES = {
 }
 
 
-def has_failed(error: BaseException | None) -> bool:
+def is_disk_failure(error: BaseException | None) -> bool:
     """Whether the disk under SQLite failed. PostgreSQL ends itself and comes back, so its errors are of a server that is away."""
-    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", None) in FAILURES
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", None) in DISK_FAILURE_CODES
 
 
-def end_if_failed(error: BaseException | None) -> None:
+def exit_on_disk_failure(error: BaseException | None) -> None:
     """End this process with :data:`EXIT_CODE`, without cleaning up, when ``error`` says that the disk failed."""
-    if has_failed(error):
+    if is_disk_failure(error):
         _end(str(getattr(error, "sqlite_errorname", "")))
 
 
 def _end(code: str) -> NoReturn:
     log.critical("the disk failed: what it kept is not known, so this process ends", extra={"code": code})
-    os._exit(EXIT_CODE)
+    os._exit(DISK_FAILURE_EXIT_CODE)

@@ -1,26 +1,57 @@
-"""A judgement: whether one thing that must always be true of the running house is true, and what to do when it is not."""
+"""Findings: the results of checks, of `casemill doctor` and of the production invariants alike."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """How bad a finding is; the values are what `casemill doctor --json` prints as ``state``."""
+
+    OK = "ok"
+    WARNING = "warning"
+    PROBLEM = "problem"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """``code`` is a snake_case noun that never changes, ``count`` how many rows are against it (0: it holds).
+    """The result of one check.
 
-    ``text`` and ``mend`` are sentences without any text of a message; ``oldest`` is since when the oldest row is against it.
-    ``level`` is how bad it is: an alarm that has been given is given again when it rises.
+    ``check`` names the check. The name of an invariant never changes, because metrics and alerts carry it.
+    ``text`` and ``hint`` contain no text of a message.
+    ``count`` is how many rows violate an invariant; ``oldest`` is since when the oldest of them does (UTC).
+    ``level`` rises as a problem gets worse: a rise repeats the alert.
     """
 
-    code: str
-    count: int
+    check: str
+    severity: Severity
     text: str
     hint: str = ""
+    count: int = 0
     oldest: datetime | None = None
     level: int = 1
 
     @property
-    def is_violated(self) -> bool:
-        return self.count > 0
+    def is_ok(self) -> bool:
+        return self.severity is Severity.OK
+
+    def as_dict(self) -> dict[str, str]:
+        """Return the finding as `casemill doctor --json` prints it."""
+        return {"check": self.check, "state": self.severity.value, "text": self.text, "hint": self.hint}
+
+
+def ok(check: str, text: str) -> Finding:
+    """Return a finding that all is well."""
+    return Finding(check, Severity.OK, text)
+
+
+def warning(check: str, text: str, hint: str = "") -> Finding:
+    """Return a finding that does not fail `casemill doctor`."""
+    return Finding(check, Severity.WARNING, text, hint)
+
+
+def problem(check: str, text: str, hint: str = "", *, count: int = 1, oldest: datetime | None = None, level: int = 1) -> Finding:
+    """Return a finding that something is wrong; ``hint`` says what to do."""
+    return Finding(check, Severity.PROBLEM, text, hint, count, oldest, level)

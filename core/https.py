@@ -1,6 +1,6 @@
 """Requests to other people's web services: verified TLS, no redirects, answers of limited size, no plain text.
 
-The standard library's client is enough for the few requests that casemill makes (docs/decisions/web-requests.md).
+The standard library's client is enough for the few requests that casemill makes (docs/decisions/outgoing-http-requests.md).
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from urllib.parse import urlsplit
 from core.errors import RefusedError
 from core.settings.types import is_loopback
 
-MOST_BYTES = 32 * 1024 * 1024
+MAX_RESPONSE_BYTES = 32 * 1024 * 1024
 #: Time-outs, cut connections, names that are not known, bad certificates and bad answers.
 HTTP_ERRORS = (OSError, http.client.HTTPException)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpResponse:
     """What a server answered; the body stays out of the repr, it may hold a token or a message."""
 
     status: int
@@ -46,9 +46,9 @@ def request(
     *,
     headers: Mapping[str, str] | None = None,
     body: bytes | None = None,
-    seconds: float = 20.0,
+    timeout_seconds: float = 20.0,
     ca_file: Path | None = None,
-) -> Answer:
+) -> HttpResponse:
     """One request; any status is an answer. ``ca_file`` names a private authority.
 
     Raises one of :data:`HTTP_ERRORS`, and :class:`RefusedError` for an address that is neither https nor this machine.
@@ -58,7 +58,7 @@ def request(
         raise RefusedError("plain_text_refusal", "the address is not https, and secrets would travel in plain text")
     wanted = urllib.request.Request(url, body, dict(headers or {}), method=method)  # noqa: S310 - checked above
     try:
-        with _opener(ca_file).open(wanted, timeout=seconds) as response:
+        with _opener(ca_file).open(wanted, timeout=timeout_seconds) as response:
             return _read(response.status, response)
     except urllib.error.HTTPError as error:
         with error:
@@ -84,11 +84,11 @@ def error_code(error: BaseException) -> str:
     return next((code for kind, code in kinds if isinstance(error, kind)), "unexpected_error")
 
 
-def _read(status: int, response: http.client.HTTPResponse | urllib.error.HTTPError) -> Answer:
-    body = response.read(MOST_BYTES + 1)
-    if len(body) > MOST_BYTES:
+def _read(status: int, response: http.client.HTTPResponse | urllib.error.HTTPError) -> HttpResponse:
+    body = response.read(MAX_RESPONSE_BYTES + 1)
+    if len(body) > MAX_RESPONSE_BYTES:
         raise http.client.HTTPException("the answer is too large")
-    return Answer(status, {name.lower(): value for name, value in response.headers.items()}, body)
+    return HttpResponse(status, {name.lower(): value for name, value in response.headers.items()}, body)
 
 
 @lru_cache(maxsize=16)

@@ -32,35 +32,35 @@ class Lease(Base):
 class LeaseHolder:
     """One holder's view of one lease. Not shared between threads."""
 
-    def __init__(self, database: Database, name: str, *, seconds: float = 15.0) -> None:
+    def __init__(self, database: Database, name: str, *, ttl_seconds: float = 15.0) -> None:
         self._database = database
         self.name = name
         self.token = secrets.token_hex(16)
-        self._span = timedelta(seconds=seconds)
+        self._ttl = timedelta(seconds=ttl_seconds)
 
     def acquire(self) -> bool:
         """Take or renew the lease; False when another holder has it."""
-        return self._database.transaction(self._take)
+        return self._database.transaction(self._acquire)
 
     def release(self) -> None:
         """Give the lease up at once, so that another holder need not wait for its end."""
-        self._database.transaction(self._give_up)
+        self._database.transaction(self._release)
 
-    def holds(self, session: Session) -> bool:
+    def is_held(self, session: Session) -> bool:
         """Whether the lease is still ours; asked inside the writing transaction, it locks the row until the commit."""
         ours = Lease.name == self.name, Lease.token == self.token, Lease.until > self._database.now_expression()
         return session.connection().execute(select(Lease.name).where(*ours).with_for_update()).first() is not None
 
-    def _take(self, session: Session) -> bool:
+    def _acquire(self, session: Session) -> bool:
         insert = sqlite_insert if self._database.is_sqlite else postgresql_insert
         session.execute(insert(Lease).values(name=self.name).on_conflict_do_nothing())
         now = self._database.now(session)
         free = or_(Lease.token.is_(None), Lease.until <= now, Lease.token == self.token)
         statement = update(Lease).where(Lease.name == self.name, free)
-        values = {"token": self.token, "until": now + self._span, "beat_at": now}
+        values = {"token": self.token, "until": now + self._ttl, "beat_at": now}
         return session.execute(statement.values(values).returning(Lease.name)).first() is not None
 
-    def _give_up(self, session: Session) -> None:
+    def _release(self, session: Session) -> None:
         session.execute(update(Lease).where(Lease.name == self.name, Lease.token == self.token).values(token=None, until=None))
 
 

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, TextIO
 
-OWN: Final = "casemill"
+LOGGER_NAME: Final = "casemill"
 #: What may stand in a line besides time, level, logger and event: ids, counts, sizes, hashes and codes.
 FIELDS: Final = frozenset(
     {
@@ -52,15 +52,15 @@ def configure(*, style: Style = "auto", level: int = logging.INFO, stream: TextI
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
-    logging.getLogger(OWN).setLevel(level)
+    logging.getLogger(LOGGER_NAME).setLevel(level)
     logging.captureWarnings(True)
     threading.excepthook = _log_thread_death
     sys.excepthook = _log_process_death
 
 
-def describe(error: BaseException) -> dict[str, Any]:
+def describe_exception(error: BaseException) -> dict[str, Any]:
     """An exception as type, the types of its causes, the places it passed (innermost last) and a database's SQLSTATE."""
-    told: dict[str, Any] = {"type": _type_name(error), "places": places(error)}
+    told: dict[str, Any] = {"type": _type_name(error), "places": traceback_locations(error)}
     causes = _causes(error)
     if causes:
         told["causes"] = [_type_name(cause) for cause in causes]
@@ -70,7 +70,7 @@ def describe(error: BaseException) -> dict[str, Any]:
     return told
 
 
-def places(error: BaseException) -> list[str]:
+def traceback_locations(error: BaseException) -> list[str]:
     """The last frames of a traceback as ``file.py:line function``; no source text and no values."""
     frames = traceback.walk_tb(error.__traceback__)
     return [_place(frame.f_code.co_filename, line, frame.f_code.co_name) for frame, line in frames][-_FRAMES:]
@@ -80,26 +80,26 @@ class JsonFormatter(logging.Formatter):
     """One JSON object a line: ``time``, ``level``, ``logger``, ``event``, then fields, then ``exception``."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return json.dumps(collect(record), ensure_ascii=True, separators=(",", ":"))
+        return json.dumps(record_fields(record), ensure_ascii=True, separators=(",", ":"))
 
 
 class TextFormatter(logging.Formatter):
     """One line for people: time, level, logger, event, then ``name=value``."""
 
     def format(self, record: logging.LogRecord) -> str:
-        told = collect(record)
+        told = record_fields(record)
         time, level, logger, event = (str(told.pop(name)) for name in ("time", "level", "logger", "event"))
         exception = told.pop("exception", None)
-        line = f"{time[11:23]} {level:<8}{logger.removeprefix(OWN + '.'):<12} {event}"
+        line = f"{time[11:23]} {level:<8}{logger.removeprefix(LOGGER_NAME + '.'):<12} {event}"
         line += "".join(f" {name}={value}" for name, value in told.items())
         if exception:
             line += f" exception={exception['type']} at {' > '.join(exception['places'][-3:])}"
         return line
 
 
-def collect(record: logging.LogRecord) -> dict[str, Any]:
+def record_fields(record: logging.LogRecord) -> dict[str, Any]:
     """What may be told of a record."""
-    own = record.name == OWN or record.name.startswith(OWN + ".")
+    own = record.name == LOGGER_NAME or record.name.startswith(LOGGER_NAME + ".")
     told: dict[str, Any] = {
         "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
         "level": record.levelname.lower(),
@@ -111,7 +111,7 @@ def collect(record: logging.LogRecord) -> dict[str, Any]:
     else:
         told["place"] = _place(record.pathname, record.lineno, record.funcName or "")
     if record.exc_info and record.exc_info[1] is not None:
-        told["exception"] = describe(record.exc_info[1])
+        told["exception"] = describe_exception(record.exc_info[1])
     return told
 
 
@@ -155,9 +155,9 @@ def _place(file: str, line: int | None, function: str) -> str:
 def _log_thread_death(args: threading.ExceptHookArgs) -> None:
     if args.exc_value is not None and not isinstance(args.exc_value, SystemExit):
         name = args.thread.name if args.thread else ""
-        logging.getLogger(OWN).critical("a thread died", exc_info=args.exc_value, extra={"worker": name})
+        logging.getLogger(LOGGER_NAME).critical("a thread died", exc_info=args.exc_value, extra={"worker": name})
 
 
 def _log_process_death(kind: type[BaseException], error: BaseException, trace: object) -> None:
     if not isinstance(error, KeyboardInterrupt):
-        logging.getLogger(OWN).critical("the process died", exc_info=error)
+        logging.getLogger(LOGGER_NAME).critical("the process died", exc_info=error)

@@ -14,11 +14,11 @@ from sqlalchemy import Connection
 from core.database.session import Database
 from core.errors import CasemillError
 
-LOCATION = Path(__file__).resolve().parent.parent / "migrations"
+MIGRATIONS_FOLDER = Path(__file__).resolve().parent.parent / "migrations"
 #: A number of our own for PostgreSQL's advisory lock: two processes that start at once migrate one after the other.
-LOCK = 7_251_946_301
+ADVISORY_LOCK_ID = 7_251_946_301
 #: How long one waits for the other's migrations: a large table takes minutes.
-OTHERS_SECONDS = 1800
+LOCK_TIMEOUT_SECONDS = 1800
 
 
 def upgrade(database: Database) -> None:
@@ -27,15 +27,15 @@ def upgrade(database: Database) -> None:
     On SQLite it is begun here as well: Alembic by itself would commit each migration there, and another process could run
     the next one in between.
     """
-    if current(database) == head():
+    if current_revision(database) == required_revision():
         return  # without waiting for whoever writes
     with database.engine.connect() as connection:
         if database.is_sqlite:
             _be_patient(connection)
         with connection.begin():
             if not database.is_sqlite:
-                connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{OTHERS_SECONDS}s'")
-                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK_ID})")
             config = _config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
@@ -45,28 +45,28 @@ def _be_patient(connection: Connection) -> None:
     """Let it wait for SQLite's lock, which its transaction takes as it begins; the pool does not get it back."""
     sqlite = connection.connection.driver_connection
     assert isinstance(sqlite, sqlite3.Connection)  # noqa: S101 - for mypy
-    sqlite.execute(f"PRAGMA busy_timeout={OTHERS_SECONDS * 1000}")
+    sqlite.execute(f"PRAGMA busy_timeout={LOCK_TIMEOUT_SECONDS * 1000}")
     connection.detach()
 
 
-def current(database: Database) -> str | None:
+def current_revision(database: Database) -> str | None:
     """The revision the database is at, None for an empty one."""
     with database.read() as session:
         return MigrationContext.configure(session.connection()).get_current_revision()
 
 
-def head() -> str | None:
+def required_revision() -> str | None:
     """The revision this version needs."""
     return ScriptDirectory.from_config(_config()).get_current_head()
 
 
-def require(database: Database) -> None:
+def require_current_schema(database: Database) -> None:
     """Raise unless the database is at the revision this version needs."""
-    if current(database) != head():
+    if current_revision(database) != required_revision():
         raise CasemillError("the database does not have this version's tables", hint="run `casemill migrate`")
 
 
 def _config() -> Config:
     config = Config()
-    config.set_main_option("script_location", str(LOCATION))
+    config.set_main_option("script_location", str(MIGRATIONS_FOLDER))
     return config

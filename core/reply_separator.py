@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 #: Language → the words; mails in any of them are known, since templates may be translated.
-MARKERS: Final[Mapping[str, str]] = {
+SEPARATORS: Final[Mapping[str, str]] = {
     "en": "Please write your reply above this line",
     "de": "Bitte schreiben Sie Ihre Antwort über diese Zeile",
     "fr": "Veuillez écrire votre réponse au-dessus de cette ligne",
@@ -21,6 +21,6 @@ MARKERS: Final[Mapping[str, str]] = {
 }
 
 
-def marker_line(language: str = "en") -> str:
+def separator_line(language: str = "en") -> str:
     """The words between dashes, on one line. Raises KeyError for a language that has none."""
-    return f"--- {MARKERS[language]} ---"
+    return f"--- {SEPARATORS[language]} ---"

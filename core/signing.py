@@ -114,7 +114,7 @@ def signer_for(settings: Settings, keys: Sequence[bytes] | None = None) -> Signe
     """The signer of the settings in force, by ``keys`` in place of theirs when given."""
     notices = settings.notices
     reply = notices.reply_mailbox if notices.plus_addressing else "support"
-    return Signer(keys or settings.keys(), notices.domain, bounce=notices.bounce_mailbox, reply=reply)
+    return Signer(keys or settings.signing_keys(), notices.domain, bounce=notices.bounce_mailbox, reply=reply)
 
 
 def _tidy(value: str) -> str:

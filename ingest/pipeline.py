@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from core import blobs, clock
 from core import claims as core_claims
-from core.database.in_lists import among
+from core.database.in_lists import in_list
 from core.database.session import Database, is_unavailable
 from core.errors import CasemillError
 from core.failpoints import failpoint
@@ -23,6 +23,7 @@ from core.reasons import Reason
 from core.settings import Settings
 from core.signing import Signer
 from ingest.decisions.outcome import Plan, Planner
+from ingest.decisions.workbook_rules import workbook_options
 from ingest.ledger import claims, fingerprints, types
 from ingest.ledger.accept import accept
 from ingest.ledger.handoff import HandoffQueue
@@ -30,8 +31,8 @@ from ingest.ledger.models import InboundItem
 from ingest.ledger.types import ClaimedItem, Outcome
 from ingest.parser_pool import ParserPool
 from ingest.parsers.types import ParsedWorkbook, ParseOptions
-from ingest.parsers.worker import Answer, ParseFailure, ParseTask
-from ingest.workbooks.expand import expand, options_for
+from ingest.parsers.worker import ParseAnswer, ParseFailure, ParseTask
+from ingest.workbooks.expand import expand
 from outbox.append import append_facts
 from runtime.drain_requests import request_drain
 from tickets import intake
@@ -62,7 +63,7 @@ class Pipeline:
             return 0
         failpoint("ingest.claimed")
         try:
-            with core_claims.kept(lambda: claims.renew(self._database, token)):
+            with core_claims.renew_periodically(lambda: claims.renew(self._database, token)):
                 self._process(token, items)
         except Exception as error:
             log.warning("a batch was not finished", extra={"items": len(items), "error": type(error).__name__})
@@ -107,10 +108,10 @@ class Pipeline:
         parsed = [item for item in items if item.kind not in UNPARSED and item.losses < types.MAX_LOSSES]
         tasks = [self._task(item, raw[item.sha256]) for item in parsed]
         answers = self._pool.parse(tasks, alone=len(items) == 1)
-        by_id: Mapping[int, Answer] = {item.id: answer for item, answer in zip(parsed, answers, strict=True)}
+        by_id: Mapping[int, ParseAnswer] = {item.id: answer for item, answer in zip(parsed, answers, strict=True)}
         return [self._decide(item, raw[item.sha256], by_id.get(item.id), alone=len(items) == 1) for item in items]
 
-    def _decide(self, item: ClaimedItem, raw: bytes, answer: Answer | None, *, alone: bool) -> Plan:
+    def _decide(self, item: ClaimedItem, raw: bytes, answer: ParseAnswer | None, *, alone: bool) -> Plan:
         """One item that nobody knows what to do with is a failure of its own and stops no other."""
         try:
             return self.planner.plan(item, raw, answer)
@@ -122,7 +123,7 @@ class Pipeline:
         if item.kind == "form":
             return ParseTask("form", data, ParseOptions(content_type=item.extra.get("content_type")))
         if item.kind == "workbook":
-            return ParseTask("workbook", data, options_for(self._settings, item.source, item.extra))
+            return ParseTask("workbook", data, workbook_options(self._settings, item.source, item.extra))
         return ParseTask("mail", data, self.planner.mail_options(item.source))
 
     def _store_all(self, token: str, plans: Sequence[Plan]) -> None:
@@ -164,7 +165,7 @@ class Pipeline:
             self._database.transaction(lambda session: self._store(session, token, [retry]))
             return
         reason = Reason("not_storable", f"It could not be stored, {item.attempts + 1} times in a row")
-        with_ticket = self.planner.quarantined(item, reason)
+        with_ticket = self.planner.quarantine(item, reason)
         try:
             self._database.transaction(lambda session: self._store(session, token, [with_ticket]))
         except Exception as error:
@@ -243,7 +244,7 @@ def _duplicates(session: Session, originals: Mapping[int, int], outcomes: Sequen
         return []
     tickets = {outcome.item_id: outcome.ticket_id for outcome in outcomes}
     earlier = set(originals.values()) - set(tickets)
-    rows = session.execute(select(InboundItem.id, InboundItem.ticket_id).where(among(InboundItem.id, earlier)))
+    rows = session.execute(select(InboundItem.id, InboundItem.ticket_id).where(in_list(InboundItem.id, earlier)))
     tickets |= {item_id: ticket_id for item_id, ticket_id in rows}  # noqa: C416 - rows are no pairs to mypy
     return [
         Outcome(

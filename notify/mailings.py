@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from accounts.models import Company, Contact, Staff
 from core.database.bulk import insert_ignore
-from core.database.in_lists import among
+from core.database.in_lists import in_list
 from core.reasons import Reason
 from notify.mailing_types import (
     ASSIGNED,
@@ -40,7 +40,7 @@ def on_ticket_created(session: Session, batch: Sequence[Fact], now: datetime) ->
     statement = select(Ticket.id, Ticket.created_at, Contact.email).outerjoin(Contact, Contact.id == Ticket.requester_id)
     rows = []
     # In the order of tickets, for every worker alike: two workers with the same facts then lock in the same order.
-    for ticket_id, created_at, email in session.execute(statement.where(among(Ticket.id, created)).order_by(Ticket.id)):
+    for ticket_id, created_at, email in session.execute(statement.where(in_list(Ticket.id, created)).order_by(Ticket.id)):
         fact = created[ticket_id]
         row = build_delivery_row(f"{CREATED}:{ticket_id}", CREATED, ticket_id, email, now)
         row["context"] = {"received_at": created_at.isoformat()}
@@ -144,16 +144,16 @@ def _append_skipped(session: Session, keys: Sequence[str], now: datetime) -> Non
     if not keys:
         return
     # Read back: a key that existed before keeps its earlier state, and only what is skipped in the table is reported.
-    rows = session.execute(select(Delivery).where(among(Delivery.key, keys), Delivery.state == "skipped")).scalars()
+    rows = session.execute(select(Delivery).where(in_list(Delivery.key, keys), Delivery.state == "skipped")).scalars()
     facts = [fact for row in rows for fact in make_outcome_facts(row, "skipped", Reason(row.reason_code or "", row.reason or ""))]
     append_facts(session, facts, now)
 
 
 def _select_staff(ids: Iterable[int]) -> Any:
-    return select(Staff.id, Staff.email).where(among(Staff.id, list(ids)))
+    return select(Staff.id, Staff.email).where(in_list(Staff.id, list(ids)))
 
 
 def _select_tickets(ids: Iterable[int]) -> Any:
     statement = select(Ticket.id, Ticket.source, Ticket.opened_at, Company.name.label("company"), Staff.name.label("owner"))
     joined = statement.outerjoin(Company, Company.id == Ticket.company_id).outerjoin(Staff, Staff.id == Ticket.owner_id)
-    return joined.where(among(Ticket.id, list(ids)))
+    return joined.where(in_list(Ticket.id, list(ids)))

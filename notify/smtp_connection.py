@@ -13,7 +13,7 @@ from typing import Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from core.errors import ConfigurationError
-from core.oauth.tokens import TokenError, TokenSource, source_for, xoauth2
+from core.oauth.tokens import TokenError, TokenSource, format_xoauth2, token_source
 from core.settings.sections import Smtp
 from core.settings.types import is_loopback
 from notify.transport import RelayUnavailable, TemporaryFailure
@@ -93,7 +93,7 @@ def _tokens(user: str, smtp: Smtp | None) -> TokenSource | None:
         return None
     if not user:
         raise _refusal("signing in with tokens needs a user", "write it as smtp://user@host:587 (and percent-encode an @ in it)")
-    return source_for(smtp.oauth, user)
+    return token_source(smtp.oauth, user)
 
 
 def _refusal(text: str, hint: str) -> ConfigurationError:
@@ -180,17 +180,17 @@ def _sign_in_with_token(connection: smtplib.SMTP, user: str, tokens: TokenSource
     """AUTH XOAUTH2; a token that is not taken is renewed once. Raises :class:`TokenError` too."""
     if "XOAUTH2" not in connection.esmtp_features.get("auth", "").upper().split():
         raise TemporaryFailure("the relay takes no tokens (XOAUTH2); the mail waits")
-    token = tokens.token()
+    token = tokens.get_token()
     code, text = _try_token(connection, user, token)
     if code == 535:
-        code, text = _try_token(connection, user, tokens.reject(token))
+        code, text = _try_token(connection, user, tokens.replace_rejected_token(token))
     if code != 235:
         raise smtplib.SMTPAuthenticationError(code, text)
 
 
 def _try_token(connection: smtplib.SMTP, user: str, token: str) -> tuple[int, bytes]:
     """A refusal comes with a challenge that wants an empty answer before its code is said."""
-    code, text = connection.docmd("AUTH", f"XOAUTH2 {b64encode(xoauth2(user, token).encode()).decode()}")
+    code, text = connection.docmd("AUTH", f"XOAUTH2 {b64encode(format_xoauth2(user, token).encode()).decode()}")
     return connection.docmd("") if code == 334 else (code, text)
 
 

@@ -126,7 +126,7 @@ class SurveyAnswered(Fact):
 
 
 @dataclass(frozen=True, slots=True)
-class LetterWritten(Fact):
+class StaffMessageWritten(Fact):
     """A member of staff wrote to customers from a ticket: ``letter`` is reply, recap or question."""
 
     kind: ClassVar[str] = "letter.written"
@@ -138,6 +138,6 @@ class LetterWritten(Fact):
 
 _ALL: tuple[type[Fact], ...] = (
     TicketCreated, TicketAssigned, NoticeSettled, TaskRaised, BounceReceived, ReportReceived, TicketCompleted, SurveyDue,
-    SurveyAnswered, LetterWritten,
+    SurveyAnswered, StaffMessageWritten,
 )  # fmt: skip
 KINDS: dict[str, type[Fact]] = {fact.kind: fact for fact in _ALL}

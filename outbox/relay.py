@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from core import clock
 from core.backoff import Backoff
-from core.database.in_lists import among
+from core.database.in_lists import in_list
 from core.database.session import Database, is_unavailable
 from outbox.append import read_fact
 from outbox.facts import Fact
@@ -23,32 +23,32 @@ from outbox.models import OutboxFact
 log = logging.getLogger("casemill.outbox")
 
 #: A reader takes all facts of its kind at once: a batch of a hundred costs a few statements, not hundreds.
-Reader = Callable[[Session, Sequence[Fact], datetime], None]
-Subscriptions = Mapping[str, Sequence[Reader]]
-BATCH = 100
+FactHandler = Callable[[Session, Sequence[Fact], datetime], None]
+Subscriptions = Mapping[str, Sequence[FactHandler]]
+BATCH_SIZE = 100
 #: Pauses of a fact whose reader failed: 2 s after the first failure, 10 minutes at most.
 RETRY_BACKOFF = Backoff(first=timedelta(seconds=2), maximum=timedelta(minutes=10))
 
 
-def run(database: Database, subscriptions: Subscriptions) -> int:
+def relay_batch(database: Database, subscriptions: Subscriptions) -> int:
     """Relay one batch of due facts; returns how many were done. Raises only when the database itself is away."""
     try:
-        return database.transaction(lambda session: _relay(session, subscriptions, BATCH))
+        return database.transaction(lambda session: _relay(session, subscriptions, BATCH_SIZE))
     except Exception as error:
         if is_unavailable(error):
             raise
         log.warning("a batch of facts failed, trying them one by one", extra={"error": type(error).__name__})
-    return _relay_alone(database, subscriptions)
+    return _relay_one_by_one(database, subscriptions)
 
 
-def bring_forward(session: Session, now: datetime) -> None:
+def clamp_future_due_times(session: Session, now: datetime) -> None:
     """Make due what waits longer than any rule lets it: a clock that was ahead wrote that, and has been set back since."""
-    untried = and_(OutboxFact.attempts == 0, OutboxFact.due_at > now + clock.TOLERANCE)
-    wrong = or_(untried, OutboxFact.due_at > now + RETRY_BACKOFF.maximum + clock.TOLERANCE)
+    untried = and_(OutboxFact.attempts == 0, OutboxFact.due_at > now + clock.MAX_CLOCK_SKEW)
+    wrong = or_(untried, OutboxFact.due_at > now + RETRY_BACKOFF.maximum + clock.MAX_CLOCK_SKEW)
     session.execute(update(OutboxFact).where(OutboxFact.done_at.is_(None), wrong).values(due_at=now))
 
 
-def forget(database: Database, older_than: timedelta) -> int:
+def delete_done(database: Database, older_than: timedelta) -> int:
     """Delete facts done longer ago than ``older_than``; returns how many."""
 
     def unit(session: Session) -> int:
@@ -66,7 +66,7 @@ def _relay(session: Session, subscriptions: Subscriptions, limit: int, only: int
         for reader in subscriptions.get(kind, ()):
             reader(session, batch, now)
     if rows:
-        session.execute(update(OutboxFact).where(among(OutboxFact.id, [row.id for row in rows])).values(done_at=now))
+        session.execute(update(OutboxFact).where(in_list(OutboxFact.id, [row.id for row in rows])).values(done_at=now))
     return len(rows)
 
 
@@ -78,7 +78,7 @@ def _due(session: Session, now: datetime, limit: int, only: int | None) -> Seque
     return session.execute(ordered.with_for_update(skip_locked=True)).scalars().all()
 
 
-def _relay_alone(database: Database, subscriptions: Subscriptions) -> int:
+def _relay_one_by_one(database: Database, subscriptions: Subscriptions) -> int:
     with database.read() as session:
         due = [row.id for row in _due_ids(session)]
     done = 0
@@ -88,16 +88,16 @@ def _relay_alone(database: Database, subscriptions: Subscriptions) -> int:
         except Exception as error:
             if is_unavailable(error):
                 raise
-            _push_on(database, fact_id, error)
+            _postpone(database, fact_id, error)
     return done
 
 
 def _due_ids(session: Session) -> Sequence[OutboxFact]:
     statement = select(OutboxFact).where(OutboxFact.done_at.is_(None), OutboxFact.due_at <= clock.now())
-    return session.execute(statement.order_by(OutboxFact.due_at, OutboxFact.id).limit(BATCH)).scalars().all()
+    return session.execute(statement.order_by(OutboxFact.due_at, OutboxFact.id).limit(BATCH_SIZE)).scalars().all()
 
 
-def _push_on(database: Database, fact_id: int, error: Exception) -> None:
+def _postpone(database: Database, fact_id: int, error: Exception) -> None:
     log.error("a fact failed and is tried again later", extra={"fact": fact_id, "error": type(error).__name__})
 
     def unit(session: Session) -> None:

@@ -33,20 +33,20 @@ def connect(deliver: Callable[[str], None] | None) -> None:
 class DrainRequestQueue:
     """Delivers hints to the broker from a thread of its own, so that giving one never blocks; equal ones coalesce."""
 
-    def __init__(self, send: Callable[[str], None], hold_seconds: float) -> None:
+    def __init__(self, send: Callable[[str], None], resend_seconds: float) -> None:
         """``send`` hands one to the broker; it may wait and raise. ``hold_seconds``: how long one on its way, which nobody here
         has begun, keeps the next one waiting.
         """
         self._send = send
-        self._hold_seconds = hold_seconds
-        self._waiting: set[str] = set()
-        self._sent: dict[str, float] = {}
+        self._resend_seconds = resend_seconds
+        self._requested: set[str] = set()
+        self._sent_at: dict[str, float] = {}
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
     def put(self, name: str) -> None:
         with self._changed:
-            self._waiting.add(name)
+            self._requested.add(name)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._loop, name="hints", daemon=True)
                 self._thread.start()
@@ -55,7 +55,7 @@ class DrainRequestQueue:
     def mark_started(self, name: str) -> None:
         """The work has begun: what is put from now on is news."""
         with self._changed:
-            self._sent.pop(name, None)
+            self._sent_at.pop(name, None)
             self._changed.notify()
 
     def _loop(self) -> None:
@@ -73,9 +73,9 @@ class DrainRequestQueue:
         with self._changed:
             while True:
                 now = time.monotonic()
-                for name in sorted(self._waiting):
-                    if name not in self._sent or now - self._sent[name] > self._hold_seconds:
-                        self._waiting.discard(name)
-                        self._sent[name] = now
+                for name in sorted(self._requested):
+                    if name not in self._sent_at or now - self._sent_at[name] > self._resend_seconds:
+                        self._requested.discard(name)
+                        self._sent_at[name] = now
                         return name
-                self._changed.wait(self._hold_seconds if self._waiting else None)
+                self._changed.wait(self._resend_seconds if self._requested else None)

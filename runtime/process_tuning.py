@@ -7,7 +7,7 @@ import gc
 from contextlib import suppress
 
 M_ARENA_MAX = -8
-ARENAS = 2
+MAX_ARENAS = 2
 
 
 def limit_malloc_arenas() -> None:
@@ -16,7 +16,7 @@ def limit_malloc_arenas() -> None:
     Threads of Python allocate in turn anyway; over 15,000 mails `casemill run` stays at 190 MB in place of 231.
     """
     with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, ARENAS)
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, MAX_ARENAS)
 
 
 #: A batch makes some ten thousand objects that die by themselves when it ends; the default looks at them all every 700.

@@ -63,7 +63,7 @@ class WakeupConsumer(_RedisConsumer):
         super().__init__(broker, queue_name, prefetch, 0)  # type: ignore[no-untyped-call]
 
     def __next__(self) -> Any:
-        bells: WakeupChannel = self.broker.bells
+        bells: WakeupChannel = self.broker.wakeups
         heard = bells.sequence(self.queue_name)
         message = super().__next__()  # type: ignore[no-untyped-call]
         if message is None and self.outstanding_message_count >= self.prefetch:

@@ -19,9 +19,9 @@ log = logging.getLogger("casemill.bells")
 CHANNEL = "casemill:bells"
 #: How long a look is put off while a new message would be heard of, and while it would not.
 SUBSCRIBED_POLL_SECONDS, UNSUBSCRIBED_POLL_SECONDS = 1.0, 0.1
-RETRY_SECONDS = 1.0
+RECONNECT_SECONDS = 1.0
 #: How long one who listens takes to find that it is to end.
-LISTEN_SECONDS = 0.5
+LISTEN_TIMEOUT_SECONDS = 0.5
 
 
 class WakeupChannel:
@@ -48,11 +48,11 @@ class WakeupChannel:
                 self._thread.start()
             return self._sequences[queue]
 
-    def wait(self, queue: str, heard: int) -> None:
+    def wait(self, queue: str, sequence: int) -> None:
         """Wait until it rings once more than ``heard``, or until it is time to look again."""
         began = time.monotonic()
         with self._changed:
-            while self._sequences[queue] == heard:
+            while self._sequences[queue] == sequence:
                 rest = began + (SUBSCRIBED_POLL_SECONDS if self._is_subscribed else UNSUBSCRIBED_POLL_SECONDS) - time.monotonic()
                 if rest <= 0:
                     return
@@ -62,27 +62,27 @@ class WakeupChannel:
         """Listen no longer."""
         self._stopped.set()
         if self._thread is not None:
-            self._thread.join(timeout=4 * LISTEN_SECONDS)
+            self._thread.join(timeout=4 * LISTEN_TIMEOUT_SECONDS)
 
     def _listen(self) -> None:
         while not self._stopped.is_set():
             try:
-                self._listen_until_it_breaks()
+                self._listen_once()
             except Exception as error:  # whatever it was, somebody has to listen again
                 if self._is_subscribed:  # said once, however long it lasts
                     log.warning("new messages are not heard of and are looked for", extra={"error": type(error).__name__})
                 self._is_subscribed = False
-                self._stopped.wait(RETRY_SECONDS)
+                self._stopped.wait(RECONNECT_SECONDS)
 
-    def _listen_until_it_breaks(self) -> None:
+    def _listen_once(self) -> None:
         with closing(self._client.pubsub()) as subscription:  # type: ignore[no-untyped-call]
             subscription.subscribe(CHANNEL)
             while not self._stopped.is_set():
-                message = subscription.get_message(timeout=LISTEN_SECONDS)
+                message = subscription.get_message(timeout=LISTEN_TIMEOUT_SECONDS)
                 if message is not None:
-                    self._note(str(message["type"]), message["data"])
+                    self._handle_message(str(message["type"]), message["data"])
 
-    def _note(self, kind: str, data: object) -> None:
+    def _handle_message(self, kind: str, data: object) -> None:
         """What Redis says: that we are subscribed now, also after a connection was made again, or that a bell rang."""
         with self._changed:
             self._is_subscribed = True

@@ -21,15 +21,15 @@ LEASE_SECONDS = 10.0
 class Sweep:
     """``act`` every ``seconds``; it must be quick, or only ask somebody else to work."""
 
-    seconds: float
-    act: Callable[[], object]
+    interval_seconds: float
+    run: Callable[[], object]
 
 
 class Scheduler:
     """Runs sweeps while it holds the lease."""
 
     def __init__(self, database: Database, sweeps: Mapping[str, Sweep], stop: threading.Event) -> None:
-        self._holder = LeaseHolder(database, LEASE, seconds=LEASE_SECONDS)
+        self._holder = LeaseHolder(database, LEASE, ttl_seconds=LEASE_SECONDS)
         self._sweeps = sweeps
         self._stop = stop
         self._last: dict[str, float] = {}
@@ -39,12 +39,14 @@ class Scheduler:
         while not self._stop.is_set():
             if self._try("lease", self._holder.acquire):
                 for name in self._due(time.monotonic()):
-                    self._try(name, self._sweeps[name].act)
+                    self._try(name, self._sweeps[name].run)
             self._stop.wait(1.0)
         self._try("lease", self._holder.release)
 
     def _due(self, now: float) -> list[str]:
-        due = [name for name, sweep in self._sweeps.items() if now - self._last.get(name, float("-inf")) >= sweep.seconds]
+        due = [
+            name for name, sweep in self._sweeps.items() if now - self._last.get(name, float("-inf")) >= sweep.interval_seconds
+        ]
         self._last.update(dict.fromkeys(due, now))
         return due
 

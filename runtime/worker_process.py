@@ -16,7 +16,7 @@ def is_worker_process() -> bool:
     return "dramatiq" in (program.stem, program.parent.name)
 
 
-def count_siblings() -> int:
+def count_worker_processes() -> int:
     """How many processes the command that started this one has for its work, this one among them."""
     if not is_worker_process():
         return 1
@@ -27,7 +27,7 @@ def count_siblings() -> int:
     return count
 
 
-def end_with_parent() -> None:
+def terminate_with_parent() -> None:
     """A worker whose parent is killed would work on for ever, unseen: the kernel asks it to end instead (prctl(2))."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)

@@ -23,7 +23,7 @@ from dramatiq.brokers.stub import StubBroker
 from sqlalchemy import select
 
 import workers
-from bootstrap import NICENESS, Services, build_services
+from bootstrap import PARSER_NICENESS, Services, build_services
 from core import clock, logs, migrations
 from core.errors import ConfigurationError
 from core.settings import Settings
@@ -71,7 +71,7 @@ def queued(broker: StubBroker, name: str = "ingest") -> int:
     return broker.queues[name].qsize()
 
 
-@pytest.mark.parametrize(("redis_url", "niceness"), [("", NICENESS), ("redis://127.0.0.1:1/0", 0)])
+@pytest.mark.parametrize(("redis_url", "niceness"), [("", PARSER_NICENESS), ("redis://127.0.0.1:1/0", 0)])
 def test_all_in_one_process_the_parsers_let_it_go_first(tmp_path: Path, redis_url: str, niceness: int) -> None:
     values = {"data_dir": tmp_path, "redis_url": redis_url, "limits": {"parser_processes": 1}}
     with new_children() as pids:
@@ -360,14 +360,14 @@ def test_middleware_is_the_floor_alone_so_that_nothing_retries_or_ends_a_transac
 
 
 def test_the_clock_asks_for_every_drain_within_seconds(services: Services) -> None:
-    sweeps = workers.sweeps(services.database)
+    sweeps = workers.build_sweeps(services.database)
     assert set(sweeps) >= set(workers.ACTORS)
-    assert all(sweeps[name].seconds <= 5 for name in workers.ACTORS)
+    assert all(sweeps[name].interval_seconds <= 5 for name in workers.ACTORS)
 
 
 def test_sweeping_gives_hints_and_forgets_old_facts(services: Services, stub: StubBroker) -> None:
     for name in workers.ACTORS:
         workers._drain_requests.mark_started(name)
-    for sweep in workers.sweeps(services.database).values():
-        sweep.act()
+    for sweep in workers.build_sweeps(services.database).values():
+        sweep.run()
     assert poll_until(lambda: [queued(stub, name) for name in ("ingest", "outbox", "notify")] == [1, 1, 1])

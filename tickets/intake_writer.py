@@ -14,7 +14,7 @@ from accounts.matching import CompanyView, ContactView
 from accounts.models import Staff
 from core import blobs
 from core.database.bulk import insert_all, insert_ignore, insert_with_ids, update_all
-from core.database.in_lists import among_given, listed
+from core.database.in_lists import encode_list, in_list_parameter
 from core.database.types import UtcDateTime
 from core.reasons import Reason
 from core.settings import Settings
@@ -309,15 +309,15 @@ def _touch(
     by_people = {one.ticket_id for one in appends if not one.submission.automatic}
     connection = session.connection()
     # Locked in one order by every worker; an UPDATE takes them in any.
-    connection.execute(_LOCK, {"listed": listed(added_to)}).all()
+    connection.execute(_LOCK, {"listed": encode_list(added_to)}).all()
     for ids, statement in ((by_people, _TOUCH_BY_PEOPLE), (added_to - by_people, _TOUCH)):
         if ids:
-            connection.execute(statement, {"listed": listed(ids), "now": now})
+            connection.execute(statement, {"listed": encode_list(ids), "now": now})
 
 
-_LOCK = select(Ticket.id).where(among_given(Ticket.id)).order_by(Ticket.id).with_for_update(key_share=True)
+_LOCK = select(Ticket.id).where(in_list_parameter(Ticket.id)).order_by(Ticket.id).with_for_update(key_share=True)
 _NOW = bindparam("now", type_=UtcDateTime)
-_TOUCH = update(Ticket).where(among_given(Ticket.id)).values(version=Ticket.version + 1, updated_at=_NOW)
+_TOUCH = update(Ticket).where(in_list_parameter(Ticket.id)).values(version=Ticket.version + 1, updated_at=_NOW)
 _TOUCH_BY_PEOPLE = _TOUCH.values(human_at=_NOW)
 
 

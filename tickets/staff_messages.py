@@ -19,7 +19,7 @@ from core.database.bulk import insert_ignore
 from core.errors import RefusedError
 from core.reasons import Reason
 from outbox.append import append_facts
-from outbox.facts import LetterWritten
+from outbox.facts import StaffMessageWritten
 from tickets import lifecycle, message_templates, permissions, template_sandbox
 from tickets.creation_notice import TASK_DUE, find_default_manager
 from tickets.message_templates import ASK_FOR_MORE, RECAP, TemplateVersion
@@ -124,7 +124,7 @@ def send(
         data["template"] = {"folder": template.folder, "name": template.name, "version": template.number}
     ticket.human_at = now
     activity_id = add_entry(session, ticket, now, by.email, "message_out", clean_subject, clean_text, data)
-    written = LetterWritten(ticket.id, activity_id, kind, [contact.id for contact in recipients])
+    written = StaffMessageWritten(ticket.id, activity_id, kind, [contact.id for contact in recipients])
     append_facts(session, [written], now)
     return activity_id
 

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from accounts.matching import CompanyView, ContactView
-from core.database.in_lists import among_given, listed
+from core.database.in_lists import encode_list, in_list_parameter
 from core.reasons import Reason
 from core.settings import Settings
 from tickets.intake_writer import NewLink, NewTicket
@@ -157,7 +157,7 @@ def load(session: Session, submissions: Sequence[Submission], settings: Settings
     threads = ThreadIndex(settings.routing.colleagues_may_reply, since)
     keys = {key for submission in submissions for key in (submission.thread_key, *submission.answers) if key}
     if keys:
-        known = session.connection().execute(_KEYS, {"listed": listed(keys)})
+        known = session.connection().execute(_KEYS, {"listed": encode_list(keys)})
         threads.keys = {key: ticket_id for key, ticket_id in known}  # noqa: C416 - rows are no pairs to mypy
     named = {
         one for submission in submissions for one in (submission.replies_to, submission.marker, submission.subject_tag) if one
@@ -169,16 +169,16 @@ def load(session: Session, submissions: Sequence[Submission], settings: Settings
 def _load_tickets(session: Session, threads: ThreadIndex, wanted: set[int]) -> None:
     connection = session.connection()
     while wanted:
-        rows = connection.execute(_TICKETS, {"listed": listed(wanted)})
+        rows = connection.execute(_TICKETS, {"listed": encode_list(wanted)})
         threads.tickets |= {row[0]: TicketView(*row) for row in rows}
         merged = {view.merged_into for view in threads.tickets.values() if view.merged_into is not None}
         wanted = merged - threads.tickets.keys()
     if threads.tickets:
-        for ticket_id, contact_id in connection.execute(_PEOPLE, {"listed": listed(threads.tickets)}):
+        for ticket_id, contact_id in connection.execute(_PEOPLE, {"listed": encode_list(threads.tickets)}):
             threads.participants.setdefault(ticket_id, set()).add(contact_id)
 
 
-_KEYS = select(TicketThread.key, TicketThread.ticket_id).where(among_given(TicketThread.key))
+_KEYS = select(TicketThread.key, TicketThread.ticket_id).where(in_list_parameter(TicketThread.key))
 _TICKETS = select(Ticket.id, Ticket.company_id, Ticket.stage, Ticket.completed_at, Ticket.merged_into)
-_TICKETS = _TICKETS.where(among_given(Ticket.id))
-_PEOPLE = select(TicketContact.ticket_id, TicketContact.contact_id).where(among_given(TicketContact.ticket_id))
+_TICKETS = _TICKETS.where(in_list_parameter(Ticket.id))
+_PEOPLE = select(TicketContact.ticket_id, TicketContact.contact_id).where(in_list_parameter(TicketContact.ticket_id))

@@ -17,7 +17,7 @@ from sqlalchemy import Dialect, LargeBinary, Table, TextClause, bindparam, inser
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.sql.schema import ScalarElementColumnDefault
 
-from core.database.in_lists import listed, numbers_of
+from core.database.in_lists import encode_list, number_list_subquery
 from core.database.types import Base, Transaction
 
 Row = dict[str, Any]
@@ -51,11 +51,11 @@ def insert_all(session: Transaction, table: type[Base], rows: Sequence[Row]) -> 
         session.connection().execute(insert(_table(table)), list(rows))
 
 
-def insert_numbered(session: Transaction, table: type[Base], rows: Sequence[Row]) -> list[int]:
+def insert_with_ids(session: Transaction, table: type[Base], rows: Sequence[Row]) -> list[int]:
     """Insert rows and answer with their ids, in the order given."""
     if not rows:
         return []
-    ids = take_numbers(session, table, len(rows))
+    ids = allocate_ids(session, table, len(rows))
     insert_all(session, table, [{**row, "id": one} for one, row in zip(ids, rows, strict=True)])
     return ids
 
@@ -70,7 +70,7 @@ def update_all(session: Transaction, table: type[Base], rows: Sequence[Row]) -> 
     session.connection().execute(statement, [{f"to_{name}": value for name, value in row.items()} for row in rows])
 
 
-def take_numbers(session: Transaction, table: type[Base], count: int) -> list[int]:
+def allocate_ids(session: Transaction, table: type[Base], count: int) -> list[int]:
     """As many new ids, ascending; those that are not used stay out of use on PostgreSQL.
 
     Rows that bring their ids cost a fraction of rows whose ids are handed back: those take a statement a row.
@@ -172,7 +172,7 @@ def _as_json(session: Transaction, table: type[Base], rows: Sequence[Row], endin
     values = {"rows": data.decode()}
     if ending is None:
         statement = _update_from_json(columns, given)
-        values["ids"] = listed(row["id"] for row in rows)
+        values["ids"] = encode_list(row["id"] for row in rows)
     else:
         statement = _insert_from_json(columns, given, ending)
     return session.connection().execute(statement, values, execution_options=_COUNTED).rowcount
@@ -193,7 +193,7 @@ def _update_from_json(table: Table, given: tuple[str, ...]) -> TextClause:
     """The ids stand beside the rows, so that the server asks the index for them (:mod:`core.database.in_lists`)."""
     changes = ", ".join(f'"{name}" = given."{name}"' for name in given if name != "id")
     source = f"json_populate_recordset(NULL::{table.name}, CAST(:rows AS json)) AS given"
-    condition = f"{table.name}.id = ANY(ARRAY{numbers_of(':ids')}) AND given.id = {table.name}.id"
+    condition = f"{table.name}.id = ANY(ARRAY{number_list_subquery(':ids')}) AND given.id = {table.name}.id"
     return text(f"UPDATE {table.name} SET {changes} FROM {source} WHERE {condition}")  # noqa: S608 - our own names
 
 

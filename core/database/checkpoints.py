@@ -19,12 +19,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from core import disk
 
 #: The writers rest when so long nothing was committed.
-REST_SECONDS = 0.25
+IDLE_SECONDS = 0.25
 #: Who never rests has the log copied after so long. A thousand mails write 40 MB in it, and their notices more.
-LONGEST_SECONDS = 2.0
+MAX_WAIT_SECONDS = 2.0
 #: What is committed while the log is copied is copied after it, so that a writer finds everything done and begins the log anew:
 #: each time it is a fraction of what was before.
-ROUNDS = 3
+MAX_PASSES = 3
 
 
 class Checkpointer:
@@ -37,7 +37,7 @@ class Checkpointer:
         self._guard = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def note(self) -> None:
+    def notify_commit(self) -> None:
         """Something was committed."""
         if self._committed.is_set():
             return
@@ -62,10 +62,10 @@ class Checkpointer:
 
     def _comes_to_rest(self) -> bool:
         """Wait until nobody commits, or for as long as is allowed; False at once when stopped."""
-        ends = time.monotonic() + LONGEST_SECONDS
+        ends = time.monotonic() + MAX_WAIT_SECONDS
         while self._committed.is_set() and time.monotonic() < ends:
             self._committed.clear()
-            if self._stopping.wait(REST_SECONDS):
+            if self._stopping.wait(IDLE_SECONDS):
                 return False
         self._committed.clear()
         return not self._stopping.is_set()
@@ -74,9 +74,9 @@ class Checkpointer:
         """What is busy, full or gone now is found by a writer, who can say so."""
         try:
             with closing(self._engine.raw_connection()) as connection:  # in a transaction a checkpoint is refused
-                for _ in range(ROUNDS):
+                for _ in range(MAX_PASSES):
                     _, logged, copied = connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
                     if logged == copied:
                         return
         except (sqlite3.Error, SQLAlchemyError) as error:
-            disk.end_if_failed(getattr(error, "orig", error))
+            disk.exit_on_disk_failure(getattr(error, "orig", error))

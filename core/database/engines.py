@@ -19,12 +19,12 @@ from core.errors import ConfigurationError
 
 #: After so many seconds in the middle of a transaction a client of PostgreSQL counts as dead, and its locks are free. One that
 #: was only frozen finds its session ended and does the unit again.
-SILENCE_SECONDS = 12
+IDLE_IN_TRANSACTION_SECONDS = 12
 #: How long a statement waits for somebody's lock: longer than for one who is silent.
-LOCK_SECONDS = 20
-REST_SECONDS = 1.0
+LOCK_TIMEOUT_SECONDS = 20
+PING_AFTER_IDLE_SECONDS = 1.0
 #: How long a process that opens a new file of SQLite at the same moment as others waits for them.
-SWITCH_SECONDS = 10.0
+WAL_SWITCH_TIMEOUT_SECONDS = 10.0
 #: What the writer keeps of a large database: keys of mails and people are hashes and addresses, so each of a batch's rows lies on
 #: another page, and with SQLite's own 2 MB hardly one is there.
 WRITER_CACHE_KIB = 16 * 1024
@@ -86,7 +86,7 @@ def _ping_what_has_rested(engine: Engine) -> None:
 
     @event.listens_for(engine, "checkout")
     def _ask(connection: Any, record: Any, _proxy: object) -> None:
-        if time.monotonic() - record.info.get("rests_since", math.inf) < REST_SECONDS:
+        if time.monotonic() - record.info.get("rests_since", math.inf) < PING_AFTER_IDLE_SECONDS:
             return  # a new one rests since never
         try:
             engine.dialect.do_ping(connection)
@@ -97,7 +97,7 @@ def _ping_what_has_rested(engine: Engine) -> None:
 def _postgresql_options(url: URL) -> str:
     """The session's settings (PostgreSQL manual, 20.11): those of the URL, and that nobody waits for a frozen process."""
     given = url.query.get("options", "")
-    own = f"-c idle_in_transaction_session_timeout={SILENCE_SECONDS}s -c lock_timeout={LOCK_SECONDS}s"
+    own = f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_SECONDS}s -c lock_timeout={LOCK_TIMEOUT_SECONDS}s"
     return " ".join([own, *([given] if isinstance(given, str) else given)])
 
 
@@ -121,7 +121,7 @@ def _sqlite_engine(path: str, pool_size: int, *, read_only: bool) -> Engine:
         json_serializer=_pack,
     )
 
-    event.listen(engine, "handle_error", lambda context: disk.end_if_failed(context.original_exception))
+    event.listen(engine, "handle_error", lambda context: disk.exit_on_disk_failure(context.original_exception))
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _record: object) -> None:
@@ -140,7 +140,7 @@ def _sqlite_engine(path: str, pool_size: int, *, read_only: bool) -> Engine:
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
     """Switch the file to a write-ahead log. A new file has to be the switcher's alone, and for that SQLite does not wait."""
-    deadline = time.monotonic() + SWITCH_SECONDS
+    deadline = time.monotonic() + WAL_SWITCH_TIMEOUT_SECONDS
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")

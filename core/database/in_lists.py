@@ -16,17 +16,17 @@ from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.functions import FunctionElement
 
 
-def among(column: ColumnElement[Any] | InstrumentedAttribute[Any], values: Iterable[Any]) -> ColumnElement[bool]:
+def in_list(column: ColumnElement[Any] | InstrumentedAttribute[Any], values: Iterable[Any]) -> ColumnElement[bool]:
     """Whether ``column``, of whole numbers or texts, has one of ``values``; None among them matches nothing."""
-    return _one_of(column, bindparam(None, listed(values), String))
+    return _one_of(column, bindparam(None, encode_list(values), String))
 
 
-def among_given(column: ColumnElement[Any] | InstrumentedAttribute[Any], name: str = "listed") -> ColumnElement[bool]:
+def in_list_parameter(column: ColumnElement[Any] | InstrumentedAttribute[Any], name: str = "listed") -> ColumnElement[bool]:
     """The same in a statement that is made once: the values are given under ``name`` as it is executed, by :func:`listed`."""
     return _one_of(column, bindparam(name, type_=String))
 
 
-def listed(values: Iterable[Any]) -> str:
+def encode_list(values: Iterable[Any]) -> str:
     """Values as the one parameter they go as."""
     return msgspec.json.encode([value for value in values if value is not None]).decode()
 
@@ -81,7 +81,7 @@ def _by_json_each(element: FunctionElement[Any], compiler: Any, **options: Any) 
 
 @compiles(_Numbers, "postgresql")
 def _numbers(element: FunctionElement[Any], compiler: Any, **options: Any) -> str:
-    return numbers_of(compiler.process(element.clauses, **options))
+    return number_list_subquery(compiler.process(element.clauses, **options))
 
 
 @compiles(_Texts, "postgresql")
@@ -89,7 +89,7 @@ def _texts(element: FunctionElement[Any], compiler: Any, **options: Any) -> str:
     return _elements(compiler.process(element.clauses, **options), "value")
 
 
-def numbers_of(parameter: str) -> str:
+def number_list_subquery(parameter: str) -> str:
     """PostgreSQL's subquery for the numbers in a parameter made by :func:`listed`; behind ``ARRAY`` it is an array."""
     return _elements(parameter, "CAST(value AS bigint)")
 

@@ -35,7 +35,7 @@ from core.errors import BusyError
 
 #: Deadlock, serialization failure and a session ended for its silence on PostgreSQL (Appendix A of its manual): nothing was
 #: kept, so all are safe to run again.
-RETRIED_SQLSTATES = {"40P01", "40001", "25P03"}
+RETRIABLE_SQLSTATES = {"40P01", "40001", "25P03"}
 #: Classes of PostgreSQL's error codes that say something about the server: connection, resources, locks held by others,
 #: operator, system.
 UNAVAILABLE_CLASSES = {"08", "53", "55", "57", "58"}
@@ -58,11 +58,11 @@ class _Plain:
 class Database:
     """Sessions over one database URL (``sqlite:///path`` or ``postgresql+psycopg://…``)."""
 
-    def __init__(self, url: str, *, pool_size: int = 10, turn_timeout: float = 30.0) -> None:
+    def __init__(self, url: str, *, pool_size: int = 10, lock_timeout: float = 30.0) -> None:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._writer_lock = FairLock() if self.is_sqlite else None
-        self._lock_timeout = turn_timeout
+        self._lock_timeout = lock_timeout
         if self.is_sqlite:
             self._writer, self._reader = engines.sqlite_engines(self.url.database or "", pool_size)
         else:
@@ -166,7 +166,7 @@ class Database:
         finally:
             self._writer_lock.release()
         if self._checkpointer is not None:
-            self._checkpointer.note()
+            self._checkpointer.notify_commit()
 
 
 def _run_again(once: Callable[[], T], attempts: int) -> T:
@@ -186,7 +186,7 @@ def is_retriable(error: DBAPIError) -> bool:
         return True
     if isinstance(error.orig, sqlite3.OperationalError):
         return "locked" in str(error.orig) or "busy" in str(error.orig)
-    return getattr(error.orig, "sqlstate", None) in RETRIED_SQLSTATES
+    return getattr(error.orig, "sqlstate", None) in RETRIABLE_SQLSTATES
 
 
 def is_unavailable(error: BaseException) -> bool:
@@ -204,7 +204,7 @@ def is_unavailable(error: BaseException) -> bool:
     sqlstate = getattr(error.orig, "sqlstate", None)
     if sqlstate is None:
         return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
-    return sqlstate in RETRIED_SQLSTATES or sqlstate[:2] in UNAVAILABLE_CLASSES
+    return sqlstate in RETRIABLE_SQLSTATES or sqlstate[:2] in UNAVAILABLE_CLASSES
 
 
 def truncate_wal(database: Database) -> None:

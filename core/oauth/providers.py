@@ -17,20 +17,20 @@ from core import clock, https
 from core.oauth.tokens import Grant, TokenRefusedError, TokenUnavailableError
 from core.settings.sections import OAuth
 
-SECONDS = 20.0
+TIMEOUT_SECONDS = 20.0
 APPLICATION_SCOPE = "https://outlook.office365.com/.default"
 #: For a person who has agreed; mail is read under the first, sent under the second.
 PERSON_SCOPES = ("https://outlook.office.com/IMAP.AccessAsUser.All", "https://outlook.office.com/SMTP.Send")
 GOOGLE_SCOPE = "https://mail.google.com/"
 GOOGLE_TOKEN_URL = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
 #: RFC 6749 §5.2 and what the providers add: trouble that passes.
-PASSING = frozenset({"temporarily_unavailable", "server_error", "slow_down", "rate_limit_exceeded", "internal_failure"})
+TEMPORARY_ERRORS = frozenset({"temporarily_unavailable", "server_error", "slow_down", "rate_limit_exceeded", "internal_failure"})
 _CODE = re.compile(r"[a-z][a-z_]{0,60}")
 _AADSTS = re.compile(r"AADSTS\d+")
 _DEFAULT_LIFE = 3600.0
 
 
-def ask(oauth: OAuth, user: str, refresh_token: str | None) -> Grant:
+def request_token(oauth: OAuth, user: str, refresh_token: str | None) -> Grant:
     """A new token. Raises :class:`TokenUnavailableError` and :class:`TokenRefusedError`."""
     asked = {"microsoft": _ask_microsoft, "google": _ask_google, "other": _ask_other}[oauth.provider]
     try:
@@ -39,13 +39,13 @@ def ask(oauth: OAuth, user: str, refresh_token: str | None) -> Grant:
         raise TokenUnavailableError(https.error_code(error).replace("_", " ")) from None
 
 
-def judge(status: int, answer: Mapping[str, Any]) -> TokenUnavailableError | TokenRefusedError:
+def classify_error(status: int, answer: Mapping[str, Any]) -> TokenUnavailableError | TokenRefusedError:
     """What a provider's error is: trouble that passes, or a refusal."""
     error = str(answer.get("error") or "")
     code = error if _CODE.fullmatch(error) else "no reason given"
     number = _AADSTS.search(str(answer.get("error_description") or ""))
     why = f"{code}, {number[0]}" if number else code
-    if status == 429 or status >= 500 or error in PASSING:
+    if status == 429 or status >= 500 or error in TEMPORARY_ERRORS:
         return TokenUnavailableError(f"{why}, HTTP {status}" if status != 200 else why)
     return TokenRefusedError(why)
 
@@ -69,21 +69,21 @@ def _ask_microsoft(oauth: OAuth, _user: str, refresh_token: str | None) -> Grant
         else:
             answer = application.acquire_token_for_client([oauth.scope or APPLICATION_SCOPE])
     except (ValueError, KeyError, MsalServiceError):  # what msal makes of an unknown directory, and of answers that are no JSON
-        raise judge(http.status, {"error": "bad_answer"}) from None
+        raise classify_error(http.status, {"error": "bad_answer"}) from None
     return _grant(http.status, answer)
 
 
 class _MsalResponse:
     """The shape of a response that msal asks for."""
 
-    def __init__(self, answer: https.Answer) -> None:
+    def __init__(self, answer: https.HttpResponse) -> None:
         self.status_code = answer.status
         self.text = answer.body.decode("utf-8", "replace")
         self.headers = dict(answer.headers)
 
     def raise_for_status(self) -> None:
         if self.status_code >= 400:
-            raise judge(self.status_code, {})
+            raise classify_error(self.status_code, {})
 
 
 class _MsalHttp:
@@ -104,7 +104,7 @@ class _MsalHttp:
         """Nothing is kept open."""
 
     def _send(self, method: str, url: str, headers: Any, body: bytes | None) -> _MsalResponse:
-        answer = https.request(method, url, headers=headers, body=body, seconds=SECONDS, ca_file=self._ca_file)
+        answer = https.request(method, url, headers=headers, body=body, timeout_seconds=TIMEOUT_SECONDS, ca_file=self._ca_file)
         self.status = answer.status
         return _MsalResponse(answer)
 
@@ -119,7 +119,7 @@ def _ask_google(oauth: OAuth, user: str, refresh_token: str | None) -> Grant:
         credentials.refresh(http)
     except RefreshError as error:
         told = error.args[1] if len(error.args) > 1 and isinstance(error.args[1], dict) else {}
-        raise judge(http.status, told) from None
+        raise classify_error(http.status, told) from None
     except GoogleAuthError as error:
         raise TokenUnavailableError(type(error).__name__) from None
     # google-auth keeps the end as a naive time in UTC.
@@ -151,7 +151,7 @@ def _google_credentials(oauth: OAuth, user: str, refresh_token: str | None) -> A
 class _GoogleResponse:
     """The shape of a response that google-auth asks for."""
 
-    def __init__(self, answer: https.Answer) -> None:
+    def __init__(self, answer: https.HttpResponse) -> None:
         self.status = answer.status
         self.headers = dict(answer.headers)
         self.data = answer.body
@@ -167,7 +167,7 @@ class _GoogleHttp:
     def __call__(
         self, url: str, method: str = "GET", body: Any = None, headers: Any = None, timeout: Any = None, **_: object
     ) -> _GoogleResponse:
-        answer = https.request(method, url, headers=headers, body=body, seconds=SECONDS, ca_file=self._ca_file)
+        answer = https.request(method, url, headers=headers, body=body, timeout_seconds=TIMEOUT_SECONDS, ca_file=self._ca_file)
         self.status = answer.status
         return _GoogleResponse(answer)
 
@@ -179,7 +179,9 @@ def _ask_other(oauth: OAuth, _user: str, refresh_token: str | None) -> Grant:
     grant = {"grant_type": "refresh_token", "refresh_token": refresh_token} if refresh_token else {}
     body = urlencode({key: value for key, value in (form | (grant or {"grant_type": "client_credentials"})).items() if value})
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
-    answer = https.request("POST", oauth.token_url, headers=headers, body=body.encode(), seconds=SECONDS, ca_file=oauth.ca_file)
+    answer = https.request(
+        "POST", oauth.token_url, headers=headers, body=body.encode(), timeout_seconds=TIMEOUT_SECONDS, ca_file=oauth.ca_file
+    )
     return _grant(answer.status, _object(answer.body))
 
 
@@ -194,7 +196,7 @@ def _object(body: bytes) -> dict[str, Any]:
 def _grant(status: int, answer: Mapping[str, Any]) -> Grant:
     token = answer.get("access_token")
     if not isinstance(token, str) or not token:
-        raise judge(status, answer)
+        raise classify_error(status, answer)
     try:
         seconds = float(answer.get("expires_in") or _DEFAULT_LIFE)
     except (TypeError, ValueError):

@@ -15,9 +15,9 @@ from core.errors import RefusedError
 from core.settings.sections import OAuth
 
 #: A token is renewed so long before its end, or at half its life when that is later.
-AHEAD = timedelta(minutes=5)
+RENEW_BEFORE_EXPIRY = timedelta(minutes=5)
 #: What was refused is not asked for again sooner: providers lock accounts that keep on asking.
-REST = timedelta(minutes=1)
+REFUSAL_PAUSE = timedelta(minutes=1)
 
 
 class TokenError(RefusedError):
@@ -66,7 +66,7 @@ class TokenSource:
         self._refusal: tuple[datetime, TokenRefusedError] | None = None
         self._guard = threading.Lock()
 
-    def token(self) -> str:
+    def get_token(self) -> str:
         """A token that is good for a while. Raises :class:`TokenUnavailableError`, :class:`TokenRefusedError`."""
         with self._guard:
             now = clock.now()
@@ -76,44 +76,44 @@ class TokenSource:
                 raise self._refusal[1]
             return self._renew(now)
 
-    def reject(self, token: str) -> str:
+    def replace_rejected_token(self, token: str) -> str:
         """Another token than ``token``, which a server did not take. Raises as :meth:`token` does."""
         with self._guard:
             if self._kept is not None and self._kept.token == token:
                 self._kept = None
-        return self.token()
+        return self.get_token()
 
     def _renew(self, now: datetime) -> str:
-        from core.oauth.providers import ask
+        from core.oauth.providers import request_token
 
         try:
-            grant = ask(self._oauth, self._user, self._refresh_token)
+            grant = request_token(self._oauth, self._user, self._refresh_token)
         except TokenUnavailableError:
             if self._kept is not None and now < self._kept.ends_at:
                 return self._kept.token
             raise
         except TokenRefusedError as refusal:
-            self._refusal = (now + REST, refusal)
+            self._refusal = (now + REFUSAL_PAUSE, refusal)
             raise
         self._refusal = None
         self._refresh_token = grant.refresh_token or self._refresh_token
         life = timedelta(seconds=grant.seconds)
-        self._kept = _Kept(grant.token, now + life - min(AHEAD, life / 2), now + life)
+        self._kept = _Kept(grant.token, now + life - min(RENEW_BEFORE_EXPIRY, life / 2), now + life)
         return grant.token
 
 
 @lru_cache(maxsize=256)
-def source_for(oauth: OAuth, user: str) -> TokenSource:
+def token_source(oauth: OAuth, user: str) -> TokenSource:
     """The process's own source of tokens for ``user``: a mailbox and mail out of the same settings share one."""
     return TokenSource(oauth, user)
 
 
-def xoauth2(user: str, token: str) -> str:
+def format_xoauth2(user: str, token: str) -> str:
     """What XOAUTH2 says (learn.microsoft.com, "Authenticate an IMAP, POP or SMTP connection using OAuth")."""
     return f"user={user}\1auth=Bearer {token}\1\1"
 
 
-def oauthbearer(user: str, token: str) -> str:
+def format_oauthbearer(user: str, token: str) -> str:
     """What OAUTHBEARER says (RFC 7628 §3.1); ``=`` and ``,`` in the name are written out (RFC 5801 §4)."""
     name = user.replace("=", "=3D").replace(",", "=2C")
     return f"n,a={name},\1auth=Bearer {token}\1\1"

@@ -32,7 +32,7 @@ from core.settings.sections import (
 from core.settings.types import Secret, SecretUrl, Section
 
 #: Environment overrides: variable → top-level key.
-OVERRIDES = {
+ENVIRONMENT_OVERRIDES = {
     "CASEMILL_DATABASE_URL": "database_url",
     "CASEMILL_REDIS_URL": "redis_url",
     "CASEMILL_SMTP_URL": "smtp_url",
@@ -41,9 +41,9 @@ OVERRIDES = {
     "CASEMILL_ENV": "env",
 }
 #: Variables with the prefix that are not settings of the file.
-KNOWN_VARIABLES = {*OVERRIDES, "CASEMILL_CONFIG", "CASEMILL_CRASH_AT", "CASEMILL_USER"}
+KNOWN_VARIABLES = {*ENVIRONMENT_OVERRIDES, "CASEMILL_CONFIG", "CASEMILL_CRASH_AT", "CASEMILL_USER"}
 #: Shorter keys can be guessed.
-KEY_BYTES = 16
+MIN_KEY_BYTES = 16
 FORM_ID_HINT = "name the section after the Formstack form id, digits only: [forms.5512345]"
 
 
@@ -91,7 +91,7 @@ class Settings(Section):
         """Where mail goes: the SMTP URL, or the embedded Maildir."""
         return self.smtp_url or f"maildir:{self.data_dir / 'sent'}"
 
-    def keys(self) -> list[bytes]:
+    def signing_keys(self) -> list[bytes]:
         """Signing keys, the one that signs first; made and kept under ``data_dir`` when none is configured."""
         own = self.secret_key.get_secret_value() or _kept_key(self.data_dir / "secret.key")
         return [own.encode(), *(key.get_secret_value().encode() for key in self.previous_secret_keys)]
@@ -106,7 +106,7 @@ def load(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] 
     _refuse_unknown_variables(environ)
     chosen = path or environ.get("CASEMILL_CONFIG") or ("casemill.toml" if Path("casemill.toml").exists() else None)
     values: dict[str, Any] = _read_toml(Path(chosen)) if chosen else {}
-    for variable, key in OVERRIDES.items():
+    for variable, key in ENVIRONMENT_OVERRIDES.items():
         if environ.get(variable):
             values[key] = environ[variable]
     try:
@@ -136,7 +136,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def _explained(error: ValidationError, file: str, environ: Mapping[str, str]) -> ConfigurationError:
     first = error.errors(include_input=False, include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"])
-    variable = next((name for name, overridden in OVERRIDES.items() if overridden == key and environ.get(name)), None)
+    variable = next((name for name, overridden in ENVIRONMENT_OVERRIDES.items() if overridden == key and environ.get(name)), None)
     if variable is not None:
         file, key = "environment", variable
     if first["type"] == "extra_forbidden":
@@ -162,9 +162,9 @@ def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
 def _refuse_short_keys(settings: Settings, file: str) -> None:
     previous = [(f"previous_secret_keys.{number}", key) for number, key in enumerate(settings.previous_secret_keys)]
     for name, key in (("secret_key", settings.secret_key), *previous):
-        if 0 < len(key.get_secret_value().encode()) < KEY_BYTES:
+        if 0 < len(key.get_secret_value().encode()) < MIN_KEY_BYTES:
             hint = "make one with: python3 -c 'import secrets; print(secrets.token_hex(32))'"
-            raise ConfigurationError(f"shorter than {KEY_BYTES} bytes", file=file, key=name, hint=hint)
+            raise ConfigurationError(f"shorter than {MIN_KEY_BYTES} bytes", file=file, key=name, hint=hint)
 
 
 def _refuse_unsafe(settings: Settings, file: str) -> None:

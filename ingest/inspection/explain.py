@@ -23,13 +23,13 @@ from core.settings import Settings
 from core.signing import Signer, signer_for
 from ingest.decisions.forwards import FORWARDED
 from ingest.decisions.outcome import Plan, Planner
+from ingest.decisions.workbook_rules import workbook_options
 from ingest.ledger.models import InboundItem, Sighting
 from ingest.ledger.types import Arrival, ClaimedItem
 from ingest.parser_pool import ParserPool
 from ingest.parsers.types import Forward, ParsedAttachment, ParsedForm, ParsedMail, ParsedWorkbook, ParseOptions, WorkbookRow
-from ingest.parsers.worker import Answer, ParseFailure, ParseTask
+from ingest.parsers.worker import ParseAnswer, ParseFailure, ParseTask
 from ingest.sources.upload import UPLOAD, UploadFile, read_file
-from ingest.workbooks.expand import options_for
 from tickets import forwards
 from tickets.submission import Submission
 
@@ -132,11 +132,11 @@ class Explainer:
             for one in read_file(file, self._source, self._extra, self._settings.limits):
                 yield file, one
 
-    def _parse(self, items: Sequence[ClaimedItem], raws: Sequence[bytes]) -> list[Answer | None]:
+    def _parse(self, items: Sequence[ClaimedItem], raws: Sequence[bytes]) -> list[ParseAnswer | None]:
         """Answers in order, None for what needs no parser; what fails among others is tried again alone."""
         numbers = [number for number, item in enumerate(items) if item.kind not in UNPARSED]
         tasks = [self._task(items[number], raws[number]) for number in numbers]
-        answers: list[Answer | None] = [None] * len(items)
+        answers: list[ParseAnswer | None] = [None] * len(items)
         for number, task, answer in zip(numbers, tasks, self._pool.parse(tasks), strict=True):
             failed = isinstance(answer, ParseFailure) and not answer.alone
             answers[number] = self._pool.parse([task], alone=True)[0] if failed else answer
@@ -146,10 +146,10 @@ class Explainer:
         if item.kind == "form":
             return ParseTask("form", raw, ParseOptions(content_type=item.extra.get("content_type")))
         if item.kind == "workbook":
-            return ParseTask("workbook", raw, options_for(self._settings, item.source, item.extra))
+            return ParseTask("workbook", raw, workbook_options(self._settings, item.source, item.extra))
         return ParseTask("mail", raw, self._planner.mail_options(item.source, html_text=True))
 
-    def _explain(self, path: str, item: ClaimedItem, raw: bytes, answer: Answer | None) -> Iterator[Explanation]:
+    def _explain(self, path: str, item: ClaimedItem, raw: bytes, answer: ParseAnswer | None) -> Iterator[Explanation]:
         if not isinstance(answer, ParsedWorkbook):
             parsed = answer if isinstance(answer, ParsedMail | ParsedForm) else None
             yield self._tell(path, item.kind, self._decide(item, raw, answer), parsed)
@@ -163,7 +163,7 @@ class Explainer:
         raw = msgspec.json.encode({"fields": row.fields, "extra": row.extra})
         return self._tell(path, "row", self._decide(item, raw, None), msgspec.structs.replace(row, cells=()))
 
-    def _decide(self, item: ClaimedItem, raw: bytes, answer: Answer | None) -> Plan:
+    def _decide(self, item: ClaimedItem, raw: bytes, answer: ParseAnswer | None) -> Plan:
         """As the pipeline does it: an item that nobody knows what to do with has failed by itself."""
         try:
             return self._planner.plan(item, raw, answer)
@@ -175,7 +175,7 @@ class Explainer:
         if submission is None:
             return Explanation(path, kind, plan.disposition, plan.reason, parsed)
         if submission.original is not None:
-            submission = forwards.settle_one(submission, self._find_staff([submission.email or ""]))
+            submission = forwards.resolve_forward(submission, self._find_staff([submission.email or ""]))
         return Explanation(
             path,
             kind,
@@ -219,7 +219,7 @@ def _stored_row(session: Session, item_id: int, raw: bytes) -> WorkbookRow:
 def _signer(settings: Settings) -> Signer:
     """Our own signature is known by the keys in force; where none has been made yet nothing can carry it."""
     has_keys = settings.secret_key.get_secret_value() or (settings.data_dir / "secret.key").exists()
-    keys = settings.keys() if has_keys else [secrets.token_bytes(32)]
+    keys = settings.signing_keys() if has_keys else [secrets.token_bytes(32)]
     return signer_for(settings, keys)
 
 

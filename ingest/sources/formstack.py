@@ -96,14 +96,14 @@ class SubmissionList:
             self._wait(pause)
         return _object(self._ask(number, since, size))
 
-    def _ask(self, number: int, since: datetime | None, size: int) -> https.Answer:
+    def _ask(self, number: int, since: datetime | None, size: int) -> https.HttpResponse:
         query = {"pageNumber": number, "pageSize": size, "order": "ASC", "data": "true", "expandData": "true",
                  "dataFormat": "standardized"}  # fmt: skip
         query |= {"minTime": since.astimezone(self._zone).strftime(_TIME)} if since is not None else {}
         url = f"{self._settings.base_url}/forms/{self._form}/submissions?{urlencode(query)}"
         headers = {"Authorization": f"Bearer {self._settings.token.get_secret_value()}", "Accept": "application/json"}
         try:
-            return https.request("GET", url, headers=headers, seconds=SECONDS, ca_file=self._settings.ca_file)
+            return https.request("GET", url, headers=headers, timeout_seconds=SECONDS, ca_file=self._settings.ca_file)
         except https.HTTP_ERRORS as error:
             raise ListError(https.error_code(error)) from None
 
@@ -156,7 +156,7 @@ def _member(answer: Mapping[str, Any], known: set[str]) -> tuple[str, object]:
     return key if key not in ("FormID", "UniqueID") else f"field {number}", {"value": value, "field_type": answer.get("type")}
 
 
-def _object(answer: https.Answer) -> dict[str, Any]:
+def _object(answer: https.HttpResponse) -> dict[str, Any]:
     if answer.status != 200:
         code = "too_many_requests" if answer.status == 429 else REFUSALS.get(answer.status, f"status_{answer.status}")
         raise ListError(code, permanent=answer.status in REFUSALS)

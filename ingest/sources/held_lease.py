@@ -28,7 +28,7 @@ class HeldLease:
     """
 
     def __init__(self, database: Database, name: str, *, seconds: float = 15.0) -> None:
-        self._lease = LeaseHolder(database, name, seconds=seconds)
+        self._lease = LeaseHolder(database, name, ttl_seconds=seconds)
         self._pause = seconds / 3
         self._ended = threading.Event()
         self._lost = threading.Event()
@@ -62,7 +62,7 @@ class HeldLease:
 
     def check(self, session: Session) -> None:
         """Raise :class:`LeaseLostError` unless the lease is still ours; locks its row until the commit."""
-        if not self._lease.holds(session):
+        if not self._lease.is_held(session):
             self._lost.set()
             raise LeaseLostError(f"the lease {self._lease.name} belongs to another process")
 

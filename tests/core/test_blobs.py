@@ -71,7 +71,7 @@ def reads(database: Database, keys: list[str]) -> bool:
 def test_what_is_read_soon_is_kept_for_one_reading(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'a.db'}")
     migrations.upgrade(database)
-    small, large = [pair(b"soon 1"), pair(b"soon 2")], pair(b"s" * (blobs.KEPT_BLOB_BYTES + 1))
+    small, large = [pair(b"soon 1"), pair(b"soon 2")], pair(b"s" * (blobs.MAX_CACHED_BLOB_BYTES + 1))
     database.transaction(lambda session: blobs.put_all(session, [*small, large], NOW, read_soon=True))
     keys = [key for key, _ in small]
     assert not reads(database, keys)
@@ -83,10 +83,10 @@ def test_what_is_read_soon_is_kept_for_one_reading(tmp_path: Path) -> None:
 def test_what_is_kept_makes_room_for_what_comes(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'a.db'}")
     migrations.upgrade(database)
-    many = [pair(number.to_bytes(4, "big") * (blobs.KEPT_BLOB_BYTES // 4)) for number in range(40)]
+    many = [pair(number.to_bytes(4, "big") * (blobs.MAX_CACHED_BLOB_BYTES // 4)) for number in range(40)]
     for one in many:
         database.transaction(lambda session, one=one: blobs.put_all(session, [one], NOW, read_soon=True))  # type: ignore[misc]
-    kept = blobs.KEPT_BYTES // blobs.KEPT_BLOB_BYTES
+    kept = blobs.MAX_CACHE_BYTES // blobs.MAX_CACHED_BLOB_BYTES
     assert not reads(database, [key for key, _ in many[-kept:]])
     assert reads(database, [many[-kept - 1][0]])
     database.close()

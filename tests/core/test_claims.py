@@ -16,18 +16,18 @@ def test_tokens_are_never_the_same() -> None:
 
 
 def test_a_claim_is_renewed_from_another_thread_while_its_holder_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claims, "RENEW_SECONDS", 0.02)
+    monkeypatch.setattr(claims, "RENEW_INTERVAL_SECONDS", 0.02)
     renewed: list[int] = []
-    with claims.kept(lambda: renewed.append(threading.get_ident())):
+    with claims.renew_periodically(lambda: renewed.append(threading.get_ident())):
         time.sleep(0.2)
     assert len(renewed) >= 3
     assert threading.get_ident() not in renewed
 
 
 def test_nothing_is_renewed_after_the_work_ended_even_by_an_exception(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claims, "RENEW_SECONDS", 0.02)
+    monkeypatch.setattr(claims, "RENEW_INTERVAL_SECONDS", 0.02)
     renewed: list[None] = []
-    with pytest.raises(ZeroDivisionError), claims.kept(lambda: renewed.append(None)):
+    with pytest.raises(ZeroDivisionError), claims.renew_periodically(lambda: renewed.append(None)):
         time.sleep(0.05)
         _ = 1 // 0
     count = len(renewed)
@@ -39,12 +39,12 @@ def test_nothing_is_renewed_after_the_work_ended_even_by_an_exception(monkeypatc
 def test_a_renewal_that_fails_is_logged_by_kind_and_tried_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(claims, "RENEW_SECONDS", 0.02)
+    monkeypatch.setattr(claims, "RENEW_INTERVAL_SECONDS", 0.02)
 
     def fail() -> None:
         raise OSError("canary text")
 
-    with caplog.at_level(logging.WARNING), claims.kept(fail):
+    with caplog.at_level(logging.WARNING), claims.renew_periodically(fail):
         time.sleep(0.15)
     assert len(caplog.records) >= 2
     assert {vars(record)["error"] for record in caplog.records} == {"OSError"}
@@ -52,5 +52,5 @@ def test_a_renewal_that_fails_is_logged_by_kind_and_tried_again(
 
 
 def test_a_dead_holders_rows_come_back_within_thirty_seconds() -> None:
-    assert claims.SPAN.total_seconds() + 5 <= 30, "the sweeps look every five seconds (reliability.md, promise 4)"
-    assert claims.SPAN.total_seconds() >= claims.RENEW_SECONDS * 3, "two renewals may be lost"
+    assert claims.CLAIM_TTL.total_seconds() + 5 <= 30, "the sweeps look every five seconds (reliability.md, promise 4)"
+    assert claims.CLAIM_TTL.total_seconds() >= claims.RENEW_INTERVAL_SECONDS * 3, "two renewals may be lost"

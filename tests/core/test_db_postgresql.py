@@ -102,7 +102,7 @@ def test_a_database_that_is_away_is_unavailable(postgres_server: PostgresServer,
 def test_a_holder_that_falls_silent_in_a_transaction_loses_its_locks_on_postgresql(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "SILENCE_SECONDS", 1)
+    monkeypatch.setattr(engines, "IDLE_IN_TRANSACTION_SECONDS", 1)
     silent, other = Database(postgres_url), Database(postgres_url)
     Lease.metadata.create_all(silent.engine, tables=[Lease.__table__])
     silent.transaction(add("a"))
@@ -118,7 +118,7 @@ def test_a_holder_that_falls_silent_in_a_transaction_loses_its_locks_on_postgres
 
 
 def test_nobody_waits_for_a_lock_for_ever_on_postgresql(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "LOCK_SECONDS", 1)
+    monkeypatch.setattr(engines, "LOCK_TIMEOUT_SECONDS", 1)
     database = Database(postgres_url)
     Lease.metadata.create_all(database.engine, tables=[Lease.__table__])
     database.transaction(add("a"))

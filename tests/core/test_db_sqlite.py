@@ -80,7 +80,7 @@ def test_a_busy_writer_cannot_keep_the_turn_from_those_who_wait(tmp_path: Path) 
 
 
 def test_who_does_not_get_the_turn_in_time_is_told_that_the_database_is_busy(tmp_path: Path) -> None:
-    database = Database(f"sqlite:///{tmp_path / 'a.db'}", turn_timeout=0.2)
+    database = Database(f"sqlite:///{tmp_path / 'a.db'}", lock_timeout=0.2)
     result: list[object] = []
 
     def other() -> None:

@@ -17,16 +17,16 @@ def error_of(code: int) -> sqlite3.Error:
 
 @pytest.mark.parametrize("name", ["IOERR_READ", "IOERR_WRITE", "IOERR_FSYNC", "IOERR_TRUNCATE", "CORRUPT"])
 def test_an_error_in_reading_or_writing_is_a_failed_disk(name: str) -> None:
-    assert disk.has_failed(error_of(getattr(sqlite3, f"SQLITE_{name}")))
+    assert disk.is_disk_failure(error_of(getattr(sqlite3, f"SQLITE_{name}")))
 
 
 @pytest.mark.parametrize("name", ["FULL", "BUSY", "NOMEM", "IOERR_NOMEM", "IOERR_SHMSIZE", "IOERR_LOCK", "CANTOPEN"])
 def test_what_passes_is_no_failed_disk(name: str) -> None:
-    assert not disk.has_failed(error_of(getattr(sqlite3, f"SQLITE_{name}")))
+    assert not disk.is_disk_failure(error_of(getattr(sqlite3, f"SQLITE_{name}")))
 
 
 def test_an_error_of_something_else_is_no_failed_disk() -> None:
-    disk.end_if_failed(OSError(5, "Input/output error"))
-    disk.end_if_failed(sqlite3.OperationalError("no code"))
-    disk.end_if_failed(None)
-    assert not disk.has_failed(RuntimeError())
+    disk.exit_on_disk_failure(OSError(5, "Input/output error"))
+    disk.exit_on_disk_failure(sqlite3.OperationalError("no code"))
+    disk.exit_on_disk_failure(None)
+    assert not disk.is_disk_failure(RuntimeError())

@@ -25,7 +25,7 @@ def end_it(database: Database, name: str) -> None:
 
 
 def holds(database: Database, holder: LeaseHolder) -> bool:
-    return database.transaction(holder.holds)
+    return database.transaction(holder.is_held)
 
 
 def test_of_two_holders_one_gets_the_lease(database: Database) -> None:
@@ -58,7 +58,7 @@ def test_leases_of_different_names_do_not_meet(database: Database) -> None:
 
 
 def test_a_holder_renews_its_own_lease(database: Database) -> None:
-    holder = LeaseHolder(database, "clock", seconds=20)
+    holder = LeaseHolder(database, "clock", ttl_seconds=20)
     assert holder.acquire()
     with database.read() as session:
         first = session.execute(select(Lease.until, Lease.beat_at)).one()
@@ -78,7 +78,7 @@ def test_a_lease_that_ran_out_goes_to_whoever_asks(database: Database) -> None:
 
 
 def test_a_short_lease_runs_out_by_itself(database: Database) -> None:
-    first, second = LeaseHolder(database, "clock", seconds=2), LeaseHolder(database, "clock")
+    first, second = LeaseHolder(database, "clock", ttl_seconds=2), LeaseHolder(database, "clock")
     assert first.acquire()
     assert not second.acquire()
     deadline = time.monotonic() + 20
@@ -132,11 +132,11 @@ def test_on_postgresql_leases_are_measured_by_the_servers_time(postgres_url: str
 def test_asking_whether_one_holds_keeps_others_out_until_the_commit(postgres_url: str) -> None:
     database = Database(postgres_url)
     Lease.metadata.create_all(database.engine, tables=[Lease.metadata.tables["lease"]])
-    first, second = LeaseHolder(database, "clock", seconds=2), LeaseHolder(database, "clock")
+    first, second = LeaseHolder(database, "clock", ttl_seconds=2), LeaseHolder(database, "clock")
     first.acquire()
     taken: list[bool] = []
     with database.write() as session:
-        assert first.holds(session)
+        assert first.is_held(session)
         time.sleep(2.1)  # the lease runs out in the middle of its holder's transaction
         thread = threading.Thread(target=lambda: taken.append(second.acquire()))
         thread.start()

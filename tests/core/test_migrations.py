@@ -108,16 +108,16 @@ def test_migrating_again_changes_nothing(empty: Database) -> None:
     migrations.upgrade(empty)
     with empty.engine.connect() as connection:
         assert schema(connection) == before
-    assert migrations.current(empty) == migrations.head()
+    assert migrations.current_revision(empty) == migrations.required_revision()
 
 
 def test_an_empty_database_is_told_to_migrate_and_a_migrated_one_passes(empty: Database) -> None:
-    assert migrations.current(empty) is None
+    assert migrations.current_revision(empty) is None
     with pytest.raises(CasemillError) as refused:
-        migrations.require(empty)
+        migrations.require_current_schema(empty)
     assert "casemill migrate" in refused.value.hint
     migrations.upgrade(empty)
-    migrations.require(empty)
+    migrations.require_current_schema(empty)
 
 
 def test_processes_that_migrate_at_once_all_succeed(empty: Database) -> None:
@@ -163,14 +163,14 @@ def test_who_comes_while_another_migrates_waits_for_it(empty: Database) -> None:
 
     def come() -> None:
         migrations.upgrade(other)
-        outcome.append(migrations.current(other))
+        outcome.append(migrations.current_revision(other))
 
     late = threading.Thread(target=come)
     event.listen(empty.engine, "begin", lambda _connection: late.start())
     migrations.upgrade(empty)
     late.join(30)
     other.close()
-    assert outcome == [migrations.head()]
+    assert outcome == [migrations.required_revision()]
 
 
 def test_the_way_back_removes_every_table_and_the_way_forth_makes_them_again(empty: Database) -> None:

@@ -125,7 +125,7 @@ def test_secrets_are_read_from_variables_and_files(tmp_path: Path) -> None:
     settings = load(tmp_path, toml, PW="from a variable")
     assert settings.mailboxes["a"].password.get_secret_value() == "from a variable"
     assert [key.get_secret_value() for key in settings.forms["1"].signature_keys] == ["from a file", "plain"]
-    assert settings.keys() == [KEY.encode()]
+    assert settings.signing_keys() == [KEY.encode()]
 
 
 def test_addresses_of_servers_may_be_secrets_too(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_variables_win_over_the_file(tmp_path: Path) -> None:
     )  # fmt: skip
     assert settings.data_dir == Path("b")
     assert (settings.database, settings.redis_url, settings.mail_out) == ("sqlite:///b", "redis://b", "smtp://b")
-    assert (settings.keys(), settings.env) == ([b"b" * 32], "test")
+    assert (settings.signing_keys(), settings.env) == ([b"b" * 32], "test")
 
 
 def test_an_empty_variable_is_none(tmp_path: Path) -> None:
@@ -184,9 +184,9 @@ def test_without_settings_everything_is_embedded_under_the_data_folder(tmp_path:
 
 def test_an_own_key_is_made_once_and_kept_to_its_owner(tmp_path: Path) -> None:
     settings = load(tmp_path, CASEMILL_DATA_DIR=str(tmp_path / "data"))
-    (key,) = settings.keys()
+    (key,) = settings.signing_keys()
     assert len(key) == 64
-    assert settings.keys() == [key]
+    assert settings.signing_keys() == [key]
     assert (tmp_path / "data" / "secret.key").stat().st_mode & 0o777 == 0o600
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["secret.key"]
 
@@ -195,7 +195,7 @@ def test_processes_that_start_at_once_make_one_key_between_them(tmp_path: Path) 
     code = (
         "import sys, time; from core.settings import Settings\n"
         "settings = Settings.model_validate({'data_dir': sys.argv[1]}); sys.stdin.readline()\n"
-        "print(settings.keys()[0].decode())"
+        "print(settings.signing_keys()[0].decode())"
     )
     processes = [
         subprocess.Popen(
@@ -214,7 +214,7 @@ def test_processes_that_start_at_once_make_one_key_between_them(tmp_path: Path) 
 
 def test_former_keys_follow_the_one_that_signs(tmp_path: Path) -> None:
     settings = load(tmp_path, f'secret_key = "{KEY}"\nprevious_secret_keys = ["{"p" * 32}"]')
-    assert settings.keys() == [KEY.encode(), b"p" * 32]
+    assert settings.signing_keys() == [KEY.encode(), b"p" * 32]
 
 
 def test_no_secret_is_in_the_settings_shown(tmp_path: Path) -> None:

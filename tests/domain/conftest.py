@@ -56,7 +56,7 @@ class House(World):
         """Every fact to its readers."""
         readers = subscriptions(self.settings)
         with time_machine.travel(self.now, tick=False):
-            while relay.run(self.database, readers):
+            while relay.relay_batch(self.database, readers):
                 pass
 
     def clock(self, later: timedelta = timedelta(0)) -> None:

@@ -25,7 +25,7 @@ from ingest.ledger.models import InboundItem
 from ingest.ledger.types import FORMSTACK, MAIL, WORKBOOK, Accepted, Arrival
 from ingest.parser_pool import ParserPool
 from ingest.parsers.types import ParsedMail
-from ingest.parsers.worker import Answer, ParseTask
+from ingest.parsers.worker import ParseAnswer, ParseTask
 from ingest.pipeline import Pipeline
 from outbox.facts import TicketCreated
 from outbox.models import OutboxFact
@@ -203,7 +203,7 @@ class Room:
 def open_room(settings: Settings, pool: ParserPool) -> Room:
     database = Database(settings.database)
     migrations.upgrade(database)
-    signer = Signer(settings.keys(), settings.notices.domain)
+    signer = Signer(settings.signing_keys(), settings.notices.domain)
     return Room(database, settings, Pipeline(database, settings, pool, signer), pool)
 
 
@@ -224,7 +224,7 @@ def notices(room: Room) -> dict[int, tuple[bool, str]]:
     return {fact.ticket_id: (fact.answer, fact.refusal_code) for fact in facts}
 
 
-def subjects(answers: list[Answer]) -> list[str | None]:
+def subjects(answers: list[ParseAnswer]) -> list[str | None]:
     """The subjects of mails, None for every other answer."""
     return [answer.subject if isinstance(answer, ParsedMail) else None for answer in answers]
 

@@ -33,9 +33,9 @@ from outbox.append import append_facts
 from outbox.facts import (
     BounceReceived,
     Fact,
-    LetterWritten,
     NoticeSettled,
     ReportReceived,
+    StaffMessageWritten,
     TaskRaised,
     TicketAssigned,
     TicketCreated,
@@ -48,7 +48,7 @@ SUBSCRIPTIONS: relay.Subscriptions = {
     TicketCreated.kind: (mailings.on_ticket_created,),
     TicketAssigned.kind: (mailings.on_ticket_assigned,),
     NoticeSettled.kind: (mailings.on_notice_settled, staff_messages.on_notice_settled),
-    LetterWritten.kind: (staff_messages.on_letter_written,),
+    StaffMessageWritten.kind: (staff_messages.on_letter_written,),
     TaskRaised.kind: (mailings.on_task_raised,),
     BounceReceived.kind: (bounces.on_bounce_received,),
     ReportReceived.kind: (bounces.on_report_received,),
@@ -128,7 +128,7 @@ class Post:
 
     def relay(self) -> None:
         """Hand on all facts that are due."""
-        while relay.run(self.database, SUBSCRIPTIONS):
+        while relay.relay_batch(self.database, SUBSCRIPTIONS):
             pass
 
     def claim(self, token: str, limit: int = 50) -> list[Claimed]:

@@ -177,7 +177,7 @@ def test_a_renewed_claim_lasts_longer(post: Post) -> None:
     claims.renew(post.database, "a", [one.id])
     renewed_until = post.delivery().claim_until
     assert held_until is not None and renewed_until is not None
-    assert renewed_until - held_until > core_claims.SPAN
+    assert renewed_until - held_until > core_claims.CLAIM_TTL
     assert claims.recover(post.database) == 0
 
 

@@ -29,8 +29,8 @@ ONLY_POSTGRES = pytest.mark.parametrize("database_url", ["postgresql"], indirect
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Claims last 3 s and are renewed every 0.2 s, patience ends after 0.5 s, pauses after 0.3 s."""
-    monkeypatch.setattr(core_claims, "SPAN", timedelta(seconds=3))
-    monkeypatch.setattr(core_claims, "RENEW_SECONDS", 0.2)
+    monkeypatch.setattr(core_claims, "CLAIM_TTL", timedelta(seconds=3))
+    monkeypatch.setattr(core_claims, "RENEW_INTERVAL_SECONDS", 0.2)
     monkeypatch.setattr(delivery, "PATIENCE_SECONDS", 0.5)
     monkeypatch.setattr(delivery, "RELAY_PAUSE_SECONDS", 0.3)
 

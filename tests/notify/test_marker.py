@@ -8,7 +8,7 @@ from html import escape
 
 import pytest
 
-from core.reply_separator import MARKERS, marker_line
+from core.reply_separator import SEPARATORS, separator_line
 from ingest.parsers.mail.message import parse_mail
 from ingest.parsers.types import ParsedMail, ParseOptions
 from notify.mailing_types import list_staff_written
@@ -104,20 +104,20 @@ def split(text: str = "", html: str = "") -> ParsedMail:
 @pytest.mark.parametrize("mailing", ANSWERED)
 def test_a_mail_that_is_to_be_answered_begins_with_the_line_in_text_and_page(mailing: str) -> None:
     rendered = render(mailing)
-    assert rendered.text.startswith(f"{marker_line()}\n\n")
-    assert rendered.text.count(marker_line()) == rendered.html.count(marker_line()) == 1
+    assert rendered.text.startswith(f"{separator_line()}\n\n")
+    assert rendered.text.count(separator_line()) == rendered.html.count(separator_line()) == 1
 
 
 @pytest.mark.parametrize("mailing", ANSWERED)
 def test_an_inbox_shows_what_the_mail_is_about_and_not_the_line(mailing: str) -> None:
     html = render(mailing).html
-    assert html.index("BS-000123", html.index("<body")) < html.index(marker_line()), "what is hidden for the inbox comes first"
+    assert html.index("BS-000123", html.index("<body")) < html.index(separator_line()), "what is hidden for the inbox comes first"
 
 
 @pytest.mark.parametrize("mailing", sorted(CONTEXTS.keys() - {"ticket_created"}))
 def test_a_mail_that_nobody_is_to_answer_has_no_such_line(mailing: str) -> None:
     rendered = render(mailing)
-    assert marker_line() not in rendered.text + rendered.html
+    assert separator_line() not in rendered.text + rendered.html
     assert not rendered.text.startswith("\n")
 
 
@@ -129,23 +129,23 @@ def test_a_reply_that_quotes_our_mail_is_exactly_what_the_person_wrote(client: o
     text, html = client(language, render(mailing))
     for mail in (split(text), split(html=html), split(text, html)):
         assert (mail.reply, mail.signature) == (LANGUAGES[language][0], "")
-        assert marker_line() in mail.quoted
+        assert separator_line() in mail.quoted
         assert "BS-000123" in mail.quoted
 
 
-@pytest.mark.parametrize("language", MARKERS)
+@pytest.mark.parametrize("language", SEPARATORS)
 def test_the_line_is_known_in_every_language_it_has(language: str) -> None:
-    assert split(f"Yes.\n\n> {marker_line(language)}\n> Hello\n").reply == "Yes."
-    assert split(f"Yes.\n\n{marker_line(language)}\n\nHello\n").reply == "Yes."
+    assert split(f"Yes.\n\n> {separator_line(language)}\n> Hello\n").reply == "Yes."
+    assert split(f"Yes.\n\n{separator_line(language)}\n\nHello\n").reply == "Yes."
 
 
 def test_what_stands_above_the_line_and_is_no_header_stays() -> None:
     kept = "Dates:\nMonday: no\nTuesday: yes\nWednesday: no"
-    assert split(f"{kept}\n\n{marker_line()}\n\nHello\n").reply == kept
+    assert split(f"{kept}\n\n{separator_line()}\n\nHello\n").reply == kept
 
 
 def test_a_person_who_writes_below_the_line_loses_nothing() -> None:
-    body = f"{marker_line()}\n\nHello\n\nMy answer is yes."
+    body = f"{separator_line()}\n\nHello\n\nMy answer is yes."
     assert split(body).reply == body
     quoted = f"On Mon, Nov 2, 2026 at 9:12 AM {US} wrote:\n\n{signed(body)}"
     assert split(f"{quoted}\n\nMy answer is no.").reply == "My answer is no."

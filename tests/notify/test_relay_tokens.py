@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from core.errors import ConfigurationError
-from core.oauth.tokens import source_for
+from core.oauth.tokens import token_source
 from core.settings.sections import OAuth, Smtp
 from notify.smtp import SmtpTransport
 from notify.smtp_connection import Relay
@@ -23,14 +23,14 @@ DATA = b"Subject: hello\r\nMessage-ID: <d1@care.example>\r\n\r\nA line\r\n"
 
 @pytest.fixture
 def tokens(certificates: Certificates) -> Iterator[TokenServer]:
-    source_for.cache_clear()
+    token_source.cache_clear()
     with TokenServer(certificates, SmtpServer.username) as server:
         yield server
 
 
 @pytest.fixture
 def relay(certificates: Certificates, tokens: TokenServer) -> Iterator[SmtpServer]:
-    with SmtpServer(certificates, encryption="starttls", takes_token=tokens.is_valid) as server:
+    with SmtpServer(certificates, encryption="starttls", accepts_token=tokens.is_valid) as server:
         yield server
 
 

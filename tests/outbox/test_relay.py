@@ -38,7 +38,7 @@ def put(database: Database, *given: Fact) -> None:
     database.transaction(lambda session: append_facts(session, given, clock.now()))
 
 
-def reader(seen: list[Fact], fails: Callable[[Fact], bool] = lambda _: False) -> relay.Reader:
+def reader(seen: list[Fact], fails: Callable[[Fact], bool] = lambda _: False) -> relay.FactHandler:
     """Writes a row for each fact, as readers do; raises for some."""
 
     def read(session: Session, batch: Sequence[Fact], now: datetime) -> None:
@@ -71,7 +71,7 @@ def change(database: Database, *which: ColumnElement[bool], **values: Any) -> No
 
 def drain(database: Database, subscriptions: relay.Subscriptions) -> int:
     total = 0
-    while done := relay.run(database, subscriptions):
+    while done := relay.relay_batch(database, subscriptions):
         total += done
     return total
 
@@ -91,7 +91,7 @@ def test_each_fact_is_handed_over_once_and_in_order(database: Database) -> None:
     seen: list[Fact] = []
     assert drain(database, {TicketCreated.kind: (reader(seen),)}) == 250
     assert seen == given
-    assert relay.run(database, {TicketCreated.kind: (reader(seen),)}) == 0
+    assert relay.relay_batch(database, {TicketCreated.kind: (reader(seen),)}) == 0
     assert all(row.done_at is not None for row in rows(database))
 
 
@@ -119,7 +119,7 @@ def test_a_fact_that_is_not_due_waits(database: Database) -> None:
     put(database, TicketCreated(1, True))
     change(database, due_at=clock.now() + timedelta(hours=1))
     seen: list[Fact] = []
-    assert relay.run(database, {TicketCreated.kind: (reader(seen),)}) == 0
+    assert relay.relay_batch(database, {TicketCreated.kind: (reader(seen),)}) == 0
     assert seen == []
 
 
@@ -129,7 +129,7 @@ def test_a_failing_reader_pushes_on_its_fact_only_and_the_others_go_on(
     put(database, *(TicketCreated(number, True) for number in range(10)))
     seen: list[Fact] = []
     with caplog.at_level(logging.INFO):
-        done = relay.run(database, {TicketCreated.kind: (reader(seen, lambda fact: fact == TicketCreated(4, True)),)})
+        done = relay.relay_batch(database, {TicketCreated.kind: (reader(seen, lambda fact: fact == TicketCreated(4, True)),)})
     assert done == 9 and written(database) == 9
     (poison,) = [row for row in rows(database) if row.done_at is None]
     assert poison.payload["ticket_id"] == 4
@@ -145,7 +145,7 @@ def test_what_a_reader_wrote_before_it_failed_is_gone(database: Database) -> Non
         session.execute(insert(Lease).values(name="half"))
         raise ValueError
 
-    assert relay.run(database, {TicketCreated.kind: (fail_after_writing,)}) == 0
+    assert relay.relay_batch(database, {TicketCreated.kind: (fail_after_writing,)}) == 0
     assert written(database) == 0
     assert rows(database)[0].attempts == 1
 
@@ -154,10 +154,10 @@ def test_a_fact_that_failed_is_tried_again_until_it_succeeds(database: Database)
     put(database, TicketCreated(1, True))
     seen: list[Fact] = []
     for _ in range(3):
-        relay.run(database, {TicketCreated.kind: (reader(seen, lambda _: True),)})
+        relay.relay_batch(database, {TicketCreated.kind: (reader(seen, lambda _: True),)})
         change(database, due_at=clock.now())
     assert rows(database)[0].attempts == 3
-    assert relay.run(database, {TicketCreated.kind: (reader(seen),)}) == 1
+    assert relay.relay_batch(database, {TicketCreated.kind: (reader(seen),)}) == 1
     assert seen == [TicketCreated(1, True)]
 
 
@@ -166,7 +166,7 @@ def test_the_pause_grows_to_ten_minutes_and_never_out_of_bounds(database: Databa
     pauses = []
     for attempts in (0, 3, 60, 5000):
         change(database, OutboxFact.id == 1, attempts=attempts, due_at=clock.now() - timedelta(seconds=1))
-        relay.run(database, {TicketCreated.kind: (reader([], lambda fact: fact == TicketCreated(1, True)),)})
+        relay.relay_batch(database, {TicketCreated.kind: (reader([], lambda fact: fact == TicketCreated(1, True)),)})
         pauses.append((rows(database)[0].due_at - clock.now()).total_seconds())
     assert rows(database)[1].done_at is not None, "the one behind it is not held up"
     assert [round(pause, -1) for pause in pauses] == [0, 20, 600, 600]
@@ -187,7 +187,7 @@ def test_a_fact_of_an_unknown_kind_waits_for_the_version_that_knows_it(database:
 def test_a_fact_with_other_fields_than_this_version_knows_waits_too(database: Database) -> None:
     put(database, TicketCreated(1, True))
     change(database, payload={"ticket_id": 1, "answer": True, "language": "es"})
-    assert relay.run(database, {}) == 0
+    assert relay.relay_batch(database, {}) == 0
     assert rows(database)[0].error == "TypeError"
 
 
@@ -202,7 +202,7 @@ def test_a_reader_that_meets_an_error_of_its_own_statement_does_not_stop_the_rel
             session.execute(insert(Lease).values(name=name))  # too large for the index: an OperationalError
 
     put(database, TicketCreated(1, True), TicketCreated(2, True))
-    assert relay.run(database, {TicketCreated.kind: (write,)}) == 1
+    assert relay.relay_batch(database, {TicketCreated.kind: (write,)}) == 1
     database.close()
 
 
@@ -213,7 +213,7 @@ def test_a_database_that_is_away_counts_against_no_fact(database: Database) -> N
         raise OperationalError("", {}, ConnectionResetError(), connection_invalidated=True)
 
     with pytest.raises(OperationalError):
-        relay.run(database, {TicketCreated.kind: (cut_off,)})
+        relay.relay_batch(database, {TicketCreated.kind: (cut_off,)})
     assert (rows(database)[0].attempts, rows(database)[0].error) == (0, None)
 
 
@@ -250,7 +250,9 @@ def test_on_postgresql_relays_work_side_by_side(postgres_url: str) -> None:
     def together(session: Session, batch: Sequence[Fact], now: datetime) -> None:
         met.wait()  # passes only when two relays hold facts at the same time
 
-    threads = [threading.Thread(target=lambda: done.append(relay.run(database, {TicketCreated.kind: (together,)}))) for _ in "ab"]
+    threads = [
+        threading.Thread(target=lambda: done.append(relay.relay_batch(database, {TicketCreated.kind: (together,)}))) for _ in "ab"
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -264,9 +266,9 @@ def test_facts_done_long_ago_are_forgotten_and_no_others(database: Database) -> 
     now = datetime.now(UTC)
     for number, done_at in ((1, now - timedelta(days=8)), (2, now - timedelta(days=6))):
         change(database, OutboxFact.id == number, done_at=done_at)
-    assert relay.forget(database, timedelta(days=7)) == 1
+    assert relay.delete_done(database, timedelta(days=7)) == 1
     assert [row.payload["ticket_id"] for row in rows(database)] == [1, 2]
-    assert relay.forget(database, timedelta(days=7)) == 0
+    assert relay.delete_done(database, timedelta(days=7)) == 0
 
 
 def test_nothing_to_append_is_no_statement(database: Database) -> None:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from runtime.worker_process import count_siblings, is_worker_process
+from runtime.worker_process import count_worker_processes, is_worker_process
 
 
 @pytest.mark.parametrize(
@@ -23,4 +23,4 @@ from runtime.worker_process import count_siblings, is_worker_process
 def test_the_command_says_how_many_work(monkeypatch: pytest.MonkeyPatch, argv: list[str], is_worker: bool, siblings: int) -> None:
     monkeypatch.setattr(sys, "argv", argv)
     assert is_worker_process() is is_worker
-    assert count_siblings() == siblings
+    assert count_worker_processes() == siblings

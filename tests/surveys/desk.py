@@ -57,7 +57,7 @@ class Desk(World):
     def force(self, stage: int, ticket_id: int = 1) -> None:
         def unit(session: Session) -> None:
             max_ = self._person(session, "Max")
-            lifecycle.move_by_force(session, ticket_id, stage, max_, "A mistake", self.settings, self.now)
+            lifecycle.force_stage(session, ticket_id, stage, max_, "A mistake", self.settings, self.now)
 
         self.database.transaction(unit)
 
@@ -66,7 +66,7 @@ class Desk(World):
         completed = partial(invitations.on_ticket_completed, self.settings.surveys)
         readers = {TicketCompleted.kind: (completed,), NoticeSettled.kind: (invitations.on_notice_settled,)}
         with time_machine.travel(self.now, tick=False):
-            while relay.run(self.database, readers):
+            while relay.relay_batch(self.database, readers):
                 pass
 
     def sweep(self) -> list[SurveyDue]:

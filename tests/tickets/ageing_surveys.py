@@ -46,7 +46,7 @@ class SurveyPost:
         self._world.database.transaction(lambda session: self._answer(session, now))
 
     def _relay(self) -> None:
-        while relay.run(self._world.database, self._readers):
+        while relay.relay_batch(self._world.database, self._readers):
             pass
 
     def _settle(self, session: Session, now: datetime) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from core.errors import NotFoundError, RefusedError
 from core.reasons import Reason
-from outbox.facts import LetterWritten
+from outbox.facts import StaffMessageWritten
 from tests.tickets.acts import complete, mark, person, reopen, settle_notice, tasks
 from tests.tickets.world import NOW, World, matter
 from tickets import lifecycle, merging, message_templates, staff_messages
@@ -101,7 +101,9 @@ def test_a_letter_is_on_the_timeline_with_its_template_and_is_a_fact(desk: World
     assert entry["body"] == draft.text
     kept = desk.rows(staff_messages.Activity, staff_messages.Activity.id)[-1].data
     assert kept["template"] == {"folder": "Billing Support", "name": RECAP, "version": 1}
-    assert [fact for fact in desk.facts() if isinstance(fact, LetterWritten)] == [LetterWritten(1, entry_id, RECAP_MESSAGE, [1])]
+    assert [fact for fact in desk.facts() if isinstance(fact, StaffMessageWritten)] == [
+        StaffMessageWritten(1, entry_id, RECAP_MESSAGE, [1])
+    ]
 
 
 def test_a_letter_goes_to_people_of_the_ticket_only(desk: World) -> None:

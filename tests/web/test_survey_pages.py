@@ -30,7 +30,7 @@ def asked(site: Site) -> Site:
 
 
 def link(site: Site, token: str) -> str:
-    signed = Signer(site.settings.keys(), site.settings.notices.domain).link(token)
+    signed = Signer(site.settings.signing_keys(), site.settings.notices.domain).link(token)
     return f"/care/surveys/{'unsubscribe/' if token[0] == 'u' else ''}{signed}"
 
 

@@ -8,7 +8,7 @@ from core import clock
 from core.signing import Signer
 from tests.web.conftest import STATUS_TOKEN, Site
 from tickets import creation_notice
-from tickets.numbers import number
+from tickets.numbers import format_number
 from tickets.submission import Submission, TicketSource
 
 CANARY = "zebrafinch procedure"
@@ -31,13 +31,13 @@ def ticket_id(site: Site) -> int:
 
 
 def signed(site: Site, ticket_id: int) -> str:
-    return Signer(site.settings.keys(), site.settings.notices.domain).link(f"t{ticket_id}")
+    return Signer(site.settings.signing_keys(), site.settings.notices.domain).link(f"t{ticket_id}")
 
 
 def test_a_customer_sees_number_and_status_of_the_case_by_its_signed_address(site: Site, ticket_id: int) -> None:
     answer = site.client.get(f"/care/cases/{signed(site, ticket_id)}")
     assert answer.status_code == 200
-    assert number(ticket_id) in answer.text
+    assert format_number(ticket_id) in answer.text
     assert 'class="now" aria-current="step"' in answer.text
     assert CANARY not in answer.text
     assert "Dana" not in answer.text
@@ -55,13 +55,13 @@ def test_a_signature_for_one_case_opens_no_other(site: Site, ticket_id: int) -> 
 
 
 def test_a_message_id_or_bounce_address_opens_no_case(site: Site, ticket_id: int) -> None:
-    signer = Signer(site.settings.keys(), site.settings.notices.domain)
+    signer = Signer(site.settings.signing_keys(), site.settings.notices.domain)
     for other in (signer.message_id(f"t{ticket_id}").strip("<>"), signer.reply_address(f"t{ticket_id}")):
         assert site.client.get(f"/care/cases/{other.partition('@')[0].rpartition('+')[2]}").status_code == 404
 
 
 def test_an_owner_sees_why_the_ticket_is_theirs_and_what_is_missing(site: Site, ticket_id: int) -> None:
-    answer = site.client.get(f"/desk/tickets/{number(ticket_id)}")
+    answer = site.client.get(f"/desk/tickets/{format_number(ticket_id)}")
     assert answer.status_code == 200
     assert "There is no default team" in answer.text
     assert "The phone call gave no claim number" in answer.text
@@ -71,7 +71,7 @@ def test_an_owner_sees_why_the_ticket_is_theirs_and_what_is_missing(site: Site, 
 
 
 def test_a_ticket_is_hidden_from_strangers_and_unknown_numbers_are_not_found(site: Site, ticket_id: int) -> None:
-    page = f"/desk/tickets/{number(ticket_id)}"
+    page = f"/desk/tickets/{format_number(ticket_id)}"
     stranger = {"X-Forwarded-For": "203.0.113.9"}
     assert site.client.get(page, headers=stranger).status_code == 404
     token = {**stranger, "Authorization": f"Bearer {STATUS_TOKEN}"}
@@ -88,7 +88,7 @@ def test_the_link_of_a_digest_leads_to_the_front_page_and_strangers_nowhere(site
 
 
 def test_every_page_allows_nothing_remote(site: Site, ticket_id: int) -> None:
-    for page in (f"/care/cases/{signed(site, ticket_id)}", f"/desk/tickets/{number(ticket_id)}"):
+    for page in (f"/care/cases/{signed(site, ticket_id)}", f"/desk/tickets/{format_number(ticket_id)}"):
         policy = site.client.get(page).headers["content-security-policy"]
         assert policy.startswith("default-src 'none'")
         assert "unsafe-inline" not in policy

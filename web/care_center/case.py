@@ -16,7 +16,7 @@ from core.database.session import Database
 from core.settings import Settings
 from core.signing import Signer
 from tickets.models import Ticket
-from tickets.numbers import number
+from tickets.numbers import format_number
 from tickets.stages import AUDIT, COMPLETED, IN_PROGRESS, SUBMITTED
 from web.pages import Pages
 from web.threadpool import run_in_thread
@@ -45,7 +45,7 @@ class CasePage:
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._database = database
-        self._signer = Signer(settings.keys(), settings.notices.domain)
+        self._signer = Signer(settings.signing_keys(), settings.notices.domain)
         self._zone = ZoneInfo(settings.calendar.zone)
         self._team = settings.notices.sender_name
         self._pages = Pages()
@@ -70,4 +70,4 @@ class CasePage:
         if row is None:
             return None
         received_at, updated_at = (moment.astimezone(self._zone) for moment in (row.created_at, row.updated_at))
-        return CaseView(number(ticket_id), row.stage, received_at, updated_at)
+        return CaseView(format_number(ticket_id), row.stage, received_at, updated_at)

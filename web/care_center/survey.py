@@ -23,7 +23,7 @@ from core.settings import Settings
 from core.signing import Signer
 from surveys import answers
 from surveys.answers import ANSWER, COMMENT_MAX, SCORES, UNSUBSCRIBE, Standing
-from tickets.numbers import number
+from tickets.numbers import format_number
 from web.pages import Pages
 from web.request_body import MemoryBudget, read_body
 from web.threadpool import run_in_thread
@@ -45,17 +45,17 @@ ASK = "We then send you no more surveys. Mail about your cases still reaches you
 DONE = "You get no more surveys. Mail about your cases still reaches you."
 
 
-class SurveyPage:
+class SurveyPages:
     """``/care/surveys/{signed}`` and ``/care/surveys/unsubscribe/{signed}``; 404 for anything wrong, whatever is wrong."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings
         self._database = database
-        self._signer = Signer(settings.keys(), settings.notices.domain)
+        self._signer = Signer(settings.signing_keys(), settings.notices.domain)
         self._pages = Pages()
         self._room = MemoryBudget(HELD_MAX)
 
-    async def form(self, request: Request) -> Response:
+    async def answer(self, request: Request) -> Response:
         """GET: the form, prefilled with the answer given before or with the score of the mail's link. POST: store it."""
         survey_id = self._survey(request, ANSWER)
         if request.method == "POST":
@@ -91,7 +91,7 @@ class SurveyPage:
 
     def _ask(self, request: Request, standing: Standing, score: int | None, comment: str, problem: str = "") -> Response:
         return self._pages.render(
-            "survey.html", 422 if problem else 200, has_form=True, team=self._team, number=number(standing.ticket_id),
+            "survey.html", 422 if problem else 200, has_form=True, team=self._team, number=format_number(standing.ticket_id),
             scores=SCORES, score=score, comment=comment, longest=COMMENT_MAX, action=request.url.path, problem=problem,
             answered=standing.score is not None,
         )  # fmt: skip

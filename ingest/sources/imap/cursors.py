@@ -10,7 +10,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from core.database.bulk import insert_ignore
-from core.database.in_lists import among
+from core.database.in_lists import in_list
 from ingest.ledger.models import InboundItem, MailboxCursor, Sighting
 
 #: UIDs are never 0 (RFC 9051 §9), nor is UIDVALIDITY: a row with 0 was made for its error before the first contact.
@@ -109,7 +109,7 @@ def note_error(session: Session, mailbox: str, code: str) -> Trouble:
 
 def seen(session: Session, source: str, places: Sequence[str]) -> set[str]:
     """Those of ``places`` that have a sighting."""
-    statement = select(Sighting.place).where(Sighting.source == source, among(Sighting.place, places))
+    statement = select(Sighting.place).where(Sighting.source == source, in_list(Sighting.place, places))
     return set(session.execute(statement).scalars())
 
 
@@ -126,7 +126,7 @@ def unmoved(session: Session, source: str, prefix: str) -> list[int]:
 
 def note_moved(session: Session, source: str, places: Iterable[str], now: datetime) -> None:
     """Record that the server has moved these."""
-    mine = (Sighting.source == source, among(Sighting.place, sorted(places)), Sighting.moved_at.is_(None))
+    mine = (Sighting.source == source, in_list(Sighting.place, sorted(places)), Sighting.moved_at.is_(None))
     session.execute(update(Sighting).where(*mine).values(moved_at=now))
 
 

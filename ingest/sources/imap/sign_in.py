@@ -12,7 +12,7 @@ from imapclient import IMAPClient
 from imapclient.exceptions import IMAPClientAbortError, IMAPClientError
 
 from core.errors import RefusedError
-from core.oauth.tokens import oauthbearer, source_for, xoauth2
+from core.oauth.tokens import format_oauthbearer, format_xoauth2, token_source
 from core.settings.sections import Mailbox
 
 #: Refusals that only somebody's act can end; a watcher lets the mailbox go while it waits (``imap.MailboxWatcher``).
@@ -36,21 +36,21 @@ def sign_in(client: IMAPClient, mailbox: Mailbox) -> None:
 
 def _sign_in_with_token(client: IMAPClient, mailbox: Mailbox) -> None:
     assert mailbox.oauth is not None  # noqa: S101 - asked before
-    source = source_for(mailbox.oauth, mailbox.user)
+    source = token_source(mailbox.oauth, mailbox.user)
     mechanism, spell, goodbye = _choose(client)
-    token = source.token()
+    token = source.get_token()
     if _try(client, mechanism, spell(mailbox.user, token), goodbye):
         return
-    if not _try(client, mechanism, spell(mailbox.user, source.reject(token)), goodbye):
+    if not _try(client, mechanism, spell(mailbox.user, source.replace_rejected_token(token)), goodbye):
         raise RefusedError("rejected_token", "the server took neither the token nor a new one")
 
 
 def _choose(client: IMAPClient) -> tuple[str, Callable[[str, str], str], str]:
     """The mechanism, how it spells user and token, and what ends it after a refusal (RFC 7628 §3.2.3)."""
     if client.has_capability("AUTH=XOAUTH2"):
-        return "XOAUTH2", xoauth2, ""
+        return "XOAUTH2", format_xoauth2, ""
     if client.has_capability("AUTH=OAUTHBEARER"):
-        return "OAUTHBEARER", oauthbearer, "\1"
+        return "OAUTHBEARER", format_oauthbearer, "\1"
     raise RefusedError("missing_xoauth2", "the server takes no tokens (neither XOAUTH2 nor OAUTHBEARER)")
 
 

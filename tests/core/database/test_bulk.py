@@ -12,7 +12,7 @@ from sqlalchemy import delete, event, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from core.database.bulk import insert_all, insert_ignore, insert_numbered, update_all
+from core.database.bulk import insert_all, insert_ignore, insert_with_ids, update_all
 from core.database.session import Database
 from core.leases import Lease
 from outbox.models import OutboxFact
@@ -69,7 +69,7 @@ def facts(*kinds: str) -> list[dict[str, Any]]:
 
 
 def number(database: Database, *kinds: str) -> list[int]:
-    return database.transaction(lambda session: insert_numbered(session, OutboxFact, facts(*kinds)))
+    return database.transaction(lambda session: insert_with_ids(session, OutboxFact, facts(*kinds)))
 
 
 def test_ids_come_back_in_the_order_given(database: Database) -> None:
@@ -117,7 +117,7 @@ def test_a_unit_that_is_rolled_back_leaves_its_rows_to_nobody(database: Database
     first = number(database, "a", "b")
 
     def fails(session: Session) -> None:
-        insert_numbered(session, OutboxFact, facts("c"))
+        insert_with_ids(session, OutboxFact, facts("c"))
         session.execute(delete(OutboxFact).where(OutboxFact.id == first[0]))
         raise RuntimeError
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import event, select, text
 
-from core.database.bulk import insert_all, insert_numbered, update_all
-from core.database.in_lists import among
+from core.database.bulk import insert_all, insert_with_ids, update_all
+from core.database.in_lists import in_list
 from core.database.session import Database
 from core.leases import Lease
 from outbox.models import OutboxFact
@@ -29,7 +29,7 @@ def filled(database: Database) -> Database:
 
 def find(database: Database, column: Any, values: Any) -> set[Any]:
     with database.read() as session:
-        return set(session.execute(select(column).where(among(column, values))).scalars())
+        return set(session.execute(select(column).where(in_list(column, values))).scalars())
 
 
 @pytest.mark.parametrize("values", [[], [3], (2, 9, 77), {1, 2, 3, 4, 5}, [None, 4]])
@@ -51,7 +51,7 @@ def test_the_statement_keeps_its_text_whatever_the_number_of_values(filled: Data
     sent: list[str] = []
     event.listen(filled.engine, "before_cursor_execute", lambda *arguments: sent.append(str(arguments[2])))
     for count in (1, 2, 50):
-        wanted = select(Lease).where(among(Lease.name, map(str, range(count))))
+        wanted = select(Lease).where(in_list(Lease.name, map(str, range(count))))
         filled.transaction(lambda session, wanted=wanted: session.execute(wanted).all())  # type: ignore[misc]
     assert len({text for text in sent if "FROM lease" in text}) == 1
 
@@ -59,7 +59,7 @@ def test_the_statement_keeps_its_text_whatever_the_number_of_values(filled: Data
 @pytest.mark.parametrize("work", ["look", "change"])
 def test_an_index_is_asked_for_few_of_some_thousand_rows(database: Database, work: str) -> None:
     rows = [{"kind": f"kind {number}", "payload": {}, "created_at": NOW, "due_at": NOW} for number in range(3_000)]
-    ids = database.transaction(lambda session: insert_numbered(session, OutboxFact, rows))
+    ids = database.transaction(lambda session: insert_with_ids(session, OutboxFact, rows))
     changes = [{"id": number, "attempts": 1} for number in ids[7:12]]
     sent: list[tuple[str, Any]] = []
     event.listen(database.engine, "before_cursor_execute", lambda *arguments: sent.append(arguments[2:4]))
@@ -67,7 +67,7 @@ def test_an_index_is_asked_for_few_of_some_thousand_rows(database: Database, wor
         if not database.is_sqlite:  # which nobody tells of its tables' sizes
             session.execute(text("ANALYZE outbox_fact"))
         if work == "look":
-            session.execute(select(OutboxFact).where(among(OutboxFact.id, ids[7:12]))).all()
+            session.execute(select(OutboxFact).where(in_list(OutboxFact.id, ids[7:12]))).all()
         else:
             update_all(session, OutboxFact, changes)
         statement, values = [one for one in sent if "outbox_fact" in one[0]][-1]

@@ -16,7 +16,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from core import clock
-from core.oauth.tokens import TokenRefusedError, TokenSource, TokenUnavailableError, format_oauthbearer, token_source, format_xoauth2
+from core.oauth.tokens import (
+    TokenRefusedError,
+    TokenSource,
+    TokenUnavailableError,
+    format_oauthbearer,
+    format_xoauth2,
+    token_source,
+)
 from core.settings.sections import OAuth
 from tests.servers.ports import free_port
 from tests.servers.tls import Certificates
