@@ -21,6 +21,7 @@ from tests.servers.redis_server import RedisServer
 from tests.servers.smtp import SmtpServer
 from tests.servers.tls import Certificates, make_certificates
 from tests.servers.workspace import make_workspace, remove_workspace
+from tests.waiting import set_test_timer
 
 # How long an example takes, or takes to be made, says how busy the machine is: tests are not timed.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -34,6 +35,12 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in [name for name in os.environ if name.startswith("CASEMILL_")]:
         del os.environ[name]
     config.stash[NOT_RUN] = []
+
+
+@pytest.hookimpl(tryfirst=True, optionalhook=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool:
+    """Multiply the time limit of a test by the load of the machine, as every other budget of the tests."""
+    return set_test_timer(item, settings)
 
 
 @pytest.hookimpl(trylast=True)  # after -k and -m: only what was asked for is named
