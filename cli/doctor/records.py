@@ -1,8 +1,9 @@
-"""Doctor's checks of what is in the database: the clock, people and teams, work that waits too long, the quarantine."""
+"""Checks of `casemill doctor` in the database: clock, staff, teams, routing, overdue work, quarantine and invariants."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,10 +11,10 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from accounts.models import Staff
-from accounts.teams import find_default
-from cli.doctor.run import Finding, ok, problem, warning
+from accounts.teams import find_default_team
 from core import clock
 from core.database.session import Database
+from core.findings import Finding, Severity, ok, problem, warning
 from core.settings import Settings
 from ingest.ledger import quarantine
 from ingest.ledger.models import InboundItem
@@ -21,56 +22,56 @@ from notify.models import Delivery
 from ops.invariants import checks
 from outbox.models import OutboxFact
 
-#: Work that is due for longer than this is stuck.
-PATIENCE = timedelta(minutes=1)
-#: Clocks further apart than this make leases and due times unreliable.
-DRIFT = timedelta(seconds=5)
+#: Work that has been due for longer than this is stuck.
+MAX_DUE_AGE = timedelta(minutes=1)
+#: A larger difference of the clocks makes leases and due times unreliable.
+MAX_CLOCK_DRIFT = timedelta(seconds=5)
 
 
 def check_clock(database: Database, settings: Settings) -> Iterator[Finding]:
-    """This machine's clock against the database's."""
+    """Compare the clock of this machine with the database's."""
     if database.is_sqlite:
-        yield ok("clock", "the database is on this machine and has its clock")
+        yield ok("clock", "the database is on this machine and uses its clock")
         return
     with database.read() as session:
         before = clock.now()
-        theirs = database.now(session)
-        apart = abs(theirs - (before + (clock.now() - before) / 2))
-    text = f"{apart.total_seconds():.1f} seconds apart from the database's"
-    yield problem("clock", text, "set both clocks by NTP") if apart > DRIFT else ok("clock", text)
+        database_time = database.now(session)
+        drift = abs(database_time - (before + (clock.now() - before) / 2))
+    text = f"{drift.total_seconds():.1f} seconds apart from the database's clock"
+    yield problem("clock", text, "set both clocks by NTP") if drift > MAX_CLOCK_DRIFT else ok("clock", text)
 
 
 def check_teams(database: Database, settings: Settings) -> Iterator[Finding]:
-    """Whether there is a default team with members, and whether everybody named is on the staff."""
+    """Check that there is a default team with members, and that every person named in a team is on the staff."""
     if not settings.teams:
         yield warning("teams", "none: tickets without a consultant wait unassigned", "add a [teams.NAME] section with members")
         return
-    default = find_default(settings.teams)
-    staff = _active(database)
-    findings = list(_unknown_people(settings, staff))
+    default = find_default_team(settings.teams)
+    staff = _active_staff(database)
+    findings = list(_find_unknown_staff(settings, staff))
     if default is not None and not any(email in staff for email in settings.teams[default].members):
-        text = f"the default team {default} has no member on the staff"
+        text = f"the default team {default} has no member who is on the staff"
         findings.append(problem("teams", text, "add its members with `casemill staff add`"))
     yield from findings or [ok("teams", f"all on the staff; {default} is the default")]
 
 
 def check_staff(database: Database, settings: Settings) -> Iterator[Finding]:
-    """Whether there is any staff, and whether everybody has working hours."""
+    """Check that there are staff, and that each of them has working hours."""
     with database.read() as session:
         people = list(session.execute(select(Staff).where(Staff.active).order_by(Staff.email)).scalars())
     idle = [one.email for one in people if not one.weekdays or one.starts >= one.ends]
     for email in idle:
         hint = f"casemill staff add {email} --days Mon-Fri --hours 08:00-17:00"
-        yield problem("staff", f"{email} has no working hours and so is never given a ticket by load", hint)
+        yield problem("staff", f"{email} has no working hours, so no ticket is ever assigned by load", hint)
     if not people:
-        yield warning("staff", "nobody: every ticket waits unassigned", "add people with `casemill staff add`")
+        yield warning("staff", "none: every ticket waits unassigned", "add people with `casemill staff add`")
     elif not idle:
         yield ok("staff", f"{len(people)} active, all with working hours")
 
 
-def check_waiting(database: Database, settings: Settings) -> Iterator[Finding]:
-    """Work that has been due for more than a minute: nobody is working, or something is stuck."""
-    late = clock.now() - PATIENCE
+def check_overdue_work(database: Database, settings: Settings) -> Iterator[Finding]:
+    """Check that no work has been due for more than a minute. Otherwise no worker is running, or one is stuck."""
+    late = clock.now() - MAX_DUE_AGE
     counts: tuple[tuple[str, Any, tuple[ColumnElement[bool], ...]], ...] = (
         ("items", InboundItem, (InboundItem.state == "waiting", InboundItem.due_at <= late)),
         ("facts", OutboxFact, (OutboxFact.done_at.is_(None), OutboxFact.due_at <= late)),
@@ -83,51 +84,55 @@ def check_waiting(database: Database, settings: Settings) -> Iterator[Finding]:
             if number:
                 stuck.append(f"{what} {number:,} since {oldest:%Y-%m-%d %H:%M} UTC")
     if stuck:
-        yield problem("queue", f"waiting: {', '.join(stuck)}", "see that `casemill run` (or workers and tick) runs, and its log")
+        yield problem(
+            "queue",
+            f"waiting: {', '.join(stuck)}",
+            "check that `casemill run` (or workers and tick) is running, and read its log",
+        )
     else:
-        yield ok("queue", "nothing has waited for more than a minute")
+        yield ok("queue", "no work has been due for more than a minute")
 
 
 def check_quarantine(database: Database, settings: Settings) -> Iterator[Finding]:
-    """How many items somebody should look at."""
+    """Report how many items are quarantined."""
     with database.read() as session:
         number = quarantine.count(session)
     if number:
-        yield warning("quarantine", f"items set aside: {number:,}", "look at them with `casemill quarantine list`")
+        yield warning("quarantine", f"items in quarantine: {number:,}", "review them with `casemill quarantine list`")
     else:
         yield ok("quarantine", "empty")
 
 
 def check_invariants(database: Database, settings: Settings) -> Iterator[Finding]:
-    """What must always be true of a running house, looked through whole. One that does not run has no signs of life to give."""
+    """Check the production invariants in all rows. Missing heartbeats are only a warning while casemill is not running."""
     with database.read() as session:
         now = database.now(session)
-        found = checks.check(session, settings, now, whole=True)
-        running = checks.is_running(session, now)
-    broken = [one for one in found if one.is_violated]
-    life = {checks.DEAD_LEASES, checks.SILENT_MAILBOXES}
-    for one in broken:
-        told = problem if running or one.code not in life else warning
-        yield told("invariants", one.text, one.hint)
-    if len(broken) < len(found):
-        yield ok("invariants", f"{len(found) - len(broken)} of {len(found)} hold")
+        findings = checks.check_invariants(session, settings, now, all_rows=True)
+        is_running = checks.is_running(session, now)
+    violated = [finding for finding in findings if not finding.is_ok]
+    for finding in violated:
+        is_warning = finding.check in (checks.DEAD_LEASES, checks.SILENT_MAILBOXES) and not is_running
+        severity = Severity.WARNING if is_warning else finding.severity
+        yield replace(finding, check="invariants", severity=severity)
+    if len(violated) < len(findings):
+        yield ok("invariants", f"{len(findings) - len(violated)} of {len(findings)} hold")
 
 
 def check_routing(database: Database, settings: Settings) -> Iterator[Finding]:
-    """Whether every rule leads to somebody."""
-    staff = _active(database)
+    """Check that every routing rule names staff and teams that exist."""
+    staff = _active_staff(database)
     targets = [(f"rule {number}", rule.person, rule.team) for number, rule in enumerate(settings.routing.rules, 1)]
     targets.append(("telemedicine", settings.routing.telemedicine.person, settings.routing.telemedicine.team))
-    wrong = False
+    has_problem = False
     for what, person, team in targets:
         if person and person not in staff:
-            wrong = True
+            has_problem = True
             yield problem("routing", f"{what}: {person} is not on the staff", f"casemill staff add {person}")
         if team and team not in settings.teams:
-            wrong = True
+            has_problem = True
             yield problem("routing", f"{what}: there is no team {team}", f"add [teams.{team}], or correct the name")
-    if not wrong:
-        yield ok("routing", "every rule leads to somebody" if settings.routing.rules else "no rules")
+    if not has_problem:
+        yield ok("routing", "every rule names staff and teams that exist" if settings.routing.rules else "no rules")
 
 
 CHECKS: dict[str, Callable[[Database, Settings], Iterator[Finding]]] = {
@@ -135,18 +140,18 @@ CHECKS: dict[str, Callable[[Database, Settings], Iterator[Finding]]] = {
     "staff": check_staff,
     "teams": check_teams,
     "routing": check_routing,
-    "queue": check_waiting,
+    "queue": check_overdue_work,
     "quarantine": check_quarantine,
     "invariants": check_invariants,
 }
 
 
-def _active(database: Database) -> set[str]:
+def _active_staff(database: Database) -> set[str]:
     with database.read() as session:
         return set(session.execute(select(Staff.email).where(Staff.active)).scalars())
 
 
-def _unknown_people(settings: Settings, staff: set[str]) -> Iterator[Finding]:
+def _find_unknown_staff(settings: Settings, staff: set[str]) -> Iterator[Finding]:
     for name, team in settings.teams.items():
         for email in (*team.members, *([team.manager] if team.manager else [])):
             if email not in staff:

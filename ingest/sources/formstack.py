@@ -30,12 +30,12 @@ PAUSES = (2.0, 4.0, 6.0)
 #: Statuses that somebody has to mend; any other trouble passes.
 REFUSALS = {400: "bad_request", 401: "refused_token", 403: "missing_permission", 404: "unknown_form"}
 HINTS = {
-    "refused_token": "make a new token in Formstack (Profile, API) and put it where forms.{form}.backfill.token says",
-    "missing_permission": "give the token's user the right to see the form's submissions",
-    "unknown_form": "see that the form's number is right and that the token belongs to the account that has it",
-    "bad_request": "see that backfill.base_url is the API's address, https://www.formstack.com/api/v2025",
-    "untrusted_certificate": "name the authority that signed the certificate in backfill.ca_file",
-    "too_many_requests": "nothing: it is asked again; ask less often with backfill.minutes if it stays",
+    "refused_token": "create a new token in Formstack (Profile, API) and put it into forms.{form}.backfill.token",
+    "missing_permission": "check in Formstack that the token's user may see the form's submissions",
+    "unknown_form": "check the form's number, and that the token belongs to the account that has the form",
+    "bad_request": "set backfill.base_url to the API's address, https://www.formstack.com/api/v2025",
+    "untrusted_certificate": "set backfill.ca_file to the certificate of the authority that signed the server's",
+    "too_many_requests": "casemill tries again; if this stays, raise backfill.minutes",
 }
 _TIME = "%Y-%m-%d %H:%M:%S"
 _DIGITS = re.compile(rf"[0-9]{{1,{MAX_ID_DIGITS}}}")

@@ -1,4 +1,4 @@
-"""The clock's alarm: an invariant that breaks, and one that holds again, is said once in the log."""
+"""Alerts: the clock logs each invariant that is violated, and each that holds again, once."""
 
 from __future__ import annotations
 
@@ -8,50 +8,52 @@ from collections.abc import Iterable
 from core.database.session import Database
 from core.findings import Finding
 from core.settings import Settings
-from ops.invariants.checks import check
+from ops.invariants.checks import check_invariants
 
-log = logging.getLogger("casemill.ops")
+log = logging.getLogger("casemill.ops.invariants")
 
-#: Seconds between two looks.
-EVERY = 15.0
+#: Seconds between two checks.
+CHECK_SECONDS = 15.0
 
 
-class Alarm:
-    """Remembers, in this process only, what was said. Both ways a change must be seen twice in a row before it is said.
+class InvariantAlerts:
+    """Logs violations and recoveries. Remembers, in this process only, which alerts it has logged.
 
-    What lasts for one look only (a process that has just started, work in full swing) is nothing to wake anybody for.
+    A change is logged when two checks in a row see it. What one check alone sees (a process that has just started, a
+    moment of heavy load) needs no operator.
     """
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._settings = settings
         self._changing: set[str] = set()
-        self._told: dict[str, int] = {}
+        self._alerted_levels: dict[str, int] = {}
 
-    def look(self) -> None:
-        """Judge all invariants and say what has changed."""
+    def check(self) -> None:
+        """Check all invariants and log what has changed."""
         with self._database.read() as session:
-            found = check(session, self._settings, self._database.now(session))
-        self.note(found)
+            findings = check_invariants(session, self._settings, self._database.now(session))
+        self.update(findings)
 
-    def note(self, found: Iterable[Finding]) -> None:
-        """Say what has changed with ``found``, the judgements of one look."""
+    def update(self, findings: Iterable[Finding]) -> None:
+        """Log what has changed with ``findings``, the results of one check of all invariants."""
         changing = set()
-        for one in found:
-            level = self._told.get(one.code, 0)
-            if (one.is_violated and one.level <= level) or (not one.is_violated and not level):
+        for finding in findings:
+            level = self._alerted_levels.get(finding.check, 0)
+            if (not finding.is_ok and finding.level <= level) or (finding.is_ok and not level):
                 continue
-            if one.code not in self._changing:
-                changing.add(one.code)
+            if finding.check not in self._changing:
+                changing.add(finding.check)
                 continue
-            self._say(one)
+            self._log_change(finding)
         self._changing = changing
 
-    def _say(self, one: Finding) -> None:
-        details = {"code": one.code, "count": one.count, "due": one.oldest.isoformat() if one.oldest else None}
-        if one.is_violated:
-            self._told[one.code] = one.level
-            log.error("an invariant is broken", extra=details)
+    def _log_change(self, finding: Finding) -> None:
+        due = finding.oldest.isoformat() if finding.oldest else None
+        details = {"code": finding.check, "count": finding.count, "due": due}
+        if finding.is_ok:
+            self._alerted_levels.pop(finding.check, None)
+            log.error("invariant holds again", extra=details)
         else:
-            self._told.pop(one.code, None)
-            log.error("an invariant holds again", extra=details)
+            self._alerted_levels[finding.check] = finding.level
+            log.error("invariant violated", extra=details)

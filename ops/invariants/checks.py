@@ -1,6 +1,7 @@
-"""The invariants of a running house (reliability.md, Production invariants): judged by the clock, shown wherever people look.
+"""The production invariants (reliability.md, Production invariants).
 
-A judgement is a pure function of a figure from :mod:`ops.invariants.counts`; the thresholds are what a healthy house never reaches.
+Each check is a pure function of figures from :mod:`ops.invariants.counts` and answers one finding. The clock runs all of them
+for alerts; the status page, the metrics and `casemill doctor` show them. A healthy installation never reaches a threshold.
 """
 
 from __future__ import annotations
@@ -11,167 +12,175 @@ from typing import Protocol
 
 from sqlalchemy.orm import Session
 
-from core.findings import Finding
+from core.findings import Finding, ok, problem
 from core.settings import Settings
 from ingest.sources.imap.cursors import source_of
 from ops.invariants import counts, external_services
-from ops.invariants.counts import CAP, InvariantCount, Quarantine
+from ops.invariants.counts import MAX_COUNT, QuarantineCounts, RowCount
 from runtime.scheduler import LEASE
 
-#: Work that is due is taken within seconds.
-PATIENCE = timedelta(minutes=1)
-#: Claims of the dead come back within 30 seconds (reliability.md, promise 4).
-RECOVERY = timedelta(seconds=30)
-#: Notices over the limits stand in line, and their line is asked in turns.
-DELAYED_PATIENCE = timedelta(minutes=10)
-SUBMITTED_PATIENCE = timedelta(minutes=5)
-SILENCE = timedelta(minutes=5)
-MANY_ERRORS = 5
-#: The longest lease is 15 seconds and renewed every five.
-LONGEST_LEASE = timedelta(seconds=15)
+#: Due work is claimed within seconds.
+MAX_DUE_AGE = timedelta(minutes=1)
+#: Claims of a dead worker are released within 30 seconds (reliability.md, promise 4).
+MAX_RECOVERY_TIME = timedelta(seconds=30)
+#: Rate-limited notices wait in a queue that is served at intervals.
+MAX_RATE_LIMIT_DELAY = timedelta(minutes=10)
+MAX_SUBMITTED_AGE = timedelta(minutes=5)
+MAX_MAILBOX_SILENCE = timedelta(minutes=5)
+MAX_MAILBOX_ERRORS = 5
+#: The longest lease lasts 15 seconds; its holder renews it every five.
+MAX_LEASE_TTL = timedelta(seconds=15)
 
 DEAD_LEASES, SILENT_MAILBOXES = "dead_leases", "silent_mailboxes"
-RUNNING = "see that `casemill run` (or the workers and `casemill tick`) runs, and its log"
-REPORT = "this must never happen: keep the database as it is and report it"
+CHECK_RUNNING_HINT = "check that `casemill run` (or the workers and `casemill tick`) is running, and read its log"
+REPORT_HINT = "this must never happen: keep the database unchanged and report it"
 
 
-class Cursor(Protocol):
-    """What is asked of a mailbox: when it last answered, and its errors in a row since."""
+class MailboxStatus(Protocol):
+    """When a mailbox last answered, and its errors in a row since."""
 
     checked_at: datetime | None
     errors: int
     error: str | None
 
 
-class Lease(Protocol):
-    """What is asked of a lease: its holder's token, its end, and the holder's last sign of life."""
+class LeaseStatus(Protocol):
+    """The token of a lease's holder, when the lease expires, and the holder's last heartbeat."""
 
     token: str | None
     until: datetime | None
     beat_at: datetime | None
 
 
-def check(session: Session, settings: Settings, now: datetime, *, whole: bool = False) -> list[Finding]:
-    """All invariants, in a fixed order, those that hold with a count of 0.
+def check_invariants(session: Session, settings: Settings, now: datetime, *, all_rows: bool = False) -> list[Finding]:
+    """Check all invariants; answer one finding for each, in a fixed order.
 
-    ``now`` is the database's time. ``whole`` looks through whole tables where otherwise the newest ten thousand rows do;
-    that is for people who ask once, not for a clock.
+    ``now`` is the database's time. ``all_rows`` reads whole tables where the check otherwise reads the newest ten thousand
+    rows: for a person who asks once, not for the clock.
     """
     return [
-        *_judge_work(session, now),
-        judge_mailboxes(settings.mailboxes, _paces(settings), counts.mailboxes(session), now),
-        judge_leases(settings.mailboxes, counts.held_leases(session), now),
-        judge_quarantine(counts.quarantine(session, now)),
-        *external_services.check(session, settings, now),
-        *_judge_records(session, whole=whole),
+        *_check_work(session, now),
+        check_mailboxes(settings.mailboxes, _poll_intervals(settings), counts.read_mailbox_cursors(session), now),
+        check_leases(settings.mailboxes, counts.read_leases(session), now),
+        check_quarantine(counts.count_quarantine(session, now)),
+        *external_services.check_external_services(session, settings, now),
+        *_check_records(session, all_rows=all_rows),
     ]
 
 
-def _judge_work(session: Session, now: datetime) -> Iterator[Finding]:
-    late, lost = now - PATIENCE, now - RECOVERY
-    yield judge(
-        "old_facts", counts.facts(session, late), "facts have not reached all their readers for more than a minute",
-        f"{RUNNING}: it names a fact that fails",
+def _check_work(session: Session, now: datetime) -> Iterator[Finding]:
+    late, expired = now - MAX_DUE_AGE, now - MAX_RECOVERY_TIME
+    yield check_count(
+        "old_facts", counts.count_old_facts(session, late), "facts have been waiting for a handler for more than a minute",
+        f"{CHECK_RUNNING_HINT}: the log names a fact whose handler fails",
     )  # fmt: skip
-    yield judge("stuck_items", counts.waiting_items(session, late), "items have been due for more than a minute", RUNNING)
-    yield judge(
-        "lost_items", counts.claimed_items(session, lost), "items are held by a worker that gave no sign of life", RUNNING
+    yield check_count(
+        "stuck_items", counts.count_waiting_items(session, late), "items have been due for more than a minute", CHECK_RUNNING_HINT
     )
-    yield judge(
-        "stuck_deliveries", counts.pending_deliveries(session, late, now - DELAYED_PATIENCE),
-        "notices have been due for more than a minute", RUNNING,
+    yield check_count(
+        "lost_items", counts.count_expired_claims(session, expired), "items are claimed by a worker that has died",
+        CHECK_RUNNING_HINT,
     )  # fmt: skip
-    yield judge(
-        "lost_deliveries", counts.held_deliveries(session, lost), "notices are held by a worker that gave no sign of life",
-        RUNNING,
+    yield check_count(
+        "stuck_deliveries", counts.count_due_deliveries(session, late, now - MAX_RATE_LIMIT_DELAY),
+        "notices have been due for more than a minute", CHECK_RUNNING_HINT,
     )  # fmt: skip
-    yield judge(
-        "ambiguous_deliveries", counts.ambiguous_deliveries(session, late),
-        "notices of which nobody knows whether they arrived wait for their one repeat", RUNNING,
+    yield check_count(
+        "lost_deliveries", counts.count_expired_delivery_claims(session, expired),
+        "notices are claimed by a worker that has died", CHECK_RUNNING_HINT,
     )  # fmt: skip
-    yield judge(
-        "submitted_tickets", counts.submitted_tickets(session, now - SUBMITTED_PATIENCE),
-        "tickets are still 1-Submitted after five minutes, because their notice has no outcome",
-        "see that mail goes out: `casemill doctor`",
+    yield check_count(
+        "ambiguous_deliveries", counts.count_ambiguous_deliveries(session, late),
+        "notices that may or may not have arrived are waiting for their one repeat", CHECK_RUNNING_HINT,
+    )  # fmt: skip
+    yield check_count(
+        "submitted_tickets", counts.count_submitted_tickets(session, now - MAX_SUBMITTED_AGE),
+        "tickets are still in 1-Submitted after five minutes, because their creation notice has no outcome",
+        "check that mail goes out: `casemill doctor`",
     )  # fmt: skip
 
 
-def _judge_records(session: Session, *, whole: bool) -> Iterator[Finding]:
-    yield judge("silent_tickets", counts.silent_tickets(session, whole=whole), "tickets have no activity", REPORT)
-    yield judge(
-        "unsighted_items", counts.unsighted_items(session, whole=whole), "items have no record of where they were seen", REPORT
+def _check_records(session: Session, *, all_rows: bool) -> Iterator[Finding]:
+    tickets = counts.count_tickets_without_activity(session, all_rows=all_rows)
+    yield check_count("silent_tickets", tickets, "tickets have no activity", REPORT_HINT)
+    items = counts.count_unsighted_items(session, all_rows=all_rows)
+    yield check_count("unsighted_items", items, "items have no record of where they came from", REPORT_HINT)
+    yield check_count(
+        "empty_sightings", counts.count_empty_sightings(session, all_rows=all_rows), "sightings have no item", REPORT_HINT
     )
-    yield judge("empty_sightings", counts.empty_sightings(session, whole=whole), "sightings have no item", REPORT)
-    yield judge(
-        "childless_workbooks", counts.childless_items(session, whole=whole), "expanded workbooks have no rows in the ledger",
-        "run `casemill reconcile workbooks --repair`",
+    yield check_count(
+        "childless_workbooks", counts.count_workbooks_without_rows(session, all_rows=all_rows),
+        "expanded workbooks have no rows in the ledger", "run `casemill reconcile workbooks --repair`",
     )  # fmt: skip
 
 
-def judge(code: str, tally: InvariantCount, text: str, hint: str) -> Finding:
-    """An invariant that no row may be against. Pure."""
-    if not tally.count:
-        return Finding(code, 0, f"no {text}")
-    number = f"{CAP:,} or more" if tally.count >= CAP else f"{tally.count:,}"
-    return Finding(code, tally.count, f"{number} {text}", hint, tally.oldest)
+def check_count(code: str, rows: RowCount, text: str, hint: str) -> Finding:
+    """Check an invariant that no row may violate. ``text`` continues the sentence that begins with the number. Pure."""
+    if not rows.count:
+        return ok(code, f"no {text}")
+    number = f"{MAX_COUNT:,} or more" if rows.count >= MAX_COUNT else f"{rows.count:,}"
+    return problem(code, f"{number} {text}", hint, count=rows.count, oldest=rows.oldest)
 
 
-def judge_mailboxes(names: Iterable[str], paces: Mapping[str, timedelta], found: Mapping[str, Cursor], now: datetime) -> Finding:
-    """Every mailbox was read lately and answers. Pure; ``paces`` says how often each is read."""
-    wrong = {name: told for name in names if (told := _silence(found.get(name), paces[name], now))}
-    if not wrong:
-        return Finding(SILENT_MAILBOXES, 0, "every mailbox is read")
-    moments = [found[name].checked_at for name in wrong if name in found]
-    text = "; ".join(f"mailbox {name} {told}" for name, told in wrong.items())
-    hint = "see that `casemill run` or `casemill watch` runs; `casemill doctor` says what the server answers"
-    return Finding(SILENT_MAILBOXES, len(wrong), text, hint, min((one for one in moments if one), default=None))
+def check_mailboxes(
+    names: Iterable[str], poll_intervals: Mapping[str, timedelta], rows: Mapping[str, MailboxStatus], now: datetime
+) -> Finding:
+    """Check that every mailbox was read lately and answers. Pure."""
+    problems = {name: text for name in names if (text := _describe_mailbox_problem(rows.get(name), poll_intervals[name], now))}
+    if not problems:
+        return ok(SILENT_MAILBOXES, "every mailbox is read")
+    moments = [rows[name].checked_at for name in problems if name in rows]
+    text = "; ".join(f"mailbox {name} {text}" for name, text in problems.items())
+    hint = "check that `casemill run` or `casemill watch` is running; `casemill doctor` shows what the mail server answers"
+    oldest = min((moment for moment in moments if moment), default=None)
+    return problem(SILENT_MAILBOXES, text, hint, count=len(problems), oldest=oldest)
 
 
-def _silence(cursor: Cursor | None, pace: timedelta, now: datetime) -> str:
-    if cursor is not None and cursor.errors >= MANY_ERRORS:
-        return f"failed {cursor.errors} times in a row ({(cursor.error or 'unknown').replace('_', ' ')})"
-    if cursor is None or cursor.checked_at is None:
+def _describe_mailbox_problem(row: MailboxStatus | None, poll_interval: timedelta, now: datetime) -> str:
+    if row is not None and row.errors >= MAX_MAILBOX_ERRORS:
+        return f"failed {row.errors} times in a row ({(row.error or 'unknown').replace('_', ' ')})"
+    if row is None or row.checked_at is None:
         return "was never read"
-    if now - cursor.checked_at > max(SILENCE, 2 * pace):
-        return f"was last read at {cursor.checked_at:%Y-%m-%d %H:%M} UTC"
+    if now - row.checked_at > max(MAX_MAILBOX_SILENCE, 2 * poll_interval):
+        return f"was last read at {row.checked_at:%Y-%m-%d %H:%M} UTC"
     return ""
 
 
-def judge_leases(mailboxes: Iterable[str], found: Mapping[str, Lease], now: datetime) -> Finding:
-    """The clock and the watcher of each mailbox are alive, and no other lease is kept by the dead. Pure."""
-    always = [LEASE, *map(source_of, mailboxes)]
-    dead = [name for name in always if _is_silent(found.get(name), now)]
-    dead += [name for name in sorted(found) if name not in always and _is_left(found[name], now)]
+def check_leases(mailboxes: Iterable[str], leases: Mapping[str, LeaseStatus], now: datetime) -> Finding:
+    """Check that the clock and the watcher of each mailbox are alive, and that no dead process holds another lease. Pure."""
+    required = [LEASE, *map(source_of, mailboxes)]
+    dead = [name for name in required if _is_dead(leases.get(name), now)]
+    dead += [name for name in sorted(leases) if name not in required and _is_abandoned(leases[name], now)]
     if not dead:
-        return Finding(DEAD_LEASES, 0, "the clock and all watchers give signs of life")
-    beats = [found[name].beat_at for name in dead if name in found]
-    text = f"no sign of life from: {', '.join(dead)}"
-    hint = "see that `casemill run` (or `casemill tick` and `casemill watch`) runs"
-    return Finding(DEAD_LEASES, len(dead), text, hint, min((beat for beat in beats if beat), default=None))
+        return ok(DEAD_LEASES, "the clock and all watchers are alive")
+    beats = [leases[name].beat_at for name in dead if name in leases]
+    text = f"no heartbeat from: {', '.join(dead)}"
+    hint = "check that `casemill run` (or `casemill tick` and `casemill watch`) is running"
+    return problem(DEAD_LEASES, text, hint, count=len(dead), oldest=min((beat for beat in beats if beat), default=None))
 
 
 def is_running(session: Session, now: datetime) -> bool:
-    """Whether the clock gives signs of life, and so whether this house is meant to be running at all."""
-    return not _is_silent(counts.held_leases(session).get(LEASE), now)
+    """Return whether the clock sends heartbeats, and so whether this installation is meant to be running at all."""
+    return not _is_dead(counts.read_leases(session).get(LEASE), now)
 
 
-def _is_silent(lease: Lease | None, now: datetime) -> bool:
-    return lease is None or lease.beat_at is None or now - lease.beat_at > LONGEST_LEASE + RECOVERY
+def _is_dead(lease: LeaseStatus | None, now: datetime) -> bool:
+    return lease is None or lease.beat_at is None or now - lease.beat_at > MAX_LEASE_TTL + MAX_RECOVERY_TIME
 
 
-def _is_left(lease: Lease, now: datetime) -> bool:
-    """A folder's lease is held while there is something to do; a token whose time is over belongs to a dead watcher."""
-    return lease.token is not None and lease.until is not None and now - lease.until > RECOVERY
+def _is_abandoned(lease: LeaseStatus, now: datetime) -> bool:
+    """A folder's watcher holds its lease only while it has work; an expired token belongs to a dead watcher."""
+    return lease.token is not None and lease.until is not None and now - lease.until > MAX_RECOVERY_TIME
 
 
-def judge_quarantine(found: Quarantine) -> Finding:
-    """Not more was set aside in the last 24 hours than in the 24 hours before. Pure."""
-    code, total = "growing_quarantine", f"{found.total:,} in all"
-    if found.today <= found.before:
-        return Finding(code, 0, f"the quarantine does not grow; {total}")
-    text = f"{found.today:,} items were set aside in the last 24 hours, {found.before:,} in the 24 hours before; {total}"
-    return Finding(code, found.today, text, "look at them with `casemill quarantine list`", found.oldest)
+def check_quarantine(counted: QuarantineCounts) -> Finding:
+    """Check that the last 24 hours quarantined no more items than the 24 hours before. Pure."""
+    code, total = "growing_quarantine", f"{counted.total:,} in all"
+    if counted.today <= counted.yesterday:
+        return ok(code, f"the quarantine does not grow; {total}")
+    text = f"{counted.today:,} items were quarantined in the last 24 hours, {counted.yesterday:,} in the 24 hours before; {total}"
+    return problem(code, text, "review them with `casemill quarantine list`", count=counted.today, oldest=counted.oldest)
 
 
-def _paces(settings: Settings) -> dict[str, timedelta]:
+def _poll_intervals(settings: Settings) -> dict[str, timedelta]:
     return {name: timedelta(seconds=mailbox.poll_seconds) for name, mailbox in settings.mailboxes.items()}

@@ -1,7 +1,7 @@
-"""The figures behind the invariants: how many rows are against one, and since when. Every query has its index.
+"""Count the rows that violate an invariant, and find the oldest of them. Every query has its index.
 
-Counting stops at :data:`CAP` rows, and where only a whole table could tell, the newest :data:`RECENT` rows are looked at: what
-asks every few seconds must cost the same however much there is.
+The clock runs these queries every few seconds, so their cost must not grow with the tables: a count stops at
+:data:`MAX_COUNT` rows, and where only a whole table could tell, the newest :data:`RECENT_ROWS` rows are read.
 """
 
 from __future__ import annotations
@@ -20,126 +20,133 @@ from outbox.models import OutboxFact
 from tickets.models import Activity, Ticket
 from tickets.stages import SUBMITTED
 
-CAP = 10_000
-RECENT = 10_000
-RECENT_EXPANDED = 500
-#: How a workbook without rows tells what became of it (``ingest.workbooks.expand``).
-NO_ROWS = "0 rows:%"
-DELAYED = ("domain_limit", "total_limit")
+MAX_COUNT = 10_000
+RECENT_ROWS = 10_000
+RECENT_WORKBOOKS = 500
+#: The reason text of a workbook that has no rows (``ingest.workbooks.expand``).
+NO_ROWS_PATTERN = "0 rows:%"
+RATE_LIMIT_REASONS = ("domain_limit", "total_limit")
 DAY = timedelta(days=1)
 
-# Conditions are written out as in the partial indexes: SQLite takes one only where it sees the same words, not for parameters.
+# SQLite uses a partial index only where the query repeats its condition word for word, without parameters.
 _WAITING, _CLAIMED = text("inbound_item.state = 'waiting'"), text("inbound_item.state = 'claimed'")
 _DUE, _HELD = text(f"delivery.{DUE_WHERE}"), text(f"delivery.{HELD_WHERE}")
 _OPEN = text("outbox_fact.done_at IS NULL")
 
 
 @dataclass(frozen=True, slots=True)
-class InvariantCount:
-    """How many, at most :data:`CAP`, and the oldest of them."""
+class RowCount:
+    """How many rows, at most :data:`MAX_COUNT`, and the moment of the oldest (UTC)."""
 
     count: int = 0
     oldest: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Quarantine:
-    """Items set aside: ``today`` in the last 24 hours, ``before`` in the 24 hours before those, ``total`` ever and still."""
+class QuarantineCounts:
+    """Quarantined items: ``today`` in the last 24 hours, ``yesterday`` in the 24 hours before, ``total`` in all.
+
+    ``oldest`` is the first of the last 24 hours.
+    """
 
     today: int
-    before: int
+    yesterday: int
     total: int
     oldest: datetime | None
 
 
-def facts(session: Session, created_before: datetime) -> InvariantCount:
-    """Facts without all their readers; one whose reader fails is pushed on and stays among them."""
-    return _tally(session, OutboxFact.created_at, _OPEN, OutboxFact.created_at <= created_before, order=OutboxFact.due_at)
+def count_old_facts(session: Session, created_before: datetime) -> RowCount:
+    """Count open facts that were created by ``created_before``, among them those that are postponed because a handler fails."""
+    return _count_rows(session, OutboxFact.created_at, _OPEN, OutboxFact.created_at <= created_before, order=OutboxFact.due_at)
 
 
-def waiting_items(session: Session, due_before: datetime) -> InvariantCount:
-    return _tally(session, InboundItem.due_at, _WAITING, InboundItem.due_at <= due_before)
+def count_waiting_items(session: Session, due_before: datetime) -> RowCount:
+    return _count_rows(session, InboundItem.due_at, _WAITING, InboundItem.due_at <= due_before)
 
 
-def claimed_items(session: Session, until_before: datetime) -> InvariantCount:
-    return _tally(session, InboundItem.claim_until, _CLAIMED, InboundItem.claim_until <= until_before)
+def count_expired_claims(session: Session, until_before: datetime) -> RowCount:
+    return _count_rows(session, InboundItem.claim_until, _CLAIMED, InboundItem.claim_until <= until_before)
 
 
-def pending_deliveries(session: Session, due_before: datetime, delayed_before: datetime) -> InvariantCount:
-    """Notices whose time has come. What backs off is due later; what the limits delay stands in line and has longer."""
-    free = or_(Delivery.reason_code.is_(None), Delivery.reason_code.not_in(DELAYED), Delivery.due_at <= delayed_before)
-    return _tally(session, Delivery.due_at, _DUE, Delivery.state == "pending", Delivery.due_at <= due_before, free)
+def count_due_deliveries(session: Session, due_before: datetime, delayed_before: datetime) -> RowCount:
+    """Count pending notices that are due. A retry is due later; a rate-limited notice counts from ``delayed_before`` on."""
+    free = or_(Delivery.reason_code.is_(None), Delivery.reason_code.not_in(RATE_LIMIT_REASONS), Delivery.due_at <= delayed_before)
+    return _count_rows(session, Delivery.due_at, _DUE, Delivery.state == "pending", Delivery.due_at <= due_before, free)
 
 
-def ambiguous_deliveries(session: Session, due_before: datetime) -> InvariantCount:
-    return _tally(session, Delivery.due_at, _DUE, Delivery.state == "ambiguous", Delivery.due_at <= due_before)
+def count_ambiguous_deliveries(session: Session, due_before: datetime) -> RowCount:
+    return _count_rows(session, Delivery.due_at, _DUE, Delivery.state == "ambiguous", Delivery.due_at <= due_before)
 
 
-def held_deliveries(session: Session, until_before: datetime) -> InvariantCount:
-    return _tally(session, Delivery.claim_until, _HELD, Delivery.claim_until <= until_before)
+def count_expired_delivery_claims(session: Session, until_before: datetime) -> RowCount:
+    return _count_rows(session, Delivery.claim_until, _HELD, Delivery.claim_until <= until_before)
 
 
-def silent_tickets(session: Session, *, whole: bool) -> InvariantCount:
-    """Tickets without any activity."""
-    there = select(Activity.id).where(Activity.ticket_id == Ticket.id).exists()
-    return _tally(session, Ticket.created_at, _newest(session, Ticket, whole), ~there, order=Ticket.id)
+def count_tickets_without_activity(session: Session, *, all_rows: bool) -> RowCount:
+    """Count tickets without any activity."""
+    existing = select(Activity.id).where(Activity.ticket_id == Ticket.id).exists()
+    return _count_rows(session, Ticket.created_at, _only_recent(session, Ticket, all_rows), ~existing, order=Ticket.id)
 
 
-def submitted_tickets(session: Session, created_before: datetime) -> InvariantCount:
-    return _tally(session, Ticket.created_at, Ticket.stage == SUBMITTED, Ticket.created_at <= created_before)
+def count_submitted_tickets(session: Session, created_before: datetime) -> RowCount:
+    return _count_rows(session, Ticket.created_at, Ticket.stage == SUBMITTED, Ticket.created_at <= created_before)
 
 
-def unsighted_items(session: Session, *, whole: bool) -> InvariantCount:
-    """Items of which nobody can say where they came from."""
-    there = select(Sighting.id).where(Sighting.item_id == InboundItem.id).exists()
-    return _tally(session, InboundItem.received_at, _newest(session, InboundItem, whole), ~there, order=InboundItem.id)
+def count_unsighted_items(session: Session, *, all_rows: bool) -> RowCount:
+    """Count items without a sighting, so without a record of where they came from."""
+    existing = select(Sighting.id).where(Sighting.item_id == InboundItem.id).exists()
+    return _count_rows(
+        session, InboundItem.received_at, _only_recent(session, InboundItem, all_rows), ~existing, order=InboundItem.id
+    )
 
 
-def empty_sightings(session: Session, *, whole: bool) -> InvariantCount:
-    """Sightings whose item is not there: the database's own rule forbids them, so the file or its restore is damaged."""
-    there = select(InboundItem.id).where(InboundItem.id == Sighting.item_id).exists()
-    return _tally(session, Sighting.seen_at, _newest(session, Sighting, whole), ~there, order=Sighting.id)
+def count_empty_sightings(session: Session, *, all_rows: bool) -> RowCount:
+    """Count sightings whose item is missing. A foreign key forbids them: such a database file or its restore is damaged."""
+    existing = select(InboundItem.id).where(InboundItem.id == Sighting.item_id).exists()
+    return _count_rows(session, Sighting.seen_at, _only_recent(session, Sighting, all_rows), ~existing, order=Sighting.id)
 
 
-def childless_items(session: Session, *, whole: bool) -> InvariantCount:
-    """Workbooks, and mails with workbooks, that were expanded and have no sighting of anything inside."""
+def count_workbooks_without_rows(session: Session, *, all_rows: bool) -> RowCount:
+    """Count expanded workbooks, and mails with workbooks, that have no sighting of a row inside."""
     expanded = select(InboundItem.id, InboundItem.kind, InboundItem.received_at, InboundItem.reason)
     expanded = expanded.where(InboundItem.disposition == "expanded").order_by(InboundItem.received_at.desc())
-    inner = expanded.limit(None if whole else RECENT_EXPANDED).subquery()
+    inner = expanded.limit(None if all_rows else RECENT_WORKBOOKS).subquery()
     prefix = case((inner.c.kind == "workbook", "workbook:"), else_="mail:")
-    there = select(Sighting.id).where(Sighting.source == prefix + cast(inner.c.id, String)).exists()
-    empty = and_(inner.c.reason.is_not(None), inner.c.reason.like(NO_ROWS))
-    return _tally(session, inner.c.received_at, ~there, ~empty, order=inner.c.received_at)
+    existing = select(Sighting.id).where(Sighting.source == prefix + cast(inner.c.id, String)).exists()
+    empty = and_(inner.c.reason.is_not(None), inner.c.reason.like(NO_ROWS_PATTERN))
+    return _count_rows(session, inner.c.received_at, ~existing, ~empty, order=inner.c.received_at)
 
 
-def quarantine(session: Session, now: datetime) -> Quarantine:
+def count_quarantine(session: Session, now: datetime) -> QuarantineCounts:
     at = InboundItem.settled_at
     today, before = at > now - DAY, and_(at > now - 2 * DAY, at <= now - DAY)
     first_today = func.min(case((today, at)))
-    statement = select(_sum(today), _sum(before), func.count(), first_today).select_from(InboundItem)
+    statement = select(_sum_where(today), _sum_where(before), func.count(), first_today).select_from(InboundItem)
     row = session.execute(statement.where(InboundItem.disposition == "quarantined", InboundItem.state == "settled")).one()
-    return Quarantine(row[0] or 0, row[1] or 0, row[2], row[3])
+    return QuarantineCounts(row[0] or 0, row[1] or 0, row[2], row[3])
 
 
-def mailboxes(session: Session) -> dict[str, MailboxCursor]:
+def read_mailbox_cursors(session: Session) -> dict[str, MailboxCursor]:
     return {row.mailbox: row for row in session.execute(select(MailboxCursor)).scalars()}
 
 
-def held_leases(session: Session) -> dict[str, Lease]:
+def read_leases(session: Session) -> dict[str, Lease]:
     return {row.name: row for row in session.execute(select(Lease)).scalars()}
 
 
-def _tally(session: Session, moment: Any, *conditions: Any, order: Any = None) -> InvariantCount:
-    inner = select(moment.label("moment")).where(*conditions).order_by(moment if order is None else order).limit(CAP).subquery()
-    return InvariantCount(*session.execute(select(func.count(), func.min(inner.c.moment))).one())
+def _count_rows(session: Session, moment: Any, *conditions: Any, order: Any = None) -> RowCount:
+    inner = (
+        select(moment.label("moment")).where(*conditions).order_by(moment if order is None else order).limit(MAX_COUNT).subquery()
+    )
+    return RowCount(*session.execute(select(func.count(), func.min(inner.c.moment))).one())
 
 
-def _sum(condition: ColumnElement[bool]) -> ColumnElement[Any]:
+def _sum_where(condition: ColumnElement[bool]) -> ColumnElement[Any]:
     return func.sum(case((condition, 1), else_=0))
 
 
-def _newest(session: Session, table: Any, whole: bool) -> ColumnElement[bool]:
-    """The newest rows by id; an id is never given twice, so at most :data:`RECENT` of them."""
-    last = 0 if whole else session.execute(select(func.max(table.id))).scalar_one() or 0
-    bound: ColumnElement[bool] = table.id > literal(max(0, last - RECENT))
+def _only_recent(session: Session, table: Any, all_rows: bool) -> ColumnElement[bool]:
+    """Return the condition for the newest rows by id. Ids are never reused, so it holds for at most :data:`RECENT_ROWS` rows."""
+    last = 0 if all_rows else session.execute(select(func.max(table.id))).scalar_one() or 0
+    bound: ColumnElement[bool] = table.id > literal(max(0, last - RECENT_ROWS))
     return bound

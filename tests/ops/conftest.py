@@ -1,4 +1,4 @@
-"""What the tests of this room share: the room of the pipeline's tests, on both databases."""
+"""Fixtures of the operations tests: those of the pipeline's tests, on both databases."""
 
 from tests.ingest.conftest import make_room, parser_pool, room
 

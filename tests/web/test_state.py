@@ -11,14 +11,14 @@ from sqlalchemy.orm import Session
 
 from core import clock
 from core.database.session import Database
-from core.findings import Finding
+from core.findings import Finding, ok, problem
 from core.settings import Settings
-from ops.invariants.checks import check
+from ops.invariants.checks import check_invariants
 from tests.web.test_status import MAILBOX, fill
 from web import app
 from web.server import WebServer
 
-HOLDS = Finding("stuck_items", 0, "no items are stuck")
+HOLDS = ok("stuck_items", "no items are stuck")
 
 
 class House:
@@ -26,7 +26,7 @@ class House:
 
     def __init__(self, database: Database) -> None:
         self.found: Sequence[Finding] = ()
-        self.server = WebServer(app.create(Settings(), database, judge=self.judge), "127.0.0.1:0")
+        self.server = WebServer(app.create_app(Settings(), database, check_invariants=self.judge), "127.0.0.1:0")
         self.server.start()
 
     def judge(self, session: Session) -> Sequence[Finding]:
@@ -48,7 +48,7 @@ def house(database: Database) -> Iterator[House]:
 
 def broken(**values: object) -> Finding:
     told = {"text": "3 facts <wait>", "hint": "see the log", "oldest": clock.now() - timedelta(minutes=7)} | values
-    return Finding("old_facts", 3, **told)  # type: ignore[arg-type]
+    return problem("old_facts", count=3, **told)  # type: ignore[arg-type]
 
 
 def test_all_is_well_is_one_calm_line(house: House, database: Database) -> None:
@@ -81,7 +81,7 @@ def test_an_empty_house_says_what_is_wrong(house: House) -> None:
 
 def test_without_a_judge_nothing_is_claimed(database: Database) -> None:
     fill(database)
-    server = WebServer(app.create(Settings(), database), "127.0.0.1:0")
+    server = WebServer(app.create_app(Settings(), database), "127.0.0.1:0")
     server.start()
     try:
         assert "All is well" not in httpx.get(f"http://{server.address}/", timeout=20).text
@@ -102,7 +102,9 @@ def test_every_invariant_is_a_metric(house: House) -> None:
 def test_the_real_judge_fits(database: Database) -> None:
     fill(database)
     settings = Settings.model_validate({"mailboxes": MAILBOX})
-    judged = app.create(settings, database, judge=lambda session: check(session, settings, database.now(session)))
+    judged = app.create_app(
+        settings, database, check_invariants=lambda session: check_invariants(session, settings, database.now(session))
+    )
     server = WebServer(judged, "127.0.0.1:0")
     server.start()
     try:
@@ -110,4 +112,4 @@ def test_the_real_judge_fits(database: Database) -> None:
     finally:
         server.stop()
     assert "mailbox support was never read" in page.lower()
-    assert "No sign of life from: clock, mailbox:support" in page
+    assert "No heartbeat from: clock, mailbox:support" in page

@@ -1,4 +1,4 @@
-"""What `casemill doctor` says of tokens, of client secrets that end, and of the API of forms."""
+"""`casemill doctor`: tokens, client secrets that expire, and Formstack's list of submissions."""
 
 from __future__ import annotations
 
@@ -35,34 +35,34 @@ def configure(workdir: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("told", "state", "text", "hint"),
+    ("response", "state", "text", "hint"),
     [
         (None, "ok", "can be read", ""),
-        (HttpResponse(401, b"canary"), "problem", "refused token", "make a new token"),
-        (HttpResponse(403), "problem", "missing permission", "right to see"),
-        (HttpResponse(404), "problem", "unknown form", "the form's number is right"),
-        (HttpResponse(500), "warning", "status 500", "asked again"),
+        (HttpResponse(401, b"canary"), "problem", "refused token", "create a new token"),
+        (HttpResponse(403), "problem", "missing permission", "may see"),
+        (HttpResponse(404), "problem", "unknown form", "check the form's number"),
+        (HttpResponse(500), "warning", "status 500", "tries again"),
         (HttpResponse(200, b"<html>"), "warning", "bad answer", "base_url"),
     ],
 )
-def test_each_answer_of_formstack_has_its_mend(
+def test_each_answer_of_formstack_has_its_hint(
     workdir: Path,
     monkeypatch: pytest.MonkeyPatch,
     server: FormstackServer,
-    told: HttpResponse | None,
+    response: HttpResponse | None,
     state: str,
     text: str,
     hint: str,
 ) -> None:
-    server.failures = [told] if told else []
+    server.failures = [response] if response else []
     head = "[forms.5512345]\nunsigned = true\n[forms.5512345.backfill]\n"
     configure(workdir, monkeypatch, f'{head}token = "{TOKEN}"\nbase_url = "{server.url}"\n')
-    ((found, said, way_out),) = findings(run("doctor", "--json"), "form 5512345")
-    assert found == state
-    assert text in said and hint in way_out
+    ((found_state, found_text, found_hint),) = findings(run("doctor", "--json"), "form 5512345")
+    assert found_state == state
+    assert text in found_text and hint in found_hint
 
 
-def test_a_wrong_secret_and_one_that_ends_are_said_without_the_secret(
+def test_wrong_or_expiring_secret_is_reported_without_the_secret(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, certificates: Certificates
 ) -> None:
     token_source.cache_clear()
@@ -75,11 +75,11 @@ def test_a_wrong_secret_and_one_that_ends_are_said_without_the_secret(
         configure(workdir, monkeypatch, f'smtp_url = "{url}"\n[smtp]\nauth = "xoauth2"\n[smtp.oauth]\n{oauth}')
         ran = run("doctor", "--json")
     ((state, text, hint),) = findings(ran, "client secrets")
-    assert (state, "smtp.oauth.client_secret ends in" in text, "new secret" in hint) == ("warning", True, True)
+    assert (state, "smtp.oauth.client_secret expires in" in text, "new secret" in hint) == ("warning", True, True)
     assert findings(ran, "mail out")[0][0] == "problem"
 
 
-def test_a_secret_whose_end_nobody_knows_is_asked_about(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secret_without_a_known_last_day_is_a_warning(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     configure(
         workdir, monkeypatch, f'[mailboxes.desk]\nhost = "localhost"\nport = {free_port()}\nuser = "desk"\nauth = "xoauth2"\n'
         '[mailboxes.desk.oauth]\nprovider = "microsoft"\ntenant = "t"\nclient_id = "c"\nclient_secret = "canary"\n'

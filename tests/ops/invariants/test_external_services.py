@@ -1,4 +1,4 @@
-"""What others give us: lists that are not read, posts that were missed, secrets that end."""
+"""Invariants of external services: lists that are not read, missed submissions, secrets that expire."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from core import clock
 from core.settings import Settings
 from ingest.ledger.models import FormCursor
 from ops.invariants import external_services
-from ops.invariants.external_services import SecretEnd, judge_forms, judge_missed, judge_secrets
+from ops.invariants.external_services import SecretExpiry, check_client_secrets, check_forms, check_missed_submissions
 from tests.ingest.support import Room
 
 NOW = datetime(2026, 11, 20, 15, 0, tzinfo=UTC)
-PACES = {"5512345": timedelta(hours=1)}
+MAX_PAUSES = {"5512345": timedelta(hours=1)}
 
 
 def cursor(**values: Any) -> FormCursor:
@@ -24,7 +24,7 @@ def cursor(**values: Any) -> FormCursor:
 
 
 @pytest.mark.parametrize(
-    ("found", "told"),
+    ("rows", "text"),
     [
         ({}, "was never read"),
         ({"5512345": cursor()}, ""),
@@ -35,45 +35,48 @@ def cursor(**values: Any) -> FormCursor:
         ({"5512345": cursor(errors=1, error="refused_token")}, "cannot be read (refused token)"),
     ],
 )
-def test_a_list_that_is_not_read_is_said(found: dict[str, FormCursor], told: str) -> None:
-    judged = judge_forms(PACES, found, NOW)
-    assert judged.is_violated == bool(told)
-    assert told in judged.text
+def test_form_list_that_is_not_read_is_a_problem(rows: dict[str, FormCursor], text: str) -> None:
+    finding = check_forms(MAX_PAUSES, rows, NOW)
+    assert finding.is_ok != bool(text)
+    assert text in finding.text
 
 
-@pytest.mark.parametrize(("ago", "broken"), [(None, False), (timedelta(hours=23), True), (timedelta(hours=25), False)])
-def test_a_webhook_that_missed_a_submission_is_said_for_a_day(ago: timedelta | None, broken: bool) -> None:
-    found = {"5512345": cursor(missed=3, missed_at=None if ago is None else NOW - ago)}
-    judged = judge_missed(PACES, found, NOW)
-    assert judged.is_violated is broken
-    assert ("3 so far" in judged.text) is broken
+@pytest.mark.parametrize(("ago", "violated"), [(None, False), (timedelta(hours=23), True), (timedelta(hours=25), False)])
+def test_missed_submission_is_a_problem_for_a_day(ago: timedelta | None, violated: bool) -> None:
+    rows = {"5512345": cursor(missed=3, missed_at=None if ago is None else NOW - ago)}
+    finding = check_missed_submissions(MAX_PAUSES, rows, NOW)
+    assert finding.is_ok is not violated
+    assert ("3 so far" in finding.text) is violated
 
 
 @pytest.mark.parametrize(
-    ("days", "level", "told"),
+    ("days", "level", "text"),
     [
         (31, None, "within 30 days"),
-        (30, 1, "ends in 30 days"),
-        (15, 1, "ends in 15 days"),
-        (14, 2, "ends in 14 days"),
-        (7, 3, "ends in 7 days"),
-        (2, 3, "ends in 2 days"),
-        (1, 4, "ends tomorrow"),
-        (0, 4, "ends today"),
-        (-1, 4, "ended yesterday"),
-        (-9, 4, "ended 9 days ago"),
+        (30, 1, "expires in 30 days"),
+        (15, 1, "expires in 15 days"),
+        (14, 2, "expires in 14 days"),
+        (7, 3, "expires in 7 days"),
+        (2, 3, "expires in 2 days"),
+        (1, 4, "expires tomorrow"),
+        (0, 4, "expires today"),
+        (-1, 4, "expired yesterday"),
+        (-9, 4, "expired 9 days ago"),
     ],
 )
-def test_a_client_secret_is_warned_of_30_14_7_and_1_days_ahead(days: int, level: int | None, told: str) -> None:
+def test_expiring_client_secret_is_reported_30_14_7_and_1_days_ahead(days: int, level: int | None, text: str) -> None:
     last = NOW.date() + timedelta(days=days)
-    ends = [SecretEnd("mailboxes.desk.oauth.client_secret", last), SecretEnd("smtp.oauth.client_secret", date(2099, 1, 1))]
-    judged = judge_secrets(ends, NOW.date())
-    assert (judged.level if judged.is_violated else None) == level
-    assert told in judged.text
-    assert judged.count == (0 if level is None else 1)
+    expiries = [
+        SecretExpiry("mailboxes.desk.oauth.client_secret", last),
+        SecretExpiry("smtp.oauth.client_secret", date(2099, 1, 1)),
+    ]
+    finding = check_client_secrets(expiries, NOW.date())
+    assert (None if finding.is_ok else finding.level) == level
+    assert text in finding.text
+    assert finding.count == (0 if level is None else 1)
 
 
-def test_only_what_is_configured_is_judged(room: Room) -> None:
+def test_only_configured_services_are_checked(room: Room) -> None:
     oauth = {
         "provider": "microsoft", "tenant": "t", "client_id": "c", "client_secret": "secret-canary",
         "client_secret_expires": clock.now().date(),
@@ -82,7 +85,7 @@ def test_only_what_is_configured_is_judged(room: Room) -> None:
     form = {"unsigned": True, "backfill": {"token": "token-canary"}}
     configured = Settings.model_validate({"mailboxes": {"desk": mailbox}, "forms": {"5512345": form}})
     with room.database.read() as session:
-        assert list(external_services.check(session, Settings(), clock.now())) == []
-        judged = list(external_services.check(session, configured, clock.now()))
-    assert {one.code: one.is_violated for one in judged} == {"silent_forms": True, "missed_posts": False, "ending_secrets": True}
-    assert "canary" not in str(judged)
+        assert list(external_services.check_external_services(session, Settings(), clock.now())) == []
+        findings = list(external_services.check_external_services(session, configured, clock.now()))
+    assert {one.check: one.is_ok for one in findings} == {"silent_forms": False, "missed_posts": True, "ending_secrets": False}
+    assert "canary" not in str(findings)
