@@ -34,7 +34,7 @@ NOW = datetime(2026, 11, 20, 15, 0, tzinfo=UTC)
 
 @pytest.fixture
 def database_url(tmp_path: Path) -> str:
-    """On SQLite only, whose time can be set: the same on both is in test_backfill_clock.py."""
+    """On SQLite only, whose time can be set: the same on both is in test_backfill_schedule.py."""
     return f"sqlite:///{tmp_path / 'casemill.db'}"
 
 

@@ -22,7 +22,7 @@ from tests.servers.dovecot import DovecotServer
 from tests.servers.proxy import Proxy
 from tests.waiting import wait_until
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 WATCH = """
 import sys, threading
 from core.database.session import Database
