@@ -1,1 +1,1 @@
-"""Parses one mail: headers, structure, body, attachments."""
+"""Parse one mail: headers, MIME structure, body and attachments."""

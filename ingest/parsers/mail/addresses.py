@@ -1,7 +1,7 @@
-"""The one address parser: strict about who wrote (security.md, rule 3), lenient about lists of receivers.
+"""The only address parser: strict about the sender (security.md, rule 3), lenient about lists of recipients.
 
-A single pass over the value, so that 100,000 addresses take linear time. Structure is read from the raw
-value; encoded words are decoded only in display names, so a name can never turn into an address (RFC 2047 §5).
+One pass over the value, so that 100,000 addresses take linear time. The structure is read from the raw value. Encoded words
+are decoded only in display names, so that a name can never become an address (RFC 2047 §5).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _DOMAIN = re.compile(
 
 @dataclass
 class AddressItem:
-    """One member of an address list as it stands. ``flags`` name what a plain mailbox has not."""
+    """One member of an address list as written. ``flags`` names the features that a plain mailbox does not have."""
 
     phrase: list[str] = field(default_factory=list)
     spec: str | None = None
@@ -38,22 +38,24 @@ class AddressItem:
 
     @property
     def name(self) -> str:
+        """The decoded display name, or "" when the item has no address in angle brackets."""
         return clean_text(decode_words("".join(self.phrase))) if self.spec is not None else ""
 
     @property
     def quoted(self) -> bool:
-        """Whether the local part stands in quotes."""
+        """Whether the local part is quoted."""
         if self.spec is not None:
             return "quoted_local_part" in self.flags
-        return any(isinstance(part, _Quoted) for part in self.phrase)
+        return any(isinstance(part, _QuotedText) for part in self.phrase)
 
     @property
     def address_text(self) -> str:
+        """The address as written: the text in angle brackets, or the whole item."""
         return (self.spec if self.spec is not None else "".join(self.phrase)).strip()
 
 
 class SenderAddress(NamedTuple):
-    """``address`` is set only for exactly one plain mailbox; otherwise ``problem`` is the reason code."""
+    """``address`` is set only for exactly one plain mailbox; otherwise ``problem`` holds the reason code."""
 
     address: str | None
     name: str | None
@@ -109,7 +111,7 @@ class _Scanner:
             self.item.flags.add("quoted_local_part")
             self._append_text(match.group())
         else:
-            self.item.phrase.append(_Quoted(_PAIR.sub(r"\1", match.group(1))))
+            self.item.phrase.append(_QuotedText(_PAIR.sub(r"\1", match.group(1))))
             if self.item.spec is not None:
                 self.item.flags.add("odd_address")
         return match.end()
@@ -130,7 +132,8 @@ class _Scanner:
 
     def _read_special(self, character: str) -> None:
         if self.angle is not None and character in ",;:<":
-            self.item.flags.add("odd_address")  # a source route or a second bracket
+            # A source route or a second bracket.
+            self.item.flags.add("odd_address")
             self.angle.append(character)
         elif character == "<":
             if self.item.spec is not None:
@@ -159,19 +162,19 @@ class _Scanner:
         self.item = AddressItem()
 
 
-class _Quoted(str):
-    """A part of a phrase that was quoted: an at sign in it is only a letter of a name."""
+class _QuotedText(str):
+    """A quoted part of a display name: an at sign in it does not make an address."""
 
     __slots__ = ()
 
 
 def scan_addresses(text: str) -> list[AddressItem]:
-    """Split an address list into its members; comments are dropped, groups opened (RFC 5322 §3.4)."""
+    """Split an address list into its members. Comments are dropped and groups opened (RFC 5322 §3.4). Never raises."""
     return _Scanner(text).scan()
 
 
 def read_mailbox(spec: str) -> str | None:
-    """``local@domain`` in lower case with an ASCII (IDNA 2008) domain, or None for anything not plain."""
+    """Return ``local@domain`` in lower case with an ASCII (IDNA 2008) domain, or None for any address that is not plain."""
     local, at, domain = spec.rpartition("@")
     if not at or len(local) > 64 or not _LOCAL.match(local):
         return None
@@ -187,7 +190,7 @@ def read_mailbox(spec: str) -> str | None:
 
 
 def read_sender(headers: Headers) -> SenderAddress:
-    """Who wrote: exactly one From field with one plain mailbox, else the reason why nobody is named."""
+    """Return the sender: exactly one From field with one plain mailbox, otherwise the reason why there is none."""
     values = headers.read_raw_text("from")
     if not values or not any(value.strip() for value in values):
         return SenderAddress(None, None, "no_from")
@@ -218,35 +221,35 @@ def _find_problem(item: AddressItem) -> str | None:
     mailbox = read_mailbox(spec)
     if "odd_address" in item.flags or mailbox is None:
         return "odd_address"
-    loose = "".join(part for part in item.phrase if not isinstance(part, _Quoted)).strip()
-    # `a@x <b@y>` names two people, and programs differ on which one is meant
-    if item.spec is not None and "@" in loose and loose.lower() != mailbox:
+    unquoted_text = "".join(part for part in item.phrase if not isinstance(part, _QuotedText)).strip()
+    # `a@x <b@y>` names two people, and mail programs differ on which one is the sender.
+    if item.spec is not None and "@" in unquoted_text and unquoted_text.lower() != mailbox:
         return "odd_address"
     return None
 
 
 def read_lists(headers: Headers, *names: str) -> tuple[tuple[str, ...], ...]:
-    """The plain addresses of each named field, each once, in order; MAX_ADDRESSES over all fields."""
-    left = MAX_ADDRESSES
+    """Return the plain addresses of each named field, each once, in order. All fields share the limit MAX_ADDRESSES."""
+    remaining = MAX_ADDRESSES
     lists = []
     for name in names:
         found = read_list(headers.read_raw_text(name))
-        if len(found) > left:
+        if len(found) > remaining:
             headers.notes.append("addresses_cut")
-        lists.append(found[:left])
-        left -= len(lists[-1])
+        lists.append(found[:remaining])
+        remaining -= len(lists[-1])
     return tuple(lists)
 
 
 def read_list(values: Iterable[str]) -> tuple[str, ...]:
-    """The plain addresses in some field values; what is not plain is left out."""
+    """Return the plain addresses in field values. Addresses that are not plain are left out."""
     items = (item for value in values for item in scan_addresses(value))
     found = (read_mailbox(item.address_text) for item in items if "odd_address" not in item.flags and not item.quoted)
     return tuple(dict.fromkeys(address for address in found if address))
 
 
 def read_from_local_part(headers: Headers) -> str:
-    """The lower-case local part of the first From member, also of `MAILER-DAEMON` without a domain."""
+    """Return the lower-case local part of the first From member, also for `MAILER-DAEMON` without a domain."""
     for value in headers.read_raw_text("from")[:1]:
         for item in scan_addresses(value):
             return item.address_text.strip('"').partition("@")[0].strip().lower()

@@ -1,4 +1,4 @@
-"""Attachments: which leaves are files, and their cleaned names, sniffed types and hashes."""
+"""Attachments: which leaves are files, with cleaned names, sniffed types and hashes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _DEFAULT_NAMES = {
 _TEXT_FILE_TYPES = frozenset(
     {"text/csv", "text/vcard", "text/x-vcard", "text/directory", "text/xml", "text/css", "text/javascript"}
 )
-#: What most files are, known without asking every matcher of filetype.
+#: The most frequent types, recognised without running every matcher of filetype.
 _COMMON_TYPES = (
     (b"%PDF", "application/pdf"),
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -44,12 +44,15 @@ _COMMON_TYPES = (
     (b"GIF8", "image/gif"),
 )
 _TEXT_TYPES = ("text/", "message/")
-# Other forms of the body for programs that show them; a person reads the text or the HTML.
+# Further forms of the body for special programs. Text or HTML carries the same content.
 _ALTERNATIVE_BODY_TYPES = frozenset({"text/x-amp-html", "text/watch-html"})
 
 
 def split_leaves(leaves: Sequence[Leaf]) -> tuple[list[Leaf], list[Leaf]]:
-    """Body leaves and attachment leaves. Without another body the first named text not marked as a file is it."""
+    """Return the body leaves and the attachment leaves.
+
+    When no leaf is a body, the first named text that is not marked as an attachment becomes the body.
+    """
     body: list[Leaf] = []
     files: list[Leaf] = []
     for leaf in leaves:
@@ -62,19 +65,19 @@ def split_leaves(leaves: Sequence[Leaf]) -> tuple[list[Leaf], list[Leaf]]:
 
 
 def _may_be_body(leaf: Leaf) -> bool:
-    # a container without parts: its text is all there is
+    # A container without parts has only its text.
     readable = leaf.type in ("text/plain", "text/html") or leaf.type.startswith("multipart/")
     return readable and not leaf.attached and leaf.disposition != "attachment"
 
 
 def _is_unknown_text(leaf: Leaf) -> bool:
-    """A text of a kind nobody knows is read as it stands when the mail has no other."""
+    """Whether a leaf is a text of an unknown kind, which is shown as written when the mail has no other text."""
     named = leaf.name or leaf.disposition == "attachment" or leaf.attached
     return leaf.type.startswith("text/") and leaf.type not in _DEFAULT_NAMES and leaf.type not in _TEXT_FILE_TYPES and not named
 
 
 def make_attachment(leaf: Leaf) -> ParsedAttachment:
-    """Name, sniff and hash one leaf; the name never holds a path, control or bidi characters."""
+    """Name, sniff and hash one leaf. The name never holds a path, control characters or bidi characters. Never raises."""
     sniffed = sniff_type(leaf)
     return ParsedAttachment(
         name=clean_name(leaf.name) or _make_name(leaf, sniffed),
@@ -89,20 +92,23 @@ def make_attachment(leaf: Leaf) -> ParsedAttachment:
 
 
 def _is_inline(leaf: Leaf) -> bool:
-    """Whether it says so, or is beside a page that can show it: an image, or what the page can name (RFC 2387 §4)."""
+    """Whether a leaf is shown inside the body.
+
+    It declares itself inline, or stands beside a page that can show it: an image, or a part with a Content-ID (RFC 2387 §4).
+    """
     can_be_shown = leaf.related and (leaf.type.startswith("image/") or bool(leaf.content_id))
     return leaf.disposition == "inline" or (leaf.disposition != "attachment" and can_be_shown)
 
 
 def is_message(attachment: ParsedAttachment) -> bool:
-    """Whether it is a whole message: a mail program's attached one, or a file named so that begins like one."""
+    """Whether a file is a whole message: an attached message, or a file named .eml that begins with mail headers."""
     if attachment.type in ("message/rfc822", "message/global"):
         return True
     return attachment.name.lower().endswith(".eml") and read_block(attachment.content[:20_000]).headers.looks_like_mail
 
 
 def sniff_type(leaf: Leaf) -> str | None:
-    """The media type the first bytes say, None when they say nothing (texts)."""
+    """Return the media type that the first bytes show, or None when they show none (texts)."""
     if leaf.type.startswith(_TEXT_TYPES) and leaf.content[:64].isascii():
         return None
     for start, known in _COMMON_TYPES:
@@ -113,7 +119,10 @@ def sniff_type(leaf: Leaf) -> str | None:
 
 
 def clean_name(name: str) -> str:
-    """A file name without path, control, bidi and reserved characters, at most MAX_NAME characters, "" if none."""
+    """Return a file name without path, control, bidi and reserved characters, or "".
+
+    The name has at most MAX_NAME_LENGTH characters; its extension is kept.
+    """
     flat = unicodedata.normalize("NFC", clean_text(name[:4_000])).replace("\\", "/")
     base = " ".join(_UNSAFE.sub("_", flat.rsplit("/", 1)[-1]).split()).lstrip(". ").rstrip(". ")
     if len(base) <= MAX_NAME_LENGTH:

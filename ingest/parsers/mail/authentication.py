@@ -1,7 +1,7 @@
-"""Does our own mail server vouch for the sender? By the topmost Authentication-Results that carries its name (RFC 8601).
+"""Check whether our own mail server authenticated the sender (RFC 8601).
 
-Other headers of that kind may be the sender's own invention (RFC 8601 §5, §7.1) and count for nothing; none at all means
-that nobody vouches.
+Only the topmost Authentication-Results field that carries the server's name counts. Other fields of that kind may be forged
+by the sender (RFC 8601 §5, §7.1) and are ignored. Without a field the sender is not authenticated.
 """
 
 from __future__ import annotations
@@ -14,20 +14,23 @@ from authres import AuthenticationResultsHeader, AuthResError
 
 from ingest.parsers.types import Authentication
 
-#: Microsoft 365 writes its header without a name; a mailbox there is configured with this one.
+#: Microsoft 365 writes its field without a name. A mailbox at Microsoft 365 is configured with this name.
 MICROSOFT_365 = "microsoft365"
 MAX_VALUE_LENGTH = 4_000
-#: Methods that vouch for a domain, the stronger first, and the properties that name it. A HELO name is anybody's.
+#: Methods that authenticate a domain, the stronger first, and the properties that name it. A HELO name proves nothing.
 DOMAIN_PROPERTIES = {"dkim": ("header.d", "header.i"), "spf": ("smtp.mailfrom", "smtp.mail")}
 _NAME = re.compile(r"(?:\s|\([^()]*\))*([^\s;()=]+)(=?)")
-_NO_RESULT = Authentication(False, "", "The mail server left no word on the sender")
-_UNREADABLE = Authentication(False, "", "What the mail server says of the sender cannot be read")
+_NO_RESULT = Authentication(False, "", "The mail server recorded no authentication result for the sender")
+_UNREADABLE = Authentication(False, "", "The mail server's authentication result for the sender cannot be read")
 
 
 def read_authentication(values: Iterable[str], authserv_id: str, sender: str | None) -> Authentication:
-    """The verdict on ``sender``. ``values`` are the Authentication-Results, top to bottom; never raises."""
+    """Return the authentication result for ``sender``. Never raises.
+
+    ``values`` holds the Authentication-Results fields, top to bottom. ``sender`` is the plain address of From, or None.
+    """
     if sender is None:
-        return Authentication(False, "", "The mail names no single sender who could be vouched for")
+        return Authentication(False, "", "The mail names no single sender that could be authenticated")
     value = next((value for value in values if _is_from_server(value, authserv_id)), None)
     if value is None:
         return _NO_RESULT
@@ -42,7 +45,7 @@ def read_authentication(values: Iterable[str], authserv_id: str, sender: str | N
 
 
 def _is_from_server(value: str, authserv_id: str) -> bool:
-    """Whether a header begins with the name; one that begins with a result has none."""
+    """Whether a field begins with the name of the server. A field that begins with a result carries no name."""
     match = _NAME.match(value[:1000])
     if match is None:
         return False
@@ -50,7 +53,10 @@ def _is_from_server(value: str, authserv_id: str) -> bool:
 
 
 def _evaluate(results: Sequence[Any], domain: str) -> Authentication:
-    """DMARC decides where it was checked; else a pass of DKIM or SPF in a domain that is aligned (RFC 7489 §3.1)."""
+    """DMARC decides where it was checked.
+
+    Otherwise a pass of DKIM or SPF in an aligned domain authenticates the sender (RFC 7489 §3.1).
+    """
     by_method = [(str(one.method).lower(), str(one.result).lower(), _list_properties(one)) for one in results]
     for method, result, properties in by_method:
         if method != "dmarc" or properties.get("header.from", domain) != domain:
@@ -63,7 +69,7 @@ def _evaluate(results: Sequence[Any], domain: str) -> Authentication:
             if method == wanted and result == "pass" and any(_is_aligned(name, domain) for name in domains):
                 return Authentication(True, method, f"{method}=pass for {domain}")
     results_text = ", ".join(dict.fromkeys(f"{method}={result}" for method, result, _ in by_method))
-    return Authentication(False, "", f"Nothing vouches for {domain}: {results_text[:200] or 'no check was made'}")
+    return Authentication(False, "", f"No check authenticated {domain}: {results_text[:200] or 'no check was made'}")
 
 
 def _list_properties(result: Any) -> dict[str, str]:
@@ -71,5 +77,5 @@ def _list_properties(result: Any) -> dict[str, str]:
 
 
 def _is_aligned(name: str, domain: str) -> bool:
-    """The same domain, or one inside the other; a name without a dot is nobody's."""
+    """Whether the domains are equal or one contains the other. A name without a dot aligns with nothing."""
     return "." in name and (name == domain or domain.endswith(f".{name}") or name.endswith(f".{domain}"))

@@ -1,4 +1,4 @@
-"""Is it automatic? The header table of mail-rules.md as a function from headers to reason codes."""
+"""Detect automatic mail: the header table of mail-rules.md as a function from headers to reason codes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _LIST_REASONS = frozenset({"list_id", "list_post", "list_unsubscribe", "preceden
 
 
 class AutomaticResult(Struct, frozen=True):
-    """The reasons in the order of the table, and what follows from them."""
+    """The reason codes in the order of the table, and what follows from them."""
 
     reasons: tuple[str, ...]
     is_auto: bool
@@ -63,11 +63,11 @@ class AutomaticResult(Struct, frozen=True):
 
 
 def detect_automatic(headers: Headers, local: str, subject: str, parts: Collection[str] = ()) -> AutomaticResult:
-    """Find the reasons why a mail counts as automatic.
+    """Return the reasons why a mail counts as automatic. Never raises.
 
-    ``local`` is the lower-case local part of From as it stands, ``subject`` the decoded subject, ``parts`` the types of its
-    parts, which tell what a report is about that does not say so. Own mail
-    (X-Loop, own Message-ID) is recognised elsewhere: it needs configuration.
+    ``local`` is the lower-case local part of From as written, ``subject`` the decoded subject. ``parts`` holds the media
+    types of the parts: they show the subject of a report that does not declare its type. Own mail (X-Loop, own Message-ID) is
+    detected elsewhere, because that needs configuration.
     """
     reasons = [
         *_check_auto_submitted(headers),
@@ -81,7 +81,8 @@ def detect_automatic(headers: Headers, local: str, subject: str, parts: Collecti
         *(name.replace("-", "_") for name in _LIST_HEADERS if name in headers),
     ]
     if reasons and _SUBJECT_PREFIX.match(subject):
-        reasons.append("subject_prefix")  # weak: people also write "Out of office" themselves
+        # Only together with another reason: people also write "Out of office" themselves.
+        reasons.append("subject_prefix")
     return _summarise(tuple(reasons), local)
 
 
@@ -102,24 +103,27 @@ def _summarise(reasons: tuple[str, ...], local: str) -> AutomaticResult:
 
 
 def _strip_value(value: str) -> str:
-    """A value without comments and parameters, in lower case."""
+    """Return a value in lower case without comments and parameters."""
     return _COMMENT.sub(" ", value).partition(";")[0].strip().lower()
 
 
 def _check_auto_submitted(headers: Headers) -> list[str]:
-    """RFC 3834 §5: everything but ``no`` says that no person sent it."""
+    """RFC 3834 §5: any value but ``no`` says that no person sent the mail."""
     tokens = [_strip_value(value).split() for value in headers.read_raw_text("auto-submitted")]
     return ["auto_submitted"] if any(token and token[0] != "no" for token in tokens) else []
 
 
 def _check_return_path(headers: Headers) -> list[str]:
-    """RFC 5321 §4.5.5: the null path. Only the topmost is our own server's; others were sent along."""
+    """RFC 5321 §4.5.5: the null path. Only the topmost field is from our own server; the others were part of the mail."""
     first = headers.read_raw_text("return-path")[:1]
     return ["null_return_path"] if first and "".join(_COMMENT.sub("", first[0]).split()) == "<>" else []
 
 
 def _check_report(headers: Headers, parts: Collection[str]) -> list[str]:
-    """RFC 6522 with RFC 3464, RFC 5965 and RFC 8098: what kind of report a multipart/report is, by its parts if it is silent."""
+    """Return the kind of a multipart/report (RFC 6522 with RFC 3464, RFC 5965 and RFC 8098).
+
+    The types of the parts decide when the header names no report type.
+    """
     for value in headers.read_raw_text("content-type")[:1]:
         if _strip_value(value) == "multipart/report":
             match = _REPORT_TYPE.search(_COMMENT.sub(" ", value))
@@ -129,7 +133,7 @@ def _check_report(headers: Headers, parts: Collection[str]) -> list[str]:
 
 
 def is_no_reply(local: str) -> bool:
-    """Whether a lower-case local part says that nobody reads answers."""
+    """Whether a lower-case local part says that replies are not read."""
     return _NO_REPLY.search(local) is not None
 
 
@@ -145,7 +149,7 @@ def _check_precedence(headers: Headers) -> list[str]:
 
 
 def _check_suppress(headers: Headers) -> list[str]:
-    """MS-OXCMAIL §2.1.3.2.20: a comma list of what not to send back."""
+    """MS-OXCMAIL §2.1.3.2.20: a comma-separated list of the answers that the sender does not want."""
     values = headers.read_raw_text("x-auto-response-suppress")
     wanted = {_strip_value(token) for value in values for token in value.split(",")}
     return ["suppress_auto_response"] if wanted & _SUPPRESS_VALUES else []

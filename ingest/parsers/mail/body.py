@@ -1,4 +1,4 @@
-"""The body a person reads: text parts preferred, flowed text unwrapped, else the text of the HTML."""
+"""Build the body a person reads: text parts first, flowed text unwrapped, otherwise the text of the HTML."""
 
 from __future__ import annotations
 
@@ -21,26 +21,27 @@ from ingest.parsers.reply.html_quotes import (
 )
 from ingest.parsers.reply.split import ReplyParts, split_reply
 
+#: Characters of a body. The complete original stays in the blob store.
 MAX_BODY_LENGTH = 2_000_000
-"""Characters; the original is kept elsewhere."""
+#: Bytes of one part that are decoded for the body.
 MAX_PART_BYTES = 4_000_000
-"""Bytes of one part that are decoded for it."""
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
 _PGP_ARMOURS = {
     "-----BEGIN PGP SIGNED MESSAGE-----": "pgp_signed",
     "-----BEGIN PGP MESSAGE-----": "pgp_encrypted",
 }
 _BASE64 = re.compile(rb"\s*(?:[A-Za-z0-9+/]{60,76}\r?\n)+[A-Za-z0-9+/]{0,76}={0,2}\s*")
+#: Length of the base64 lines that mail programs write (RFC 2045 §6.8).
 _BASE64_LINE_LENGTHS = range(60, 77)
-"""Characters of the lines that mail programs write (RFC 2045 §6.8)."""
 _HTML = re.compile(rb"\s*<(?:!doctype\s+html|html)\b", re.I)
 
 
 class Body(Struct, frozen=True):
-    """``text`` is the body, ``html_text`` the text of all HTML parts (None unless it was made).
+    """The body of one message.
 
-    ``marks`` are what the HTML says of quotes in the lines of ``text``. ``beside`` is a page that has a quote and was not made
-    text, since there is a text beside it.
+    ``text`` is the body. ``html_text`` is the text of all HTML parts, or None when it was not rendered. ``quote_marks`` holds
+    what the HTML says about quotes in the lines of ``text``. ``quoting_page`` is an HTML part that contains a quote and was
+    not rendered, because there is a text beside it.
     """
 
     text: str
@@ -51,9 +52,10 @@ class Body(Struct, frozen=True):
 
 
 def build_body(leaves: Sequence[Leaf], notes: list[str], *, html_text: bool) -> Body:
-    """Join the body leaves in order; of alternatives the text unless it is blank (RFC 2046 §5.1.4).
+    """Join the body leaves in order. Never raises.
 
-    HTML becomes text only where there is no text beside it, or when ``html_text`` asks for it.
+    Of alternatives the text is taken unless it is blank (RFC 2046 §5.1.4). HTML is rendered as text only when it has no text
+    alternative, or when ``html_text`` is set. The charset used, defects and limits are appended to ``notes``.
     """
     pages = [leaf for leaf in leaves if _is_html(leaf)]
     rendered: dict[int, str] = {}
@@ -75,25 +77,25 @@ def build_body(leaves: Sequence[Leaf], notes: list[str], *, html_text: bool) -> 
     if len(body) > MAX_BODY_LENGTH:
         notes.append("body_cut")
         body = body[:MAX_BODY_LENGTH]
-    body, marks = extract_quote_marks(body) if rendered else (body, NO_QUOTE_MARKS)
-    neighbours = None if rendered else next((leaf for leaf in pages if has_quote_element(leaf.content)), None)
-    return Body(body, whole, bool(pages), marks, neighbours)
+    body, quote_marks = extract_quote_marks(body) if rendered else (body, NO_QUOTE_MARKS)
+    quoting_page = None if rendered else next((leaf for leaf in pages if has_quote_element(leaf.content)), None)
+    return Body(body, whole, bool(pages), quote_marks, quoting_page)
 
 
 def split_body(body: Body, subject: str) -> ReplyParts:
-    """Reply, quote and signature. Where the text shows no quote, the page beside it may know where one begins."""
-    split = split_reply(body.text, subject=subject, marks=body.quote_marks)
-    if split.quoted or body.quoting_page is None:
-        return split
+    """Return reply, quote and signature. When the text shows no quote, the HTML beside it may show where one begins."""
+    parts = split_reply(body.text, subject=subject, marks=body.quote_marks)
+    if parts.quoted or body.quoting_page is None:
+        return parts
     page, marks = extract_quote_marks(_read_html(body.quoting_page, [], {}))
     quoted = split_reply(page, subject=subject, marks=marks).quoted
     above = page.removesuffix(quoted) if quoted else ""
     line = _find_line_after_words(body.text, above.split())
-    return split if line is None else split_reply(body.text, subject=subject, marks=QuoteMarks(rest_start=line))
+    return parts if line is None else split_reply(body.text, subject=subject, marks=QuoteMarks(rest_start=line))
 
 
 def _find_line_after_words(text: str, words: Sequence[str]) -> int | None:
-    """The line behind the given words, which the text must begin with; None when it does not, or has no more."""
+    """Return the number of the line after ``words``, or None when the text does not begin with them or ends there."""
     seen: list[str] = []
     for number, line in enumerate(text.split("\n")):
         if len(seen) >= len(words):
@@ -107,7 +109,7 @@ def _is_html(leaf: Leaf) -> bool:
 
 
 def _decode_undeclared_base64(content: bytes, notes: list[str]) -> bytes:
-    """The text of a part that is base64 from end to end though no header says so; whatever is not surely that stays."""
+    """Decode a part that is base64 throughout although no header says so. Doubtful content stays unchanged."""
     first = content[:80].lstrip().partition(b"\n")[0].rstrip()
     if len(first) not in _BASE64_LINE_LENGTHS or not _BASE64.fullmatch(content):
         return content
@@ -139,13 +141,14 @@ def _decode(leaf: Leaf, notes: list[str]) -> str:
 
 
 def _read_html(leaf: Leaf, notes: list[str], rendered: dict[int, str]) -> str:
-    """The text of one page, made once, with the marks of its quotes."""
+    """Return the text of one page with its quote marks. Each page is rendered once."""
     if id(leaf) not in rendered:
         page = _decode(leaf, notes)
         marked = insert_quote_marks(page)
         text, note = html_to_text(marked)
         if marked is not page and not extract_quote_marks(text)[0].strip():
-            text, note = html_to_text(page)  # the marks alone are no text
+            # The page lost its text and only the marks are left: render it without marks.
+            text, note = html_to_text(page)
         rendered[id(leaf)] = text
         if note is not None:
             notes.append(note)
@@ -164,7 +167,10 @@ def _read_plain(leaf: Leaf, notes: list[str]) -> str:
 
 
 def _unescape_from(text: str, notes: list[str]) -> str:
-    """Undo the escape of mbox (a line that began with ``From``); beside quoted lines it may be a quote, and stays."""
+    """Undo the escape of mbox files (``>From `` for a line that began with ``From ``).
+
+    Beside quoted lines it may be a quote and stays.
+    """
     lines = text.split("\n")
     for number, line in enumerate(lines):
         neighbours = lines[max(number - 1, 0) : number] + lines[number + 1 : number + 2]
@@ -175,13 +181,14 @@ def _unescape_from(text: str, notes: list[str]) -> str:
 
 
 def unwrap_flowed(text: str, *, del_space: bool) -> str:
-    """Join the soft-broken lines of format=flowed text (RFC 3676 §4), quote levels kept apart."""
+    """Join the soft-broken lines of format=flowed text (RFC 3676 §4). Quote levels stay apart."""
     out: list[list[str]] = []
     level_before, open_line = 0, False
     for line in text.split("\n"):
         content = line.lstrip(">")
         level = len(line) - len(content)
-        content = content.removeprefix(" ")  # space-stuffing
+        # Undo space-stuffing (RFC 3676 §4.4).
+        content = content.removeprefix(" ")
         is_signature = content == "-- "
         if open_line and level == level_before and not is_signature:
             out[-1].append(content)

@@ -1,4 +1,4 @@
-"""Bytes to text: the declared charset, then strict UTF-8, then windows-1252, and a guess only as the last step."""
+"""Decode bytes to text: the declared charset, then strict UTF-8, then windows-1252, and a guess as the last step."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from functools import lru_cache
 
 from charset_normalizer import from_bytes
 
+#: Shorter texts are not guessed: charset-normalizer takes short latin-1 texts for cp1250.
 MIN_GUESS_BYTES = 200
-"""Shorter texts are not guessed at: charset-normalizer takes latin-1 for cp1250 there."""
 GUESS_SAMPLE_BYTES = 20_000
 
-# Names mailers write that Python does not know, and supersets that real mail means (WHATWG Encoding, §4.2).
+# Names that mail programs write and Python does not know, and the supersets that mail really uses (WHATWG Encoding, §4.2).
 _ALIASES = {
     "iso-8859-1": "cp1252",
     "iso8859-1": "cp1252",
@@ -46,7 +46,7 @@ _ALIASES = {
     "utf-8": "utf-8-sig",
     "utf8": "utf-8-sig",
 }
-# Codecs of Python that are no charsets of mail; some of them are also quadratic.
+# Python codecs that are not charsets of mail. Some of them take quadratic time.
 _NON_MAIL_CODECS = frozenset({"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape", "mbcs", "oem", "charmap"})
 _LATIN_1 = frozenset({"iso-8859-1", "iso8859-1", "latin1", "latin-1", "l1"})
 _NAME = re.compile(r"[a-z0-9][a-z0-9._:+-]{0,39}\Z")
@@ -55,7 +55,7 @@ _META = re.compile(rb"<meta[^<>]{0,200}?charset\s{0,9}=\s{0,9}[\"']?([A-Za-z0-9.
 
 @lru_cache(maxsize=256)
 def find_codec(declared: str) -> str | None:
-    """The Python codec for a declared charset name, or None for a name that means nothing."""
+    """Return the Python codec of a declared charset name, or None for an unknown or unsuitable name."""
     name = declared.strip(" \t\"'").lower().split("*", 1)[0]
     if not _NAME.match(name.replace("_", "-")):
         return None
@@ -71,7 +71,8 @@ def _try_decode(data: bytes, codec: str) -> str | None:
     try:
         text = data.decode(codec)
         if not text.isascii():
-            text.encode("utf-8")  # some codecs (UTF-7) make lone surrogates, which are no text
+            # Some codecs (UTF-7) produce lone surrogates, which cannot be stored.
+            text.encode("utf-8")
     except (UnicodeError, LookupError, ValueError):
         return None
     return text
@@ -80,10 +81,12 @@ def _try_decode(data: bytes, codec: str) -> str | None:
 def _decode_declared(data: bytes, declared: str) -> str | None:
     codec = find_codec(declared)
     if codec is None or (codec.startswith("utf-16") and b"\0" not in data):
-        return None  # a label of UTF-16 on bytes that have no zero among them is wrong
+        # UTF-16 text contains zero bytes: the label is wrong.
+        return None
     text = _try_decode(data, codec)
     if text is None and declared.strip().lower() in _LATIN_1:
-        text = data.decode("latin-1")  # bytes windows-1252 leaves open; latin-1 has a place for all
+        # windows-1252 leaves some bytes undefined, latin-1 defines all of them.
+        text = data.decode("latin-1")
     return text
 
 
@@ -96,10 +99,13 @@ def _guess(data: bytes) -> tuple[str, str] | None:
 
 
 def decode_text(data: bytes, declared: str | None) -> tuple[str, str | None]:
-    """The text and, when it is not simply the declared charset (or ASCII), the name of the charset used."""
+    """Return the text and the name of the charset used. Never raises.
+
+    The name is None when the declared charset (or ASCII) was used.
+    """
     if declared:
         text = _decode_declared(data, declared)
-        # 7-bit Japanese under an ASCII or UTF-8 label decodes "well" and is unreadable
+        # 7-bit Japanese (ISO-2022-JP) labelled as ASCII or UTF-8 decodes without an error and is unreadable.
         if text is not None and not ("\x1b$" in text and text.isascii()):
             return text, None
     if data[:2] in (b"\xff\xfe", b"\xfe\xff") and (text := _try_decode(data, "utf-16")) is not None:
@@ -111,7 +117,7 @@ _MULTIBYTE = frozenset({"utf-8-sig", "gb18030", "big5", "big5hkscs", "cp932", "c
 
 
 def _decode_with_replacements(data: bytes, declared: str | None) -> tuple[str, str] | None:
-    """A text of a multibyte charset with a few bad bytes in it: no reason to read all of it in another."""
+    """Decode a multibyte text with a few bad bytes in its own charset: another charset would garble all of it."""
     codec = find_codec(declared) if declared else "utf-8-sig"
     if codec not in _MULTIBYTE or data.isascii():
         return None
@@ -143,12 +149,13 @@ def _decode_undeclared(data: bytes, declared: str | None) -> tuple[str, str | No
 
 
 def find_meta_charset(html: bytes) -> str | None:
-    """The charset an HTML document names in a meta element within its first 2,048 bytes (HTML, §13.2.3.2)."""
+    """Return the charset that a meta element names in the first 2,048 bytes of an HTML document (HTML, §13.2.3.2)."""
     match = _META.search(html, 0, 2048)
     name = match.group(1).decode("ascii") if match else None
-    return "utf-8" if name and name.lower().startswith("utf-16") else name  # HTML, §13.2.3.2: it was read as ASCII to get here
+    # HTML, §13.2.3.2: the element was readable as ASCII, so UTF-16 means UTF-8.
+    return "utf-8" if name and name.lower().startswith("utf-16") else name
 
 
 def make_charset_note(charset: str, where: str = "charset") -> str:
-    """The note that says which charset was used, for example ``charset_windows_1252``."""
+    """Return the note that names the charset used, for example ``charset_windows_1252``."""
     return f"{where}_{re.sub(r'[^a-z0-9]+', '_', charset.lower())}"

@@ -1,9 +1,9 @@
-"""The words mail programs put before a mail they quote or forward, in the languages they speak.
+"""The words that mail programs write above a quoted or forwarded mail, by language.
 
-``HEADER_LABELS``: the label of a header line, folded by :func:`fold_label`, → the field it stands for. Collected from what
-Outlook, Gmail, Apple Mail, Yahoo, Thunderbird and mobile programs write in English, German, French, Spanish, Portuguese,
-Italian, Dutch, Polish, Swedish, Danish, Norwegian, Finnish, Czech, Hungarian, Turkish, Russian, Hebrew, Chinese, Japanese
-and Korean. Both the splitter of replies and the reader of forwards go by these tables.
+``HEADER_LABELS`` maps the label of a header line, folded by :func:`fold_label`, to its field. The labels were collected from
+Outlook, Gmail, Apple Mail, Yahoo, Thunderbird and mobile programs in English, German, French, Spanish, Portuguese, Italian,
+Dutch, Polish, Swedish, Danish, Norwegian, Finnish, Czech, Hungarian, Turkish, Russian, Hebrew, Chinese, Japanese and Korean.
+The reply splitter and the forward reader share these tables (docs/decisions/reply-text.md).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-#: Field → its labels, languages in the order above, parted by bars and line ends.
+#: Field → labels, languages in the order above, separated by bars and line ends.
 _LABELS: Mapping[str, str] = {
     "from": """
         from | von | de | expéditeur | remitente | remetente | da | mittente | van | afzender | od | nadawca | från
@@ -63,13 +63,13 @@ _LABELS: Mapping[str, str] = {
     """,
 }
 
-#: Above an answer "Re:" can stand for the subject; above a forward it begins the value of one.
+#: Above a quoted mail "Re:" can label the subject; above a forwarded mail it begins the subject itself.
 _REPLY_ONLY_LABELS = {"re": "subject"}
 _SPACES = re.compile(r"[\s\u00a0\u200e\u200f\u202a-\u202e]+")
 
 
 def fold_label(label: str) -> str:
-    """A label as the table has it: lower case, without spaces, marks of direction and the stars of bold text."""
+    """Return a label as in the table: lower case, without spaces, direction marks and the asterisks of bold text."""
     return _SPACES.sub("", label.replace("*", "")).strip(">|_").casefold()
 
 
@@ -82,15 +82,15 @@ HEADER_LABELS: Mapping[str, str] = {fold_label(label): name for label, name in _
 
 
 def make_reply_labels(fold: Callable[[str], str]) -> Mapping[str, str]:
-    """The labels above a quoted mail, folded as the reader of replies folds its lines, → the field."""
+    """Return the labels above a quoted mail, folded by ``fold`` as the reply splitter folds its lines, with their fields."""
     shown = ("from", "date", "to", "cc", "bcc", "subject")
     return {fold(label): name for label, name in (_FIELDS | _REPLY_ONLY_LABELS).items() if name in shown}
 
 
-#: Longer texts before a colon are sentences.
+#: A longer text before a colon is a sentence.
 MAX_LABEL_LENGTH = 40
 
-#: What stands above a forwarded mail and above nothing else.
+#: Banners above a forwarded mail only.
 FORWARD_PHRASES = _split(
     """
     forwarded message | begin forwarded message | start of forwarded message | forwarded by | forwarded from
@@ -120,7 +120,7 @@ FORWARD_PHRASES = _split(
 """
 )
 
-#: What stands above a forwarded or an answered mail.
+#: Banners above a forwarded or a quoted mail.
 ORIGINAL_PHRASES = _split(
     """
     original message | original email | original mail | ursprüngliche nachricht | originalnachricht | original-nachricht

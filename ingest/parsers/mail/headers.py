@@ -1,6 +1,6 @@
-"""Header blocks within caps: split, unfolded, decoded (RFC 5322 §2.2, RFC 2047), cleaned for showing.
+"""Read header blocks within limits: split, unfold, decode (RFC 5322 §2.2, RFC 2047) and clean them for display.
 
-Header values stay bytes until somebody asks for their text: most are never read.
+A header value stays bytes until its text is needed: most values are never read.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 from ingest.parsers.mail.charsets import decode_text, find_codec, make_charset_note
 
+#: Size of the header block (security.md, rule 1).
 MAX_BLOCK_BYTES = 100_000
-"""Bytes of the header block (security.md, rule 1)."""
 MAX_LINES = 1_000
 
 NEWLINE = re.compile(rb"\r\n|\r|\n")
 _BLANK = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
 _FIELD = re.compile(rb"([!-9;-~]{1,200})[ \t]*:")
-# Programs leave question marks in the text as they are, which RFC 2047 §4.2 forbids: the last one before ``=`` ends the word.
+# Some programs leave question marks unencoded, which RFC 2047 §4.2 forbids. The last question mark before ``=`` ends the word.
 _WORD = re.compile(r"=\?([^?\s]{1,60})\?([bBqQ])\?([^?]*+(?:\?(?!=)[^?]{0,200}+|\?(?=\?=)){0,8}+)\?=")
 _WORD_GAP = re.compile(r"(\?=)\s+(?==\?[^?\s]{1,60}\?[bBqQ]\?)")
 _CHARSET = re.compile(rb"charset\s{0,9}=\s{0,9}[\"']?([A-Za-z0-9._:-]{2,40})", re.I)
@@ -41,25 +41,30 @@ class Headers:
         self.notes: list[str] = []
 
     def add(self, name: bytes, value: bytes) -> None:
+        """Append the raw value of a field."""
         self._values.setdefault(name.decode("ascii").lower(), []).append(value)
 
     def __contains__(self, name: str) -> bool:
         return name in self._values
 
     def read_all(self, name: str) -> list[bytes]:
-        """The raw values of a field, top to bottom."""
+        """Return the raw values of a field, top to bottom."""
         return self._values.get(name, [])
 
     def read_first(self, name: str) -> bytes | None:
+        """Return the first raw value of a field, or None."""
         values = self._values.get(name)
         return values[0] if values else None
 
     def read_raw_text(self, name: str) -> list[str]:
-        """The values as text without decoding encoded words; raw 8-bit bytes by the charset rules."""
+        """Return the values of a field as text without decoding encoded words.
+
+        Raw 8-bit bytes are decoded by the charset rules of :mod:`ingest.parsers.mail.charsets`.
+        """
         return [self._decode_value(value) for value in self.read_all(name)]
 
     def read_text(self, name: str) -> str:
-        """The first value decoded and cleaned, "" when there is none."""
+        """Return the first value of a field decoded and cleaned, or ""."""
         value = self.read_first(name)
         return clean_text(decode_words(self._decode_value(value))) if value else ""
 
@@ -75,7 +80,7 @@ class Headers:
         return text
 
     def _decode_by_body_charset(self, value: bytes) -> tuple[str, str] | None:
-        """Raw bytes that are no UTF-8 are mostly in the charset of the body."""
+        """Decode raw bytes by the declared charset of the body, which is mostly theirs when they are not UTF-8."""
         match = _CHARSET.search(b";".join(self.read_all("content-type")[:1])[:2_000])
         if match is None or not (codec := find_codec(match.group(1).decode("ascii"))):
             return None
@@ -84,7 +89,7 @@ class Headers:
 
     @property
     def looks_like_mail(self) -> bool:
-        """Whether at least one field is one that mail has: JSON or a log file also has colons."""
+        """Whether at least one field is one that mails have. JSON and log files have colons too."""
         return any(name.encode() in _KNOWN_FIELDS or name.startswith("x-") for name in self._values)
 
 
@@ -96,7 +101,10 @@ class HeaderBlock(NamedTuple):
 
 
 def read_block(data: bytes, start: int = 0) -> HeaderBlock:
-    """Read the header block at ``start`` within the caps; what is over them is left out and noted."""
+    """Read the header block at offset ``start``. Never raises.
+
+    At most MAX_BLOCK_BYTES and MAX_LINES are read. Headers beyond a limit are left out and noted.
+    """
     headers = Headers()
     end, body_start = _find_end(data, start, headers)
     lines = _split_lines(data[start:end])
@@ -127,7 +135,7 @@ def read_block(data: bytes, start: int = 0) -> HeaderBlock:
 
 
 def _find_end(data: bytes, start: int, headers: Headers) -> tuple[int, int]:
-    """Where the block ends and where the body begins; over the cap the block is cut at a line end."""
+    """Return the end of the block and the start of the body. A block over the limit is cut at a line end."""
     found = find_empty_line(data, start, start + MAX_BLOCK_BYTES + 2)
     if found is not None:
         return found
@@ -140,9 +148,10 @@ def _find_end(data: bytes, start: int, headers: Headers) -> tuple[int, int]:
 
 
 def find_empty_line(data: bytes, start: int, stop: int) -> tuple[int, int] | None:
-    """Where the first line end before an empty line begins, and where the empty line ends.
+    """Return the start of the line end before the first empty line and the end of that empty line, or None.
 
-    As `_BLANK` has it, which looks at each byte; few messages have line ends of a single CR.
+    The result equals a search for ``_BLANK``, which inspects each byte. Few messages end lines with a single CR, so the fast
+    search for LF serves most of them.
     """
     at = _find_empty_line_feed(data, start, stop)
     if at >= 0 and not _has_bare_return(data[start : at + 1]):
@@ -153,7 +162,10 @@ def find_empty_line(data: bytes, start: int, stop: int) -> tuple[int, int] | Non
 
 
 def _find_empty_line_feed(data: bytes, start: int, stop: int) -> int:
-    """The LF before the first line that is empty or a CR; first of the kind the first line end is of, which is near."""
+    """Return the offset of the LF before the first line that is empty or a single CR.
+
+    The kind of the first line end, which is near, is searched first.
+    """
     first = data.find(b"\n", start, stop)
     likely, other = (b"\n\r\n", b"\n\n") if data[first - 1 : first] == b"\r" else (b"\n\n", b"\n\r\n")
     at = data.find(likely, start, stop)
@@ -170,7 +182,7 @@ def _has_bare_return(block: bytes) -> bool:
 
 
 def _continues_after(lines: list[bytes], number: int) -> bool:
-    """Whether a known field follows within three lines of a broken one: then lines were bad and the block goes on."""
+    """Whether a known field follows within three lines of a broken one: then the lines are broken and the block continues."""
     for line in lines[number : number + 3]:
         match = _FIELD.match(line)
         if match is not None:
@@ -190,7 +202,7 @@ def _find_line_start(data: bytes, start: int, number: int) -> int:
 
 
 def decode_words(text: str) -> str:
-    """Decode RFC 2047 encoded words; what cannot be decoded stays as it stands. Linear in the length."""
+    """Decode RFC 2047 encoded words. Words that cannot be decoded stay as written. Linear in the length; never raises."""
     if "=?" not in text:
         return text
     text = _WORD_GAP.sub(r"\1", text)
@@ -215,7 +227,7 @@ def decode_words(text: str) -> str:
 
 
 def _join_run(run: list[bytes], charset: str) -> str:
-    # Neighbouring words of one charset are joined before decoding: mailers cut within a character.
+    # Neighbouring words of one charset are joined before decoding: mail programs cut within a character.
     if not run:
         return ""
     known = charset if find_codec(charset) else None
@@ -236,7 +248,7 @@ _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
 
 
 def decode_base64(raw: bytes) -> bytes:
-    """Decode base64 as mail programs do: foreign characters and wrong padding are no reason to lose a file."""
+    """Decode base64 as mail programs do: foreign characters and wrong padding must not lose a file. Never raises."""
     padding = raw.find(b"=")
     if 0 <= padding < len(raw) - 80 or (padding >= 0 and raw[padding:].strip(b"=\r\n \t")):
         return _decode_pieces(raw)
@@ -253,7 +265,7 @@ _BASE64_ONLY = re.compile(rb"[A-Za-z0-9+/\r\n]*\Z")
 
 
 def _decode_pieces(raw: bytes) -> bytes:
-    """Base64 put together from pieces with padding of their own; what follows the padding and is no base64 is a footer."""
+    """Decode base64 joined from pieces with their own padding. Text after the padding that is not base64 is a footer."""
     out: list[bytes] = []
     for match in _PIECE.finditer(raw):
         if out and not _BASE64_ONLY.match(match.group(1)):
@@ -265,7 +277,7 @@ def _decode_pieces(raw: bytes) -> bytes:
 
 
 def clean_text(text: str) -> str:
-    """One safe line for showing: control characters become a space, bidi and zero-width characters go."""
+    """Return one safe line for display: control characters become a space, bidi and zero-width characters are removed."""
     if text.isascii() and text.isprintable():
         return text.strip()
     text = _INVISIBLE.sub("", _CONTROLS.sub(" ", text))
@@ -276,7 +288,7 @@ _ID = re.compile(r"<([^<>]{1,900})>")
 
 
 def read_ids(headers: Headers, name: str, max_ids: int = 200) -> tuple[str, ...]:
-    """The message ids of a field with their angle brackets, in order, each once (RFC 5322 §3.6.4)."""
+    """Return the last ``max_ids`` message ids of a field with their angle brackets, in order, each once (RFC 5322 §3.6.4)."""
     text = " ".join(headers.read_raw_text(name))
     found = [f"<{clean_text(''.join(match.split()))}>" for match in _ID.findall(text) if match.strip()]
     if not found and text.strip() and not re.search(r"[<>\s]", text.strip()):

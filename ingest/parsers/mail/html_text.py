@@ -1,4 +1,4 @@
-"""HTML to text and to clean HTML, with caps: both libraries misbehave on deeply nested pages."""
+"""Convert HTML to text and to sanitised HTML within limits: both libraries misbehave on deeply nested pages."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from inscriptis import get_text
 from inscriptis.css_profiles import CSS_PROFILES
 from inscriptis.model.config import ParserConfig
 
+#: Characters of HTML that a library may process: nh3 and inscriptis take quadratic time on nested elements.
 MAX_HTML_LENGTH = 512_000
-"""Characters of HTML given to a library; nh3 and inscriptis are quadratic in nested elements."""
+#: Elements open at one time.
 MAX_OPEN_ELEMENTS = 1_000
-"""Elements open at one time."""
+#: Elements reopened in total: HTML parsers reopen the open formatting elements in every later block (HTML, §13.2.4.3).
 MAX_REOPENED_ELEMENTS = 200_000
-"""HTML parsers reopen the open formatting elements in every later block (HTML, §13.2.4.3); so many in all."""
 MAX_STRIPPED_LENGTH = 2_000_000
 
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]{0,20})")
@@ -28,8 +28,8 @@ def _split(names: str) -> frozenset[str]:
     return frozenset(names.split())
 
 
-# Elements without an end tag, or whose end tag is left out so often that counting them says nothing.
-# A new `a` or `nobr` closes the one before.
+# Elements without an end tag, or with an end tag that is omitted too often for a useful count.
+# A new `a` or `nobr` closes the previous one.
 _UNCOUNTED_ELEMENTS = _split(
     "a area base br col embed hr img input link meta param source track wbr p li td tr th tbody thead tfoot dt dd"
     " nobr option html body head"
@@ -58,7 +58,7 @@ _INSCRIPTIS = ParserConfig(css=CSS_PROFILES["strict"])
 
 
 def is_within_limits(html: str) -> bool:
-    """Whether a library may have this page: size, elements open at once, formatting elements to reopen."""
+    """Whether a library may process this page: size, elements open at once, formatting elements to reopen."""
     if len(html) > MAX_HTML_LENGTH:
         return False
     opened = formatting = reopened = 0
@@ -79,14 +79,19 @@ def is_within_limits(html: str) -> bool:
 
 
 def html_to_text(html: str) -> tuple[str, str | None]:
-    """The text of a page and, when the layout had to be given up, the note ``html_stripped``."""
+    """Return the text of a page, and the note ``html_stripped`` when its layout had to be dropped.
+
+    Never raises except MemoryError.
+    """
     if is_within_limits(html):
         try:
             text = get_text(html, _INSCRIPTIS)
         except MemoryError:
-            raise  # the limit of the child: another try may do
+            # The process reached its memory limit: a retry may succeed.
+            raise
         except Exception:
-            text = ""  # lxml and inscriptis refuse some pages, each its own way; the tags can still be taken off
+            # lxml and inscriptis reject some pages with various exceptions; the tags can still be stripped.
+            text = ""
         if text.strip():
             return _tidy(text), None
     stripped = strip_tags(html)
@@ -94,14 +99,14 @@ def html_to_text(html: str) -> tuple[str, str | None]:
 
 
 class _EndFinder:
-    """Finds end tags and comment ends; an ending that is absent is looked for once, which keeps it linear."""
+    """Finds end tags and comment ends. An absent end is searched once, which keeps the work linear."""
 
     def __init__(self, html: str) -> None:
         self.html = html
         self.absent: set[str] = set()
 
     def find_after(self, ending: str, position: int) -> int:
-        """The offset behind the ending. Without one the rest is text: a lost end hides nothing."""
+        """Return the offset after ``ending``. Without an ending the rest is text: a missing end tag must hide nothing."""
         if ending not in self.absent:
             match = re.compile(re.escape(ending) + ("" if ending == "-->" else "[^<>]*>?"), re.I).search(self.html, position)
             if match is not None:
@@ -111,7 +116,7 @@ class _EndFinder:
 
 
 def strip_tags(html: str) -> str:
-    """The text between the tags, without scripts and styles; linear in the length (at most MAX_STRIPPED)."""
+    """Return the text between the tags without scripts and styles. Linear; reads at most MAX_STRIPPED_LENGTH characters."""
     html = html[:MAX_STRIPPED_LENGTH]
     out: list[str] = []
     position = 0
@@ -137,16 +142,16 @@ def _tidy(text: str) -> str:
 
 
 def _filter_attribute(element: str, attribute: str, value: str) -> str | None:
-    """Keep only images that came with the mail (RFC 2392 ``cid:``): nothing remote is ever loaded."""
+    """Keep only images that came with the mail (RFC 2392 ``cid:``): nothing remote is loaded."""
     if element == "img" and attribute == "src":
         return value if value.lower().startswith("cid:") else None
     return value
 
 
 def sanitise_html(html: str) -> str:
-    """HTML that is safe to show in a sandboxed frame (security.md, rule 4); over the caps the plain text, escaped.
+    """Return HTML that is safe in a sandboxed frame (security.md, rule 4). Over the limits: the plain text, escaped.
 
-    No style, form, svg or remote image is left; links keep http, https, mailto and tel.
+    Styles, forms, SVG and remote images are removed; links keep http, https, mailto and tel.
     """
     if not is_within_limits(html):
         return "<pre>" + nh3.clean_text(strip_tags(html)) + "</pre>"

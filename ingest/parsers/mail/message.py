@@ -1,7 +1,8 @@
-"""One message from bytes: mail-parser reads its head, the standard library its structure, and what both lose is in the bytes.
+"""Parse one message from bytes (docs/decisions/mail-parser-reads-the-head.md).
 
-Never raises. Caps are checked on the raw bytes before mail-parser sees any (security.md, rule 1). ``notes`` are
-snake_case codes: the charset used where it was not the declared one, defects, and the caps that were met.
+mail-parser reads the head and the standard library the MIME structure. What both of them lose is read from the bytes. Nothing
+here raises. The limits are checked on the raw bytes before mail-parser sees any (security.md, rule 1). ``notes`` holds
+snake_case codes: the charset used where it differs from the declared one, defects, and the limits that were reached.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from ingest.parsers.types import Forward, ParsedAttachment, ParsedMail, ParseOpt
 
 MAX_MESSAGE_BYTES = 25_000_000
 
-# mail-parser logs header texts; no text of a message goes to a log.
+# mail-parser logs the texts of headers, and the text of a message must not reach a log.
 logging.getLogger("mailparser").setLevel(logging.CRITICAL + 1)
 
 _EMPTY = Refusal("empty", "The file is empty.")
@@ -52,16 +53,20 @@ _PART_FIELDS = frozenset({"content-type", "content-disposition", "content-id", "
 
 
 def parse_mail(data: bytes, options: ParseOptions) -> ParsedMail | Refusal:
-    """Parse one message. A :class:`Refusal` (``empty``, ``not_a_mail``) when nothing in it is a mail."""
+    """Parse one message and return its values. Never raises except MemoryError.
+
+    Returns a :class:`Refusal` with the code ``empty``, ``not_a_mail`` or, after an unforeseen error, ``unreadable_mail``.
+    """
     if not data.strip():
         return _EMPTY
     data, file_notes = repair_file(data)
     try:
         return _parse(data, options, file_notes)
     except MemoryError:
-        raise  # the limit of the child: another try may do
+        # The process reached its memory limit: a retry may succeed.
+        raise
     except Exception:
-        # The contract is "never raises": a defect nobody thought of is one set-aside message, not a dead child.
+        # The contract is "never raises": an unforeseen defect costs one quarantined message, not a parser process.
         return _FAILED
 
 
@@ -90,7 +95,10 @@ def _parse(data: bytes, options: ParseOptions, file_notes: list[str]) -> ParsedM
 
 
 def _find_forward(mail: ParsedMail, options: ParseOptions) -> Forward | None:
-    """The original of a forward; what a machine reports is none. An attached original is parsed, those within it are not."""
+    """Return the original of a forwarded mail. A report of a mail system is no forward.
+
+    An attached original is parsed; the originals attached to that original are not.
+    """
     if mail.is_bounce or mail.is_mdn or mail.is_feedback_report:
         return None
     found = find_inline_forward(mail.subject, mail.body)
@@ -102,14 +110,14 @@ def _find_forward(mail: ParsedMail, options: ParseOptions) -> Forward | None:
 
 
 def _read_entity(data: bytes) -> list[Leaf]:
-    """The leaves of a MIME entity that was wrapped in a part."""
+    """Return the leaves of a MIME entity that was wrapped in a part."""
     headers, body_start = read_block(data)
     outline = build_outline(data, headers, body_start)
     return collect_leaves(_read_structure(outline, headers)[0], outline)
 
 
 def _read_structure(outline: Outline, headers: Headers) -> tuple[Message, datetime | None]:
-    """The parsed tree and the date. What neither library survives becomes one text body."""
+    """Return the parsed tree and the date. A message that neither library survives becomes one text body."""
     date = None
     try:
         message = build_tree(outline.skeleton)
@@ -120,7 +128,8 @@ def _read_structure(outline: Outline, headers: Headers) -> tuple[Message, dateti
         parser = _HeadParser(_make_head(message))
         defects = parser.defects_categories | _collect_defects(message)
     except MemoryError:
-        raise  # the limit of the child: another try may do
+        # The process reached its memory limit: a retry may succeed.
+        raise
     except Exception:
         headers.notes.append("mail_parser_defect")
     else:
@@ -132,8 +141,9 @@ def _read_structure(outline: Outline, headers: Headers) -> tuple[Message, dateti
     return message, date
 
 
-class _HeadParser(MailParser):  # type: ignore[misc]  # it comes without types
-    """mail-parser for a head: it looks for no parts, and makes none of its two tables of all fields."""
+# mail-parser has no type annotations.
+class _HeadParser(MailParser):  # type: ignore[misc]
+    """mail-parser for a head only: it looks for no parts and skips its two tables of all fields."""
 
     def parse(self) -> _HeadParser:
         self._reset()
@@ -141,7 +151,7 @@ class _HeadParser(MailParser):  # type: ignore[misc]  # it comes without types
 
 
 def _make_head(message: Message) -> Message:
-    """The fields about the message, none about its body: of the parts mail-parser would decode each one, for nobody."""
+    """Return the fields about the message without those about its body: mail-parser would decode each part, unused."""
     head = Message()
     for name, value in message.raw_items():
         if not name.lower().startswith("content-"):
@@ -151,7 +161,10 @@ def _make_head(message: Message) -> Message:
 
 
 def _collect_defects(message: Message) -> set[str]:
-    """The classes of the defects of all parts, and whether a field of one has bytes that are no UTF-8, as mail-parser says it."""
+    """Return the class names of the defects of all parts.
+
+    A part field with bytes that are not UTF-8 adds ``MimeHeaderDefect``, as mail-parser does.
+    """
     found: set[str] = set()
     for part in message.walk():
         found.update(type(defect).__name__ for defect in part.defects)
@@ -246,7 +259,10 @@ def _read_message_ids(headers: Headers, name: str) -> tuple[str, ...]:
 
 
 def _read_return_path(headers: Headers) -> str | None:
-    """The envelope sender our own server wrote (the topmost); "" is the null path, None that there is none."""
+    """Return the envelope sender that our own server wrote: the topmost Return-Path.
+
+    "" is the null path, None means that there is no such field.
+    """
     for value in headers.read_raw_text("return-path")[:1]:
         if "".join(value.split()) == "<>":
             return ""
@@ -261,7 +277,7 @@ def _read_clean_values(headers: Headers, name: str) -> tuple[str, ...]:
 def _compute_fingerprint(
     headers: Headers, sender: SenderAddress, subject: str, body: Body, attachments: Iterable[ParsedAttachment]
 ) -> str:
-    """SHA-256 over what the author made; each piece with its length, so that no two mails run together."""
+    """Return a SHA-256 over what the author made. Each piece is hashed with its length, so that no two mails run together."""
     author = sender.address or clean_text(" ".join(headers.read_raw_text("from")))
     date = " ".join(headers.read_text("date").split())
     text = "\n".join(line.rstrip() for line in body.text.splitlines()).strip()

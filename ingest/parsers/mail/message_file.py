@@ -1,4 +1,4 @@
-"""What surrounds a message in a file: a byte order mark, an mbox line, line ends and encodings programs gave it."""
+"""Repair what programs add to a message in a file: byte order mark, mbox line, changed line ends and encodings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _MBOX = re.compile(rb">?From (?![ \t]*:)")
 
 
 def repair_file(data: bytes) -> tuple[bytes, list[str]]:
-    """The message as it was before a program saved it as UTF-16 or doubled its carriage returns, and what was odd."""
+    """Return the message before a program saved it as UTF-16 or doubled its carriage returns, and the notes. Never raises."""
     if data[:2] in _UTF_16:
         return data.decode("utf-16", "replace").encode("utf-8", "replace"), ["file_utf_16"]
     end = data.find(b"\n", 0, 2_000)
@@ -19,7 +19,7 @@ def repair_file(data: bytes) -> tuple[bytes, list[str]]:
 
 
 def find_first_header(data: bytes) -> int:
-    """The offset of the first header line: past a byte order mark, blank lines and an mbox ``From `` line."""
+    """Return the offset of the first header line, after a byte order mark, blank lines and an mbox ``From `` line."""
     start = 3 if data.startswith(b"\xef\xbb\xbf") else 0
     while data[start : start + 1] in (b"\r", b"\n"):
         start += 1

@@ -1,9 +1,8 @@
-"""A look over the raw bytes before any library has them: caps on depth and parts, large leaves set aside.
+"""Scan the raw bytes before a library parses them: limit depth and number of parts, detach large leaves.
 
-The outline follows the delimiter lines of RFC 2046 §5.1.1 as the standard library does. Past a cap the message is
-cut at the offending part. Attached messages and large base64 bodies are replaced by short tokens: the library
-then sees a small skeleton, an attached message stays byte for byte what it was, and its parts cannot leak into
-the body around it.
+The outline follows the delimiter lines of RFC 2046 §5.1.1 as the standard library does. A message over a limit is cut at the
+offending part. Attached messages and large bodies are replaced by short placeholders. The library then parses a small
+skeleton, an attached message keeps its exact bytes, and its parts cannot leak into the body around it.
 """
 
 from __future__ import annotations
@@ -17,17 +16,17 @@ from ingest.parsers.mail.headers import Headers, find_empty_line
 
 MAX_DEPTH = 20
 MAX_PARTS = 500
+#: Size of one part's header block: the standard library reads parameters in quadratic time.
 MAX_PART_HEADER_BYTES = 16_000
-"""Bytes of one part's header block: reading parameters is quadratic in the standard library."""
 MAX_ALL_PART_HEADERS_BYTES = 256_000
+#: Larger base64 bodies, and other bodies over MIN_DETACHED_BYTES, are detached. Some codecs that a part may name take quadratic
+#: time, so that a library must not decode large bodies.
 MIN_DETACHED_BASE64_BYTES = 1_000
-"""Bytes of a base64 body; other bodies are set aside from SET_ASIDE_ANY. Some codecs a part
-may name are quadratic, so that no library gets to decode much of it."""
 MIN_DETACHED_BYTES = 2_000
 
 PLACEHOLDER_PREFIX = "casemillsetaside"
 PLACEHOLDER = re.compile(rb"casemillsetaside([0-9]{1,4})leaf")
-# A literal beginning lets the engine skip a large base64 body many times faster than a choice of line ends.
+# A literal first character lets the engine skip a large base64 body many times faster than a set of line ends.
 _AFTER_LF = re.compile(rb"\n--[^\r\n]{1,300}")
 _AFTER_ANY = re.compile(rb"[\r\n]--[^\r\n]{1,300}")
 _FOLDED = rb":((?:[^\r\n]*)(?:(?>\r\n|\r|\n)[ \t][^\r\n]*)*)"
@@ -38,7 +37,7 @@ _LIKELY_BOUNDARY = re.compile(rb"(?:\A|[\r\n])--([!-~]{1,70})[ \t]*(?:\r\n|[\r\n
 
 
 class Outline(NamedTuple):
-    """``skeleton`` is what a library may parse; ``leaves[n]`` are the raw bytes token ``n`` stands for."""
+    """``skeleton`` is what a library may parse; ``leaves[n]`` holds the raw bytes that placeholder ``n`` stands for."""
 
     skeleton: bytes
     leaves: list[bytes]
@@ -53,14 +52,14 @@ class _Part(NamedTuple):
 
 
 def find_dashed_lines(data: bytes, start: int) -> Iterator[tuple[int, bytes]]:
-    """Offset and text of every line that begins with two dashes; a bare CR ends a line too."""
+    """Yield offset and text of every line that begins with two dashes. A bare CR ends a line too."""
     pattern = _AFTER_LF if data.find(b"\r--", start) < 0 else _AFTER_ANY
     for match in pattern.finditer(data, max(start - 1, 0)):
         yield match.start() + 1, match.group()[1:]
 
 
 class _BoundaryWalk:
-    """One pass over the delimiter lines; ``stack`` holds the open delimiters, outermost first."""
+    """One pass over the delimiter lines. ``stack`` holds the open delimiters, outermost first."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -74,7 +73,7 @@ class _BoundaryWalk:
         self.parts = self.header_bytes = 0
 
     def walk(self, part: _Part, start: int) -> int:
-        """Walk from the body's start; gives the offset where to end (a cap), or the length of the data."""
+        """Walk from the start of the body. Return the offset at which a limit cuts the message, or the length of the data."""
         self._open_part(part, start)
         for first, line in find_dashed_lines(self.data, start):
             known = self.level_of.get(line.rstrip(b" \t"))
@@ -92,7 +91,7 @@ class _BoundaryWalk:
         return len(self.data)
 
     def _start_part(self, start: int) -> bool:
-        """Read a part's header block; False when a cap is reached and everything from here on is left out."""
+        """Read the header block of a part. Return False when a limit is reached and the rest is left out."""
         end, body = self._find_header_end(start)
         self.parts += 1
         self.header_bytes += end - start
@@ -112,7 +111,8 @@ class _BoundaryWalk:
     def _find_header_end(self, start: int) -> tuple[int, int]:
         limit = start + MAX_PART_HEADER_BYTES + 2
         end, body = find_empty_line(self.data, start, limit) or (min(limit, len(self.data)), len(self.data))
-        for newline in (b"\n", b"\r"):  # a part may end before its header block does
+        # A part may end before its header block does.
+        for newline in (b"\n", b"\r"):
             found = self.data.find(newline + self.stack[-1], start, end)
             if found >= 0:
                 return found, found
@@ -149,7 +149,7 @@ class _BoundaryWalk:
 
 
 def _read_part(block: bytes, *, in_digest: bool) -> _Part:
-    """Type, encoding and boundary of a part, read as ``email.message`` reads them."""
+    """Return type, encoding and boundary of a part, read as ``email.message`` reads them."""
     match = _TYPE.search(block)
     value = match.group(1).strip(b" \t") if match else b""
     kind = value.partition(b";")[0].strip().lower().decode("ascii", "replace")
@@ -165,7 +165,7 @@ def _read_part(block: bytes, *, in_digest: bool) -> _Part:
 
 
 def find_simple_boundary(value: str) -> str | None:
-    """The boundary a Content-Type names, if it is written as nearly everybody writes it: quoted, first and alone."""
+    """Return the boundary of a Content-Type in its most common form (quoted, first and only parameter), or None."""
     match = _SIMPLE_BOUNDARY.fullmatch(value)
     return match.group(1) if match else None
 
@@ -184,10 +184,10 @@ def _read_boundary(value: bytes) -> bytes | None:
 
 
 def build_outline(data: bytes, headers: Headers, body_start: int) -> Outline:
-    """Check the caps on the raw bytes and build the skeleton.
+    """Check the limits on the raw bytes and return the skeleton with the detached leaves. Never raises.
 
-    The skeleton's header block holds only what a library is needed for: MIME fields, Subject and Date. Trace and
-    address fields stay with :class:`Headers`.
+    The header block of the skeleton holds only what a library needs: MIME fields and Date. Trace and address fields stay with
+    :class:`Headers`.
     """
     lines, notes = _select_fields(headers)
     block = b"\n".join(lines)
@@ -224,7 +224,10 @@ def _select_fields(headers: Headers) -> tuple[list[bytes], list[str]]:
 
 
 def _repair_boundary(data: bytes, start: int, part: _Part, lines: list[bytes], notes: list[str]) -> _Part:
-    """Give a multipart whose boundary is missing or never used the one its body uses, if that is plain to see."""
+    """Return a multipart whose boundary is missing or never used with the boundary that its body uses.
+
+    The boundary is taken only from a dashed line directly above a Content- field.
+    """
     if part.boundary is not None and data.find(b"--" + part.boundary, max(start - 2, 0)) >= 0:
         return part
     found = _LIKELY_BOUNDARY.search(data, max(start - 1, 0))
@@ -241,7 +244,10 @@ def _repair_boundary(data: bytes, start: int, part: _Part, lines: list[bytes], n
 
 
 def _reopen_early_ends(data: bytes, start: int, delimiter: bytes, notes: list[str]) -> bytes:
-    """The data with end delimiters made plain ones where parts follow them: some programs close a multipart too early."""
+    """Turn end delimiters that are followed by further parts into plain delimiters.
+
+    Some programs close a multipart too early.
+    """
     first = data.find(delimiter + b"--", start)
     if first < 0 or data.rfind(delimiter) <= first:
         return data
@@ -265,14 +271,14 @@ def _reopen_early_ends(data: bytes, start: int, delimiter: bytes, notes: list[st
 
 
 def find_detached_leaf(outline: Outline, payload: bytes) -> bytes | None:
-    """The bytes a payload stands for when it is nothing but a token of this outline."""
+    """Return the bytes a payload stands for when it is exactly one placeholder of this outline, else None."""
     match = PLACEHOLDER.fullmatch(payload.strip())
     number = int(match.group(1)) if match else -1
     return outline.leaves[number] if 0 <= number < len(outline.leaves) else None
 
 
 def restore_leaves(outline: Outline, payload: bytes) -> bytes:
-    """A payload with any token in it replaced by its bytes: when the library saw the structure differently."""
+    """Replace the placeholders in a payload by their bytes. Needed when the library saw another structure."""
     if not outline.leaves or PLACEHOLDER_PREFIX.encode() not in payload:
         return payload
     count = len(outline.leaves)

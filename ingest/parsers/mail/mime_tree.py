@@ -1,8 +1,8 @@
-"""The tree of a message, from the skeleton of its outline.
+"""Build the tree of a message from the skeleton of its outline.
 
-The standard library's feed parser goes line by line and made a tenth of all a message costs. Most messages are plain in their
-structure (RFC 2046 §5.1.1: parts between delimiter lines, the last one closed, each a block of well-formed fields, an empty
-line and a body), and of those the same tree is made here. Whatever is not, is left to the feed parser.
+The feed parser of the standard library works line by line and took a tenth of the time of a message. Most messages have a
+regular structure (RFC 2046 §5.1.1): parts between delimiter lines, the last one closed, each a block of well-formed fields,
+an empty line and a body. For those this module builds the same tree. Every other structure is left to the feed parser.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from email.policy import compat32
 
 from ingest.parsers.mail.mime_outline import find_simple_boundary
 
-#: Parts within parts; a plain message has two or three levels.
+#: Depth of parts within parts; a regular message has two or three levels.
 MAX_TREE_LEVELS = 5
 
-# Possessive: a block that is no block of fields is given up at once.
+# Possessive quantifiers: a block that is not a block of fields fails at once.
 _FIELDS = re.compile(r"(?:[!-9;-~]++:[^\n]*+\n(?:[ \t][^\n]*+\n)*+)*+")
 _FIELD = re.compile(r"[^\n]*+\n(?:[ \t][^\n]*+\n)*+")
 
 
 class _IrregularStructureError(Exception):
-    """Of this structure only the feed parser knows what to make."""
+    """Only the feed parser knows the tree of this structure."""
 
 
 def build_tree(skeleton: bytes) -> Message:
-    """What ``email.message_from_bytes`` makes of it, but for preambles, epilogues and defects that nobody asks for.
+    """Return the tree that ``email.message_from_bytes`` builds, without preambles, epilogues and defects, which are not used.
 
-    Raises what the standard library raises for what it does not survive.
+    Raises the exceptions of the standard library for input that it does not survive.
     """
     text = skeleton.decode("ascii", "surrogateescape")
     fields, _, body = text.partition("\n\n")
@@ -50,9 +50,9 @@ def build_tree(skeleton: bytes) -> Message:
 
 
 def _attach_parts(message: Message, body: str, levels: int) -> None:
-    """Give ``message`` the parts that are in ``body``."""
+    """Attach the parts in ``body`` to ``message``."""
     boundary = find_simple_boundary(str(message["content-type"])) or message.get_boundary()
-    # A bare CR ends a line too, and a digest's parts have another type unless they name one.
+    # A bare CR ends a line too, and the parts of a digest have another default type.
     if not boundary or levels == 0 or message.get_content_subtype() == "digest" or body.count("\r") != body.count("\r\n"):
         raise _IrregularStructureError
     for section in _split_sections(body, "--" + boundary):
@@ -60,9 +60,9 @@ def _attach_parts(message: Message, body: str, levels: int) -> None:
 
 
 def _split_sections(text: str, delimiter: str) -> list[str]:
-    """What is between the delimiter lines, without the line end before each, which is the delimiter's."""
+    """Return the text between the delimiter lines. The line end before a delimiter line belongs to the delimiter."""
     sections: list[str] = []
-    begin, at = -1, 0
+    section_start, at = -1, 0
     while (found := text.find(delimiter, at)) >= 0:
         at = found + len(delimiter)
         is_end = text.startswith("--", at)
@@ -70,15 +70,16 @@ def _split_sections(text: str, delimiter: str) -> list[str]:
         rest = text[at + 2 if is_end else at : end if end >= 0 else len(text)]
         if (found and text[found - 1] != "\n") or rest.strip(" \t\r"):
             continue
-        if begin == found or (not is_end and end < 0):
-            break  # two delimiters in a row, or nothing behind the last
-        if begin >= 0:
-            sections.append(text[begin : found - (2 if text[found - 2] == "\r" else 1)])
+        if section_start == found or (not is_end and end < 0):
+            # Two delimiters in a row, or nothing after the last one.
+            break
+        if section_start >= 0:
+            sections.append(text[section_start : found - (2 if text[found - 2] == "\r" else 1)])
         if is_end and sections:
             return sections
         if is_end:
             break
-        begin = end + 1
+        section_start = end + 1
     raise _IrregularStructureError
 
 

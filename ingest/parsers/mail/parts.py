@@ -1,4 +1,4 @@
-"""The leaves of a parsed message: type, name, disposition and decoded bytes, in order."""
+"""The leaves of a parsed message, in order: type, name, disposition and decoded bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ingest.parsers.mail.headers import decode_base64, decode_words
 from ingest.parsers.mail.mime_outline import Outline, find_detached_leaf, restore_leaves
 
 Params = Mapping[str, str]
-#: Characters of a field whose parameters are kept for the next mail.
+#: Length of a field whose parsed parameters are cached for later mails.
 MAX_CACHED_LENGTH = 120
 _ENCODINGS = frozenset({"", "7bit", "8bit", "binary", "base64", "quoted-printable"})
 _ENCODING_WORD = re.compile(r"[\s\"']*(?:\([^()]{0,100}\)\s*)?([a-z0-9-]+)")
@@ -23,7 +23,7 @@ _SOFT_BREAK = re.compile(rb"=[ \t]+(?=\r?\n)")
 
 @dataclass(slots=True)
 class Leaf:
-    """One part without children. ``alternative`` numbers the outermost multipart/alternative it stands in."""
+    """One part without children. ``alternative`` is the number of the outermost multipart/alternative around it."""
 
     type: str
     content: bytes
@@ -37,12 +37,13 @@ class Leaf:
 
     @property
     def charset(self) -> str | None:
+        """The declared charset, or None."""
         return self.params.get("charset") or None
 
 
 @dataclass(slots=True)
 class _Position:
-    """Where in the tree a part stands."""
+    """The position of a part in the tree."""
 
     attached: bool = False
     related: bool = False
@@ -50,7 +51,7 @@ class _Position:
 
 
 def collect_leaves(message: Message, outline: Outline) -> list[Leaf]:
-    """All leaves top to bottom. An attached message is one leaf, whatever it holds."""
+    """Return all leaves, top to bottom. An attached message is one leaf with all that it holds. Never raises."""
     leaves: list[Leaf] = []
     pending: list[tuple[Message, _Position]] = [(message, _Position())]
     alternatives = 0
@@ -65,7 +66,7 @@ def collect_leaves(message: Message, outline: Outline) -> list[Leaf]:
             alternatives += 1
             position = _Position(position.attached, position.related, alternatives)
         related = position.related or kind == "multipart/related"
-        # RFC 2183 §2.9: the disposition of a container holds for all that is in it
+        # RFC 2183 §2.9: the disposition of a container applies to all parts in it.
         attached = position.attached or part.get_content_disposition() == "attachment"
         inner = _Position(attached, related, position.alternative)
         pending.extend((child, inner) for child in reversed(children))
@@ -92,7 +93,7 @@ def _read_leaf(part: Message, kind: str, position: _Position, outline: Outline) 
 
 
 def read_encoding(value: str) -> str:
-    """The encoding a field names, without quotes, comments and what else is no part of it."""
+    """Return the transfer encoding that a field names, without quotes, comments and other additions."""
     value = value.strip().lower()
     if value in _ENCODINGS:
         return value
@@ -101,7 +102,7 @@ def read_encoding(value: str) -> str:
 
 
 def _read_fields(part: Message) -> dict[str, str]:
-    """The MIME fields, first occurrence each; raw 8-bit bytes become text by the charset rules."""
+    """Return the first occurrence of each MIME field. Raw 8-bit bytes become text by the charset rules."""
     fields: dict[str, str] = {}
     for name, value in part.raw_items():
         lower = name.lower()
@@ -114,7 +115,7 @@ def _read_fields(part: Message) -> dict[str, str]:
 
 
 def _read_params(value: str | None) -> Params:
-    """The parameters of a field by lower-case name; the bare value under ""."""
+    """Return the parameters of a field by lower-case name; "" holds the value itself."""
     if value is None:
         return {}
     return _parse_params(value) if len(value) > MAX_CACHED_LENGTH else _parse_params_cached(value)
@@ -132,16 +133,17 @@ def _parse_params(value: str) -> Params:
         if isinstance(text, str):
             params.setdefault(key.lower(), text)
         else:
-            params[key.lower()] = _decode_rfc2231(text)  # RFC 6266 §4.3: the form with a charset is the better one
+            # RFC 6266 §4.3: the form with a charset takes precedence.
+            params[key.lower()] = _decode_rfc2231(text)
     return params
 
 
-#: Most leaves are ``text/plain; charset=utf-8`` and the like.
+#: Cached, because most leaves share a few values such as ``text/plain; charset=utf-8``.
 _parse_params_cached = lru_cache(512)(_parse_params)
 
 
 def _decode_rfc2231(value: tuple[str | None, str | None, str]) -> str:
-    """An RFC 2231 value as text; it carries its charset."""
+    """Return an RFC 2231 value as text. The value carries its charset."""
     charset = value[0] if value[0] and find_codec(value[0]) else None
     try:
         return decode_text(value[2].encode("latin-1"), charset)[0]
@@ -150,7 +152,7 @@ def _decode_rfc2231(value: tuple[str | None, str | None, str]) -> str:
 
 
 def _read_payload(part: Message) -> list[Message] | str:
-    """The payload as it was parsed. ``get_payload()`` would decode it by the declared charset, and some raise."""
+    """Return the payload as parsed. ``get_payload()`` would decode it by the declared charset, and some codecs raise."""
     payload: object = part._payload  # type: ignore[attr-defined]
     if isinstance(payload, list):
         return [child for child in payload if isinstance(child, Message)]
@@ -169,13 +171,15 @@ def _read_content(part: Message, encoding: str, outline: Outline) -> bytes:
     try:
         return restore_leaves(outline, payload[0].as_bytes())
     except (ValueError, LookupError, TypeError, AttributeError):
-        return b""  # only a part whose own header is broken comes here: the library read it in another way
+        # Only a part with a broken header reaches this line: the library read it in another way.
+        return b""
 
 
 def _find_detached(part: Message, outline: Outline) -> bytes | None:
-    """The bytes the outline set aside for this part, if its payload is a token."""
+    """Return the bytes that the outline detached from this part, or None when its payload is no placeholder."""
     payload = _read_payload(part)
-    for _ in range(2):  # a delivery status is a message in a message
+    # A delivery status is a message in a message.
+    for _ in range(2):
         if isinstance(payload, list):
             payload = _read_payload(payload[-1]) if payload else ""
     if isinstance(payload, list) or len(payload) > 60 or not payload.isascii():
@@ -184,12 +188,13 @@ def _find_detached(part: Message, outline: Outline) -> bytes | None:
 
 
 def decode_transfer(raw: bytes, encoding: str) -> bytes:
-    """Undo a Content-Transfer-Encoding (RFC 2045 §6); an unknown one leaves the bytes as they are."""
+    """Undo a Content-Transfer-Encoding (RFC 2045 §6). An unknown encoding leaves the bytes unchanged. Never raises."""
     if encoding == "base64":
         return decode_base64(raw)
     if encoding == "quoted-printable":
         if b"= " in raw or b"=\t" in raw:
-            raw = _SOFT_BREAK.sub(b"=", raw)  # white space a relay put after a soft line break
+            # Some relays add white space after a soft line break.
+            raw = _SOFT_BREAK.sub(b"=", raw)
         return binascii.a2b_qp(raw)
     if encoding in ("x-uuencode", "uuencode", "uue", "x-uue"):
         message = Message()

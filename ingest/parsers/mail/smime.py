@@ -1,4 +1,4 @@
-"""Opaque S/MIME (RFC 8551 §3.5): the signed content is taken out of its wrapping; no signature is checked. Never raises."""
+"""Unwrap opaque S/MIME (RFC 8551 §3.5): return the signed content. No signature is checked. Never raises."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_DEPTH, MAX_ELEMENTS = 12, 10_000
 
 
 def read_signed(data: bytes) -> bytes | None:
-    """The content of a SignedData (RFC 5652 §5), DER or BER; None when it is not one or has no content."""
+    """Return the content of a SignedData (RFC 5652 §5), DER or BER, or None when there is none."""
     if data[:20].find(_SIGNED) < 0:
         return None
     try:
@@ -23,7 +23,7 @@ def read_signed(data: bytes) -> bytes | None:
 
 
 def is_encrypted(data: bytes) -> bool:
-    """Whether it is an EnvelopedData or AuthEnvelopedData."""
+    """Whether the data is an EnvelopedData or AuthEnvelopedData."""
     return any(oid in data[:30] for oid in _ENCRYPTED)
 
 
@@ -35,7 +35,7 @@ def _open_element(data: bytes, wanted: int) -> bytes:
 
 
 def _join_octets(data: bytes, depth: int) -> bytes:
-    """The octets of a string, which large mailers write in pieces."""
+    """Return the octets of a string. Large mail programs write a string in pieces."""
     if depth > MAX_DEPTH:
         raise ValueError
     pieces = []
@@ -48,7 +48,7 @@ def _join_octets(data: bytes, depth: int) -> bytes:
 
 
 def _iterate_elements(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Tag and value of each element of a row."""
+    """Yield tag and value of each element of a sequence."""
     position = count = 0
     while position < len(data):
         tag, start, end, after = _read_element(data, position, 0)
@@ -60,7 +60,10 @@ def _iterate_elements(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _read_element(data: bytes, position: int, depth: int) -> tuple[int, int, int, int]:
-    """Tag, start and end of the value, and the offset after it (X.690 §8.1); an indefinite length is searched for its end."""
+    """Return the tag, the start and end of the value, and the offset after the element (X.690 §8.1).
+
+    The end of an indefinite length is searched.
+    """
     if depth > MAX_DEPTH:
         raise ValueError
     tag, length, start = data[position], data[position + 1], position + 2

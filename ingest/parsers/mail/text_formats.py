@@ -1,4 +1,4 @@
-"""Texts in other forms: text/enriched (RFC 1896), RTF and calendar invites (RFC 5545), each made plain. Linear, never raises."""
+"""Convert text/enriched (RFC 1896), RTF and calendar invites (RFC 5545) to plain text. Linear in the length; never raises."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from ingest.parsers.mail.charsets import decode_text
 
+#: Characters (bytes of RTF) that are read of one text.
 MAX_TEXT_LENGTH = 300_000
-"""Characters that are read of one such text."""
 
 _PARAM = re.compile(r"<param>[^<]{0,10000}</param>", re.I)
 _COMMAND = re.compile(r"</?[a-z][a-z0-9-]{0,59}>", re.I)
@@ -16,7 +16,7 @@ _BREAKS = re.compile(r"\n+")
 
 
 def read_enriched(text: str) -> str:
-    """The text of text/enriched: one line end is a space, n are n - 1; ``<<`` is a bracket."""
+    """Return the text of text/enriched: one line end is a space, n line ends are n - 1, ``<<`` is a bracket."""
     text = _PARAM.sub("", text[:MAX_TEXT_LENGTH]).replace("<<", "\x00")
     text = _COMMAND.sub("", text).replace("\x00", "<")
     return _BREAKS.sub(lambda m: "\n" * (len(m.group()) - 1) or " ", text.strip("\n")).strip(" ")
@@ -36,7 +36,7 @@ _RTF_WORDS = {
 
 
 class _RtfReader:
-    """One pass over the tokens; ``stack`` keeps (silent, fallback characters after \\u) of the open groups."""
+    r"""One pass over the tokens. ``stack`` holds (hidden, number of fallback characters after \u) of the open groups."""
 
     def __init__(self) -> None:
         self.out: list[str] = []
@@ -91,10 +91,10 @@ class _RtfReader:
             self._append_bytes(symbol)
 
     def _append_bytes(self, text: bytes) -> None:
-        left = text[self.skip :]
+        visible = text[self.skip :]
         self.skip = max(self.skip - len(text), 0)
         if not self.hidden:
-            self.raw += left
+            self.raw += visible
 
     def _flush(self) -> None:
         if self.raw:
@@ -103,7 +103,7 @@ class _RtfReader:
 
 
 def read_rtf(data: bytes) -> str:
-    """The text of an RTF document, without fonts, pictures and fields' instructions."""
+    """Return the text of an RTF document without fonts, pictures and field instructions."""
     return _RtfReader().read(data[:MAX_TEXT_LENGTH]).strip()
 
 
@@ -118,7 +118,7 @@ MAX_EVENTS = 20
 
 
 def read_calendar(text: str) -> str:
-    """What, when, where, and who invites, of each event; "" when there is none."""
+    """Return subject, time, place, organiser and description of each event, or "" when there is no event."""
     text = _FOLD.sub("", text[:MAX_TEXT_LENGTH])
     method = ""
     event: dict[str, tuple[str, str]] | None = None

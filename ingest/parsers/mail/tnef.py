@@ -1,4 +1,4 @@
-"""winmail.dat: the files and the text of a TNEF stream (MS-OXTNEF), as far as it is whole. Never raises."""
+"""Read winmail.dat: the files and the text of a TNEF stream (MS-OXTNEF) as far as it is intact. Never raises."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ingest.parsers.mail.text_formats import read_rtf
 
 SIGNATURE = 0x223E9F78
 MAX_FILES = 500
+#: Unpacked size of a compressed RTF body.
 MAX_RTF_BYTES = 300_000
-"""Bytes of a compressed RTF body."""
 
 _BODY, _MESSAGE_PROPS, _CODEPAGE = 0x0002800C, 0x00069003, 0x00069007
 _NEW_FILE, _FILE_NAME, _FILE_DATA, _FILE_PROPS = 0x00069002, 0x00018010, 0x0006800F, 0x00069005
 _LONG_NAME, _SHORT_NAME, _DATA, _MIME_TYPE, _CONTENT_ID = 0x3707, 0x3704, 0x3701, 0x370E, 0x3712
 _TEXT, _COMPRESSED_RTF, _HTML = 0x1000, 0x1009, 0x1013
-#: Property type → bytes of a value; those of None have a length before each.
+#: Property type → size of a value in bytes; None means that a length precedes each value.
 _SIZES = {
     0x02: 2, 0x03: 4, 0x04: 4, 0x05: 8, 0x06: 8, 0x07: 8, 0x0A: 4, 0x0B: 2, 0x14: 8, 0x40: 8, 0x48: 16,
     0x0D: None, 0x1E: None, 0x1F: None, 0x102: None,
@@ -42,7 +42,7 @@ class TnefFile:
 
 @dataclass(slots=True)
 class Tnef:
-    """What was read; ``damaged`` when the stream ends before its time or is none."""
+    """The content of a stream. ``damaged`` is True when the stream is truncated or not TNEF."""
 
     text: str = ""
     html: bytes = b""
@@ -51,7 +51,7 @@ class Tnef:
 
 
 def read_tnef(data: bytes) -> Tnef:
-    """The files and the text of a stream."""
+    """Return the files and the text of a stream, at most MAX_FILES files."""
     found = Tnef()
     codec = "cp1252"
     try:
@@ -81,7 +81,8 @@ def _read_attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
     while position < len(data):
         attribute, length = struct.unpack_from("<II", data, position + 1)
         start = position + 9
-        position = start + length + 2  # a check sum follows
+        # A checksum of two bytes follows the value.
+        position = start + length + 2
         if position > len(data):
             raise ValueError
         yield attribute, data[start : start + length]
@@ -104,7 +105,8 @@ def _apply_file_attribute(file: TnefFile, attribute: int, value: bytes, codec: s
             elif tag == _CONTENT_ID:
                 file.content_id = text
             elif tag == _DATA and not file.content:
-                file.content = one[16:] if kind == 0x0D else one  # an object begins with its interface's id
+                # An object begins with the id of its interface.
+                file.content = one[16:] if kind == 0x0D else one
 
 
 def _apply_message_properties(found: Tnef, value: bytes, codec: str) -> None:
@@ -124,7 +126,7 @@ def _decode_property(kind: int, value: bytes, codec: str) -> str:
 
 
 def _read_properties(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Id, type and first value of each MAPI property (MS-OXTNEF §2.1.3.4)."""
+    """Yield id, type and first value of each MAPI property (MS-OXTNEF §2.1.3.4)."""
     (count,) = struct.unpack_from("<I", data)
     position = 4
     for _ in range(min(count, 10_000)):
@@ -153,26 +155,29 @@ def _read_properties(data: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 
 def _skip_name(data: bytes, position: int) -> int:
-    """Past the name of a named property: a set's id, a kind, and a number or a text."""
+    """Return the offset after the name of a named property: the id of a set, a kind, and a number or a text."""
     kind, value = struct.unpack_from("<II", data, position + 16)
     return position + 24 + (value + -value % 4 if kind else 0)
 
 
 def unpack_rtf(data: bytes) -> bytes:
-    """Undo MS-OXRTFCP: runs of a 4,096-byte window, or the text as it stands. Raises ValueError for anything else."""
+    """Decompress RTF (MS-OXRTFCP): runs of a 4,096-byte window, or the uncompressed text.
+
+    Raises ValueError for anything else. Returns at most MAX_RTF_BYTES.
+    """
     _, size, magic = struct.unpack_from("<III", data)
     if magic == 0x414C454D:
         return data[16 : 16 + size]
     if magic != 0x75465A4C:
         raise ValueError
     size = min(size, MAX_RTF_BYTES)
-    out, begin = bytearray(_RTF_START), len(_RTF_START)
+    out, prefix_length = bytearray(_RTF_START), len(_RTF_START)
     position = 16
-    while position < len(data) and len(out) - begin < size:
+    while position < len(data) and len(out) - prefix_length < size:
         flags = data[position]
         position += 1
         for bit in range(8):
-            if position >= len(data) or len(out) - begin >= size:
+            if position >= len(data) or len(out) - prefix_length >= size:
                 break
             if not flags >> bit & 1:
                 out.append(data[position])
@@ -180,10 +185,10 @@ def unpack_rtf(data: bytes) -> bytes:
                 continue
             token = int.from_bytes(data[position : position + 2], "big")
             position += 2
-            # the window is written round and round: an offset in it is a place in the last 4,096 bytes
+            # The window is circular: an offset in it is a position in the last 4,096 bytes.
             back = (len(out) - (token >> 4)) % 4096
             if back == 0:
-                return bytes(out[begin:])
+                return bytes(out[prefix_length:])
             for _ in range((token & 15) + 2):
                 out.append(out[-back] if back <= len(out) else 0x20)
-    return bytes(out[begin : begin + size])
+    return bytes(out[prefix_length : prefix_length + size])

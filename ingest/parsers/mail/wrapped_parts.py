@@ -1,6 +1,6 @@
-"""Parts that hold something else: winmail.dat, opaque S/MIME, uuencoded files, invites, other forms of text.
+"""Open parts that wrap something else: winmail.dat, opaque S/MIME, uuencoded files, invites and other text formats.
 
-Each becomes what a person reads in it, and a note says what was met. Ordinary parts pass by a test of their type.
+Each part becomes what a person reads in it, and a note names what was found. Ordinary parts pass after a test of their type.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from ingest.parsers.mail.smime import is_encrypted, read_signed
 from ingest.parsers.mail.text_formats import read_calendar, read_enriched, read_rtf
 from ingest.parsers.mail.tnef import read_tnef
 
+#: Containers and texts of one message that are opened. A container may hold as many parts as a message.
 MAX_UNWRAPPED = 5
-"""Containers and texts of one message that are opened; a container may hold as many parts as a message."""
 
 _ENRICHED = frozenset({"text/enriched", "text/richtext"})
 _RTF = frozenset({"text/rtf", "application/rtf"})
@@ -42,20 +42,23 @@ ReadEntity = Callable[[bytes], list[Leaf]]
 
 
 def unwrap_leaves(leaves: Sequence[Leaf], notes: list[str], read_entity: ReadEntity) -> list[Leaf]:
-    """The leaves with what is wrapped in them; ``read_entity`` gives the leaves of a MIME entity."""
+    """Return the leaves with the content of wrapped parts in their place. Never raises.
+
+    ``read_entity`` returns the leaves of a MIME entity. At most MAX_UNWRAPPED containers and texts are opened.
+    """
     if all(_is_ordinary(leaf) for leaf in leaves):
         return list(leaves)
     readable = {leaf.alternative for leaf in leaves if leaf.type in _READABLE and leaf.content.strip()} - {None}
     out: list[Leaf] = []
     invites: dict[str, Leaf] = {}
-    left = MAX_UNWRAPPED
+    remaining = MAX_UNWRAPPED
     pending = list(reversed(leaves))
     while pending:
         leaf = pending.pop()
-        if _is_ordinary(leaf) or not left:
+        if _is_ordinary(leaf) or not remaining:
             out.append(leaf)
             continue
-        left -= leaf.type not in _SIGNATURES
+        remaining -= leaf.type not in _SIGNATURES
         inner = _open_signed(leaf, notes, read_entity) if leaf.type in _SMIME else None
         if inner is not None:
             pending += reversed(inner)
@@ -67,7 +70,7 @@ def unwrap_leaves(leaves: Sequence[Leaf], notes: list[str], read_entity: ReadEnt
 
 
 def _drop_copies(leaves: list[Leaf]) -> list[Leaf]:
-    """Without the text of a winmail.dat that repeats the text of the mail."""
+    """Drop the text of a winmail.dat that repeats the text of the mail."""
     if any(leaf.type in _READABLE and not leaf.name and "tnef" not in leaf.params and leaf.content.strip() for leaf in leaves):
         return [leaf for leaf in leaves if "tnef" not in leaf.params]
     return leaves
@@ -113,7 +116,7 @@ def _make_plain_leaf(leaf: Leaf, text: str) -> Leaf:
 
 
 def _show_external(leaf: Leaf) -> str:
-    """RFC 2046 §5.2.3: a file that is somewhere else."""
+    """RFC 2046 §5.2.3: describe a file that is stored elsewhere."""
     parameters = (leaf.params.get(name, "") for name in ("name", "access-type", "url", "site", "directory", "server"))
     return "A file kept elsewhere: " + ", ".join(clean_text(value)[:500] for value in parameters if value)
 
@@ -132,7 +135,7 @@ def _open_signed(leaf: Leaf, notes: list[str], read_entity: ReadEntity) -> list[
 
 
 def _open_tnef(leaf: Leaf, notes: list[str]) -> list[Leaf]:
-    """The files in place of the container; a damaged one stays beside what could be read."""
+    """Return the files in place of the container. A damaged container stays beside the files that could be read."""
     found = read_tnef(leaf.content)
     if not (found.files or found.text or found.html):
         return [leaf]
@@ -156,14 +159,14 @@ def _open_tnef(leaf: Leaf, notes: list[str]) -> list[Leaf]:
 
 
 def _extract_uuencoded(leaf: Leaf, notes: list[str]) -> list[Leaf]:
-    """The text without its uuencoded files, and these."""
-    data, kept, files, position = leaf.content, [], [], 0
+    """Return the text without its uuencoded files, followed by these files."""
+    data, texts, files, position = leaf.content, [], [], 0
     while (match := _BEGIN.search(data, position)) is not None:
         end, content = _read_uuencoded(data, match.end())
         if content is None:
-            kept.append(data[position:end])
+            texts.append(data[position:end])
         else:
-            kept.append(data[position : match.start()])
+            texts.append(data[position : match.start()])
             name = decode_text(match.group(1), leaf.charset)[0]
             kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
             files.append(Leaf(kind, content, disposition="attachment", name=name, attached=True))
@@ -171,11 +174,14 @@ def _extract_uuencoded(leaf: Leaf, notes: list[str]) -> list[Leaf]:
     if not files:
         return [leaf]
     notes.append("uuencoded_file")
-    return [replace(leaf, content=b"".join([*kept, data[position:]])), *files]
+    return [replace(leaf, content=b"".join([*texts, data[position:]])), *files]
 
 
 def _read_uuencoded(data: bytes, position: int) -> tuple[int, bytes | None]:
-    """The offset behind ``end`` and the content; None, and how far it was looked at, when the lines are no file."""
+    """Return the offset after ``end`` and the content.
+
+    When the lines are not a file, return the offset of the first wrong line and None.
+    """
     pieces: list[bytes] = []
     while position < len(data):
         match = _LINE.match(data, position)
