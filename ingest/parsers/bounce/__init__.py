@@ -1,1 +1,1 @@
-"""Reads delivery reports, complaints and read receipts."""
+"""Read delivery reports, complaints and read receipts."""

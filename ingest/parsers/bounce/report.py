@@ -1,7 +1,7 @@
-"""Reports about mails that were sent: did not arrive, are late, arrived, were read, were complained about.
+"""Read reports about sent mails: not delivered, delayed, delivered, read, complained about.
 
-By their parts (RFC 3464 with RFC 6533, RFC 5965, RFC 8098), and for servers that send none by text, see
-:mod:`ingest.parsers.bounce.text_report`. Nothing here says whether the mail was ours.
+The parts of the report decide (RFC 3464 with RFC 6533, RFC 5965, RFC 8098). For servers that send only text see
+:mod:`ingest.parsers.bounce.text_report`. This module does not decide whether the reported mail was ours.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ RECEIPT_PARTS = frozenset({"message/disposition-notification", "message/global-d
 COPY_PARTS = frozenset(
     {"message/rfc822", "message/global", "text/rfc822-headers", "message/rfc822-headers", "message/global-headers"}
 )
-#: Feedback that is no complaint (RFC 6430, RFC 6591).
+#: Feedback types that are not complaints (RFC 6430, RFC 6591).
 NON_COMPLAINT_TYPES = frozenset({"not-spam", "auth-failure", "dmarc"})
 DELIVERED_ACTIONS = frozenset({"delivered", "relayed", "expanded"})
 _COMMENT = re.compile(r"\([^()]*\)")
@@ -32,7 +32,7 @@ _SMTP_CODE = re.compile(r"(?<![\d.])([45])\d\d(?![\d.])")
 
 @dataclass(frozen=True, slots=True)
 class _RecipientStatus:
-    """What became of one recipient."""
+    """The delivery status of one recipient."""
 
     recipient: str
     action: str
@@ -43,7 +43,11 @@ class _RecipientStatus:
 def read_report(
     headers: Headers, leaves: Sequence[Leaf], body: str, subject: str, automatic: AutomaticResult
 ) -> ParsedReport | None:
-    """What a mail reports, None when it is no report. ``body`` is its text, ``verdict`` what its headers say."""
+    """Return what a mail reports, or None when it is no report. Never raises.
+
+    ``body`` is the text of the mail, ``automatic`` the result of its headers. At most MAX_FIELD_GROUPS groups of fields are
+    read.
+    """
     if not automatic.is_auto:
         return None
     original = _read_original(leaves)
@@ -61,12 +65,15 @@ def read_report(
 
 
 def has_status(leaves: Iterable[Leaf]) -> bool:
-    """Whether there is a delivery status among the parts, whatever the container is called."""
+    """Whether a part is a delivery status, regardless of the type of its container."""
     return any(leaf.type in STATUS_PARTS for leaf in leaves)
 
 
 def _read_groups(leaves: Iterable[Leaf], types: frozenset[str]) -> Iterator[Headers]:
-    """The groups of fields of the first part of a type, one a recipient; the first is about the mail as a whole."""
+    """Yield the groups of fields of the first part of a type.
+
+    The first group is about the mail as a whole, each further group about one recipient.
+    """
     content = next((leaf.content for leaf in leaves if leaf.type in types), b"")
     start = 0
     for _ in range(MAX_FIELD_GROUPS):
@@ -79,7 +86,10 @@ def _read_groups(leaves: Iterable[Leaf], types: frozenset[str]) -> Iterator[Head
 
 
 def _read_recipient_status(group: Headers) -> _RecipientStatus | None:
-    """RFC 3464 §2.3. What was sent to wins over nothing: some servers name the original recipient only."""
+    """Return the status of one recipient (RFC 3464 §2.3), or None without a recipient.
+
+    The original recipient is used when a server names no final recipient.
+    """
     recipient = _read_address(group, "final-recipient") or _read_address(group, "original-recipient")
     if not recipient:
         return None
@@ -92,7 +102,7 @@ def _read_recipient_status(group: Headers) -> _RecipientStatus | None:
 
 
 def _read_address(group: Headers, name: str) -> str:
-    """``rfc822; <who@where>`` as a plain lower-case address; "" for other kinds of names."""
+    """Return the address of ``rfc822; local@domain`` in lower case, or "" for other types of names."""
     value = _COMMENT.sub(" ", _read_first(group, name))
     text = value.partition(";")[2] or value
     text = text.strip().strip("<>").strip().lower()
@@ -125,7 +135,7 @@ def _summarise_statuses(entries: Sequence[_RecipientStatus], original: str | Non
 
 
 def _read_original(leaves: Iterable[Leaf]) -> str | None:
-    """The Message-ID of the mail that came back, or of its header (RFC 6522 §3)."""
+    """Return the Message-ID of the returned mail or of its header (RFC 6522 §3)."""
     for leaf in leaves:
         if leaf.type in COPY_PARTS:
             headers = read_block(leaf.content.lstrip(b"\r\n")).headers
@@ -134,14 +144,14 @@ def _read_original(leaves: Iterable[Leaf]) -> str | None:
 
 
 def _find_named_ids(groups: Iterable[Headers]) -> Iterator[str]:
-    """Gmail names the original in a field of its own."""
+    """Yield the original Message-IDs that the fields name. Gmail uses a field of its own."""
     for group in groups:
         yield from read_ids(group, "x-original-message-id")
         yield from read_ids(group, "original-message-id")
 
 
 def _read_feedback(leaves: Sequence[Leaf], original: str | None) -> ParsedReport:
-    """RFC 5965: who complained, if the sender of the report says so."""
+    """Read a feedback report (RFC 5965). The recipient is set when the report names it."""
     group = next(_read_groups(leaves, frozenset({"message/feedback-report"})), Headers())
     kind = _read_first(group, "feedback-type").partition(";")[0].strip().lower()
     recipients = [_clean_address(value) for value in group.read_raw_text("original-rcpt-to")]
@@ -161,7 +171,7 @@ def _clean_address(value: str) -> str:
 
 
 def _read_receipt(leaves: Sequence[Leaf], original: str | None) -> ParsedReport:
-    """RFC 8098 §3: the disposition is ``mode; type/modifier``."""
+    """Read a read receipt (RFC 8098 §3). The disposition is ``mode; type/modifier``."""
     groups = list(_read_groups(leaves, RECEIPT_PARTS))
     group = groups[0] if groups else Headers()
     disposition = _read_first(group, "disposition").partition(";")[2].partition("/")[0].strip().lower()
@@ -177,10 +187,10 @@ def _read_receipt(leaves: Sequence[Leaf], original: str | None) -> ParsedReport:
 
 
 def _read_text_bounce(
-    headers: Headers, body: str, subject: str, verdict: AutomaticResult, original: str | None
+    headers: Headers, body: str, subject: str, automatic: AutomaticResult, original: str | None
 ) -> ParsedReport | None:
     text_report: TextReport = read_text_report(headers, body, subject)
-    if not text_report.recipients and not verdict.is_bounce:
+    if not text_report.recipients and not automatic.is_bounce:
         return None
     return ParsedReport(
         kind="delay" if text_report.is_delay else "bounce",

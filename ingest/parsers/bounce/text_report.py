@@ -1,6 +1,7 @@
-"""Bounces of servers that send text only: flufl.bounce knows the forms of two dozen servers, own rules read the rest.
+"""Read bounces of servers that send only text.
 
-Used only for what the headers already call a mail system's: a person who writes of a bounce is never read here.
+flufl.bounce knows the formats of two dozen servers; the rules of this module read the others. They apply only to mail that
+its headers identify as sent by a mail system, so the mail of a person who writes about a bounce is never read here.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from email.message import Message
 from ingest.parsers.mail.addresses import read_list
 from ingest.parsers.mail.headers import Headers
 
-#: What stands before the copy of the mail is short; the copy may be long.
+#: Characters read. The report itself is short; the copy of the mail after it may be long.
 MAX_REPORT_LENGTH = 50_000
 MAX_RECIPIENTS = 50
 _COPY = re.compile(
@@ -22,7 +23,7 @@ _COPY = re.compile(
     re.I | re.M,
 )
 _ADDRESS = r"[^\s<>@:;,()\"']{1,64}@[^\s<>@:;,()\"']{1,255}\.[^\s<>@:;,()\"']{1,63}"
-# A line that is an address and nothing else, or begins with one in angle brackets, or names one behind a word and a colon.
+# A line that is only an address, begins with one in angle brackets, or names one after a word and a colon.
 _RECIPIENT = re.compile(
     rf"^[ \t>]*(?:[^\W\d_][\w ]{{0,30}}[ \t]*:[ \t]*)?(?:<({_ADDRESS})>(?=[ \t]*(?:[:(]|$))|({_ADDRESS})[ \t]*:?[ \t]*$)", re.M
 )
@@ -53,7 +54,7 @@ _MESSAGE_ID = re.compile(r"^[> \t]*message-id:\s*(<[^<>\s]{1,900}>)", re.I | re.
 
 @dataclass(frozen=True, slots=True)
 class TextReport:
-    """What a text says of a mail that did not arrive, or not yet."""
+    """What a text says about a mail that was not delivered, or not yet."""
 
     recipients: tuple[str, ...]
     status: tuple[str, ...]
@@ -63,12 +64,15 @@ class TextReport:
 
 
 def is_bounce_subject(subject: str) -> bool:
-    """Whether a subject is one that mail systems write when they give a mail back."""
+    """Whether a subject is one that mail systems use for a returned mail."""
     return _SUBJECT.search(subject) is not None
 
 
 def read_text_report(headers: Headers, body: str, subject: str) -> TextReport:
-    """Recipients, codes and the original's Message-ID, as far as the text names them. Linear in the length."""
+    """Return the recipients, status codes and original Message-ID that the text names. Linear in the length; never raises.
+
+    At most MAX_REPORT_LENGTH characters and MAX_RECIPIENTS recipients are read.
+    """
     text = body[:MAX_REPORT_LENGTH]
     copy = _COPY.search(text)
     own_text = text[: copy.start()] if copy else text
@@ -96,8 +100,9 @@ def _read_recipients(headers: Headers, own_text: str, subject: str) -> tuple[str
 
 
 def _read_known_formats(headers: Headers, own_text: str, subject: str) -> tuple[str, ...]:
-    """What flufl.bounce finds in the text; it works on a message, and this one holds nothing else."""
-    from flufl.bounce import all_failures  # a mail in thousands needs it
+    """Return the recipients that flufl.bounce finds. It takes a message, which here holds only the text of the report."""
+    # Imported here, because one mail in thousands needs it.
+    from flufl.bounce import all_failures
 
     message = Message()
     message["From"] = " ".join(headers.read_raw_text("from"))[:300].encode("ascii", "replace").decode()
@@ -107,7 +112,8 @@ def _read_known_formats(headers: Headers, own_text: str, subject: str) -> tuple[
     try:
         temporary, permanent = all_failures(message)
     except (ValueError, LookupError, TypeError, AttributeError):
-        return ()  # a form that came close to one it knows
+        # A text that is almost in a known format.
+        return ()
     return tuple(sorted(_decode_addresses({*temporary, *permanent})))
 
 
@@ -117,6 +123,6 @@ def _decode_addresses(found: Iterable[bytes]) -> set[str]:
 
 
 def _is_permanent(own_text: str, status: tuple[str, ...]) -> bool:
-    """By the enhanced codes (RFC 3463), else by the replies (RFC 5321 §4.2.1), else by the words."""
+    """Decide by the enhanced codes (RFC 3463), else by the reply codes (RFC 5321 §4.2.1), else by the words."""
     codes = [code[0] for code in status] or _SMTP_CODE.findall(own_text)
     return "5" in codes if codes else _PERMANENT.search(own_text) is not None

@@ -1,1 +1,1 @@
-"""Finds the original message in a forward."""
+"""Find the original message in a forwarded mail."""

@@ -1,4 +1,4 @@
-"""The words by which mail programs say that they forward, in the languages of :mod:`ingest.parsers.mail.header_labels`."""
+"""The phrases by which mail programs mark a forwarded mail, in the languages of :mod:`ingest.parsers.mail.header_labels`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from ingest.parsers.mail.header_labels import FORWARD_PHRASES, ORIGINAL_PHRASES
 
-#: A subject that says "forwarded" or "reply", the outermost prefix only. ``VS`` is either: Finnish replies, Danish forwards.
+#: Subject prefixes for "forwarded" and "reply"; only the outermost one counts. ``VS`` is a Finnish reply and a Danish forward.
 _FORWARD = (
     "fwd?|forward(?:ed)?|wg|weitergeleitet|tr|transf|rv|renv|reenv|enc|encam|i|inoltro|inoltra|doorst|doorgestuurd|pd|przekaz|vb|vl|vidar"
     "|předáno|přeposláno|továbbítás|továbbítva|tov|i̇lt|ilt|İlt|пер|пересл|переслано|fw_ext|הועבר|转发|轉寄|轉發|転送|전달"
@@ -21,7 +21,7 @@ _PREFIX = re.compile(
     re.I,
 )
 
-#: What some programs write below a forwarded mail.
+#: Lines that some programs write below a forwarded mail.
 END_PHRASES = (
     "end forwarded message", "end of forwarded message", "ende der weitergeleiteten nachricht", "fin du message transféré",
     "fine messaggio inoltrato", "fin del mensaje reenviado", "fim da mensagem encaminhada", "конец пересылаемого сообщения",
@@ -32,24 +32,24 @@ _PHRASES_WITH_MORE = tuple(phrase + " " for phrase in FORWARD_PHRASES)
 
 
 def read_subject_prefix(subject: str) -> str | None:
-    """What the subject's outermost prefix says: ``forward``, ``reply``, ``either`` or nothing."""
+    """Return what the outermost prefix of a subject says: ``forward``, ``reply``, ``either`` or None."""
     match = _PREFIX.match(subject)
     return match.lastgroup if match else None
 
 
 def strip_subject_prefix(subject: str) -> str:
-    """The subject without its outermost prefix."""
+    """Return the subject without its outermost prefix."""
     match = _PREFIX.match(subject)
     return subject[match.end() :].strip() if match else subject
 
 
 def strip_decoration(line: str) -> str:
-    """A line without the dashes, stars and colons around its words, in lower case."""
+    """Return a line in lower case without the dashes, asterisks and colons around its words."""
     return line.strip(_DECORATION).replace("\u00a0", " ").casefold()
 
 
 def is_forward_banner(line: str) -> bool:
-    """Whether the line says that a forwarded mail begins. With more words on it (a name, a date) it needs its dashes."""
+    """Whether a line announces a forwarded mail. A banner with further words (a name, a date) needs its dashes."""
     text = strip_decoration(line[:300])
     if text in FORWARD_PHRASES:
         return True
@@ -57,10 +57,10 @@ def is_forward_banner(line: str) -> bool:
 
 
 def is_original_banner(line: str) -> bool:
-    """Whether the line says that an original follows, forwarded or answered."""
+    """Whether a line announces an original mail, forwarded or quoted."""
     return strip_decoration(line[:300]) in ORIGINAL_PHRASES
 
 
 def is_forward_end(line: str) -> bool:
-    """Whether the line says that the forwarded mail ends."""
+    """Whether a line ends the forwarded mail."""
     return len(line) < 200 and line.lstrip("> ").startswith(("--", "==")) and strip_decoration(line).startswith(END_PHRASES)

@@ -1,7 +1,8 @@
-"""Forwards: who wrote the original, to whom, when and what, read from what mail programs write above it.
+"""Find the original of a forwarded mail (docs/decisions/forwarded-mail.md).
 
-A mail is a forward when its subject says so and a block of header lines follows, or when a line that mail programs write above
-forwards stands over such a block. A subject that says "reply" makes it none: a reply quotes. Linear in the length of the text.
+Author, recipients, date and text are read from the lines that mail programs write above the original. A mail is a forward
+when its subject says so and a block of header lines follows, or when a forward banner stands above such a block. A subject
+that says "reply" excludes a forward: a reply quotes. Linear in the length of the text.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from ingest.parsers.mail.header_labels import HEADER_LABELS, MAX_LABEL_LENGTH, f
 from ingest.parsers.mail.headers import clean_text
 from ingest.parsers.types import Forward, ParsedMail
 
+#: Characters of a body that are searched for the start of a forward.
 MAX_SCANNED_LENGTH = 400_000
-"""Characters of a body that are looked at for the beginning of a forward."""
+#: Characters of a line that are read.
 MAX_LINE_LENGTH = 1_000
-"""Characters of a line that are looked at."""
 MAX_BLOCK_LINES = 60
 MAX_VALUE_LENGTH = 20_000
 
@@ -34,15 +35,15 @@ _RULE_LINE = re.compile(r"[-_=*~─—–\s]{3,}\Z")
 _MAILTO = re.compile(r"<mailto:[^<>]{0,320}>|\[mailto:[^\[\]]{0,320}\]", re.I)
 _ADDRESS = re.compile(r"[^\s<>()\[\]\"',;:*]{1,64}@[^\s<>()\[\]\"',;:*]{1,253}")
 _NAME = re.compile(r"\A(.{0,300}?)[\s]*[<\[(]\s*\Z", re.S)
-#: Yandex writes no labels: ``06.10.2025, 09:15, "Ana Bell" <ana@customer.example>:``
+#: Yandex writes one line without labels: ``06.10.2025, 09:15, "Ana Bell" <ana@customer.example>:``
 _ONE_LINE = re.compile(r"(\d[^\"<>@]{4,60}),\s+(\"?[^\"<>@]{0,200}\"?\s*<[^\s<>]{3,320}>)\s*:?\s*\Z")
-#: Without a word in the subject a marker has its dashes or its colon.
+#: When the subject does not say "forwarded", a banner must have its dashes or its colon.
 _BANNER_STARTS, _BANNER_ENDS = ("--", "==", "__"), (":", ": ", "：")
 _BANNER_HINTS = ("--", "==", "__", ":\n", ": \n", "：\n")
 
 
 class _Block(NamedTuple):
-    """The fields of a header block, where the text after it begins, and whether it is quoted."""
+    """The fields of a header block, the line after it, whether it is quoted, and the folded label of its From line."""
 
     fields: dict[str, str]
     end: int
@@ -51,7 +52,10 @@ class _Block(NamedTuple):
 
 
 def find_inline_forward(subject: str, body: str) -> Forward | None:
-    """The forward within a body, None when the mail is none."""
+    """Return the forwarded mail within a body, or None when there is none. Never raises.
+
+    The start of the forward is looked for in the first MAX_SCANNED_LENGTH characters.
+    """
     prefix = read_subject_prefix(subject)
     if prefix == "reply" or (prefix is None and not any(sign in body for sign in _BANNER_HINTS)):
         return None
@@ -77,7 +81,7 @@ def find_inline_forward(subject: str, body: str) -> Forward | None:
 
 
 def _read_block_below_banner(lines: Sequence[str], start: int) -> _Block:
-    """The block below a marker: with an author it is one, whatever else it lacks."""
+    """Return the block below a banner. With an author it is complete, even without further fields."""
     for number in range(start, min(start + 6, len(lines))):
         text = _unquote(lines[number]).strip()
         if not text:
@@ -91,14 +95,17 @@ def _read_block_below_banner(lines: Sequence[str], start: int) -> _Block:
 
 
 def _is_complete(block: _Block, prefix: str) -> bool:
-    """Whether a block without a marker is a header: an author and two more fields. VS with Finnish labels is a reply."""
+    """Whether a block without a banner is a mail header: an author and two more fields.
+
+    ``VS`` with Finnish labels is a reply.
+    """
     if prefix == "either" and block.from_label != "fra":
         return False
     return bool(block.fields.get("from")) and len(block.fields.keys() & {"date", "to", "subject", "cc"}) >= 2
 
 
 def _read_block(lines: Sequence[str], start: int) -> _Block:
-    """The header lines from ``start``; a value may stand on the next line or go on there."""
+    """Return the header lines from ``start``. A value may begin or continue on the next line."""
     fields: dict[str, str] = {}
     last, from_label, number = "", "", start
     quoted = _QUOTE.match(lines[start]) is not None
@@ -122,7 +129,7 @@ def _read_block(lines: Sequence[str], start: int) -> _Block:
 
 
 def _continues_after_blank(lines: Sequence[str], number: int, fields: dict[str, str], last: str, quoted: bool) -> bool:
-    """Whether the block goes on after a blank line: its author or subject, or the value before, is still to come."""
+    """Whether the block continues after a blank line: its author, its subject or the value of the last field is still missing."""
     if number >= len(lines) or ("from" in fields and "subject" in fields and fields[last]):
         return False
     text = _unquote(lines[number][:MAX_LINE_LENGTH]) if quoted else lines[number][:MAX_LINE_LENGTH]
@@ -131,7 +138,7 @@ def _continues_after_blank(lines: Sequence[str], number: int, fields: dict[str, 
 
 
 def _is_continuation(lines: Sequence[str], number: int, fields: dict[str, str], last: str, quoted: bool) -> bool:
-    """Whether a line without a label belongs to the field before: it is indented, lists people, or stands among fields."""
+    """Whether a line without a label belongs to the previous field: it is indented, lists people, or stands between fields."""
     if not fields[last]:
         return True
     text = _unquote(lines[number][:MAX_LINE_LENGTH]) if quoted else lines[number][:MAX_LINE_LENGTH]
@@ -145,7 +152,7 @@ def _is_continuation(lines: Sequence[str], number: int, fields: dict[str, str], 
 
 
 def _read_label(line: str) -> tuple[str, str, str] | None:
-    """Field, value and folded label of a header line."""
+    """Return field, value and folded label of a header line, or None."""
     head = line[:MAX_LABEL_LENGTH].replace("：", ":")
     position = head.find(":")
     if position < 1:
@@ -183,13 +190,13 @@ def _build_inline(subject: str, body: str, lines: Sequence[str], banner: int, bl
 
 
 def _skip_repeated_banner(lines: Sequence[str], start: int, banner: str) -> Sequence[str]:
-    """The lines from ``start``, without the marker that some programs repeat below the block."""
+    """Return the lines from ``start`` without the banner that some programs repeat below the block."""
     first = next((number for number in range(start, min(start + 3, len(lines))) if lines[number].strip()), start)
     return lines[first + 1 :] if first < len(lines) and is_forward_banner(banner) and lines[first] == banner else lines[start:]
 
 
 def _cut_end(text: str) -> tuple[str, str]:
-    """The forwarded text, and what the forwarder wrote below it when the program marked its end."""
+    """Return the forwarded text, and what the forwarder wrote below it when the program marked its end."""
     lines = text.split("\n")
     if "--" in text or "==" in text:
         for number, line in enumerate(lines):
@@ -199,7 +206,7 @@ def _cut_end(text: str) -> tuple[str, str]:
 
 
 def _trim_rule(lines: Sequence[str]) -> str:
-    """What stands above the block, without the rule or the words over the block itself."""
+    """Return the text above the block without the rule or the banner directly above the block."""
     end = len(lines)
     while end and (not lines[end - 1].strip() or _RULE_LINE.match(lines[end - 1]) or is_original_banner(lines[end - 1])):
         end -= 1
@@ -207,7 +214,7 @@ def _trim_rule(lines: Sequence[str]) -> str:
 
 
 def read_person(value: str) -> tuple[str | None, str | None]:
-    """Address and name of one person as mail programs show them; the address is None when none is plain."""
+    """Return address and name of one person as mail programs show them. The address is None when none is plain."""
     value = clean_text(_MAILTO.sub(_unwrap_mailto, value[:MAX_LINE_LENGTH])).replace("*", "")
     for match in _ADDRESS.finditer(value):
         address = read_mailbox(match.group().strip("."))
@@ -220,24 +227,24 @@ def read_person(value: str) -> tuple[str | None, str | None]:
 
 
 def _unwrap_mailto(match: re.Match[str]) -> str:
-    """``[mailto:a@b]`` is the only address Outlook gives; ``<mailto:a@b>`` stands beside one."""
+    """Keep ``[mailto:a@b]``, the only address Outlook gives, and drop ``<mailto:a@b>``, which repeats one."""
     found = match.group()
     return f" <{found[8:-1]}>" if found.startswith("[") else ""
 
 
 def read_people(value: str) -> tuple[str, ...]:
-    """The plain addresses in a list of people."""
+    """Return the plain addresses in a list of people, each once, at most MAX_ADDRESSES."""
     found = (read_mailbox(match.group().strip(".")) for match in _ADDRESS.finditer(_MAILTO.sub(_unwrap_mailto, value)))
     return tuple(dict.fromkeys(address for address in found if address))[:MAX_ADDRESSES]
 
 
 def is_attached_forward(subject: str, body: str, message_count: int) -> bool:
-    """Whether a mail with so many attached messages forwards one: it says so, or it says nothing else."""
+    """Whether a mail with this number of attached messages forwards one: its subject says so, or its body is empty."""
     return message_count == 1 and (read_subject_prefix(subject) == "forward" or not body.strip())
 
 
 def build_attached_forward(mail: ParsedMail, body: str) -> Forward:
-    """The forward of a message that is attached whole; its files come with it."""
+    """Return the forward of an attached message. Its files are included."""
     return Forward(
         kind="attached",
         from_addr=mail.from_addr,

@@ -1,1 +1,1 @@
-"""Splits a mail body into reply, quote and signature."""
+"""Split a mail body into reply, quote and signature."""

@@ -1,7 +1,7 @@
-"""What the HTML of a mail program says of quotes and signatures, carried over into its text as marks. Pure and linear.
+"""Carry what the HTML of a mail program says about quotes and signatures over into its text, as marks. Pure and linear.
 
-A mark is a character no text has (a noncharacter, Unicode §23.7), put at the begin and the end of an element before the page
-becomes text, and taken out of the text again line by line. A wrong mark hides a line behind a click and never loses one.
+A mark is a noncharacter (Unicode §23.7), which no text contains. Marks are inserted at the start and end of an element before
+the page is rendered, and removed from the text line by line. A wrong mark hides a line behind a click; it never loses one.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 from ingest.parsers.reply.lines import MAX_FOLDED_LINES, find_attribution
 
+#: Characters of HTML that are scanned.
 MAX_MARKED_LENGTH = 512_000
-"""Characters of HTML that are looked through."""
 _ELEMENT_HINTS = (
     "blockquote", "_quote", "yahoo_quoted", "divRplyFwdMsg", "appendonsend", "OLK_SRC_BODY", "ignature", "moz-cite", "zwchr",
     'name="quote"',
 )  # fmt: skip
-#: What only a quote has, in the bytes of a page.
+#: Strings in the bytes of a page that only a quote has.
 _QUOTE_HINTS = (
     b"gmail_quote", b'type="cite"', b"divRplyFwdMsg", b"appendonsend", b"yahoo_quoted", b"OLK_SRC_BODY", b"protonmail_quote",
 )  # fmt: skip
@@ -38,7 +38,11 @@ _IS_SIGNATURE = re.compile(
 
 
 class QuoteMarks(NamedTuple):
-    """Numbers of lines: those in a quote, those of a signature, and where a quote begins to which all below belongs (or -1)."""
+    """What the HTML says about the lines of a text, as line numbers.
+
+    ``quoted`` are the lines in a quote, ``signature`` those of a signature. ``rest_start`` is the first line of a quote that
+    extends to the end, or -1.
+    """
 
     quoted: frozenset[int] = frozenset()
     signature: frozenset[int] = frozenset()
@@ -49,19 +53,19 @@ NO_QUOTE_MARKS = QuoteMarks()
 
 
 def has_quote_element(page: bytes) -> bool:
-    """Whether a page has an element in which mail programs put what they quote."""
+    """Whether a page has an element in which mail programs put quotes."""
     return any(hint in page for hint in _QUOTE_HINTS)
 
 
 def insert_quote_marks(html: str) -> str:
-    """The page with marks; the page itself when it has no such element."""
+    """Return the page with marks, or the page itself when it has no such element. Never raises."""
     if len(html) > MAX_MARKED_LENGTH or not any(hint in html for hint in _ELEMENT_HINTS) or _MARK.search(html):
         return html
     return _MarkWriter(html).mark()
 
 
 class _MarkWriter:
-    """One pass over the tags. Of nested quotes the outermost is marked; what is in a signature is part of it."""
+    """One pass over the tags. Of nested quotes only the outermost is marked. A signature includes everything in it."""
 
     def __init__(self, html: str) -> None:
         self.html = html
@@ -100,9 +104,9 @@ class _MarkWriter:
         if self.signature is not None:
             if name != self.signature[0]:
                 return ""
-            left = self.signature[1] - 1
-            self.signature = (name, left) if left else None
-            return "" if left else _SIGNATURE_END
+            depth = self.signature[1] - 1
+            self.signature = (name, depth) if depth else None
+            return "" if depth else _SIGNATURE_END
         if name != "blockquote" or not self.quotes:
             return ""
         self.quotes -= 1
@@ -110,7 +114,7 @@ class _MarkWriter:
 
 
 def extract_quote_marks(text: str) -> tuple[str, QuoteMarks]:
-    """The text without marks, and what they say of its lines."""
+    """Return the text without marks, and the lines that they describe. Never raises."""
     if not _MARK.search(text):
         return text, NO_QUOTE_MARKS
     reader = _MarkReader()
@@ -122,7 +126,7 @@ def extract_quote_marks(text: str) -> tuple[str, QuoteMarks]:
 
 
 class _MarkReader:
-    """Lines as they come, and the marks between them."""
+    """Collects the lines and the marks between them."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -130,11 +134,12 @@ class _MarkReader:
         self.rest = -1
         self._in_signature = False
         self._attribution = -1
-        self._quotes: list[tuple[int, int, bool]] = []  # first line, end, whether it is one for sure
+        # First line, end, and whether the quote is certain.
+        self._quotes: list[tuple[int, int, bool]] = []
         self._open: tuple[int, bool] | None = None
 
     def read(self, line: str) -> None:
-        """Take one line. A line of nothing but marks is none."""
+        """Read one line. A line that holds only marks does not count."""
         pieces = _MARK.split(line)
         if len(pieces) > 1 and not "".join(pieces[::2]).strip():
             for mark in pieces[1::2]:
@@ -144,7 +149,7 @@ class _MarkReader:
         number = len(self.lines)
         for place, piece in enumerate(pieces):
             if place % 2:
-                # an element that begins behind text begins on the next line; one that ends behind text ends with this one
+                # An element that starts after text starts on the next line. An element that ends after text ends with this line.
                 self._apply_mark(piece, number + seen)
             elif piece.strip():
                 seen = True
@@ -166,13 +171,13 @@ class _MarkReader:
             self._in_signature = mark == _SIGNATURE
 
     def _find_quote_start(self, first: int) -> int:
-        """Where a quote begins: at the line that a cite prefix marked shortly above."""
+        """Return the first line of a quote: the attribution that was marked shortly above it, if any."""
         attribution, self._attribution = self._attribution, -1
         between = [line for line in self.lines[attribution:first] if line.strip()] if 0 <= attribution <= first else []
         return attribution if 0 < len(between) <= MAX_FOLDED_LINES else first
 
     def find_quotes(self) -> list[tuple[int, int]]:
-        """The quotes; a plain blockquote is one when an attribution stands above it or at its begin."""
+        """Return the quotes. A plain blockquote is a quote when an attribution stands above it or at its start."""
         if self._open is not None:
             self._quotes.append((self._find_quote_start(self._open[0]), len(self.lines), self._open[1]))
         return [(first, end) for first, end, is_certain in self._quotes if is_certain or _is_attributed(self.lines, first, end)]
@@ -183,7 +188,7 @@ def _is_attributed(lines: Sequence[str], first: int, end: int) -> bool:
     while above >= max(first - MAX_FOLDED_LINES, 0) and not lines[above].strip():
         above -= 1
     candidates = [above, *range(first, min(first + MAX_FOLDED_LINES, end))]
-    # "They wrote this to us:" above what somebody set off themselves is the person's own sentence.
+    # "They wrote this to us:" above a blockquote that the author made is a sentence of the author.
     return any(
         lines[number].strip() and find_attribution(lines, number, strict=False, allow_verb_alone=False) is not None
         for number in candidates

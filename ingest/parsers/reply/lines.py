@@ -1,6 +1,6 @@
-"""What a line of a mail is: an attribution, the begin of a header block, of an original or of a forwarded message. Pure.
+"""Classify the lines of a mail: attribution, start of a header block, of an original or of a forwarded message. Pure.
 
-Every look at a line reads at most LONGEST characters of it, so that no line costs more than that.
+Every function reads at most MAX_LINE_LENGTH characters of a line, which bounds the cost of a line.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from ingest.parsers.forward.forward_phrases import read_subject_prefix
 from ingest.parsers.mail.header_labels import FORWARD_PHRASES, ORIGINAL_PHRASES, make_reply_labels
 from ingest.parsers.reply.phrases import ATTRIBUTION_START, ATTRIBUTION_VERB, FINNISH_SENDER
 
+#: Characters of a line that are read.
 MAX_LINE_LENGTH = 1_000
-"""Characters of a line that are looked at."""
+#: Lines over which an attribution may be folded.
 MAX_FOLDED_LINES = 4
-"""Lines over which an attribution may be folded."""
 MAX_HEADER_LINES = 25
 _MAX_LABEL_LENGTH, _MAX_FOLDED_LENGTH = 30, 100
 _SENTENCE_ENDS = ".!?\u3002"
 
-#: Zero-width characters, marks of reading direction, byte order marks: they hide what a line begins or ends with.
+#: Zero-width characters, direction marks, byte order marks: they hide the start or the end of a line.
 _INVISIBLE = dict.fromkeys([*range(0x200B, 0x2010), *range(0x202A, 0x202F), 0x2060, *range(0x2066, 0x206A), 0xFEFF, 0xAD, 0x307])
 _FOLD_TABLE: dict[int, str | None] = {
     **_INVISIBLE, 0xA0: " ", 0x202F: " ", 0x2009: " ", 0x2019: "'", 0x2018: "'", 0x3000: " ", 0xFF0D: "-",
@@ -33,22 +33,22 @@ _ENDS_IN_COLON = re.compile(r"[:\uff1a][\s*_\"'\u201d\u00bb]*\Z")
 _ADDRESS = re.compile(r"[^\s<>()\[\]\"',;:]@[^\s<>()\[\]\"',;:]")
 _TIME = re.compile(r"\d{1,2}[:.h]\d{2}(?!\d)")
 _DAY = re.compile(r"(?<!\d)(?:(?:19|20)\d{2}(?!\d)|\d{1,2}[./-]\s?\d{1,2}[./-]\s?\d{2})")
-#: A line that can be a header in any language: a short word or three, and a colon.
+#: A line that can be a header in any language: up to three short words and a colon.
 _HEADER = re.compile(r"[ *]{0,3}[^\s:：>][^:：>]{0,28}[:：]")
 _MIN_HEADERS = 3
-#: What follows the hidden first words of our mails, so that inboxes show nothing else beside them (``_base/body.html``).
+#: Filler after the hidden first words of our mails: inboxes show nothing else beside them (``_base/body.html``).
 _PREHEADER_FILLER = "\u034f"
 _HAS_DIGIT = re.compile(r"\d")
 
 
 def fold(line: str) -> str:
-    """A line as the tables have it: lower case, plain spaces and apostrophes, nothing invisible."""
+    """Return a line as the tables have it: lower case, plain spaces and apostrophes, no invisible characters."""
     line = line[:MAX_LINE_LENGTH]
     return line.lower() if line.isascii() else line.translate(_FOLD_TABLE).casefold().translate(_INVISIBLE)
 
 
 _LABELS = make_reply_labels(fold)
-_SEPARATOR = re.compile("|".join(re.escape(fold(marker)) for marker in SEPARATORS.values()))
+_SEPARATOR = re.compile("|".join(re.escape(fold(separator)) for separator in SEPARATORS.values()))
 _MIN_SEPARATOR_LENGTH = min(map(len, SEPARATORS.values()))
 
 
@@ -58,12 +58,12 @@ def is_quoted(line: str) -> bool:
 
 
 def is_rule(line: str) -> bool:
-    """Whether a line is nothing but dashes, underscores or the like."""
+    """Whether a line consists of dashes, underscores or similar characters."""
     return len(line) < 200 and bool(line.strip()) and _RULE.match(line) is not None
 
 
 def read_label(line: str) -> str | None:
-    """Which header a line of a header block is (``from``, ``date``, ``to``, ``cc``, ``bcc``, ``subject``), None for none."""
+    """Return the field of a header line (``from``, ``date``, ``to``, ``cc``, ``bcc``, ``subject``), or None."""
     head = line[:_MAX_LABEL_LENGTH].translate({0xFF1A: ":"}).partition(":")
     return _LABELS.get(fold(head[0]).strip(_DECORATION)) if head[1] else None
 
@@ -71,7 +71,7 @@ def read_label(line: str) -> str | None:
 def is_header_block(lines: Sequence[str], start: int) -> bool:
     """Whether a block of headers as Outlook writes it above an original message begins at ``start``.
 
-    It needs a sender and a subject, and a date or a receiver. Values may go on over the next lines, and HTML leaves a blank
+    It needs a sender, a subject, and a date or a recipient. Values may continue on the next lines, and HTML leaves a blank
     line between headers.
     """
     found: set[str] = set()
@@ -107,22 +107,23 @@ def is_dashed_attribution(line: str) -> bool:
 
 
 def is_forward_line(line: str) -> bool:
-    """Whether a forwarded message begins here: ``---------- Forwarded message ---------``, ``Begin forwarded message:``."""
+    """Whether a line is a forward banner: ``---------- Forwarded message ---------``, ``Begin forwarded message:``."""
     if len(line) > 200:
         return False
     return fold(line).strip(" \t-_=*>#:\uff1a\u2013\u2014.") in FORWARD_PHRASES
 
 
 def is_reply_separator(line: str) -> bool:
-    """Whether this is the line above which a notice asks people to write."""
+    """Whether this is the line above which a notice asks people to write (:mod:`core.reply_separator`)."""
     return _MIN_SEPARATOR_LENGTH <= len(line) < 200 and _SEPARATOR.search(fold(line)) is not None
 
 
 def find_quote_start(lines: Sequence[str], start: int, separator: int) -> int:
-    """Where the quote begins that has our marker: there, or at what a program in whatever language wrote above it.
+    """Return the first line of the quote that holds our reply separator.
 
-    That is an attribution, or three headers or more with an address among them; the hidden first words of our mail may stand
-    between. ``start`` is the first line that can belong to it.
+    It is the separator itself, or what a mail program wrote above it in any language: an attribution, or at least three
+    headers with an address among them. The hidden first words of our mail may stand in between. ``start`` is the first line
+    that can belong to the quote.
     """
     above = separator
     for number in range(separator - 1, max(separator - MAX_FOLDED_LINES, start) - 1, -1):
@@ -145,21 +146,21 @@ def find_quote_start(lines: Sequence[str], start: int, separator: int) -> int:
 
 
 def is_forward_subject(subject: str, sender_label: str = "") -> bool:
-    """Whether the first prefix of a subject says that the mail was forwarded; ``VS`` does so unless the mail is Finnish."""
+    """Whether the outermost prefix of a subject says "forwarded". ``VS`` does so unless the mail is Finnish."""
     prefix = read_subject_prefix(subject)
     return prefix == "forward" or (prefix == "either" and not fold(sender_label).startswith(FINNISH_SENDER))
 
 
 def ends_like_attribution(line: str) -> bool:
-    """Whether a line ends in a colon; a cheap look before :func:`find_attribution`."""
+    """Whether a line ends in a colon. A cheap test before :func:`find_attribution`."""
     return _ENDS_IN_COLON.search(fold(line[-40:]) if not line.isascii() else line[-40:]) is not None
 
 
 def find_attribution(lines: Sequence[str], last: int, *, strict: bool, allow_verb_alone: bool = True) -> int | None:
-    """The first line of the attribution ("On … wrote:") that ends at line ``last``, or None when it is none.
+    """Return the first line of the attribution ("On … wrote:") that ends at line ``last``, or None.
 
-    ``sure``: nothing marks what follows as a quote, so the line must have verb, time and address. Otherwise two of them do, or
-    the verb alone where ``verb_alone`` lets it.
+    ``strict``: no mark or sign shows that a quote follows, so the attribution must have verb, time and address. Otherwise two
+    of verb, address and date suffice, or the verb alone when ``allow_verb_alone`` is True.
     """
     if len(lines[last]) > MAX_LINE_LENGTH or not ends_like_attribution(lines[last]):
         return None
@@ -183,7 +184,7 @@ def _is_attribution(text: str, strict: bool) -> bool:
 
 
 def _extend_upward(lines: Sequence[str], first: int, last: int, text: str) -> int:
-    """The line above that has the begin which the text lacks: its lead, or its day."""
+    """Return the line above that holds the start which the text lacks: its opening word or its day."""
     if ATTRIBUTION_START.match(text):
         return first
     is_dated, dated = _DAY.search(text) is not None, first

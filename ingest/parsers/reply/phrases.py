@@ -1,4 +1,4 @@
-"""The words mail programs put around a quote and below a text, in the languages our customers write in. Tables only.
+"""The phrases that mail programs and people put around a quote and below a text, in the languages of our customers. Tables only.
 
 Everything is folded as :func:`ingest.parsers.reply.lines.fold` does it: lower case, plain spaces, straight apostrophes.
 """
@@ -12,10 +12,10 @@ def _split_phrases(texts: str) -> frozenset[str]:
     return frozenset(texts.split("|"))
 
 
-#: Who writes so answers with "VS:"; Danes and Norwegians forward with it.
+#: A mail with this label is Finnish and uses "VS:" for replies; Danish and Norwegian mails use it for forwards.
 FINNISH_SENDER = "lähettäjä"
 
-#: Verbs (and what stands for them) in the line above a quote.
+#: The verb of an attribution, or the words that replace it.
 ATTRIBUTION_VERB = re.compile(
     r"\b(?:wrote|writes|schrieb|geschrieben|a écrit|a ecrit|écrivait|escribió|escribio|ha escrito|escreveu|ha scritto|schreef"
     r"|napisał|napisała|napisał\(a\)|napisana|napisany|pisze|skrev|kirjoitti|napsal|napsala|napsal\(a\)"
@@ -23,12 +23,12 @@ ATTRIBUTION_VERB = re.compile(
     r"|yazdı|yazmış|написал|написала|написал\(а\)|пишет|писал|писала|quoting|zitat von|citando|citando a|citation de|dixit)"
     r"(?!\w)|כתב|בתאריך|写道|寫道|写到|寫到|写了|のメール|のメッセージ|書きました|さんは書|작성|썼습니다|님이 씀"
 )
-#: How the line above a quote begins where a date comes first.
+#: The first word of an attribution that begins with a date.
 ATTRIBUTION_START = re.compile(
     r"[\s\"'(]*(?:on|at|am|le|el|em|il|op|dnia|w dniu|den|dne|в|在|於|于|בתאריך|2\d{3}[年년.])(?=\W|\d)"
 )
 
-#: Closings that nobody writes but above a name.
+#: Closings that people write only above a name.
 REGARDS = _split_phrases(
     "best|best regards|kind regards|kindest regards|warm regards|warmest regards|regards|best wishes|all the best|sincerely"
     "|yours sincerely|sincerely yours|yours truly|yours faithfully|respectfully|cheers|cordially|warmly|take care|br|kr"
@@ -52,7 +52,7 @@ REGARDS = _split_phrases(
     "|всего хорошего|בברכה|בכבוד רב|בברכה רבה|此致|敬礼|此致敬礼|祝好|敬具|よろしくお願いします|よろしくお願いいたします"
     "|宜しくお願い致します|以上、よろしくお願いいたします|드림"
 )  # fmt: skip
-#: Closings that can also be the whole message: they close only a text that says something before.
+#: Closings that can also be the whole message: they count only below other text.
 THANKS_CLOSINGS = _split_phrases(
     "thanks|thank you|many thanks|thanks a lot|thanks so much|thank you so much|thanks again|thanks in advance"
     "|thank you in advance|thx|thanks and regards|thanks & regards|danke|vielen dank|besten dank"
@@ -64,7 +64,7 @@ THANKS_CLOSINGS = _split_phrases(
     "|заранее спасибо|благодарю|תודה|תודה רבה|谢谢|谢谢您|謝謝|ありがとうございます|감사합니다|고맙습니다"
 )  # fmt: skip
 
-#: Lines that a telephone or a program adds below a text.
+#: Lines that a telephone or a mail program adds below a text.
 SENT_FROM = re.compile(
     r"(?:sent from (?:my |mail\b|yahoo|outlook|samsung|gmail|android|the all[- ]new|proton|an? (?:iphone|ipad|mobile))"
     r"|sent (?:via|with) (?:proton|blackberry|my |the |samsung|shortwave|superhuman)|get outlook for|get yahoo mail"
@@ -87,7 +87,7 @@ SENT_FROM = re.compile(
     r"|나의 .{1,20}에서 보냄|.{1,20}에서 보냄|outlook .{0,20}다운로드|.{1,12}용 outlook .{0,4}다운로드)"
 )
 
-#: How a paragraph about confidentiality begins, and what must be in it besides.
+#: The start of a confidentiality notice. It must also contain a word of CONFIDENTIAL and one of RECIPIENT.
 DISCLAIMER = re.compile(
     r"[\W_]*(?:confidential|privileged|disclaimer|important(?: notice)?\b|notice\b|legal notice"
     r"|this (?:e-?mail|message|communication|transmission)|the (?:information|contents?)|vertraulich|hinweis"

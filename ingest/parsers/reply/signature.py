@@ -1,7 +1,7 @@
-"""Where the signature of a text begins: the delimiter, what a telephone adds, a closing above a name, a disclaimer. Pure.
+"""Find where the signature of a text begins: delimiter, line added by a telephone, closing above a name, disclaimer. Pure.
 
-Only the last lines are looked at. A closing counts only when it is sure: short lines to the end, a name below it, no sentence and
-no question, and a text above it.
+Only the last lines are read. A closing counts only when it is certain: short lines to the end, a name below it, no sentence
+and no question below it, and a text above it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Collection, Sequence
 from ingest.parsers.reply.lines import fold, is_rule
 from ingest.parsers.reply.phrases import CONFIDENTIAL, DISCLAIMER, RECIPIENT, REGARDS, SENT_FROM, THANKS_CLOSINGS
 
+#: Lines from the end that are read.
 MAX_SCANNED_LINES = 40
-"""Lines from the end."""
 MAX_ROUNDS = 6
 _MAX_LINES_BELOW_DELIMITER, _MAX_LINES_BELOW_DASHES, _MAX_LINES_BELOW_CLOSING = 25, 10, 10
 _MAX_LINE_LENGTH, _MAX_CLOSING_LENGTH, _MAX_NAME_LENGTH, _MAX_SENT_FROM_LENGTH, _MAX_NAME_WORDS = 80, 60, 40, 160, 5
@@ -29,9 +29,9 @@ _MIN_CONTENT_LENGTH, _MAX_INLINE_NAME_WORDS, _DISCLAIMER_START_LENGTH = 20, 3, 6
 
 
 def find_signature(lines: Sequence[str], start: int, end: int, marked: Collection[int] = ()) -> int:
-    """The first line of the signature at the end of ``lines[start:end]``, ``end`` when there is none.
+    """Return the first line of the signature at the end of ``lines[start:end]``, or ``end`` when there is none. Never raises.
 
-    ``marked`` are lines that the HTML calls a signature.
+    ``marked`` holds the lines that the HTML declares as a signature.
     """
     for _ in range(MAX_ROUNDS):
         last = end
@@ -66,7 +66,10 @@ def _find_marked(lines: Sequence[str], start: int, last: int, marked: Collection
 
 
 def _find_delimiter(lines: Sequence[str], start: int, last: int) -> int | None:
-    """``-- `` (RFC 3676 §4.3); without its space only when there is one such line and little below it."""
+    """Find ``-- `` (RFC 3676 §4.3).
+
+    A delimiter without its space counts only when it is the only one and few lines follow.
+    """
     found = None
     below = 0
     for number in range(last - 1, max(start, last - MAX_SCANNED_LINES) - 1, -1):
@@ -91,7 +94,10 @@ def _find_sent_from(lines: Sequence[str], start: int, last: int) -> int | None:
 
 
 def _find_disclaimer(lines: Sequence[str], start: int, last: int) -> int | None:
-    """A paragraph that begins like a disclaimer and speaks of confidence and of the receiver; all below belongs to it."""
+    """Find a paragraph that begins like a disclaimer and mentions confidentiality and the recipient.
+
+    Everything below it belongs to it.
+    """
     for number in range(max(start + 1, last - MAX_SCANNED_LINES), last):
         above = lines[number - 1]
         if lines[number] and (not above or above.isspace() or is_rule(above)):
@@ -113,7 +119,7 @@ def _ends_sentence(text: str) -> bool:
 
 
 def _find_closing(lines: Sequence[str], start: int, last: int) -> int | None:
-    """The topmost closing with nothing but short lines below it, the first of them a name."""
+    """Find the topmost closing that has only short lines below it, the first of them a name."""
     found = None
     below = ""
     count = 0
@@ -149,7 +155,7 @@ def _is_closing(lines: Sequence[str], start: int, number: int, text: str, below:
 
 
 def _is_name(text: str) -> bool:
-    """Whether a line can be a name (or another closing): few words, no number, no address."""
+    """Whether a line can be a name (or another closing): few words, no digit, no address."""
     text = text.strip()
     if len(text) > _MAX_NAME_LENGTH or "@" in text or "?" in text or any(character.isdigit() for character in text):
         return False
@@ -161,6 +167,6 @@ def _has_text(lines: Sequence[str], start: int, end: int) -> bool:
 
 
 def _has_content(lines: Sequence[str], start: int, end: int) -> bool:
-    """Whether there is more above than a greeting."""
+    """Whether the text above is more than a greeting."""
     above = (line.strip() for line in lines[max(start, end - MAX_SCANNED_LINES) : end])
     return any(len(line) >= _MIN_CONTENT_LENGTH or _ends_sentence(line) for line in above if line)

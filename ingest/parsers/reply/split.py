@@ -1,8 +1,9 @@
-"""What is new in a mail, what it quotes, and the signature: split by lines, in linear time, losing no word. Pure.
+"""Split a mail body into the new text, the quote and the signature (docs/decisions/reply-text.md).
 
-Whoever answers above a quote wrote what stands above it; below a quote with signs, what stands below; between quotes, and
-wherever it is not sure, all of the body is the reply. A forwarded message is no quote. Together and in order the three hold every
-word of the body, and splitting a reply again gives the reply.
+The split works by lines, in linear time, and loses no word. Everything here is pure. The reply is the text above a quote;
+when a quote with signs has nothing above it, the text below. Between quotes, and whenever it is not certain, the whole body
+is the reply. A forwarded message is not a quote. Together and in order the three parts hold every word of the body, and
+splitting a reply again returns the reply.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ from ingest.parsers.reply.signature import find_signature
 
 MAX_ROUNDS = 3
 MAX_BLANK_LINES = 2
+#: Quoted lines in which the reply separator is looked for: it is the first line of our mails.
 MAX_LINES_TO_SEPARATOR = 4
-"""Quoted lines among which our marker is looked for: it is the first of our mails."""
 _RULE_DISTANCE = 4
 _BEFORE_SIGN = "> \t\ufeff\u200e\u200f\u202a\u202b\u2067\u2068"
 _DASHES = ("--", "__", "==", "**", "##", "~~", "\u2014", "\u2013", "\uff0d")
 
 
 class ReplyParts(NamedTuple):
-    """The three parts, each with its lines as they stood and without blank lines around; "" for what is not there."""
+    """The three parts with their lines as written, without surrounding blank lines; "" for an absent part."""
 
     reply: str
     quoted: str
@@ -46,7 +47,10 @@ class ReplyParts(NamedTuple):
 
 
 class _Quote(NamedTuple):
-    """A quote from ``first`` on: ``is_rest`` when all below belongs to it, else its lines carry signs from ``signs`` on."""
+    """A quote from line ``first`` on.
+
+    ``to_end``: it extends to the end; otherwise its lines carry signs from line ``signs`` on.
+    """
 
     first: int
     signs: int
@@ -54,7 +58,10 @@ class _Quote(NamedTuple):
 
 
 def split_reply(body: str, *, subject: str = "", marks: QuoteMarks = NO_QUOTE_MARKS) -> ReplyParts:
-    """Split a body. ``subject`` tells forwards from answers, ``marks`` are what the HTML says of the lines."""
+    """Split a body. Never raises.
+
+    ``subject`` distinguishes forwards from replies. ``marks`` holds what the HTML says about the lines.
+    """
     found = _split_once(body, subject, marks)
     for _ in range(MAX_ROUNDS):
         if found.reply == body or not found.reply:
@@ -88,7 +95,10 @@ def _compose(
     marks: QuoteMarks,
     below: tuple[int, int] = (0, 0),
 ) -> ReplyParts:
-    """The parts as texts; the signature is taken off the reply, ``below`` is one that stands below the quote."""
+    """Return the parts as texts.
+
+    The signature is cut from the reply; ``below`` is a signature that stands below the quote.
+    """
     start, end = reply
     signature = find_signature(lines, start, end, marks.signature)
     if signature == end and not quoted and below[0] == below[1]:
@@ -113,7 +123,7 @@ def _has_text(lines: Sequence[str], first: int, last: int) -> bool:
 
 
 def _find_quote(lines: Sequence[str], start: int, subject: str, marks: QuoteMarks) -> _Quote | None:
-    """The first quote at or below ``start``; None also when a forwarded message comes first."""
+    """Return the first quote at or below ``start``, or None. A forwarded message that comes first also gives None."""
     for number in range(start, len(lines)):
         line = lines[number]
         if not line:
@@ -126,12 +136,12 @@ def _find_quote(lines: Sequence[str], start: int, subject: str, marks: QuoteMark
     return None
 
 
-#: A forwarded message begins: nothing from there on is a quote.
+#: A forwarded message begins here: no line after it is a quote.
 _FORWARD = _Quote(-1, -1, True)
 
 
 def _detect_quote(lines: Sequence[str], start: int, number: int, subject: str, marks: QuoteMarks) -> _Quote | None:
-    """What begins at a line that is not empty; cheap where it has no sign of anything."""
+    """Return the quote that begins at a line that is not empty. Cheap for a line without any sign of a quote."""
     line = lines[number]
     if number in marks.quoted:
         return _FORWARD if is_forward_line(line) else _quote_with_signs(lines, start, number, marks)
@@ -170,7 +180,10 @@ def _detect_quote_at_dashes(lines: Sequence[str], start: int, number: int, subje
 
 
 def _quote_to_end(lines: Sequence[str], start: int, number: int, subject: str) -> _Quote:
-    """A quote without signs; a line of dashes above it belongs to it. In a forwarded mail it is what was forwarded."""
+    """Return a quote without signs, with the rule above it.
+
+    In a forwarded mail it is the forwarded text.
+    """
     if is_forward_subject(subject, lines[number]):
         return _FORWARD
     first = number
@@ -183,7 +196,10 @@ def _quote_to_end(lines: Sequence[str], start: int, number: int, subject: str) -
 
 
 def _quote_with_signs(lines: Sequence[str], start: int, number: int, marks: QuoteMarks) -> _Quote | None:
-    """A quote whose lines carry signs, with its attribution; a lone line among others may begin with ``>`` for other reasons."""
+    """Return a quote whose lines carry signs, with its attribution.
+
+    A single line among others may begin with ``>`` for another reason.
+    """
     above = number - 1
     while above >= start and above >= number - MAX_BLANK_LINES and not lines[above].strip():
         above -= 1
@@ -203,7 +219,7 @@ def _has_quote_sign(lines: Sequence[str], number: int, marks: QuoteMarks) -> boo
 
 
 def _next_text_line(lines: Sequence[str], number: int) -> int:
-    """The first line that is not blank, at most MOST_BLANKS further on."""
+    """Return the first line that is not blank, at most MAX_BLANK_LINES further on."""
     last = min(number + MAX_BLANK_LINES, len(lines) - 1)
     while number < last and not lines[number].strip():
         number += 1
@@ -211,7 +227,7 @@ def _next_text_line(lines: Sequence[str], number: int) -> int:
 
 
 def _split_by_signs(body: str, lines: Sequence[str], quote: _Quote, subject: str, marks: QuoteMarks) -> ReplyParts:
-    """A quote with signs: above it, below it, or in between stands the answer."""
+    """Split at a quote with signs. The reply stands above it, below it, or in between."""
     last, stop, is_mixed = _scan_signs(lines, quote, subject, marks)
     rest = [(stop, len(lines))] if stop < len(lines) else []
     text = next((number for number in range(last + 1, stop) if lines[number].strip()), stop)
@@ -228,7 +244,11 @@ def _split_by_signs(body: str, lines: Sequence[str], quote: _Quote, subject: str
 
 
 def _scan_signs(lines: Sequence[str], quote: _Quote, subject: str, marks: QuoteMarks) -> tuple[int, int, bool]:
-    """The last line with a sign, where a quote without signs begins below (or the end), and whether text stands in between."""
+    """Scan the lines of a quote with signs.
+
+    Return the last line with a sign, the start of a quote without signs below it (or the end), and whether text stands in
+    between.
+    """
     last, run, is_mixed = quote.signs, -1, False
     for number in range(quote.signs + 1, len(lines)):
         if _has_quote_sign(lines, number, marks):
@@ -245,7 +265,7 @@ def _scan_signs(lines: Sequence[str], quote: _Quote, subject: str, marks: QuoteM
 
 
 def _is_attribution_of(lines: Sequence[str], first: int, signs: int) -> bool:
-    """Whether the lines from ``first`` up to a quote are nothing but its attribution."""
+    """Whether the lines from ``first`` up to a quote are exactly its attribution."""
     last = signs - 1
     while not lines[last].strip():
         last -= 1

@@ -14,8 +14,8 @@ from core.reasons import Reason
 from ingest.parsers.reply.phrases import REGARDS
 from ingest.parsers.reply.thanks_phrases import ASIDES, GREETINGS, NAME_ENDINGS, NON_NAME_WORDS, THANKS, TITLES
 
+#: Characters of a reply. A longer reply says more than thanks.
 MAX_REPLY_LENGTH = 400
-"""Characters; who writes more has more to say."""
 _MAX_NAME_WORDS, _MAX_STRANGER_NAME_WORDS = 4, 2
 _HAS_CONTENT = re.compile(r"[?\uff1f\u061f\u00bf\d@]|://|www\.")
 _EMOTICON = re.compile(r"[:;=][-']?[)DdPp*]+|<3|\^_?\^|\(:|:-?\)")
@@ -44,9 +44,9 @@ _NAME = re.compile(r"[^\W\d_][^\W\d_'.-]*(?:['.-][^\W\d_]+)*\.?(?:[ ]+[^\W\d_][^
 
 
 def find_thanks(reply: str, sender: str = "") -> Reason | None:
-    """Why a reply is known to say thanks and nothing else; None when there may be more in it.
+    """Return why a reply is known to say only thanks, or None when it may say more. Never raises.
 
-    ``sender`` is the sender's display name: its words are a name wherever a name can stand.
+    ``sender`` is the display name of the sender: its words count as a name wherever a name may stand.
     """
     if not reply or len(reply) > MAX_REPLY_LENGTH:
         return None
@@ -60,7 +60,7 @@ def find_thanks(reply: str, sender: str = "") -> Reason | None:
 
 
 def _simplify(character: str) -> str:
-    """A character without emoji, invisible marks, and the typographer's apostrophe."""
+    """Return a character as the tables have it: no emoji, no invisible characters, straight apostrophes."""
     if character in "\u2019\u2018":
         return "'"
     if character == "\n" or character.isascii():
@@ -70,7 +70,7 @@ def _simplify(character: str) -> str:
 
 
 def _match_phrases(text: str, known: frozenset[str]) -> str | None:
-    """The language of the thanks when nothing else is in the text, else None."""
+    """Return the language of the thanks when the text holds nothing else, else None."""
     language: str | None = None
     position, previous = 0, ""
     while True:
@@ -98,7 +98,7 @@ def _match_phrases(text: str, known: frozenset[str]) -> str | None:
 
 
 def _can_precede_name(gap: re.Match[str] | None, previous: str) -> bool:
-    """Whether a name can follow what came before: on the same line, and no full stop between."""
+    """Whether a name may follow: on the same line and without a full stop in between."""
     if previous == "title":
         return True
     between = gap.group() if gap is not None else ""
@@ -106,7 +106,10 @@ def _can_precede_name(gap: re.Match[str] | None, previous: str) -> bool:
 
 
 def _find_name_end(text: str, start: int, known: frozenset[str], *, is_close: bool, is_line: bool) -> int | None:
-    """Where the name that begins here ends; None when it is none. A line of its own may be a name once thanks were said."""
+    """Return the end of the name that begins here, or None.
+
+    After thanks a whole line may be a name.
+    """
     match = _NAME.match(text, start)
     if match is None:
         return None
@@ -127,7 +130,7 @@ def _fills_line(text: str, end: int) -> bool:
 
 
 def _is_name(text: str, known: frozenset[str]) -> bool:
-    """Whether words are the sender's name, or look like the name of somebody else: one or two with capitals."""
+    """Whether the words are the name of the sender, or look like another name: one or two capitalised words."""
     words = text.split()
     if len(words) > _MAX_NAME_WORDS:
         return False

@@ -1,12 +1,12 @@
-"""How people say thanks, greet, and close, in the languages our customers write in. Tables of patterns only.
+"""How people say thanks, greet and close, in the languages of our customers. Tables of patterns only.
 
-Each pattern is matched without regard to case at the begin of what is left of a text. They name whole phrases: what is not in
-here is a matter of its own, and one missing phrase costs no more than a ticket reopened for a thank-you.
+Each pattern is matched without regard to case at the start of the remaining text. The patterns name whole phrases: any other
+text counts as content, and a missing phrase costs no more than a ticket reopened by a thank-you.
 """
 
 from __future__ import annotations
 
-#: Language → thanks, with all that thanks are said for.
+#: Language → phrases of thanks, with their reasons ("for your help").
 THANKS = {
     "English": r"(?:(?:many|a thousand|special|big) )?thanks?(?: (?:you|u))?(?: (?:so|very) much| a (?:lot|million"
     r"|ton|bunch)| again"
@@ -114,7 +114,7 @@ TITLES = (
     r"|senhora?|signora?|sig\.(?:ra)?|dott\.(?:ssa)?"
     r"|mevrouw|meneer|pan[ie]?\b|paní|úr|hanım|bey",
 )
-#: What may stand beside thanks and asks for nothing: praise, receipt, good wishes.
+#: Phrases that may accompany thanks and ask for nothing: praise, acknowledgement, good wishes.
 ASIDES = (
     r"(?:ok(?:ay)?|great|perfect|excellent|awesome|wonderful|fantastic|brilliant|amazing|super|lovely|nice|got it"
     r"|received|understood|noted"
@@ -163,9 +163,9 @@ ASIDES = (
     r"|네|예|알겠습니다|확인했습니다|잘 (?:받았습니다|해결되었습니다)|좋은 하루 되세요|수고하세요|좋은 하루 보내세요"
     r"|수고하셨습니다",
 )  # fmt: skip
-#: Endings of a name in scripts without capitals.
+#: Suffixes of a name in scripts without capitals.
 NAME_ENDINGS = ("드림", "올림", "배상", "敬上", "拝")
-#: Words that are no name though they begin with a capital.
+#: Words that are not names although people capitalise them.
 NON_NAME_WORDS = frozenset(
     {
         "urgent", "wrong", "denied", "no", "not", "please", "call", "still", "but", "cancel", "stop", "help", "refund", "unpaid",
