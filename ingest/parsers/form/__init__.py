@@ -1,1 +1,1 @@
-"""Parses Formstack submissions."""
+"""Parse Formstack submissions."""

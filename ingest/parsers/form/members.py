@@ -1,6 +1,7 @@
-"""Read the top-level members of a form's body, JSON or urlencoded, with the exact text of each.
+"""Read the top-level members of a form body, JSON or urlencoded, each with its exact text.
 
-Shared by the webhook's envelope and by the parser of stored forms. Total on any bytes: what cannot be read is a ``Refusal``.
+The webhook's envelope and the parser of stored forms share this module. It accepts any bytes: an unreadable body is a
+``Refusal``.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ MAX_FIELDS = 2_000
 MAX_ID_DIGITS = 20
 
 _SPACE = re.compile(r"[ \t\n\r]*")
-#: A name without escapes and its colon; what stands behind a member (RFC 8259 §2, §4, §7).
+#: A name without escapes and its colon; the character after a member (RFC 8259 §2, §4, §7).
 _NAME = re.compile(r'"([^"\\\x00-\x1f]*)"[ \t\n\r]*:[ \t\n\r]*')
-_BEHIND = re.compile(r"[ \t\n\r]*([,}])[ \t\n\r]*")
-_NO_LETTER = re.compile(r"[^a-z]+")
-_HANDSHAKE = "handshakekey"
+_MEMBER_END = re.compile(r"[ \t\n\r]*([,}])[ \t\n\r]*")
+_NON_LETTERS = re.compile(r"[^a-z]+")
+_HANDSHAKE_KEY = "handshakekey"
 _CHARSET = re.compile(r"charset\s*=\s*\"?([\w.:-]+)", re.IGNORECASE)
 _FORM_TYPE = "application/x-www-form-urlencoded"
 
 
 class BodyMember(NamedTuple):
-    """One top-level key of a body, with its value and the exact text that stood there."""
+    """One top-level key of a body, with its value and its exact text."""
 
     key: str
     value: object
@@ -98,7 +99,7 @@ PLAIN_DECODER = make_decoder()
 
 
 def _read_json(text: str, decoder: json.JSONDecoder) -> list[BodyMember]:
-    """The members of the outermost object, walked one by one to have the exact text of each."""
+    """Return the members of the outermost object. They are read one by one to keep the exact text of each."""
     members: list[BodyMember] = []
     at = _expect(text, 0, "{")
     if text[at : at + 1] == "}":
@@ -109,17 +110,17 @@ def _read_json(text: str, decoder: json.JSONDecoder) -> list[BodyMember]:
         key, at = _read_name(text, at)
         value, at = decoder.raw_decode(text, at)
         members.append(BodyMember(key, value, text[start:at]))
-        behind = _BEHIND.match(text, at)
-        if behind is None:
+        member_end = _MEMBER_END.match(text, at)
+        if member_end is None:
             raise JSONDecodeError("unexpected", text, at)
-        at = behind.end()
-        if behind[1] == "}":
+        at = member_end.end()
+        if member_end[1] == "}":
             _expect_end(text, at)
             return members
 
 
 def _read_name(text: str, at: int) -> tuple[str, int]:
-    """A member's name and the place of its value."""
+    """Return the name of a member and the offset of its value."""
     name = _NAME.match(text, at)
     if name is not None:
         return name[1], name.end()
@@ -140,7 +141,7 @@ def _skip_space(text: str, at: int) -> int:
 
 
 def _expect(text: str, at: int, mark: str) -> int:
-    """The place after ``mark`` and the space around it."""
+    """Return the offset after ``mark`` and the space around it. Raises JSONDecodeError for another character."""
     at = _skip_space(text, at)
     if text[at : at + 1] != mark:
         raise JSONDecodeError("unexpected", text, at)
@@ -148,22 +149,24 @@ def _expect(text: str, at: int, mark: str) -> int:
 
 
 def join_members(members: Sequence[BodyMember], is_json: bool) -> bytes:
-    kept = [member.raw for member in members]
-    text = "{" + ",".join(kept) + "}" if is_json else "&".join(kept)
+    """Return the body made of the exact texts of ``members``."""
+    texts = [member.raw for member in members]
+    text = "{" + ",".join(texts) + "}" if is_json else "&".join(texts)
     return text.encode()
 
 
 def is_handshake_key(key: str) -> bool:
-    """The handshake key under any spelling: an unusual one must not be what gets the secret stored."""
-    return len(key) >= len(_HANDSHAKE) and _NO_LETTER.sub("", key.lower()) == _HANDSHAKE
+    """Whether a key is the handshake key in any spelling: an unusual spelling must not get the secret stored."""
+    return len(key) >= len(_HANDSHAKE_KEY) and _NON_LETTERS.sub("", key.lower()) == _HANDSHAKE_KEY
 
 
 def is_number(text: str) -> bool:
+    """Whether a text consists of ASCII digits."""
     return text.isascii() and text.isdigit()
 
 
 def read_ids(members: Sequence[BodyMember], secrets: Sequence[BodyMember]) -> tuple[str, str] | Refusal:
-    """FormID and UniqueID. Both must be digits: they stand in links, keys and file names."""
+    """Return FormID and UniqueID. Both must be digits: they are used in links, keys and file names."""
     form_id = _find_once(members, "FormID")
     submission_id = _find_once(members, "UniqueID")
     if len(secrets) > 1 or form_id is None or submission_id is None:
@@ -176,7 +179,7 @@ def read_ids(members: Sequence[BodyMember], secrets: Sequence[BodyMember]) -> tu
 
 
 def _find_once(members: Sequence[BodyMember], key: str) -> str | None:
-    """The value of ``key``: "" when missing or no string, None when it comes more than once."""
+    """Return the value of ``key``: "" when it is missing or not a string, None when it occurs more than once."""
     values = [member.value for member in members if member.key == key]
     if len(values) > 1:
         return None

@@ -18,10 +18,11 @@ REPEATED_NOTE = "A field came more than once; all its answers are kept."
 
 
 def parse_form(data: bytes, options: ParseOptions) -> ParsedForm | Refusal:
-    """The submission as fields in the order they came; the handshake key is never in the result.
+    """Return the submission as fields in their order. The handshake key is never in the result. Never raises.
 
-    ``options.content_type`` decides between JSON and urlencoded, None sniffs. Refusals as in
-    :func:`ingest.sources.formstack_envelope.split_envelope`; what had to be mended is said in ``notes``.
+    ``options.content_type`` decides between JSON and urlencoded; None detects it. Refusals as in
+    :func:`ingest.sources.formstack_envelope.split_envelope`, and ``too_deep`` for a value nested deeper than MAX_DEPTH
+    levels. ``notes`` says what had to be repaired. Source: Formstack webhook setup (formstack.md).
     """
     read = read_body(data, options.content_type, _MERGING_DECODER)
     if isinstance(read, Refusal):
@@ -47,7 +48,7 @@ def _make_field(key: str, value: object) -> FormField:
 
 
 def _collect_answers(members: Sequence[BodyMember]) -> tuple[dict[str, object], bool]:
-    """Values by key in the order they came; a key that comes again makes a list, so that nothing is lost."""
+    """Return values by key in their order. The values of a repeated key become a list, so that none is lost."""
     return _merge_pairs([(clean_text(member.key), member.value) for member in members])
 
 
@@ -63,12 +64,12 @@ def _merge_pairs(pairs: Sequence[tuple[str, object]]) -> tuple[dict[str, object]
     return merged, bool(repeated)
 
 
-#: Keeps all values of a key that an object has twice.
+#: Keeps all values of a key that occurs twice in an object.
 _MERGING_DECODER = make_decoder(object_pairs_hook=lambda pairs: _merge_pairs(pairs)[0])
 
 
 def _has_repeated_keys(data: bytes) -> bool:
-    """Whether an object inside the (already valid) JSON holds a key twice."""
+    """Whether an object in the (already valid) JSON holds a key twice."""
     seen: list[bool] = []
 
     def note(pairs: list[tuple[str, object]]) -> None:

@@ -1,7 +1,7 @@
-"""One answer of a form as a person reads it: the value shapes of Formstack (webhook setup, "Data format").
+"""Render one answer of a form as readable text: the value shapes of Formstack (webhook setup, "Data format").
 
-A value is what the JSON or urlencoded body held: a string (numbers stay as they were written), a boolean, None,
-a list, or an object as a dict. Nothing here raises; depth is checked before by :func:`find_depth`.
+A value is what the JSON or urlencoded body held: a string (numbers keep their digits), a boolean, None, a list, or an object
+as a dict. Nothing here raises; the depth of a value is checked before with :func:`find_depth`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 NAME_PARTS = ("prefix", "first", "initial", "middle", "last", "suffix")
 ADDRESS_PARTS = ("address", "address2", "city", "state", "zip", "country")
 
-# NUL cannot be stored in PostgreSQL, a lone surrogate not in UTF-8, the other controls are never meant to be read.
+# PostgreSQL cannot store NUL, UTF-8 cannot encode a lone surrogate, and the other control characters are not readable.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _NEWLINE = re.compile(r"\r\n?")
@@ -22,7 +22,7 @@ _TYPED_LINES = re.compile(r"value = (?P<value>.*)\n(?:field_type|type) = (?P<typ
 
 
 class FormAnswer(NamedTuple):
-    """The readable text, the field's type when the sender names it, and the subfields by their name."""
+    """The readable text, the field type when the sender names it, and the subfields by name."""
 
     text: str
     field_type: str | None
@@ -30,12 +30,12 @@ class FormAnswer(NamedTuple):
 
 
 def clean_text(text: str) -> str:
-    """``text`` with LF line ends, without controls, a lone surrogate shown as U+FFFD."""
+    """Return ``text`` with LF line ends and without control characters; a lone surrogate becomes U+FFFD."""
     return _SURROGATE.sub("\ufffd", _CONTROLS.sub("", _NEWLINE.sub("\n", text)))
 
 
 def find_depth(value: object) -> int:
-    """How many containers deep ``value`` goes, found without recursion."""
+    """Return how many containers deep ``value`` is nested. Works without recursion."""
     depth, level = 0, [value]
     while level := [inner for item in level for inner in _list_children(item)]:
         depth += 1
@@ -51,7 +51,7 @@ def _list_children(value: object) -> list[object]:
 
 
 def read_answer(value: object) -> FormAnswer:
-    """Any value of a field: string, list, object, null, subfield lines, with or without its field type."""
+    """Read any value of a field: string, list, object, null or subfield lines, with or without its field type."""
     if isinstance(value, str):
         value = _read_lines(clean_text(value))
     if not isinstance(value, dict):
@@ -64,7 +64,7 @@ def read_answer(value: object) -> FormAnswer:
 
 
 def render_text(value: object) -> str:
-    """``value`` as one text: a list joined by ", ", a name by spaces, an address on one line."""
+    """Return ``value`` as one text: a list joined by ", ", a name by spaces, an address on one line."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -95,7 +95,7 @@ def _render_address(parts: dict[str, str]) -> str:
 
 
 def _split_type(value: dict[str, object]) -> tuple[str | None, dict[str, object]]:
-    """The field type and the rest. Older senders say ``type``, which is also an ordinary subfield's name."""
+    """Return the field type and the rest. Older senders use ``type``, which is also the name of an ordinary subfield."""
     rest = dict(value)
     for key in ("field_type", "type"):
         named = rest.get(key)
@@ -111,7 +111,7 @@ def _is_typed(value: dict[str, object]) -> bool:
 
 
 def _read_lines(text: str) -> object:
-    """Subfields come urlencoded as lines ``first = A``; anything else is the person's own text and stays."""
+    """Read subfields from the lines ``first = A`` of an urlencoded form. Any other text is returned unchanged."""
     if typed := _TYPED_LINES.fullmatch(text):
         return {"value": typed["value"], "field_type": typed["type"]}
     matches = [_LINE.fullmatch(line) for line in text.strip("\n").split("\n")]

@@ -1,1 +1,1 @@
-"""Parses secure-message workbooks."""
+"""Parse secure-message workbooks."""

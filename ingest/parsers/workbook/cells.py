@@ -1,7 +1,7 @@
-"""The text of one cell: how a spreadsheet's values are shown, and how a text is kept from being a formula.
+"""Convert the value of one cell to text, and keep a text from being read as a formula.
 
-Texts round-trip: what :func:`escape_formula` and :func:`escape_controls` made of a text for a receipt is read back
-as the same text, so that a receipt dropped again has the same row identities.
+Texts round-trip: a text that :func:`escape_formula` and :func:`escape_controls` changed for a receipt is read back as the
+same text. A receipt that is dropped again therefore has the same row identities.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _QUOTED_FORMULA = re.compile(r"'+[=+\-@\t\r\x00]")
 
 
 def clean_cell(text: str) -> str:
-    """``text`` as a person sees it: ``_xHHHH_`` escapes (ECMA-376 part 1, 22.9.2.19) decoded, LF line ends, stripped."""
+    """Return ``text`` as displayed: ``_xHHHH_`` escapes (ECMA-376 part 1, 22.9.2.19) decoded, LF line ends, stripped."""
     if "_x" in text:
         text = _NO_XML.sub("", _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text))
     if "\r" in text:
@@ -27,7 +27,7 @@ def clean_cell(text: str) -> str:
 
 
 def show_value(value: object) -> str:
-    """A number, date, time, duration or boolean as text: ISO dates, whole numbers without ``.0``."""
+    """Return a number, date, time, duration or boolean as text: ISO dates, whole numbers without ``.0``."""
     if isinstance(value, bool):
         return "TRUE" if value else "FALSE"
     if isinstance(value, int):
@@ -35,7 +35,7 @@ def show_value(value: object) -> str:
     if isinstance(value, float):
         return _show_float(value)
     if isinstance(value, datetime.datetime):
-        # Excel has no date apart from midnight of that day.
+        # Excel stores a date as midnight of that day.
         return (value.date() if value.time() == datetime.time() else value).isoformat()
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
@@ -47,19 +47,23 @@ def _show_float(value: float) -> str:
         return ""
     if value.is_integer() and abs(value) < 1e21:
         return str(int(value))
-    return format(value, ".15g")  # the digits Excel keeps
+    # Excel keeps 15 significant digits.
+    return format(value, ".15g")
 
 
 def escape_formula(text: str) -> str:
-    """``text`` with an apostrophe before it when a spreadsheet could take it for a formula (security.md, rule 6)."""
+    """Return ``text`` with a leading apostrophe when a spreadsheet could read it as a formula (security.md, rule 6)."""
     return "'" + text if _FORMULA.match(text) else text
 
 
 def unescape_formula(text: str) -> str:
-    """The text :func:`escape_formula` was given."""
+    """Undo :func:`escape_formula`."""
     return text[1:] if _QUOTED_FORMULA.match(text) else text
 
 
 def escape_controls(text: str) -> str:
-    """``text`` as XML can hold it, with what only looks like an ``_xHHHH_`` escape marked as itself."""
+    """Return ``text`` without characters that XML cannot hold.
+
+    Text that looks like an ``_xHHHH_`` escape is escaped itself.
+    """
     return _ESCAPE_LIKE.sub("_x005F_", _NO_XML.sub("", text))

@@ -1,7 +1,7 @@
-"""Which column holds what: header names with their aliases, and the three columns a receipt adds.
+"""Identify columns by their header names and aliases, and handle the three columns that a receipt adds.
 
-There is no fixed vendor layout, so a column is known by its header. Names are compared by their letters and digits
-alone: "E-Mail Address", "email_address" and "EmailAddress" are one name, "#" reads "number".
+There is no fixed vendor layout, so the header identifies a column. Names are compared by their letters and digits alone:
+"E-Mail Address", "email_address" and "EmailAddress" are the same name, and "#" reads "number".
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ RECEIPT_TITLE = "Receipt of a secure-message workbook"
 RECEIPT_SHEET = "Receipt"
 MAX_HEADER_LENGTH = 80
 
-# The most telling name first: of two matching columns the one whose name stands earlier here is taken.
+# The most specific name first: of two matching columns the one with the earlier name is used.
 ALIASES: dict[str, tuple[str, ...]] = {
     "message_id": (
         "message id",
@@ -252,10 +252,10 @@ _SEPARATORS = re.compile(r"[\W_]+")
 
 
 class HeaderRow(NamedTuple):
-    """Where the header stands and what its columns hold.
+    """The header of a sheet and what its columns hold.
 
-    ``texts`` without the receipt's columns, ``columns`` canonical name → 0-based index into them,
-    ``receipt_at`` the index of the receipt's first column in the sheet, or None.
+    ``number`` is its 1-based row number. ``texts`` excludes the columns of a receipt. ``columns`` maps a canonical name to a
+    0-based index into ``texts``. ``receipt_at`` is the index of the receipt's first column in the sheet, or None.
     """
 
     number: int
@@ -265,12 +265,15 @@ class HeaderRow(NamedTuple):
 
 
 def make_key(name: str) -> str:
-    """A header's letters and digits, lower-cased: what names are compared by."""
+    """Return the letters and digits of a header name in lower case: names are compared by this key."""
     return _SEPARATORS.sub("", name.replace("#", " number ").casefold())
 
 
 def index_aliases(further: Mapping[str, Sequence[str]]) -> dict[str, tuple[int, str]]:
-    """Name key → (rank, canonical column), lower ranks better; configured names before and over the built-in ones."""
+    """Map the key of each name to (rank, canonical column); a lower rank wins.
+
+    Configured names in ``further`` rank before the built-in ones and replace them.
+    """
     index: dict[str, tuple[int, str]] = {}
     for canonical, names in ALIASES.items():
         for rank, name in enumerate((canonical, *names), start=1):
@@ -282,7 +285,7 @@ def index_aliases(further: Mapping[str, Sequence[str]]) -> dict[str, tuple[int, 
 
 
 def read_header(number: int, texts: Sequence[str], index: Mapping[str, tuple[int, str]]) -> HeaderRow | None:
-    """The row as a header: it names at least two known columns, the message or the subject among them."""
+    """Return the row as a header when it names at least two known columns, message or subject among them, else None."""
     receipt_at = find_receipt_columns(texts)
     names = strip_receipt(texts, receipt_at)
     best: dict[str, tuple[int, int]] = {}
@@ -296,7 +299,7 @@ def read_header(number: int, texts: Sequence[str], index: Mapping[str, tuple[int
 
 
 def find_receipt_columns(texts: Sequence[str]) -> int | None:
-    """Where Outcome, Ticket and Reason stand side by side; the last such place, as a receipt appends them."""
+    """Return where Outcome, Ticket and Reason stand side by side: the last such place, where a receipt appends them."""
     for at in range(len(texts) - len(RECEIPT_COLUMNS), -1, -1):
         if tuple(texts[at : at + len(RECEIPT_COLUMNS)]) == RECEIPT_COLUMNS:
             return at
@@ -304,7 +307,7 @@ def find_receipt_columns(texts: Sequence[str]) -> int | None:
 
 
 def strip_receipt(texts: Sequence[str], receipt_at: int | None) -> tuple[str, ...]:
-    """A row as it stood in the file first dropped: without the receipt's columns, its escapes and empty ends."""
+    """Return a row as in the file dropped first: without the columns and escapes of a receipt, and without empty ends."""
     cells = list(texts)
     if receipt_at is not None:
         del cells[receipt_at : receipt_at + len(RECEIPT_COLUMNS)]
@@ -315,7 +318,7 @@ def strip_receipt(texts: Sequence[str], receipt_at: int | None) -> tuple[str, ..
 
 
 def name_extras(header: HeaderRow, width: int) -> list[tuple[int, str]]:
-    """Index and name of each column no canonical name was found for; a name that comes again gets its letter."""
+    """Return index and name of each column without a canonical name. A repeated name gets its column letter."""
     known = set(header.columns.values())
     names: dict[str, int] = {}
     for at in range(width):

@@ -1,8 +1,8 @@
-"""What is refused of a workbook before openpyxl sees its bytes (formstack.md, "Secure-message workbooks").
+"""Refuse dangerous workbooks before openpyxl sees their bytes (formstack.md, "Secure-message workbooks").
 
-openpyxl trusts what a file says of itself: sizes, encodings, the kind of a part. So the container is opened here
-first, every part is unpacked once under a budget, and only a workbook that passes is handed on. Password-protected
-files ([MS-OFFCRYPTO] 2.3.4) are decrypted and then guarded like any other.
+openpyxl trusts what a file declares: sizes, encodings, the type of a part. This module therefore opens the container first,
+unpacks every part once within a budget, and passes on only a workbook that is within the limits. Password-protected files
+([MS-OFFCRYPTO] 2.3.4) are decrypted and then checked like any other.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from ingest.parsers.types import Refusal
 MAX_UNPACKED_BYTES = 20 * 1024 * 1024
 MAX_COMPRESSION_RATIO = 100
 MAX_ENTRIES = 200
-#: Tags of all parts together, begin and end each one. The largest workbook allowed has half of it; twenty megabytes
-#: of ``<c/>`` are five million, which take the parser 600 MB.
+#: Tags of all parts together, start and end tags counted separately. The largest allowed workbook has half as many. Twenty
+#: megabytes of ``<c/>`` have five million, for which the parser needs 600 MB.
 MAX_TAGS = 3_000_000
-MAX_SPIN_COUNT = 1_000_000  # Excel writes 100,000; the format allows ten million, a minute of work a password
+#: Excel writes 100,000. The format allows ten million, which takes a minute per password.
+MAX_SPIN_COUNT = 1_000_000
 _CHUNK_BYTES = 64 * 1024
 
 _OLE_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -50,12 +51,11 @@ NOT_A_WORKBOOK = "The file is not an Excel workbook (.xlsx or .xlsm)."
 
 
 def open_container(data: bytes, passwords: Sequence[str]) -> bytes | Refusal:
-    """``data`` itself when it is a harmless workbook, decrypted when one of ``passwords`` opens it.
+    """Return ``data`` when it is a harmless workbook, decrypted when one of ``passwords`` opens it.
 
     Refusals: ``empty_file``, ``xls_workbook``, ``xlsb_workbook``, ``strict_workbook``, ``ods_workbook``, ``csv_file``,
     ``not_a_workbook``, ``workbook_encrypted``, ``workbook_damaged``, ``too_big``, ``packed_too_dense``, ``too_many_entries``,
-    ``too_many_elements``,
-    ``document_type``, ``unknown_encoding``. Never raises.
+    ``too_many_elements``, ``document_type``, ``unknown_encoding``. Never raises except MemoryError.
     """
     if data.startswith(_OLE_MAGIC):
         opened = _open_ole(data, passwords)
@@ -68,7 +68,7 @@ def open_container(data: bytes, passwords: Sequence[str]) -> bytes | Refusal:
 
 
 def _open_ole(data: bytes, passwords: Sequence[str]) -> bytes | Refusal:
-    """An OLE container is an encrypted workbook, an old .xls, or something else of Office."""
+    """Open an OLE container: an encrypted workbook, an old .xls, or another Office file."""
     try:
         with olefile.OleFileIO(io.BytesIO(data)) as ole:
             if ole.exists("EncryptedPackage") and ole.exists("EncryptionInfo"):
@@ -76,8 +76,10 @@ def _open_ole(data: bytes, passwords: Sequence[str]) -> bytes | Refusal:
                 return problem or _decrypt(data, passwords)
             old = ole.exists("Workbook") or ole.exists("Book")
     except MemoryError:
-        raise  # the limit of the child: another try may do
-    except Exception:  # olefile raises what it likes on a broken container
+        # The process reached its memory limit: a retry may succeed.
+        raise
+    except Exception:
+        # olefile raises various exceptions for a broken container.
         if _ENCRYPTED_NAME in data:
             return Refusal("workbook_damaged", "The protected workbook is damaged or was cut off.")
         old = True
@@ -87,7 +89,7 @@ def _open_ole(data: bytes, passwords: Sequence[str]) -> bytes | Refusal:
 
 
 def _check_encryption(info: bytes) -> Refusal | None:
-    """msoffcrypto reads this part with a parser that knows entities, and believes its number of rounds."""
+    """Refuse entities and excessive rounds: msoffcrypto expands the one and trusts the other."""
     if any(marker in info for marker in _DOCTYPE_MARKERS):
         return _refuse_document_type()
     rounds = re.search(rb"spinCount\s*=\s*[\"']0*(\d{1,12})", info)
@@ -97,7 +99,7 @@ def _check_encryption(info: bytes) -> Refusal | None:
 
 
 def _decrypt(data: bytes, passwords: Sequence[str]) -> bytes | Refusal:
-    """The workbook inside, by the first password that fits (an empty one is no password to msoffcrypto)."""
+    """Return the workbook inside, opened by the first matching password. msoffcrypto treats an empty password as none."""
     for password in filter(None, passwords):
         opened = _try_password(data, password)
         if opened is not None:
@@ -112,14 +114,16 @@ def _try_password(data: bytes, password: str) -> bytes | None:
         office.load_key(password=password, verify_password=True)
         office.decrypt(unpacked)
     except MemoryError:
-        raise  # the limit of the child: another try may do
-    except Exception:  # a wrong password, or one of the many errors of a damaged container
+        # The process reached its memory limit: a retry may succeed.
+        raise
+    except Exception:
+        # A wrong password, or one of the many errors of a damaged container.
         return None
     return unpacked.getvalue()
 
 
 def _guard_zip(data: bytes) -> Refusal | None:
-    # Counted before zipfile makes an object of every entry of a directory of millions.
+    # Counted first, because zipfile creates an object for each of possibly millions of entries.
     if data.count(_CENTRAL_ENTRY) > 100 * MAX_ENTRIES:
         return _refuse_entries()
     try:
@@ -128,13 +132,15 @@ def _guard_zip(data: bytes) -> Refusal | None:
                 return _refuse_entries()
             return _guard_parts(archive, len(data))
     except MemoryError:
-        raise  # the limit of the child: another try may do
-    except Exception:  # zipfile, zlib and struct each have their own for a broken archive
+        # The process reached its memory limit: a retry may succeed.
+        raise
+    except Exception:
+        # zipfile, zlib and struct raise different exceptions for a broken archive.
         return Refusal("workbook_damaged", "The file is damaged or was cut off: it cannot be unpacked.")
 
 
 def _guard_parts(archive: zipfile.ZipFile, packed: int) -> Refusal | None:
-    """Every entry unpacked for real: the sizes in the archive's own directory are not believed."""
+    """Unpack every entry: the sizes in the directory of the archive are not trusted."""
     total, tags, content_types = 0, 0, ""
     found: Refusal | None = None
     for entry in archive.infolist():
@@ -150,13 +156,14 @@ def _guard_parts(archive: zipfile.ZipFile, packed: int) -> Refusal | None:
         found = found or _check_part(entry.filename, part)
         if entry.filename == _CONTENT_TYPES:
             content_types = _decode_part(part).lower()
-    # What the file is says more than what is wrong inside: an old .ods has a DOCTYPE by rights.
+    # The format explains more than a defect inside: an old .ods has a valid DOCTYPE.
     return _check_kind(content_types, archive) or found
 
 
 def _read_chunks(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Iterator[bytes]:
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise zipfile.BadZipFile("a method no workbook uses")  # LZMA's header can ask for gigabytes
+        # The header of LZMA can request gigabytes.
+        raise zipfile.BadZipFile("a method no workbook uses")
     with archive.open(entry) as stream:
         while chunk := stream.read(_CHUNK_BYTES):
             yield chunk
@@ -171,7 +178,7 @@ def _check_size(unpacked: int, packed: int) -> Refusal | None:
 
 
 def _check_part(name: str, part: bytearray) -> Refusal | None:
-    """No document type in any part, whatever it is called; and no encoding that could hide one."""
+    """Refuse a document type in any part, whatever its name, and an encoding that could hide one."""
     if any(marker in part for marker in _DOCTYPE_MARKERS):
         return _refuse_document_type()
     if name.lower().endswith("/workbook.xml") and _STRICT in part:
@@ -186,7 +193,7 @@ def _check_part(name: str, part: bytearray) -> Refusal | None:
 
 
 def _decode_part(part: bytes | bytearray) -> str:
-    """As text good enough to search: UTF-16 by its mark or its zero bytes, else one character a byte."""
+    """Decode a part well enough to search it: UTF-16 by its byte order mark or zero bytes, else one character a byte."""
     if part[:2] in (b"\xff\xfe", b"<\x00"):
         return part.decode("utf-16-le", "replace")
     if part[:2] in (b"\xfe\xff", b"\x00<"):
@@ -195,7 +202,7 @@ def _decode_part(part: bytes | bytearray) -> str:
 
 
 def _check_kind(content_types: str, archive: zipfile.ZipFile) -> Refusal | None:
-    """What the package says it holds; a file's name is never asked."""
+    """Check what the package declares to contain. The name of the file is ignored."""
     if any(kind in content_types for kind in _MAIN_PARTS):
         return None
     if _XLSB_PART in content_types:
@@ -208,7 +215,7 @@ def _check_kind(content_types: str, archive: zipfile.ZipFile) -> Refusal | None:
 
 
 def _refuse_other_format(data: bytes) -> Refusal:
-    """What a file that is no container may be, so that the sender knows how to mend it."""
+    """Refuse a file that is no container and name its likely format, so that the sender knows what to do."""
     head = data[:4096]
     if not head.strip():
         return Refusal("empty_file", "The file is empty.")

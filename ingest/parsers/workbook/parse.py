@@ -1,8 +1,8 @@
-"""Secure-message workbooks: one row a message, columns found by their headers (formstack.md).
+"""Parse secure-message workbooks: one message per row, columns identified by their headers (formstack.md).
 
-The bytes pass :mod:`ingest.parsers.workbook.guard` first. ``ParsedSheet.columns`` holds 0-based indices into
-``headers`` and each row's ``cells``; ``WorkbookRow.fields`` the canonical columns (:data:`CANONICAL_COLUMNS`) that
-are not empty, dates as ISO texts (:func:`read_sent_at` reads those a person typed).
+The bytes pass :mod:`ingest.parsers.workbook.guard` first. ``ParsedSheet.columns`` holds 0-based indices into ``headers`` and
+into the ``cells`` of each row. ``WorkbookRow.fields`` holds the canonical columns (:data:`CANONICAL_COLUMNS`) that are not
+empty; dates are ISO texts, or texts typed by a person, which :func:`read_sent_at` reads.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ __all__ = ["CANONICAL_COLUMNS", "find_row_problem", "parse_workbook", "read_sent
 MAX_ROWS = 10_000
 MAX_COLUMNS = 200
 MAX_HEADER_ROW = 20
-#: Characters of a cell that count for its row's identity; a receipt's cell can hold 32,767 and an apostrophe.
+#: Characters of a cell that count for the identity of its row. A cell of a receipt holds 32,767, with an apostrophe.
 IDENTITY_LENGTH = 32_000
-#: A longer "message id" is no id: the column was taken for another one, and no index holds it.
+#: A longer "message id" is not an id: the column was misidentified, and an index could not hold it.
 MAX_MESSAGE_ID_LENGTH = 200
 
 
 @dataclass
 class _ReadState:
-    """What was found so far, over all sheets of one file."""
+    """What was found so far in all sheets of one file."""
 
     package: WorkbookPackage
     aliases: Mapping[str, tuple[int, str]]
@@ -59,45 +59,47 @@ class _ReadState:
 
 
 def parse_workbook(data: bytes, options: ParseOptions) -> ParsedWorkbook | Refusal:
-    """Every row of every visible sheet with a header, as texts, with the identity it keeps in a longer export.
+    """Return every row of every visible sheet with a header, as texts, with an identity that is stable in a longer export.
 
-    Refusals: those of :func:`ingest.parsers.workbook.guard.open_container`, ``workbook_damaged``,
-    ``too_many_rows`` (over 10,000 in the file), ``too_many_columns`` (over 200), ``no_header``.
+    Refusals: those of :func:`ingest.parsers.workbook.guard.open_container`, ``workbook_damaged``, ``too_many_rows`` (over
+    MAX_ROWS in the file), ``too_many_columns`` (over MAX_COLUMNS), ``no_header``. Never raises except MemoryError.
     """
     opened = open_container(data, options.passwords)
     if isinstance(opened, Refusal):
         return opened
     try:
         with warnings.catch_warnings():
-            # openpyxl warns of decoration it drops; a child has nobody to tell.
+            # openpyxl warns about decoration that it drops, which does not matter here.
             warnings.simplefilter("ignore")
             return _read_package(open_package(opened), options)
     except MemoryError:
-        raise  # the limit of the child: another try may do
-    except Exception:  # openpyxl raises KeyError, TypeError and more on parts that contradict each other
+        # The process reached its memory limit: a retry may succeed.
+        raise
+    except Exception:
+        # openpyxl raises KeyError, TypeError and others for parts that contradict each other.
         return Refusal("workbook_damaged", "The workbook is damaged: its sheets cannot be read.")
 
 
 def _read_package(package: WorkbookPackage, options: ParseOptions) -> ParsedWorkbook | Refusal:
-    reading = _ReadState(package, index_aliases(options.column_aliases))
+    state = _ReadState(package, index_aliases(options.column_aliases))
     for sheet in package.sheets:
         if sheet.is_hidden:
-            reading.hidden.append(sheet.name)
-        elif problem := _read_sheet(reading, sheet):
+            state.hidden.append(sheet.name)
+        elif problem := _read_sheet(state, sheet):
             return problem
-    if not reading.sheets:
-        return _refuse_headerless(reading)
+    if not state.sheets:
+        return _refuse_headerless(state)
     return ParsedWorkbook(
-        sheets=tuple(reading.sheets),
-        rows=tuple(reading.rows),
-        hidden_sheets=tuple(reading.hidden),
-        sheets_without_header=tuple(reading.headerless),
-        notes=tuple(_list_notes(reading)),
+        sheets=tuple(state.sheets),
+        rows=tuple(state.rows),
+        hidden_sheets=tuple(state.hidden),
+        sheets_without_header=tuple(state.headerless),
+        notes=tuple(_list_notes(state)),
     )
 
 
-def _read_sheet(reading: _ReadState, sheet: WorkbookSheet) -> Refusal | None:
-    rows = reading.package.iterate_rows(sheet, MAX_COLUMNS + len(RECEIPT_COLUMNS))
+def _read_sheet(state: _ReadState, sheet: WorkbookSheet) -> Refusal | None:
+    rows = state.package.iterate_rows(sheet, MAX_COLUMNS + len(RECEIPT_COLUMNS))
     head: list[SheetRow] = []
     for row in rows:
         head.append(row)
@@ -105,13 +107,13 @@ def _read_sheet(reading: _ReadState, sheet: WorkbookSheet) -> Refusal | None:
             break
     if _is_receipt(sheet, head):
         return None
-    header = _choose_header(head, reading.aliases)
+    header = _choose_header(head, state.aliases)
     if header is None:
-        reading.headerless.append(sheet.name)
+        state.headerless.append(sheet.name)
         return None
-    reading.sheets.append(ParsedSheet(sheet.name, header.number, header.texts, header.columns))
-    reading.has_receipt |= header.receipt_at is not None
-    return _collect_rows(reading, sheet.name, header, chain(head, rows))
+    state.sheets.append(ParsedSheet(sheet.name, header.number, header.texts, header.columns))
+    state.has_receipt |= header.receipt_at is not None
+    return _collect_rows(state, sheet.name, header, chain(head, rows))
 
 
 def _is_receipt(sheet: WorkbookSheet, head: list[SheetRow]) -> bool:
@@ -119,13 +121,13 @@ def _is_receipt(sheet: WorkbookSheet, head: list[SheetRow]) -> bool:
 
 
 def _choose_header(head: list[SheetRow], aliases: Mapping[str, tuple[int, str]]) -> HeaderRow | None:
-    """The row of the first twenty that names the most columns; of equals the first."""
+    """Return the row among the first MAX_HEADER_ROW that names the most columns; of equals the first."""
     found = [header for row in head if row.number <= MAX_HEADER_ROW and (header := read_header(row.number, row.texts, aliases))]
     return max(found, key=lambda header: len(header.columns), default=None)
 
 
-def _collect_rows(reading: _ReadState, name: str, header: HeaderRow, rows: Iterator[SheetRow]) -> Refusal | None:
-    """Adds the rows below the header. Rows above it are titles; they count for the width alone."""
+def _collect_rows(state: _ReadState, name: str, header: HeaderRow, rows: Iterator[SheetRow]) -> Refusal | None:
+    """Add the rows below the header. The rows above it are titles and count only for the width."""
     fields = list(header.columns.items())
     extras = name_extras(header, MAX_COLUMNS)
     for row in rows:
@@ -135,16 +137,16 @@ def _collect_rows(reading: _ReadState, name: str, header: HeaderRow, rows: Itera
         if row.number <= header.number or not cells:
             continue
         if cells == header.texts:
-            reading.repeated_headers += 1
+            state.repeated_headers += 1
             continue
-        if len(reading.rows) == MAX_ROWS:
+        if len(state.rows) == MAX_ROWS:
             return Refusal("too_many_rows", f"The workbook has more than {MAX_ROWS:,} rows; split it into several.")
-        reading.rows.append(_make_row(reading, name, row.number, cells, fields, extras))
+        state.rows.append(_make_row(state, name, row.number, cells, fields, extras))
     return None
 
 
 def _make_row(
-    reading: _ReadState,
+    state: _ReadState,
     name: str,
     number: int,
     cells: tuple[str, ...],
@@ -156,32 +158,32 @@ def _make_row(
     extra = {label: cells[at] for at, label in extras if at < width and cells[at]}
     message_id = known.get("message_id", "")
     has_id = 0 < len(message_id) <= MAX_MESSAGE_ID_LENGTH
-    identity = message_id if has_id else _make_hash_identity(reading.occurrences, cells)
+    identity = message_id if has_id else _make_hash_identity(state.occurrences, cells)
     return WorkbookRow(sheet=name, number=number, identity=identity, cells=cells, fields=known, extra=extra)
 
 
 def _make_hash_identity(occurrences: Counter[str], cells: tuple[str, ...]) -> str:
-    """``hash:`` + SHA-256 of the texts + ``:`` + which of the equal rows of this file it is, from 1."""
+    """Return ``hash:`` + SHA-256 of the texts + ``:`` + the occurrence number among equal rows of this file, from 1."""
     packed = msgspec.json.encode([cell[:IDENTITY_LENGTH] for cell in cells])
     digest = hashlib.sha256(packed).hexdigest()
     occurrences[digest] += 1
     return f"hash:{digest}:{occurrences[digest]}"
 
 
-def _list_notes(reading: _ReadState) -> list[str]:
-    package = reading.package
+def _list_notes(state: _ReadState) -> list[str]:
+    package = state.package
     templates = (
         (package.uncalculated, "{} cells hold a formula that was never calculated and are read as empty."),
         (package.unreadable, "{} cells could not be read as their kind and stand as they are in the file."),
-        (reading.repeated_headers, "{} rows repeat the header and were left out."),
-        (reading.has_receipt, "The columns Outcome, Ticket and Reason of an earlier receipt were left out."),
+        (state.repeated_headers, "{} rows repeat the header and were left out."),
+        (state.has_receipt, "The columns Outcome, Ticket and Reason of an earlier receipt were left out."),
         (not package.has_styles, "The formats could not be read: dates may stand as numbers."),
     )
     return [text.format(count) for count, text in templates if count]
 
 
-def _refuse_headerless(reading: _ReadState) -> Refusal:
-    hidden = f" {len(reading.hidden)} hidden sheets were left alone." if reading.hidden else ""
+def _refuse_headerless(state: _ReadState) -> Refusal:
+    hidden = f" {len(state.hidden)} hidden sheets were left alone." if state.hidden else ""
     return Refusal(
         "no_header",
         f"No sheet has a header row within its first {MAX_HEADER_ROW} rows: at least two known column names, "

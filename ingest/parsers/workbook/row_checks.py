@@ -1,4 +1,4 @@
-"""Whether a row can become a ticket, and when it was sent. Pure functions on texts."""
+"""Check whether a row can become a ticket, and read when it was sent. Pure functions on texts."""
 
 from __future__ import annotations
 
@@ -40,9 +40,10 @@ _FULL_MONTHS = (
 
 
 def find_row_problem(fields: Mapping[str, str]) -> Refusal | None:
-    """Why a row cannot become a ticket: ``no_sender``, ``no_text``, ``unreadable_date``; None when it can.
+    """Return why a row cannot become a ticket, or None when it can. Never raises.
 
-    A sender is a valid email address, a sender's name or a company; a text is a message or a subject.
+    The codes are ``no_sender``, ``no_text`` and ``unreadable_date``. A sender is a valid email address, a sender name or a
+    company. A text is a message or a subject.
     """
     has_address = read_mailbox(fields.get("sender_email", "").strip()) is not None
     if not has_address and not fields.get("sender_name", "").strip() and not fields.get("company", "").strip():
@@ -56,11 +57,11 @@ def find_row_problem(fields: Mapping[str, str]) -> Refusal | None:
 
 
 def read_sent_at(text: str) -> datetime | None:
-    """The moment ``text`` names, in UTC; None when it names none.
+    """Return the time that ``text`` names, in UTC, or None. Never raises.
 
-    ISO 8601 and US shapes (``11/20/2026 9:30 AM``, ``Nov 20, 2026 09:30 AM``), with or without a time, and the bare
-    day number of an unformatted spreadsheet date. A time without a zone is taken as UTC: a workbook does not say
-    which zone it was exported in. Of 03/04 the month is 03.
+    Reads ISO 8601, US formats (``11/20/2026 9:30 AM``, ``Nov 20, 2026 09:30 AM``), with or without a time, and the serial day
+    number of an unformatted spreadsheet date. A time without a zone is taken as UTC: a workbook does not name the zone of its
+    export. In 03/04 the month is 03.
     """
     text = " ".join(text.split())
     if len(text) > 60:
@@ -80,7 +81,7 @@ def read_sent_at(text: str) -> datetime | None:
 
 
 def _build_moment(parts: Mapping[str, str | None]) -> datetime | None:
-    """Raises ValueError or OverflowError for a date that does not exist."""
+    """Return the time in UTC. Raises ValueError or OverflowError for a date that does not exist."""
     zone = _read_zone(parts["zone"] or "")
     hour = _read_hour(int(parts["hour"] or 0), (parts["half"] or "").replace(".", "").lower())
     month = _read_month(parts["name"] or "") if parts.get("name") else int(parts["month"] or 0)
@@ -100,12 +101,12 @@ def _build_moment(parts: Mapping[str, str | None]) -> datetime | None:
 
 
 def _require_plausible(moment: datetime) -> datetime | None:
-    """No message was sent before there were such programs: an odd year is a slip of whoever typed it."""
+    """Return None for a year in which no message can have been sent: it is a typing error."""
     return moment if 1990 <= moment.year <= 2200 else None
 
 
 def _read_hour(hour: int, half: str) -> int:
-    """The hour of the day; raises ValueError for 13 PM."""
+    """Return the hour of the day. Raises ValueError for 13 PM."""
     if not half:
         return hour
     if not 1 <= hour <= 12:
@@ -114,7 +115,7 @@ def _read_hour(hour: int, half: str) -> int:
 
 
 def _read_month(name: str) -> int:
-    """1 to 12 from an English name or its short form; raises ValueError for any other word."""
+    """Return 1 to 12 for an English month name or its abbreviation. Raises ValueError for any other word."""
     lowered = name.lower()
     if lowered not in _MONTHS and lowered not in _FULL_MONTHS:
         raise ValueError("month")
@@ -122,7 +123,7 @@ def _read_month(name: str) -> int:
 
 
 def _read_zone(text: str) -> timezone | None:
-    """None for an abbreviation not known: a guessed zone would move the message by hours unseen."""
+    """Return None for an unknown abbreviation: a guessed zone would move the message by hours without notice."""
     lowered = text.lower()
     if lowered in _ZONES:
         return timezone(timedelta(hours=_ZONES[lowered]))

@@ -1,9 +1,10 @@
-"""The rows of a workbook's sheets as texts, values only, one pass, whatever size the file claims to have.
+"""Read the rows of a workbook's sheets as texts (docs/decisions/workbook-reader.md).
 
-openpyxl reads the package: manifest, list of sheets, styles, dates. Its read-only worksheet is not used, since that
-scans a sheet without a dimension record twice, fills every row up to its farthest cell (16,384 of them for one
-stray cell), builds rows that are not there, and cannot tell a formula never calculated from an empty cell. Here only
-cells that are in the file are looked at; the dimension record is never read.
+Rows hold values only and are read in one pass, regardless of the size that the file declares. openpyxl reads the package:
+manifest, list of sheets, styles, dates. Its read-only worksheet is not used: it scans a sheet without a dimension record
+twice, fills every row up to its farthest cell (16,384 cells for one stray cell), builds rows that are not in the file, and
+cannot tell a formula that was never calculated from an empty cell. This module reads only the cells in the file and ignores
+the dimension record.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from openpyxl.xml.constants import SHARED_STRINGS, SHEET_MAIN_NS
 
 from ingest.parsers.workbook.cells import clean_cell, show_value
 
-if not openpyxl.DEFUSEDXML:  # not an assert: it must hold under ``python -O`` too
+# Not an assert: it must also hold under ``python -O``.
+if not openpyxl.DEFUSEDXML:
     raise ImportError("openpyxl runs without defusedxml and would expand entities; unset OPENPYXL_DEFUSEDXML")
 
 MAX_ROW_NUMBER = 1_048_576
@@ -39,7 +41,10 @@ _PADDED = re.compile(r"0{2,}")
 
 
 class SheetRow(NamedTuple):
-    """A row that holds something: its 1-based number, its texts without empty ends, whether it went past the limit."""
+    """A row that is not blank.
+
+    ``number`` is 1-based, ``texts`` has no empty end, ``is_wide`` is True when a cell is beyond the column limit.
+    """
 
     number: int
     texts: list[str]
@@ -47,7 +52,7 @@ class SheetRow(NamedTuple):
 
 
 class WorkbookSheet(NamedTuple):
-    """A worksheet as the workbook lists it; ``part`` is its place in the package."""
+    """A worksheet as the workbook lists it. ``part`` is its path in the package."""
 
     name: str
     is_hidden: bool
@@ -56,7 +61,7 @@ class WorkbookSheet(NamedTuple):
 
 @dataclass
 class WorkbookPackage:
-    """An opened workbook. ``uncalculated`` and ``unreadable`` count cells while sheets are read."""
+    """An opened workbook. ``uncalculated`` and ``unreadable`` count cells while the sheets are read."""
 
     reader: ExcelReader
     sheets: list[WorkbookSheet]
@@ -68,7 +73,11 @@ class WorkbookPackage:
     unreadable: int = 0
 
     def iterate_rows(self, sheet: WorkbookSheet, max_columns: int) -> Iterator[SheetRow]:
-        """The sheet's rows that are not blank, in order. Raises ValueError when their numbers are not."""
+        """Yield the rows of a sheet that are not blank, in order.
+
+        Cells beyond ``max_columns`` are dropped and mark the row as wide. Raises ValueError when the row numbers do not
+        increase.
+        """
         last = 0
         with self.reader.archive.open(sheet.part) as stream:
             for element in _iterate_elements(stream, _ROW):
@@ -80,7 +89,7 @@ class WorkbookPackage:
                 if row.texts or row.is_wide:
                     yield row
 
-    def _read_row(self, number: int, element: Element, most_columns: int) -> SheetRow:
+    def _read_row(self, number: int, element: Element, max_columns: int) -> SheetRow:
         texts: list[str] = []
         column, is_wide = 0, False
         for cell in element:
@@ -88,7 +97,7 @@ class WorkbookPackage:
             text = self._read_cell(cell) if len(cell) else ""
             if not text:
                 continue
-            if column > most_columns:
+            if column > max_columns:
                 is_wide = True
                 continue
             if column > len(texts):
@@ -146,7 +155,7 @@ class WorkbookPackage:
 
 
 def open_package(data: bytes) -> WorkbookPackage:
-    """The workbook of a guarded container. Raises whatever openpyxl does on a damaged one."""
+    """Open the workbook of a checked container. Raises the exceptions of openpyxl for a damaged one."""
     reader = ExcelReader(io.BytesIO(data), read_only=True, data_only=True, keep_links=False)
     reader.read_manifest()
     reader.read_workbook()
@@ -160,18 +169,19 @@ def open_package(data: bytes) -> WorkbookPackage:
 
 
 def _apply_styles(reader: ExcelReader) -> bool:
-    """Exports of other programs often have styles openpyxl refuses; their texts are still worth reading."""
+    """Return whether openpyxl accepts the styles. Exports of other programs often fail here; their texts remain useful."""
     try:
         apply_stylesheet(reader.archive, reader.wb)
     except MemoryError:
-        raise  # the limit of the child: another try may do
+        # The process reached its memory limit: a retry may succeed.
+        raise
     except Exception:
         return False
     return True
 
 
 def _make_names_unique(sheets: list[WorkbookSheet]) -> list[WorkbookSheet]:
-    """Sheets with names of their own: rows are told apart by sheet and number."""
+    """Return the sheets with unique names: rows are identified by sheet and number."""
     named: dict[str, WorkbookSheet] = {}
     for sheet in sheets:
         name, count = sheet.name, 1
@@ -191,7 +201,7 @@ def _read_strings(reader: ExcelReader) -> list[str]:
 
 
 def _iterate_elements(stream: IO[bytes], tag: str) -> Iterator[Element]:
-    """Elements called ``tag`` as they end, each emptied afterwards; what follows the cells is not parsed."""
+    """Yield the elements named ``tag`` as they end and clear each one afterwards. Parsing stops after the cells."""
     for _, element in iterparse(stream, forbid_dtd=True):
         if element.tag == tag:
             yield element
@@ -201,7 +211,7 @@ def _iterate_elements(stream: IO[bytes], tag: str) -> Iterator[Element]:
 
 
 def _join_runs(element: Element) -> str:
-    """The text of a string item, its formatted runs joined; phonetic hints (``rPh``) are no text."""
+    """Return the text of a string item with its formatted runs joined. Phonetic hints (``rPh``) are not text."""
     if len(element) == 1 and element[0].tag == _TEXT:
         return element[0].text or ""
     pieces = [child if child.tag == _TEXT else child.find(_TEXT) for child in element if child.tag in (_TEXT, _RUN)]
@@ -209,7 +219,7 @@ def _join_runs(element: Element) -> str:
 
 
 def _find_padding(reader: ExcelReader) -> dict[int, int]:
-    """Style → digits, for number formats of zeros alone: an account number shown 00042 is 00042."""
+    """Map styles to digits for number formats of zeros only: an account number displayed as 00042 is 00042."""
     found = {}
     for style, cell_style in enumerate(reader.wb._cell_styles):
         number_format = cell_style.numFmtId
