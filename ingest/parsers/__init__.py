@@ -1,1 +1,4 @@
-"""Pure parsers: bytes in, a frozen value out. They run in limited child processes."""
+"""Parse untrusted bytes into frozen values.
+
+The parsers are pure and run in processes with limits (:mod:`ingest.parser_pool`).
+"""

@@ -1,7 +1,8 @@
-"""The shapes a parser gives back: plain frozen values that cross the process boundary as MessagePack.
+"""The values that parsers return. They are frozen and cross the process boundary as MessagePack.
 
-A parser takes bytes and options and returns one of these; it never raises on bad input (it returns a
-:class:`Refusal` or says what it had to do in ``notes``) and it never touches database, network or settings.
+A parser takes bytes and options and returns one of these values. It never raises on bad input: it returns a :class:`Refusal`,
+or records in ``notes`` what it had to work around. It never reads the database, the network or a setting. The names of the
+attributes are the keys of the MessagePack maps.
 """
 
 from __future__ import annotations
@@ -12,14 +13,20 @@ from msgspec import Struct
 
 
 class Refusal(Struct, frozen=True, tag="refusal"):
-    """The input cannot be taken: ``code`` for programs (snake_case noun), ``text`` a sentence for people."""
+    """An input that the parser does not accept.
+
+    ``code`` is a snake_case noun for programs, ``text`` a sentence for people.
+    """
 
     code: str
     text: str
 
 
 class ParsedAttachment(Struct, frozen=True):
-    """One file of a message. ``size`` in bytes; ``type`` is the declared media type, ``sniffed`` what the bytes say."""
+    """One file of a message.
+
+    ``size`` is in bytes. ``type`` is the declared media type, ``sniffed`` the one that the bytes show.
+    """
 
     name: str
     type: str
@@ -32,11 +39,11 @@ class ParsedAttachment(Struct, frozen=True):
 
 
 class ParsedReport(Struct, frozen=True):
-    """What a report says of a mail that was sent.
+    """What a mail system reports about a mail that was sent.
 
-    ``kind`` is ``bounce`` (it did not arrive), ``delay``, ``delivery`` (it arrived), ``complaint``, ``feedback`` (any other)
-    or ``receipt``. ``status`` holds enhanced codes (RFC 3463), ``action`` the words of RFC 3464, the feedback's type or the
-    receipt's disposition. ``message_id`` is the one of the mail it is about.
+    ``kind`` is ``bounce`` (not delivered), ``delay``, ``delivery`` (delivered), ``complaint``, ``feedback`` (any other
+    feedback report) or ``receipt``. ``status`` holds enhanced status codes (RFC 3463). ``action`` holds the action words of
+    RFC 3464, the feedback type or the disposition of the receipt. ``message_id`` identifies the reported mail.
     """
 
     kind: str
@@ -48,7 +55,10 @@ class ParsedReport(Struct, frozen=True):
 
 
 class Authentication(Struct, frozen=True):
-    """Whether our own mail server vouches for the sender, by which method (``dmarc``, ``dkim``, ``spf``), and in words."""
+    """Whether our own mail server authenticated the sender.
+
+    ``method`` is the method that decided (``dmarc``, ``dkim`` or ``spf``), ``text`` the result as a sentence.
+    """
 
     passed: bool
     method: str
@@ -56,9 +66,10 @@ class Authentication(Struct, frozen=True):
 
 
 class Forward(Struct, frozen=True):
-    """The original of a forwarded mail. ``kind`` is ``inline`` or ``attached``; ``date`` as it stands in a text, else ISO 8601.
+    """The original of a forwarded mail.
 
-    ``message`` is what the forwarder wrote, ``body`` what was forwarded; ``files`` are those of an attached original.
+    ``kind`` is ``inline`` or ``attached``. ``date`` is the text found in the body for ``inline``, ISO 8601 for ``attached``.
+    ``message`` is what the forwarder wrote, ``body`` the forwarded text. ``files`` holds the files of an attached original.
     """
 
     kind: str
@@ -74,15 +85,15 @@ class Forward(Struct, frozen=True):
 
 
 class ParsedMail(Struct, frozen=True, tag="mail"):
-    """One message, decoded. Addresses are lower-cased plain ``local@domain``; missing values are None or empty.
+    """One decoded message. Addresses are lower-cased plain ``local@domain``; missing values are None or empty.
 
-    ``from_addr`` is set only when From holds exactly one plain mailbox (security.md, rule 3); otherwise
-    ``from_problem`` says why not. ``body`` is all a person reads, quotes included; ``reply``, ``quoted`` and
-    ``signature`` are its parts (:mod:`ingest.parsers.reply.split`), "" for what is not there. ``automatic`` holds reason
-    codes, see :mod:`ingest.parsers.mail.automatic`. ``fingerprint`` is a SHA-256 over From, Date, Subject, body and
-    attachments, without any trace header, and is the same for two deliveries of one mail. ``report`` is set for what mail
-    systems report; ``authentication`` when the options name an ``authserv_id``. In-Reply-To can name several mails (RFC 5322
-    §3.6.4): those after the first are in ``also_in_reply_to``.
+    ``from_addr`` is set only when From holds exactly one plain mailbox (security.md, rule 3). Otherwise ``from_problem``
+    holds the reason code. ``body`` is the whole text a person reads, quotes included. ``reply``, ``quoted`` and ``signature``
+    are its parts (:mod:`ingest.parsers.reply.split`); a part that is absent is "". ``automatic`` holds the reason codes of
+    :mod:`ingest.parsers.mail.automatic`. ``fingerprint`` is a SHA-256 over From, Date, Subject, body and attachments. It
+    covers no trace header, so two deliveries of one mail have the same fingerprint. ``report`` is set for reports of mail
+    systems. ``authentication`` is set when the options name an ``authserv_id``. In-Reply-To may name several mails (RFC 5322
+    §3.6.4); ``also_in_reply_to`` holds all but the first.
     """
 
     from_addr: str | None
@@ -124,7 +135,10 @@ class ParsedMail(Struct, frozen=True, tag="mail"):
 
 
 class FormField(Struct, frozen=True):
-    """One answer of a form. ``text`` is what a person reads; ``parts`` the subfields (``first``, ``city`` …), if any."""
+    """One answer of a form.
+
+    ``text`` is the readable answer; ``parts`` holds the subfields (``first``, ``city``, …), if any.
+    """
 
     key: str
     text: str
@@ -133,7 +147,7 @@ class FormField(Struct, frozen=True):
 
 
 class ParsedForm(Struct, frozen=True, tag="form"):
-    """One Formstack submission, handshake key removed, fields in the order they came."""
+    """One Formstack submission without its handshake key. The fields keep their order."""
 
     form_id: str
     submission_id: str
@@ -142,11 +156,10 @@ class ParsedForm(Struct, frozen=True, tag="form"):
 
 
 class WorkbookRow(Struct, frozen=True):
-    """One data row. ``number`` counts as in the spreadsheet (1-based), ``cells`` are its texts as shown.
+    """One data row. ``number`` is the 1-based row number of the spreadsheet; ``cells`` holds the displayed texts.
 
-    ``fields`` holds the recognised columns by their canonical name (see :mod:`ingest.parsers.workbook.parse`);
-    ``extra`` the unrecognised ones by header. ``identity`` is the message id, or a hash of the cells with the
-    occurrence number.
+    ``fields`` holds the recognised columns by canonical name (see :mod:`ingest.parsers.workbook.parse`), ``extra`` the
+    unrecognised columns by header. ``identity`` is the message id, or a hash of the cells with the occurrence number.
     """
 
     sheet: str
@@ -158,7 +171,10 @@ class WorkbookRow(Struct, frozen=True):
 
 
 class ParsedSheet(Struct, frozen=True):
-    """A visible sheet: where its header was found (1-based) and the header texts as they stand."""
+    """A visible sheet. ``header_row`` is the 1-based row number of the header, ``headers`` its texts as written.
+
+    ``columns`` maps a canonical name to the 0-based index of its column.
+    """
 
     name: str
     header_row: int
@@ -167,7 +183,7 @@ class ParsedSheet(Struct, frozen=True):
 
 
 class ParsedWorkbook(Struct, frozen=True, tag="workbook"):
-    """A secure-message workbook, values only. ``hidden_sheets`` were left alone; ``sheets_without_header`` had none."""
+    """A secure-message workbook, values only. Sheets in ``hidden_sheets`` and ``sheets_without_header`` were not read."""
 
     sheets: tuple[ParsedSheet, ...]
     rows: tuple[WorkbookRow, ...]
@@ -177,12 +193,14 @@ class ParsedWorkbook(Struct, frozen=True, tag="workbook"):
 
 
 class ParseOptions(Struct, frozen=True):
-    """What a parser may need to know; everything has a safe default.
+    """Options of the parsers. Every option has a safe default.
 
-    ``html_text``: also make the text of the HTML part when there is a text part (slow, ``explain`` wants it).
-    ``authserv_id``: the name under which the mailbox's own server writes Authentication-Results.
-    ``attached``: the mail came within another one, so that no original is looked for in its own attachments.
-    ``column_aliases``: canonical column → further header names. ``passwords`` open encrypted workbooks.
+    - ``html_text``: also render the HTML part as text when the mail has a text part (slow; ``explain`` uses it).
+    - ``authserv_id``: the name under which the mailbox's own server writes Authentication-Results.
+    - ``attached``: the mail was attached to another mail, so its own attachments are not searched for an original.
+    - ``column_aliases``: canonical column → further header names.
+    - ``passwords``: open encrypted workbooks.
+    - ``content_type``: the declared type of a form body; None means that the parser detects it.
     """
 
     html_text: bool = False

@@ -1,9 +1,9 @@
-"""The program of a parser child: reads tasks from its standard input, writes answers to its standard output.
+"""The program of a parser process: it reads tasks from standard input and writes answers to standard output.
 
-It is started with an empty environment, sees no setting and no secret, and limits itself before it reads the first byte.
-Frames are a length (8 bytes, big-endian) and MessagePack. The first one is empty and says that the child is ready. Answers to a
-call go out together every few milliseconds; with ``prompt`` each at once, so that the parent knows which task was under way when
-a child died.
+The process starts with an empty environment, has no access to settings or secrets, and limits itself before it parses the
+first task. A frame is a length (8 bytes, big-endian) followed by MessagePack. The first frame of the process is empty and
+means "ready". The answers of one call are flushed together every few milliseconds. With ``prompt`` each answer is flushed at
+once, so that the parent knows which task was running when the process died.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ import msgspec
 from ingest.parsers.types import Parsed, ParsedForm, ParsedMail, ParsedWorkbook, ParseOptions, Refusal
 
 PR_SET_PDEATHSIG = 1
-#: Unpacking and reading a workbook of the largest size allowed takes several times as long as the largest mail.
+#: CPU share of a workbook task relative to a mail: the largest workbook takes several times as long as the largest mail.
 WORKBOOK_TIME_FACTOR = 6
-#: Answers are kept back this long: each one that is sent wakes the parent.
+#: Longest delay of an answer within a call. Each flush wakes the parent.
 FLUSH_SECONDS = 0.01
 OUTPUT_BUFFER_BYTES = 256 * 1024
-#: How many new objects there must be before the collector of garbage looks at them: a mail's die with the mail.
+#: New objects before a garbage collection of the youngest generation. The objects of a mail are freed with the mail.
 GC_THRESHOLD_OBJECTS = 20_000
 
 
 class ParseTask(msgspec.Struct, frozen=True):
-    """One item to parse; ``kind`` is ``mail``, ``form`` or ``workbook``."""
+    """One item to parse. ``kind`` is ``mail``, ``form`` or ``workbook``."""
 
     kind: str
     data: bytes
@@ -42,16 +42,16 @@ class ParseTask(msgspec.Struct, frozen=True):
 
 
 class ParseCall(msgspec.Struct, frozen=True):
-    """What a child is sent: tasks to be answered in their order, each one at once when ``prompt``."""
+    """The tasks of one call. The process answers them in order; ``prompt`` flushes each answer at once."""
 
     tasks: list[ParseTask]
     prompt: bool
 
 
 class ParseFailure(msgspec.Struct, frozen=True, tag="failure"):
-    """The parser did not come to an end with this item: ``code`` is an exception's name, ``timeout`` or ``killed``.
+    """The parser did not finish this item. ``code`` is the name of an exception, ``timeout`` or ``killed``.
 
-    ``alone`` says whether the item was by itself in its child, so that nobody else can be to blame.
+    ``alone`` is True when the item was the only one in its process, so that no other item can have caused the failure.
     """
 
     code: str
@@ -59,14 +59,14 @@ class ParseFailure(msgspec.Struct, frozen=True, tag="failure"):
 
 
 class ProcessLimits(msgspec.Struct, frozen=True):
-    """What a child may use: CPU seconds a task, bytes of address space; and its niceness (nice(2))."""
+    """Limits of one parser process: CPU seconds per task, bytes of address space, and the niceness (nice(2))."""
 
     cpu_seconds: int
     memory_bytes: int
     niceness: int
 
 
-#: No task and no answer is larger; a longer frame is rubbish, and nobody reserves memory for it.
+#: Upper limit of a frame. No task or answer is larger, so a longer frame is invalid and no memory is reserved for it.
 MAX_FRAME_BYTES = 512 * 1024 * 1024
 
 ParseAnswer = ParsedMail | ParsedForm | ParsedWorkbook | Refusal | ParseFailure
@@ -74,7 +74,7 @@ FRAME_HEADER = struct.Struct(">Q")
 
 
 def write_frame(stream: BinaryIO, content: bytes) -> None:
-    """Write one frame and flush it."""
+    """Write one frame and flush the stream."""
     _buffer_frame(stream, content)
     stream.flush()
 
@@ -85,7 +85,7 @@ def _buffer_frame(stream: BinaryIO, content: bytes) -> None:
 
 
 def read_frame(stream: BinaryIO) -> bytes | None:
-    """Read one frame; None when the other end is gone or writes no frames."""
+    """Return the content of the next frame, or None when the stream ended or does not hold a valid frame."""
     header = stream.read(FRAME_HEADER.size)
     if len(header) < FRAME_HEADER.size:
         return None
@@ -97,15 +97,23 @@ def read_frame(stream: BinaryIO) -> bytes | None:
 
 
 def parse(task: ParseTask) -> Parsed:
-    """Parse one task in this process, without limits of time or memory."""
+    """Parse one task in the calling process, without limits on time or memory."""
     return _load_parser(task.kind)(task.data, task.options)
 
 
 def main() -> None:
-    """Serve tasks until standard input ends."""
+    """Serve tasks until standard input ends.
+
+    1. Tie the process to its parent, so that it cannot outlive it.
+    2. Keep a private copy of standard output for frames and point descriptor 1 at standard error: the output of a library
+       must not get between the frames.
+    3. Read the limits and import the mail parser, then lower the limits on memory and core dumps.
+    4. Freeze the imported objects, so that the garbage collector does not visit them again.
+    5. Send the empty "ready" frame and answer calls.
+    """
     _exit_with_parent()
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb", OUTPUT_BUFFER_BYTES)
-    os.dup2(2, 1)  # whatever a library prints must not get between the frames
+    os.dup2(2, 1)
     limits = msgspec.msgpack.decode(read_frame(source) or b"", type=ProcessLimits)
     _load_parser("mail")
     _set_hard_limit(resource.RLIMIT_AS, limits.memory_bytes)
@@ -131,7 +139,7 @@ def _answer_call(call: ParseCall, limits: ProcessLimits, sink: BinaryIO) -> None
 
 
 def _answer_task(task: ParseTask) -> bytes:
-    """The packed answer. What cannot be packed (a lone surrogate) is a failure of its own, not the end of the child."""
+    """Return the packed answer. A result that cannot be packed (a lone surrogate) is a failure of this task alone."""
     try:
         return msgspec.msgpack.encode(parse(task))
     except Exception as error:
@@ -153,23 +161,28 @@ def _load_parser(kind: str) -> Callable[[bytes, ParseOptions], Parsed]:
 
 
 def _limit_cpu(limits: ProcessLimits, kind: str) -> None:
-    """RLIMIT_CPU counts a process's whole life, so each task gets what was used so far and its own share."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
+    """Grant the next task its CPU seconds.
+
+    RLIMIT_CPU counts from process start, so the limit is the time used plus the share.
+    """
+    usage = resource.getrusage(resource.RUSAGE_SELF)
     share = limits.cpu_seconds * (WORKBOOK_TIME_FACTOR if kind == "workbook" else 1)
-    soft = int(used.ru_utime + used.ru_stime) + 1 + share
-    _, most = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (soft if most == resource.RLIM_INFINITY else min(soft, most), most))
+    soft_limit = int(usage.ru_utime + usage.ru_stime) + 1 + share
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(
+        resource.RLIMIT_CPU, (soft_limit if hard_limit == resource.RLIM_INFINITY else min(soft_limit, hard_limit), hard_limit)
+    )
 
 
 def _set_hard_limit(limit: int, value: int) -> None:
-    """Set a limit for good; one that is lower already, by the system's own configuration, stays."""
-    _, most = resource.getrlimit(limit)
-    value = value if most == resource.RLIM_INFINITY else min(value, most)
+    """Lower a limit irrevocably. A limit that the system already set lower stays."""
+    _, hard_limit = resource.getrlimit(limit)
+    value = value if hard_limit == resource.RLIM_INFINITY else min(value, hard_limit)
     resource.setrlimit(limit, (value, value))
 
 
 def _exit_with_parent() -> None:
-    """A busy child outlives a parent that was killed unless the kernel is told (prctl(2), PR_SET_PDEATHSIG)."""
+    """Let the kernel kill this process with its parent (prctl(2), PR_SET_PDEATHSIG); a busy process would outlive it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = os.getppid()
     if sys.platform == "linux":
