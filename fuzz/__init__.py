@@ -1,1 +1,1 @@
-"""Coverage-guided fuzzers, one target a parser; run by scripts/fuzz.sh, outside the tests."""
+"""Coverage-guided fuzzers, one target per parser. scripts/fuzz.sh runs them, outside the tests."""

@@ -1,4 +1,4 @@
-"""Writes what a run found into the table: python -m fuzz.report FOLDER TARGET SECONDS STATUS TABLE."""
+"""Write the result of a run into the table: python -m fuzz.report FOLDER TARGET SECONDS STATUS TABLE."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from fuzz.targets import TARGETS
 
 HEAD = """# Fuzzing
 
-Written by `make fuzz`, and not by hand: what the last run of each target (`fuzz/targets.py`) found, guided by coverage (atheris).
-An uncaught exception, an input that takes more than 10 seconds, or 256 MB above what the libraries need would be a finding.
+`make fuzz` writes this page; do not edit it. It shows the result of the last coverage-guided run (atheris) of each target
+(`fuzz/targets.py`). A finding is an uncaught exception, an input that takes more than 10 seconds, or one that takes 256 MB above
+what the libraries need.
 
 | target | seconds | inputs run | a second | day | outcome |
 |---|---|---|---|---|---|
@@ -21,7 +22,7 @@ _FINDING = re.compile(r"Test unit written to \S*-(crash|timeout|oom)-")
 
 
 def format_row(name: str, seconds: int, status: int, log: str) -> str:
-    """One line of the table from how long the fuzzer was to run, how it ended, and what it printed."""
+    """Return one line of the table from the planned duration, the exit status and the output of the fuzzer."""
     figures = dict(re.findall(r"^stat::(\w+): *(\d+)", log, re.M))
     finding = _FINDING.search(log)
     outcome = "nothing found" if status == 0 and figures else f"**{finding.group(1) if finding else 'ended early'}**"
@@ -30,10 +31,11 @@ def format_row(name: str, seconds: int, status: int, log: str) -> str:
 
 
 def main() -> None:
+    """Replace the row of one target in the table; rows of removed targets are dropped."""
     folder, name, seconds, status, table = sys.argv[1:6]
     path = Path(table)
-    old = path.read_text() if path.exists() else ""
-    rows = {line.split("|")[1].strip(): line for line in old.splitlines() if line.startswith("| ") and "target" not in line}
+    previous = path.read_text() if path.exists() else ""
+    rows = {line.split("|")[1].strip(): line for line in previous.splitlines() if line.startswith("| ") and "target" not in line}
     rows[name] = format_row(name, int(seconds), int(status), (Path(folder) / f"{name}.log").read_text(errors="replace"))
     path.write_text(HEAD + "".join(f"{rows[one]}\n" for one in TARGETS if one in rows))
     print(rows[name])

@@ -1,4 +1,4 @@
-"""What is fuzzed: name → a function of bytes that must never raise, hang, or need much memory."""
+"""The fuzz targets: name → a function of bytes that must never raise, hang, or need much memory."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _workbook(data: bytes) -> None:
 
 
 def _sheet(data: bytes) -> None:
-    """The XML of a sheet in a sound container: bytes that are mutated as a whole seldom get past the zip's checksums."""
+    """Fuzz the XML of a sheet in a sound container: mutated containers seldom get past the checksums of the zip."""
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_STORED) as container:
         for name, part in _sound_parts().items():
@@ -116,7 +116,7 @@ def _bounce(data: bytes) -> None:
     _mail(b"X-Failed-Recipients: a@x.example\nFrom: MAILER-DAEMON@x.example\nSubject: failed\n\n" + data)
 
 
-#: Target → its function and the folder of the corpus it starts from.
+#: Target → its function and the corpus files it starts from.
 TARGETS: dict[str, tuple[Callable[[bytes], None], str]] = {
     "mail": (_mail, "mail/*.eml"),
     "forward": (_forward, "mail/forward_*.eml"),
@@ -132,7 +132,7 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], str]] = {
 
 
 def read_seeds(name: str, max_bytes: int) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of the inputs of at most ``longest`` bytes that ``name`` starts from."""
+    """Yield name and bytes of the corpus files that target ``name`` starts from, at most ``max_bytes`` each."""
     for path in CORPUS.glob(TARGETS[name][1]):
         if path.suffix == ".py" or path.name.endswith(".expected.json"):
             continue
@@ -148,4 +148,5 @@ def _read_sheet(data: bytes) -> bytes:
         with zipfile.ZipFile(io.BytesIO(data)) as container:
             return container.read(SHEET)
     except (zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError):
-        return b""  # no container, or no such sheet: the corpus has those too
+        # The corpus also holds files that are no container or lack this sheet.
+        return b""
