@@ -1,4 +1,4 @@
-"""Addresses on their way out: one plain mailbox each, its domain in ASCII."""
+"""Addresses as SMTP and message headers take them: one plain mailbox with its domain in ASCII."""
 
 from __future__ import annotations
 
@@ -10,28 +10,30 @@ import idna
 
 from core.errors import CasemillError
 
-# Quoted local parts, comments and address literals are legal (RFC 5321 §4.1.2) and used by nobody a notice goes to;
-# every one of them is a way to smuggle something past a check.
+# Quoted local parts, comments and address literals are legal (RFC 5321 §4.1.2), but no customer uses them, and each of them
+# is a way to smuggle something past a check.
 _SPECIAL: Final = re.compile(r"[\s<>()\[\]\\,:;\"@]")
-_LOCAL_MAX: Final = 64
-_DOMAIN_MAX: Final = 255
+_MAX_LOCAL_OCTETS: Final = 64
+_MAX_DOMAIN_OCTETS: Final = 255
 
 
 class AddressError(CasemillError):
-    """Not one plain mailbox. The address itself is not in the text."""
+    """The address is not one plain mailbox. The text never holds the address."""
 
 
 @lru_cache(maxsize=4096)
 def wire_address(address: str) -> str:
-    """``local@domain`` with the domain in its ASCII form (IDNA 2008, UTS 46).
+    """Return ``local@domain`` with the domain in its ASCII form (IDNA 2008, UTS 46).
 
-    The local part may hold non-ASCII letters; sending then needs SMTPUTF8 (RFC 6531). Raises :class:`AddressError`.
+    The local part may hold non-ASCII letters; sending then needs SMTPUTF8 (RFC 6531).
+
+    Raises :class:`AddressError` when the address is not one plain mailbox or is too long.
     """
     local, _, domain = address.rpartition("@")
     if not _is_plain(local) or not _is_plain(domain):
-        raise AddressError("an address is not one plain mailbox")
-    if len(local.encode("utf-8", "replace")) > _LOCAL_MAX:
-        raise AddressError("the part of an address before the @ is longer than 64 octets")
+        raise AddressError("the address is not one plain mailbox")
+    if len(local.encode("utf-8", "replace")) > _MAX_LOCAL_OCTETS:
+        raise AddressError("the part of the address before the @ is longer than 64 octets")
     return f"{local}@{_ascii_domain(domain)}"
 
 
@@ -41,10 +43,10 @@ def _is_plain(text: str) -> bool:
 
 def _ascii_domain(domain: str) -> str:
     try:
-        # Underscores and single labels are no host names but do occur inside; only IDNA needs the conversion.
+        # ASCII domains stay as they are: internal networks use underscores and single labels, which IDNA refuses.
         ascii_domain = domain if domain.isascii() else idna.encode(domain, uts46=True).decode()
     except UnicodeError:
-        raise AddressError("the domain of an address is not valid (IDNA)") from None
-    if len(ascii_domain) > _DOMAIN_MAX:
-        raise AddressError("the domain of an address is longer than 255 octets")
+        raise AddressError("the domain of the address is not valid (IDNA)") from None
+    if len(ascii_domain) > _MAX_DOMAIN_OCTETS:
+        raise AddressError("the domain of the address is longer than 255 octets")
     return ascii_domain

@@ -1,4 +1,8 @@
-"""A delivery's states in the database: claimed, given back, recovered (reliability.md, A delivery's states)."""
+"""Claims on deliveries and their states in the database (reliability.md, A delivery's states).
+
+A worker claims due rows under a token until a moment by the database's clock, renews the claim while it works, and releases
+what it did not begin. Every change is a compare-and-set on that token.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from sqlalchemy import Table, and_, bindparam, null, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from core import claims, clock
-from core.database.in_lists import among
+from core.database.in_lists import in_list
 from core.database.session import Database
 from core.database.types import Transaction
 from core.reasons import Reason
@@ -20,20 +24,20 @@ from notify.mailing_types import find_mailing_type, make_outcome_facts
 from notify.models import DUE_WHERE, HELD_WHERE, Delivery
 from outbox.append import append_facts
 
-# Written out as in the indexes: SQLite takes a partial index only where it sees the same condition, not for parameters.
-DUE = text(f"delivery.{DUE_WHERE}")
-HELD = text(f"delivery.{HELD_WHERE}")
-#: Pauses between attempts take up to four hours, a full hour's share of a limit a little more than one.
-LONGEST_WAIT = timedelta(hours=5)
-LOST = Reason("outcome_unknown", "The connection was lost after the mail was handed over and before the answer")
-# Statements that run once a mail are built once, on the table: the ORM's way to the same SQL takes ten times as long.
+# Written out as in the indexes: SQLite uses a partial index only where the query has the same condition without parameters.
+IS_DUE = text(f"delivery.{DUE_WHERE}")
+IS_CLAIMED = text(f"delivery.{HELD_WHERE}")
+#: The longest legitimate wait: a back-off pause is at most four hours, the wait for an hourly limit a little over one.
+MAX_WAIT = timedelta(hours=5)
+OUTCOME_UNKNOWN = Reason("outcome_unknown", "The connection was lost after the mail was handed over and before the answer")
+# Statements that run once a mail are built once, over the table: the same SQL through the ORM takes ten times as long.
 _TABLE = cast(Table, Delivery.__table__)
 _COLUMNS = _TABLE.c
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
-    """A delivery in hand."""
+class ClaimedDelivery:
+    """The columns of a delivery that a worker has claimed. The field names are the column names."""
 
     id: int
     key: str
@@ -51,132 +55,148 @@ class Claimed:
     released_by: str | None = None
 
 
-#: Says which of the claimed may go now, in the transaction that claims them, and writes what becomes of the others.
-Admission = Callable[[Session, Sequence[Claimed]], list[Claimed]]
+#: Returns the claimed deliveries that may be sent now, and writes the outcome of the others in the claiming transaction.
+RateLimiter = Callable[[Session, Sequence[ClaimedDelivery]], list[ClaimedDelivery]]
 
 
 class ClaimLostError(Exception):
-    """Somebody else has the delivery now, so this holder must let go of it."""
+    """The claim expired and the delivery is no longer under this token. The worker must not send it."""
 
 
-def claim(database: Database, token: str, limit: int, admit: Admission) -> tuple[int, list[Claimed]]:
-    """Take up to ``limit`` due deliveries, in the order in which they are due; how many, and those that ``admit`` lets go."""
+def claim(database: Database, token: str, limit: int, rate_limiter: RateLimiter) -> tuple[int, list[ClaimedDelivery]]:
+    """Claim up to ``limit`` due deliveries under ``token``, the longest due first.
 
-    def unit(session: Session) -> tuple[int, list[Claimed]]:
-        due = select(Delivery.id).where(DUE, Delivery.due_at <= clock.now()).order_by(Delivery.due_at, Delivery.id)
+    Returns how many rows were claimed, and those of them that ``rate_limiter`` allows to be sent now.
+    """
+
+    def unit(session: Session) -> tuple[int, list[ClaimedDelivery]]:
+        due = select(Delivery.id).where(IS_DUE, Delivery.due_at <= clock.now()).order_by(Delivery.due_at, Delivery.id)
         chosen = list(session.execute(due.limit(limit).with_for_update(skip_locked=True)).scalars())
         if not chosen:
             return 0, []
-        values = {"state": "claimed", "claim": token, "claim_until": database.now_expression() + claims.SPAN}
-        session.execute(update(_TABLE).where(among(_COLUMNS.id, chosen)).values(values))
-        wanted = select(*(_COLUMNS[name] for name in Claimed.__slots__)).where(among(_COLUMNS.id, chosen))
-        rows = [Claimed(*row) for row in session.execute(wanted.order_by(_COLUMNS.due_at, _COLUMNS.id))]
-        return len(rows), admit(session, rows)
+        values = {"state": "claimed", "claim": token, "claim_until": database.now_expression() + claims.CLAIM_TTL}
+        session.execute(update(_TABLE).where(in_list(_COLUMNS.id, chosen)).values(values))
+        wanted = select(*(_COLUMNS[name] for name in ClaimedDelivery.__slots__)).where(in_list(_COLUMNS.id, chosen))
+        rows = [ClaimedDelivery(*row) for row in session.execute(wanted.order_by(_COLUMNS.due_at, _COLUMNS.id))]
+        return len(rows), rate_limiter(session, rows)
 
+    # A read costs less than a turn of SQLite's one writer, and most calls find nothing due.
     with database.read() as session:
-        if session.execute(select(Delivery.id).where(DUE, Delivery.due_at <= clock.now()).limit(1)).first() is None:
+        if session.execute(select(Delivery.id).where(IS_DUE, Delivery.due_at <= clock.now()).limit(1)).first() is None:
             return 0, []
     return database.transaction(unit)
 
 
 def renew(database: Database, token: str, ids: Sequence[int]) -> None:
-    """Hold what is claimed and what is under way longer, while a slow server answers."""
+    """Extend the claim on those of ``ids`` that are still claimed or being sent under ``token``."""
 
     def unit(session: Session) -> None:
-        ours = update(_TABLE).where(among(_COLUMNS.id, ids), _COLUMNS.claim == token, HELD)
-        session.execute(ours.values(claim_until=database.now_expression() + claims.SPAN))
+        ours = update(_TABLE).where(in_list(_COLUMNS.id, ids), _COLUMNS.claim == token, IS_CLAIMED)
+        session.execute(ours.values(claim_until=database.now_expression() + claims.CLAIM_TTL))
 
     database.transaction(unit)
 
 
-def freeze(session: Transaction, token: str, made: Sequence[Claimed]) -> None:
-    """Keep the bytes of deliveries that are still ours and have none: frozen bytes never change."""
-    rows = [{"of_id": one.id, "of_claim": token, "to_message_id": one.message_id, "to_frozen": one.frozen} for one in made]
-    if rows:
-        session.connection().execute(_FREEZE, rows)
+def release(session: Session, token: str, ids: Sequence[int]) -> int:
+    """Release those of ``ids`` that are claimed under ``token`` and whose sending has not begun; returns how many.
 
-
-def change(session: Transaction, token: str, delivery_id: int, state: str, **values: Any) -> None:
-    """Compare-and-set: change a delivery that is still ours. Raises :class:`ClaimLostError`, and then wrote nothing.
-
-    An answer that came after the claim had expired is still good for a delivery that nobody else has taken since.
+    They stay due and keep their place. A delivery that was ambiguous before is ambiguous again and still counts as tried.
     """
-    values["state"] = state
-    parameters = {f"to_{name}": value for name, value in values.items()}
-    statement = changing(tuple(sorted(values)), "to")
-    if session.connection().execute(statement, {"to_id": delivery_id, "of_claim": token, **parameters}).rowcount != 1:
-        raise ClaimLostError
+    ours = update(_TABLE).where(in_list(_COLUMNS.id, ids), _COLUMNS.claim == token, _COLUMNS.state == "claimed")
+    unclaimed = {"claim": None, "claim_until": None}
+    repeats = ours.where(_COLUMNS.ambiguities > 0).values(state="ambiguous", **unclaimed)
+    untried = ours.where(_COLUMNS.ambiguities == 0).values(state="pending", tried_at=None, **unclaimed)
+    return sum(len(session.execute(statement.returning(_COLUMNS.id)).all()) for statement in (repeats, untried))
 
 
-def give_back(session: Session, token: str, ids: Sequence[int]) -> int:
-    """Let go of those of ``ids`` that were not begun; they stay due, in their old places. Returns how many."""
-    ours = update(_TABLE).where(among(_COLUMNS.id, ids), _COLUMNS.claim == token, _COLUMNS.state == "claimed")
-    free = {"claim": None, "claim_until": None}
-    doubtful = ours.where(_COLUMNS.ambiguities > 0).values(state="ambiguous", **free)
-    untried = ours.where(_COLUMNS.ambiguities == 0).values(state="pending", tried_at=None, **free)
-    return sum(len(session.execute(statement.returning(_COLUMNS.id)).all()) for statement in (doubtful, untried))
+def recover_expired(database: Database) -> int:
+    """Recover deliveries whose claim has expired; returns how many.
 
-
-def recover(database: Database) -> int:
-    """What expired claims held: not begun goes back, begun becomes ambiguous, never pending. Returns how many."""
+    A delivery that was only claimed becomes pending again. One whose intent was committed becomes ambiguous and never
+    pending, because its mail may have been accepted.
+    """
 
     def unit(session: Session) -> int:
-        late = select(Delivery).where(HELD, Delivery.claim_until <= database.now_expression())
-        rows = session.execute(late.with_for_update(skip_locked=True)).scalars().all()
+        expired = select(Delivery).where(IS_CLAIMED, Delivery.claim_until <= database.now_expression())
+        rows = session.execute(expired.with_for_update(skip_locked=True)).scalars().all()
         for row in sorted(rows, key=lambda row: row.id):
-            _release(session, row, clock.now())
+            _recover(session, row, clock.now())
         return len(rows)
 
     with database.read() as session:
-        late = select(Delivery.id).where(HELD, Delivery.claim_until <= database.now_expression())
-        if session.execute(late.limit(1)).first() is None:
+        expired = select(Delivery.id).where(IS_CLAIMED, Delivery.claim_until <= database.now_expression())
+        if session.execute(expired.limit(1)).first() is None:
             return 0
     return database.transaction(unit)
 
 
-def bring_forward(session: Session, now: datetime) -> None:
-    """Make due what waits longer than any rule lets it: a clock that was ahead wrote that, and has been set back since."""
-    fresh = and_(Delivery.reason_code.is_(None), Delivery.due_at > now + clock.TOLERANCE)
-    wrong = or_(fresh, Delivery.due_at > now + LONGEST_WAIT)
-    session.execute(update(Delivery).where(DUE, wrong).values(due_at=now))
-
-
 def expire_all(session: Session, now: datetime) -> None:
-    """End every claim: for the one process that knows that all holders are dead. :func:`recover` then sees to them."""
-    session.execute(update(Delivery).where(HELD).values(claim_until=now))
+    """Expire every claim. Only for a process that knows that no other worker lives; :func:`recover_expired` follows."""
+    session.execute(update(Delivery).where(IS_CLAIMED).values(claim_until=now))
 
 
-def _release(session: Session, row: Delivery, now: datetime) -> None:
+def clamp_future_due_times(session: Session, now: datetime) -> None:
+    """Make deliveries due now that wait longer than any rule allows: the clock was ahead when they were written."""
+    untried = and_(Delivery.reason_code.is_(None), Delivery.due_at > now + clock.MAX_CLOCK_SKEW)
+    too_late = or_(untried, Delivery.due_at > now + MAX_WAIT)
+    session.execute(update(Delivery).where(IS_DUE, too_late).values(due_at=now))
+
+
+def store_messages(session: Transaction, token: str, built: Sequence[ClaimedDelivery]) -> None:
+    """Store the built messages of deliveries that are still under ``token`` and have none: stored bytes never change."""
+    rows = [{"of_id": one.id, "of_claim": token, "to_message_id": one.message_id, "to_frozen": one.frozen} for one in built]
+    if rows:
+        session.connection().execute(_STORE_MESSAGE, rows)
+
+
+def update_claimed(session: Transaction, token: str, delivery_id: int, state: str, **values: Any) -> None:
+    """Change a delivery that is still under ``token`` and has no final outcome.
+
+    An answer that arrives after the claim expired is still valid while no other worker has claimed the delivery.
+
+    Raises :class:`ClaimLostError` when the delivery has another token or a final outcome; then nothing was written.
+    """
+    values["state"] = state
+    parameters = {f"to_{name}": value for name, value in values.items()}
+    statement = build_claimed_update(tuple(sorted(values)), "to")
+    if session.connection().execute(statement, {"to_id": delivery_id, "of_claim": token, **parameters}).rowcount != 1:
+        raise ClaimLostError
+
+
+def may_repeat(mailing: str, ambiguities: int) -> bool:
+    """Return whether a delivery with so many ambiguous outcomes is sent again: where its mailing allows it, and once."""
+    return find_mailing_type(mailing).may_repeat and ambiguities < 2
+
+
+def _recover(session: Session, row: Delivery, now: datetime) -> None:
     row.claim_until, row.due_at = None, now
     if row.state == "claimed":
         row.claim = None
         row.state = "ambiguous" if row.ambiguities else "pending"
         row.tried_at = row.tried_at if row.ambiguities else None
         return
-    # Its claim stays: a holder that was only slow may still write the answer, until somebody takes the delivery again.
+    # The token stays: a worker that was only slow may still record the answer until another worker claims the delivery.
     row.ambiguities += 1
-    row.state, row.reason_code, row.reason = "ambiguous", LOST.code, LOST.text
+    row.state, row.reason_code, row.reason = "ambiguous", OUTCOME_UNKNOWN.code, OUTCOME_UNKNOWN.text
     if not may_repeat(row.mailing, row.ambiguities):
         row.finished_at, row.claim = now, None
-        append_facts(session, make_outcome_facts(row, "ambiguous", LOST), now)
+        append_facts(session, make_outcome_facts(row, "ambiguous", OUTCOME_UNKNOWN), now)
 
 
-def may_repeat(mailing: str, ambiguities: int) -> bool:
-    """Whether an ambiguous delivery is sent once more: creation notices and recaps, and only once."""
-    return find_mailing_type(mailing).may_repeat and ambiguities < 2
-
-
-_HELD_BY = _COLUMNS.claim == bindparam("of_claim")
-_UNDECIDED = or_(_COLUMNS.state == "claimed", _COLUMNS.state == "intent", _COLUMNS.state == "ambiguous")
-_FREEZE = (
+_IS_OURS = _COLUMNS.claim == bindparam("of_claim")
+_IS_OPEN = or_(_COLUMNS.state == "claimed", _COLUMNS.state == "intent", _COLUMNS.state == "ambiguous")
+_STORE_MESSAGE = (
     update(_TABLE)
-    .where(_COLUMNS.id == bindparam("of_id"), _HELD_BY, _COLUMNS.frozen.is_(null()))
+    .where(_COLUMNS.id == bindparam("of_id"), _IS_OURS, _COLUMNS.frozen.is_(null()))
     .values(message_id=bindparam("to_message_id"), frozen=bindparam("to_frozen"))
 )
 
 
 @lru_cache(maxsize=64)
-def changing(names: tuple[str, ...], prefix: str) -> Any:
-    """The statement that changes these columns of a delivery that is still ours; its parameters, ``id`` too, have ``prefix_``."""
-    ours = update(_TABLE).where(_COLUMNS.id == bindparam(f"{prefix}_id"), _HELD_BY, _UNDECIDED, _COLUMNS.finished_at.is_(null()))
+def build_claimed_update(names: tuple[str, ...], prefix: str) -> Any:
+    """Return the UPDATE of the columns ``names`` of a delivery under a token.
+
+    Its parameters are ``of_claim``, and ``id`` and each column name with ``prefix_`` before them.
+    """
+    ours = update(_TABLE).where(_COLUMNS.id == bindparam(f"{prefix}_id"), _IS_OURS, _IS_OPEN, _COLUMNS.finished_at.is_(null()))
     return ours.values({name: bindparam(f"{prefix}_{name}", type_=_COLUMNS[name].type) for name in names})

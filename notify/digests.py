@@ -1,7 +1,7 @@
-"""The daily digest: for staff who want it, once a working day, in their own morning. The delivery's key decides that it is once.
+"""The daily digest: one mail on each working day to staff who asked for it, in the morning of their time zone.
 
-No word of a customer: number, company, stage and age; the titles of tasks are what rules and colleagues wrote, so those of
-tasks added by hand stay out.
+The key of the delivery makes it one a day. The mail holds nothing that a customer wrote: numbers, companies, stages and ages
+only. Tasks that staff added by hand appear without their title, which may quote a customer.
 """
 
 from __future__ import annotations
@@ -26,82 +26,89 @@ from notify.models import Delivery
 from tickets.deadlines import day_after
 from tickets.follow_ups import BY_HAND
 from tickets.models import FollowUp, Ticket
-from tickets.numbers import number
+from tickets.numbers import format_number
 from tickets.permissions import MANAGERS
 from tickets.stages import COMPLETED, STAGE_NAMES
 from tickets.tasks import OPEN
 
-#: The longest list in one mail; the desk shows the rest.
-LISTED: Final = 30
-NOTHING: Final = Reason("nothing_to_say", "No open tickets, no tasks due, nothing that waits")
+#: Rows of one list in the mail; the desk shows all.
+MAX_LISTED: Final = 30
+NOTHING_TO_SAY: Final = Reason("nothing_to_say", "No open tickets, no tasks due and no tickets without an owner")
 
 
 def sweep(database: Database, calendar: Calendar) -> int:
-    """Make the digests that are due; returns how many, those with nothing to say among them."""
+    """Create the deliveries of the digests that are due; returns how many, skipped ones included."""
     now = clock.now()
     with database.read() as session:
-        due = _due(session, calendar, now)
+        due = _find_due(session, calendar, now)
     if not due:
         return 0
-    return database.transaction(lambda session: _make(session, due, now))
+    return database.transaction(lambda session: _create(session, due, now))
 
 
 def is_due(person: Staff, calendar: Calendar, now: datetime) -> bool:
-    """Whether it is the morning of one of their working days: from the set time to the end of their work. Pure."""
+    """Return whether the digest of ``person`` is due: on a working day, from ``calendar.digest_at`` to the end of work. Pure."""
     local = now.astimezone(ZoneInfo(person.zone))
     working = str(local.weekday()) in person.weekdays and local.date() not in calendar.holidays
     return person.active and person.digest and working and calendar.digest_at <= local.time() < person.ends
 
 
-def key_of(person: Staff, now: datetime) -> str:
-    """One a person and local day."""
+def digest_key(person: Staff, now: datetime) -> str:
+    """Return the key of the delivery: one for each person and local day."""
     return f"{DIGEST}:{person.id}:{now.astimezone(ZoneInfo(person.zone)).date()}"
 
 
-def _due(session: Session, calendar: Calendar, now: datetime) -> list[Staff]:
+def _find_due(session: Session, calendar: Calendar, now: datetime) -> list[Staff]:
     away = select(Absence.staff_id).where(Absence.starts_at <= now, Absence.ends_at > now)
-    wanting = select(Staff).where(Staff.digest, Staff.active, Staff.id.not_in(away)).order_by(Staff.id)
-    people = {key_of(one, now): one for one in session.execute(wanting).scalars() if is_due(one, calendar, now)}
-    made = set(session.execute(select(Delivery.key).where(Delivery.key.in_(people))).scalars()) if people else set()
-    return [person for key, person in people.items() if key not in made]
+    subscribed = select(Staff).where(Staff.digest, Staff.active, Staff.id.not_in(away)).order_by(Staff.id)
+    people = {digest_key(one, now): one for one in session.execute(subscribed).scalars() if is_due(one, calendar, now)}
+    existing = set(session.execute(select(Delivery.key).where(Delivery.key.in_(people))).scalars()) if people else set()
+    return [person for key, person in people.items() if key not in existing]
 
 
-def _make(session: Session, people: Iterable[Staff], now: datetime) -> int:
-    rows = [_row(person, _context(session, person, now), now) for person in people]
+def _create(session: Session, people: Iterable[Staff], now: datetime) -> int:
+    rows = [_build_row(person, _build_context(session, person, now), now) for person in people]
     insert_ignore(session, Delivery, sorted(rows, key=lambda row: str(row["key"])))
     return len(rows)
 
 
-def _row(person: Staff, context: dict[str, Any], now: datetime) -> dict[str, Any]:
+def _build_row(person: Staff, context: dict[str, Any], now: datetime) -> dict[str, Any]:
     empty = not (context["open_count"] or context["tasks"] or context["unassigned"])
-    row = build_delivery_row(key_of(person, now), DIGEST, None, person.email, now) | {"context": context}
-    skipped = {"state": "skipped", "reason_code": NOTHING.code, "reason": NOTHING.text, "finished_at": now}
+    row = build_delivery_row(digest_key(person, now), DIGEST, None, person.email, now) | {"context": context}
+    skipped = {"state": "skipped", "reason_code": NOTHING_TO_SAY.code, "reason": NOTHING_TO_SAY.text, "finished_at": now}
     return row | skipped if empty else row
 
 
-def _context(session: Session, person: Staff, now: datetime) -> dict[str, Any]:
+def _build_context(session: Session, person: Staff, now: datetime) -> dict[str, Any]:
     mine = Ticket.owner_id == person.id, Ticket.stage < COMPLETED
     count = session.execute(select(func.count()).select_from(Ticket).where(*mine)).scalar_one()
-    waiting = _tickets(session, now, Ticket.owner_id.is_(None), Ticket.stage < COMPLETED) if person.role in MANAGERS else []
-    tasks = _tasks(session, person, now)
-    return {"open_tickets": _tickets(session, now, *mine), "open_count": count, "tasks": tasks, "unassigned": waiting}
+    unassigned = (
+        _list_tickets(session, now, Ticket.owner_id.is_(None), Ticket.stage < COMPLETED) if person.role in MANAGERS else []
+    )
+    tasks = _list_tasks(session, person, now)
+    return {"open_tickets": _list_tickets(session, now, *mine), "open_count": count, "tasks": tasks, "unassigned": unassigned}
 
 
-def _tickets(session: Session, now: datetime, *conditions: Any) -> list[dict[str, Any]]:
-    listed = select(Ticket.id, Ticket.stage, Ticket.opened_at, Company.name).outerjoin(Company, Company.id == Ticket.company_id)
-    rows = session.execute(listed.where(*conditions).order_by(Ticket.stage, Ticket.id).limit(LISTED))
+def _list_tickets(session: Session, now: datetime, *conditions: Any) -> list[dict[str, Any]]:
+    tickets = select(Ticket.id, Ticket.stage, Ticket.opened_at, Company.name).outerjoin(Company, Company.id == Ticket.company_id)
+    rows = session.execute(tickets.where(*conditions).order_by(Ticket.stage, Ticket.id).limit(MAX_LISTED))
     return [
-        {"number": number(one), "stage": STAGE_NAMES[stage], "company": company or "", "age": (now - opened) // timedelta(days=1)}
+        {
+            "number": format_number(one),
+            "stage": STAGE_NAMES[stage],
+            "company": company or "",
+            "age": (now - opened) // timedelta(days=1),
+        }
         for one, stage, opened, company in rows
     ]
 
 
-def _tasks(session: Session, person: Staff, now: datetime) -> list[dict[str, Any]]:
+def _list_tasks(session: Session, person: Staff, now: datetime) -> list[dict[str, Any]]:
     mine = FollowUp.assignee_id == person.id, OPEN, FollowUp.due_at < day_after(now, person.zone)
-    rows = session.execute(select(FollowUp).where(*mine).order_by(FollowUp.due_at, FollowUp.id).limit(LISTED)).scalars()
+    rows = session.execute(select(FollowUp).where(*mine).order_by(FollowUp.due_at, FollowUp.id).limit(MAX_LISTED)).scalars()
     return [
         {
-            "number": number(task.ticket_id),
+            "number": format_number(task.ticket_id),
             "title": "A task added by hand" if task.kind == BY_HAND else task.title,
             "overdue": task.due_at < now,
         }

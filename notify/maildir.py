@@ -1,6 +1,11 @@
-"""A Maildir as the way out: the embedded default, whose mail a person can read with any mail program.
+"""The Maildir transport: the embedded default, a folder of sent mail that any mail program can open.
 
-Layout after D. J. Bernstein's description of Maildir: written in ``tmp``, made durable, then renamed into ``new``.
+Layout after D. J. Bernstein's description of Maildir. For each message:
+
+1. Write it to a file in ``tmp`` and fsync it, so that a crash never leaves half a message in ``new``.
+2. Call ``before_dot``, which commits the intent.
+3. Rename the file into ``new``: from here on it counts as delivered.
+4. Fsync ``new``, so that the rename survives a power loss. If that fails, the outcome is ambiguous.
 """
 
 from __future__ import annotations
@@ -18,25 +23,25 @@ from notify.addresses import AddressError, wire_address
 from notify.transport import AmbiguousOutcome, PermanentFailure, TemporaryFailure
 
 _SUFFIX: Final = ".casemill"
-# Bernstein's own figure for a file in tmp that nobody is writing any more.
+# Bernstein's figure: a file in tmp that is older has no writer any more.
 _STALE_SECONDS: Final = 36 * 3600
 
 
 class MaildirTransport:
-    """Writes each message as one file, named after its delivery: sent again, it replaces itself."""
+    """Writes each message as one file. The name comes from the delivery's key: a repeated message replaces itself."""
 
     def __init__(self, path: Path) -> None:
-        """Makes the folder and its ``cur``, ``new`` and ``tmp``. Raises OSError when that is not possible."""
+        """Create the folder with ``cur``, ``new`` and ``tmp``. Raises OSError when that is not possible."""
         self._path = path
         for folder in ("tmp", "new", "cur"):
             (path / folder).mkdir(parents=True, exist_ok=True)
-        self._sweep()
+        self._remove_stale_drafts()
 
     def transmit(self, envelope_from: str, recipient: str, data: bytes, key: str, before_dot: Callable[[], None]) -> str:
-        """Store one message; the rename is its final dot. Errors as in :class:`notify.transport.Transport`."""
-        trace = _trace(envelope_from, recipient)
+        """Store one message; the rename is its final dot. Raises as :meth:`notify.transport.Transport.transmit`."""
+        trace = _build_trace(envelope_from, recipient)
         name = sha256(key.encode()).hexdigest()[:40] + _SUFFIX
-        # A name of its own in tmp: a stale worker with the same delivery must not truncate what is about to move.
+        # A unique name in tmp: a stale worker with the same delivery must not truncate the file that is about to move.
         draft = self._path / "tmp" / f"{name}.{token_hex(6)}"
         try:
             self._write(draft, trace + data)
@@ -49,7 +54,7 @@ class MaildirTransport:
         return f"250 2.0.0 stored as new/{name}"
 
     def close(self) -> None:
-        """Nothing is kept open."""
+        """Do nothing: no file stays open."""
 
     def _write(self, draft: Path, content: bytes) -> None:
         try:
@@ -70,8 +75,8 @@ class MaildirTransport:
         except OSError as error:
             raise AmbiguousOutcome(f"the Maildir did not confirm the message: {error.strerror}") from None
 
-    def _sweep(self) -> None:
-        """Remove what a process that was killed while writing left in tmp."""
+    def _remove_stale_drafts(self) -> None:
+        """Remove the files that killed processes left in tmp."""
         oldest = now().timestamp() - _STALE_SECONDS
         for draft in (self._path / "tmp").glob(f"*{_SUFFIX}.*"):
             with suppress(OSError):
@@ -79,8 +84,8 @@ class MaildirTransport:
                     draft.unlink()
 
 
-def _trace(envelope_from: str, recipient: str) -> bytes:
-    """The envelope, as final delivery notes it (RFC 5321 §4.4): otherwise it would be lost with a Maildir."""
+def _build_trace(envelope_from: str, recipient: str) -> bytes:
+    """Return the envelope as header lines of final delivery (RFC 5321 §4.4): a Maildir has no other place for it."""
     try:
         sender = wire_address(envelope_from) if envelope_from else ""
         return f"Return-Path: <{sender}>\r\nDelivered-To: {wire_address(recipient)}\r\n".encode()

@@ -1,8 +1,8 @@
-"""The bytes of a notice, made once and kept: what is sent first and what is sent again are the same.
+"""Write mail messages as bytes: the same message always gives the same bytes, for the first attempt and every later one.
 
-Built by hand, since ``EmailMessage.as_bytes`` manages a few hundred a second; the tests read every message back with
-the standard library. Formats: RFC 5322 (message), 2045 and 2046 (MIME), 2047 (encoded words), 3834 (automatic mail),
-2369 and 8058 (unsubscribing).
+The standard library's ``EmailMessage.as_bytes`` writes a few hundred messages a second, so casemill writes its own
+(docs/decisions/mime-writer.md); the tests read every message back with the standard library. Formats: RFC 5322 (message),
+2045 and 2046 (MIME), 2047 (encoded words), 3834 (automatic mail), 2369 and 8058 (unsubscribing).
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from typing import Final
 from core.errors import CasemillError
 from notify.addresses import AddressError, wire_address
 
-_LINE: Final = 76
+_MAX_LINE: Final = 76
 # An encoded word has at most 75 characters (RFC 2047 §2): 12 of frame leave 60 of base64, which are 45 bytes.
 _WORD_BYTES: Final = 45
-# The first line of a header also holds its name; no name here is longer than "Subject: ".
+# The first line of a header also holds its name; the longest name here is "Subject: ".
 _FIRST_WORD_BYTES: Final = 36
-# RFC 5321 §4.5.3.1.6 allows 998; RFC 5322 §2.1.1 asks for 78, and leaving a line as it is has no need to go beyond.
-_PLAIN_LINE: Final = 78
-_NOT_PRINTED: Final = re.compile(
+# RFC 5321 §4.5.3.1.6 allows 998 octets, RFC 5322 §2.1.1 asks for 78: only a body of longer lines is encoded.
+_MAX_PLAIN_LINE: Final = 78
+_UNPRINTABLE: Final = re.compile(
     # C0, DEL, C1 and line separators would end or split a header once decoded; lone surrogates cannot be encoded;
     # bidi overrides and zero-width marks make a name read as another.
     r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\u200b\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\ufeff]+"
 )
 _MESSAGE_ID: Final = re.compile(r"<[!-;=?A-~]+@[!-;=?A-~]+>")
-_ID_MAX: Final = 900
+_MAX_ID_CHARS: Final = 900
 _ATOMS: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]*")
 _TOKEN: Final = re.compile(r"[!-~]+")
 
 
 class MessageError(CasemillError):
-    """A message cannot be put on the wire; ``field`` says which part, the text never holds its content."""
+    """A message cannot be written; ``field`` names the part. The text never holds its content."""
 
     def __init__(self, field: str, text: str) -> None:
         super().__init__(f"{field}: {text}")
@@ -48,11 +48,12 @@ class MessageError(CasemillError):
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
-    """One message to one recipient. ``loop`` names the installation in X-Loop; ``html`` may be empty.
+class OutgoingMessage:
+    """One message to one recipient.
 
-    ``automatic`` is false for what a person wrote: such a mail may be answered by machines as by people (RFC 3834 §2).
-    ``unsubscribe`` is an address that takes the recipient off the list when it is posted to.
+    ``html`` may be empty; the message then has a text part only. ``loop`` names the installation in the X-Loop header.
+    ``automatic`` is false for a staff message: auto-responders may answer it (RFC 3834 §2). ``unsubscribe`` is a URL that
+    ends surveys to the recipient when it receives a POST.
     """
 
     from_address: str
@@ -72,17 +73,19 @@ class Outgoing:
     unsubscribe: str = ""
 
 
-def freeze(message: Outgoing) -> bytes:
-    """The message as it goes out, CRLF line ends throughout, not yet dot-stuffed; the same input gives the same bytes.
+def build_message(message: OutgoingMessage) -> bytes:
+    """Return the message as bytes with CRLF line ends, not yet dot-stuffed. The same input gives the same bytes.
 
-    All of it is ASCII unless an address has a non-ASCII local part (RFC 6532). Raises :class:`MessageError` for an
-    address that is not one plain mailbox, a Message-ID that is none, or a Date without a zone.
+    The result is ASCII unless an address has a non-ASCII local part (RFC 6532).
+
+    Raises :class:`MessageError` for an address that is not one plain mailbox, a malformed Message-ID, or a date without a
+    time zone.
     """
     headers = "\r\n".join(_headers(message)).encode("utf-8")
     return headers + b"\r\n" + _body(message)
 
 
-def _headers(message: Outgoing) -> Iterator[str]:
+def _headers(message: OutgoingMessage) -> Iterator[str]:
     if message.date.tzinfo is None:
         raise MessageError("date", "has no time zone")
     if not _is_message_id(message.message_id):
@@ -94,11 +97,11 @@ def _headers(message: Outgoing) -> Iterator[str]:
     yield f"Message-ID: {message.message_id}"
     if message.reply_to:
         yield f"Reply-To: {_address('reply_to', message.reply_to)}"
-    # What others called their mail may be anything; a name that cannot be repeated is left out, and the notice goes.
+    # The customer's Message-ID may be malformed: then it is left out, and the mail is sent without it.
     if _is_message_id(message.in_reply_to):
         yield f"In-Reply-To: {message.in_reply_to}"
     if references := list(filter(_is_message_id, message.references)):
-        # One a line: a thread can be long, and a header line cannot.
+        # One for each line: a thread can be longer than a header line may be.
         yield "References: " + "\r\n ".join(references)
     if message.automatic:
         yield "Auto-Submitted: auto-generated"
@@ -107,13 +110,14 @@ def _headers(message: Outgoing) -> Iterator[str]:
     yield f"X-Loop: {_token('loop', message.loop)}"
     if message.unsubscribe:
         yield f"List-Unsubscribe: <{_token('unsubscribe', message.unsubscribe)}>"
-        if message.unsubscribe.startswith("https://"):  # the one-click way is for HTTPS only (RFC 8058 §3.1)
+        # One-click unsubscribing is for HTTPS only (RFC 8058 §3.1).
+        if message.unsubscribe.startswith("https://"):
             yield "List-Unsubscribe-Post: List-Unsubscribe=One-Click"
     yield "MIME-Version: 1.0"
 
 
-def _body(message: Outgoing) -> bytes:
-    """From Content-Type on: two alternatives, the richer one last (RFC 2046 §5.1.4), or the text alone."""
+def _body(message: OutgoingMessage) -> bytes:
+    """Return the rest from Content-Type on: text and HTML as alternatives, HTML last (RFC 2046 §5.1.4), or text alone."""
     text = _part(b"plain", message.text)
     if not message.html:
         return text
@@ -124,15 +128,15 @@ def _body(message: Outgoing) -> bytes:
 
 
 def _part(subtype: bytes, content: str) -> bytes:
-    encoding, body = _transfer_encoded(content)
+    encoding, body = _encode_body(content)
     return b"Content-Type: text/%b; charset=utf-8\r\nContent-Transfer-Encoding: %b\r\n\r\n%b" % (subtype, encoding, body)
 
 
-def _transfer_encoded(content: str) -> tuple[bytes, bytes]:
-    """Encoding name and encoded body with CRLF: as it is, quoted-printable, or base64 where that is much shorter."""
+def _encode_body(content: str) -> tuple[bytes, bytes]:
+    """Return the name of the encoding and the encoded body with CRLF: 7bit, quoted-printable, or base64 where shorter."""
     unix = content.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
     raw = (unix if unix.endswith("\n") else unix + "\n").encode("utf-8", "replace")
-    if raw.isascii() and max(map(len, raw.split(b"\n"))) <= _PLAIN_LINE:
+    if raw.isascii() and max(map(len, raw.split(b"\n"))) <= _MAX_PLAIN_LINE:
         return b"7bit", raw.replace(b"\n", b"\r\n")
     crlf = raw.replace(b"\n", b"\r\n")
     if not raw.isascii() and len(raw) > 1.25 * len(unix):
@@ -141,7 +145,7 @@ def _transfer_encoded(content: str) -> tuple[bytes, bytes]:
 
 
 def _boundary(message_id: str, parts: bytes) -> bytes:
-    """A delimiter that occurs in none of the parts. It follows from the content, so freezing again changes nothing."""
+    """Return a delimiter that occurs in none of the parts. It depends on the content alone, so that it is reproducible."""
     seed = message_id
     while True:
         boundary = b"=_" + sha256(seed.encode()).hexdigest()[:32].encode()
@@ -164,9 +168,9 @@ def _mailbox(name: str, address: str) -> str:
 
 @lru_cache(maxsize=64)
 def _phrase(name: str) -> str:
-    """A display name: atoms as they are, else a quoted string, else encoded words (RFC 5322 §3.2.5, RFC 2047 §5)."""
-    clean = _clean(name)
-    if not clean.isascii() or "=?" in clean or len(clean) > _PLAIN_LINE - len("From: "):
+    """Return a display name as atoms, a quoted string or encoded words (RFC 5322 §3.2.5, RFC 2047 §5)."""
+    clean = _strip_unprintable(name)
+    if not clean.isascii() or "=?" in clean or len(clean) > _MAX_PLAIN_LINE - len("From: "):
         return _encoded_words(clean)
     if _ATOMS.fullmatch(clean):
         return clean
@@ -175,14 +179,14 @@ def _phrase(name: str) -> str:
 
 
 def _unstructured(text: str) -> str:
-    """A header text, folded. ASCII stays readable; the rest, and what only looks encoded, becomes encoded words."""
-    clean = _clean(text)
+    """Return a folded header text: ASCII as it is; other text, and text that looks encoded, as encoded words."""
+    clean = _strip_unprintable(text)
     words = clean.split(" ")
-    if not clean.isascii() or "=?" in clean or max(map(len, words)) > _LINE - len("Subject: "):
+    if not clean.isascii() or "=?" in clean or max(map(len, words)) > _MAX_LINE - len("Subject: "):
         return _encoded_words(clean)
     lines, width = [""], len("Subject:")
     for word in words:
-        if width + 1 + len(word) > _LINE:
+        if width + 1 + len(word) > _MAX_LINE:
             lines.append("")
             width = 0
         lines[-1] += f" {word}"
@@ -191,28 +195,28 @@ def _unstructured(text: str) -> str:
 
 
 def _encoded_words(text: str) -> str:
-    words = [f"=?utf-8?b?{b64encode(piece).decode()}?=" for piece in _pieces(text)]
+    words = [f"=?utf-8?b?{b64encode(piece).decode()}?=" for piece in _split_utf8(text)]
     return "\r\n ".join(words)
 
 
-def _pieces(text: str) -> Iterator[bytes]:
-    """UTF-8 in pieces that fit one encoded word each; no character is cut in two (RFC 2047 §5)."""
-    piece, room = b"", _FIRST_WORD_BYTES
+def _split_utf8(text: str) -> Iterator[bytes]:
+    """Yield UTF-8 in pieces that fit one encoded word each, without splitting a character (RFC 2047 §5)."""
+    piece, limit = b"", _FIRST_WORD_BYTES
     for character in text:
         octets = character.encode()
-        if len(piece) + len(octets) > room:
+        if len(piece) + len(octets) > limit:
             yield piece
-            piece, room = b"", _WORD_BYTES
+            piece, limit = b"", _WORD_BYTES
         piece += octets
     yield piece
 
 
-def _clean(text: str) -> str:
-    return " ".join(_NOT_PRINTED.sub(" ", text).split())
+def _strip_unprintable(text: str) -> str:
+    return " ".join(_UNPRINTABLE.sub(" ", text).split())
 
 
 def _is_message_id(value: str) -> bool:
-    return len(value) <= _ID_MAX and _MESSAGE_ID.fullmatch(value) is not None
+    return len(value) <= _MAX_ID_CHARS and _MESSAGE_ID.fullmatch(value) is not None
 
 
 def _token(field: str, value: str) -> str:

@@ -1,4 +1,4 @@
-"""Tables of what goes out."""
+"""Tables of outgoing mail."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from core.database.types import Base, where
 
-#: Conditions of partial indexes, for queries that mean to use them.
+#: Conditions of the partial indexes, for the queries that use these indexes.
 DUE_WHERE = "finished_at IS NULL AND state IN ('pending', 'ambiguous')"
 HELD_WHERE = "state IN ('claimed', 'intent')"
 DELAYED_WHERE = "state = 'pending' AND reason_code IN ('domain_limit', 'total_limit')"
 
 
 class Delivery(Base):
-    """One notice to one recipient, once: ``key`` decides. States: see ``reliability.md``.
+    """One mail to one recipient. The unique ``key`` makes it one, however often its fact is read.
 
-    ``pending`` → ``claimed`` → ``intent`` → ``sent`` | ``failed`` | ``ambiguous``; or ``skipped`` with a reason. An ambiguous one
-    whose mailing may be repeated waits for its one repeat; ``finished_at`` is set once nothing more will happen.
-    ``outside`` is mail to people who are not staff, which the counters count: by ``tried_at``, set when it is let go and
-    taken back when it turns out that it was not sent. ``ambiguities`` counts how often nobody could tell whether it had
-    arrived. ``released_by`` is who let a skipped one go all the same: no limit holds for it any more.
+    States (reliability.md): ``pending`` → ``claimed`` → ``intent`` → ``sent`` | ``failed`` | ``ambiguous``, or ``skipped`` with
+    a reason. An ambiguous delivery whose mailing may be repeated waits for its one repeat. ``finished_at`` is set with the
+    final state.
+
+    ``outside`` is mail to customers. The rate limits count it by ``tried_at``, which is set when the limits allow the mail and
+    cleared when it turns out that it was not sent. ``ambiguities`` counts the ambiguous outcomes. ``frozen`` is the built
+    message. ``released_by`` is the member of staff who sent a skipped notice anyway; no limit holds for it.
     """
 
     __tablename__ = "delivery"
@@ -64,7 +66,7 @@ class Delivery(Base):
 
 
 class DeliveryReport(Base):
-    """What came back about a delivery: ``kind`` as in ``ingest.parsers.types.ParsedReport``; once for each inbound item."""
+    """A bounce or report about a delivery, one for each inbound item. ``kind`` as in ``ingest.parsers.types.ParsedReport``."""
 
     __tablename__ = "delivery_report"
     __table_args__ = (Index("ix_delivery_report_delivery_id", "delivery_id"),)

@@ -1,4 +1,7 @@
-"""Never a cannon: how much automatic mail may go where (mail-rules.md), by counting what was tried lately."""
+"""Rate limits for automatic mail to customers: the counts of recent attempts, and the rules over them (mail-rules.md).
+
+Loading the counts takes a few queries for a batch; the rules are pure functions of the counts and the settings.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from sqlalchemy import and_, case, func, select, text
 from sqlalchemy.orm import Session
 
 from accounts.public_domains import PUBLIC_DOMAINS
-from core.database.in_lists import among
+from core.database.in_lists import in_list
 from core.reasons import Reason
 from core.settings import Settings
 from core.settings.sections import Notices
@@ -22,32 +25,34 @@ from notify.models import DELAYED_WHERE, Delivery
 from tickets.models import Ticket
 
 HOUR, DAY, TEN_MINUTES = timedelta(hours=1), timedelta(days=1), timedelta(minutes=10)
-#: The shortest time a delayed mail waits before it asks again.
-DELAY = timedelta(minutes=1)
-#: A machine that answers back gets so many mails in an hour, and a person may write the same as often.
-ANSWERS_IN_A_LOOP = 2
+#: A delayed mail waits at least this long before its limit is checked again.
+MIN_DELAY = timedelta(minutes=1)
+#: An auto-responder gets so many mails in an hour before the loop ends; a person may send the same subject as often.
+MAX_LOOP_ANSWERS = 2
 SILENT, LOOP = "ticket_silent", "loop_suspected"
-#: What is counted and limited: mail to people outside that no person wrote.
-AUTOMATIC = and_(Delivery.outside, Delivery.mailing.not_in(list_staff_written()))
-_CHANGING = re.compile(r"\bBS-\d+|\[[^\]]{0,60}\]|#\s?\d+|^(?:\s*[^\W\d_]{2,10}\s?:)+", re.I)
-DOMAIN_FULL = Reason("domain_limit", "The domain has had its share for this hour")
-ALL_FULL = Reason("total_limit", "All automatic mail has had its share for this hour")
+#: What the limits count: mail to customers that no member of staff wrote.
+IS_AUTOMATIC = and_(Delivery.outside, Delivery.mailing.not_in(list_staff_written()))
+_VARIABLE_PARTS = re.compile(r"\bBS-\d+|\[[^\]]{0,60}\]|#\s?\d+|^(?:\s*[^\W\d_]{2,10}\s?:)+", re.I)
+DOMAIN_LIMIT = Reason("domain_limit", "The hourly limit of automatic mails to this domain is reached; the mail waits")
+TOTAL_LIMIT = Reason("total_limit", "The hourly limit of all automatic mails is reached; the mail waits")
 
 
 @dataclass(frozen=True, slots=True)
-class Queue:
-    """Mails that are delayed already: the first of them, and when it asks again."""
+class DelayedQueue:
+    """The mails that a limit delays already: the id of the first, and when it is due again."""
 
     first_id: int
     due_at: datetime
 
 
 @dataclass(slots=True)
-class Counts:
-    """Automatic mails to people outside that were tried lately, and who waits for their turn.
+class RateLimitCounts:
+    """Automatic mails to customers that were tried recently, and the queues of those that a limit delays.
 
-    ``in_a_row`` are those of a ticket since a human wrote, at ``human_at``. ``subjects`` are those of the mails that are to be
-    answered, ``answered`` of those that were, where an address has had enough answers to be a machine that answers back.
+    ``in_a_row`` counts the mails of a ticket since the last message from a person, at ``human_at``. ``subjects`` are the
+    normalised subjects of tickets whose creation notice is due; ``answered_subjects`` those that an address was answered
+    for within the last hour. Both are loaded only for addresses that may be auto-responders. ``domain_since`` and
+    ``total_since`` are the times of the oldest mail counted.
     """
 
     address_hour: Counter[str] = field(default_factory=Counter)
@@ -57,14 +62,15 @@ class Counts:
     in_a_row: Counter[int] = field(default_factory=Counter)
     human_at: dict[int, datetime | None] = field(default_factory=dict)
     subjects: dict[int, str] = field(default_factory=dict)
-    answered: dict[str, list[str]] = field(default_factory=dict)
+    answered_subjects: dict[str, list[str]] = field(default_factory=dict)
     total_hour: int = 0
     domain_since: dict[str, datetime] = field(default_factory=dict)
     total_since: datetime | None = None
-    domain_queues: dict[str, Queue] = field(default_factory=dict)
-    total_queue: Queue | None = None
+    domain_queues: dict[str, DelayedQueue] = field(default_factory=dict)
+    total_queue: DelayedQueue | None = None
 
     def add(self, ticket_id: int, recipient: str, domain: str) -> None:
+        """Count one more mail that is about to be sent."""
         self.address_hour[recipient] += 1
         self.address_day[recipient] += 1
         self.ticket_ten_minutes[ticket_id, recipient] += 1
@@ -72,14 +78,14 @@ class Counts:
         self.total_hour += 1
         self.in_a_row[ticket_id] += 1
         if ticket_id in self.subjects:
-            self.answered.setdefault(recipient, []).append(self.subjects[ticket_id])
+            self.answered_subjects.setdefault(recipient, []).append(self.subjects[ticket_id])
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimitDecision:
-    """Send now, skip for ever with a reason, or wait until a moment and ask again."""
+    """What happens to a mail: ``action`` is send, skip (final, with a reason) or delay (until a moment)."""
 
-    verdict: str
+    action: str
     reason: Reason | None = None
     until: datetime | None = None
 
@@ -88,141 +94,164 @@ SEND = RateLimitDecision("send")
 
 
 def own_addresses(settings: Settings) -> frozenset[str]:
-    """Addresses that are ours, whose mail would come back to us."""
+    """Return the addresses whose mail comes back to casemill."""
     notices = settings.notices
     mailboxes = (mailbox.address for mailbox in settings.mailboxes.values())
     return frozenset({notices.from_address, notices.reply_to, *notices.own_addresses, *mailboxes}) - {""}
 
 
-def refuse_address(recipient: str, own: Collection[str], suppressed: Collection[str]) -> RateLimitDecision | None:
-    """The ruling for an address that gets no mail, else None. Pure."""
+def check_address(recipient: str, own: Collection[str], suppressed: Collection[str]) -> RateLimitDecision | None:
+    """Return the decision for an address that gets no mail at all, otherwise None. Pure."""
     if not recipient:
-        return RateLimitDecision("skip", Reason("no_address", "The requester has no email address"))
+        return _skip("no_address", "The requester has no email address")
     if recipient in suppressed:
-        return RateLimitDecision(
-            "skip", Reason("suppressed", "The address is blocked: mail to it came back, or it asked for none")
-        )
+        return _skip("suppressed", "The address is blocked: an earlier mail came back, or the recipient asked for no mail")
     if recipient in own:
-        return RateLimitDecision("skip", Reason("own_address", "The address is one of our own"))
+        return _skip("own_address", "The address is one of our own")
     return None
 
 
-def refuse_answer(recipient: str, domain: str, settings: Notices) -> RateLimitDecision | None:
-    """The ruling for an address that is never answered by a machine, else None. Pure."""
+def check_never_answer(recipient: str, domain: str, settings: Notices) -> RateLimitDecision | None:
+    """Return the decision for an address or domain on the ``never_answer`` list, otherwise None. Pure."""
     if recipient in settings.never_answer or domain in settings.never_answer:
-        return RateLimitDecision("skip", Reason("never_answer", "The address is on the list of those never answered"))
+        return _skip("never_answer", "The address is on the list of addresses that get no automatic mail")
     return None
 
 
-def rule(
+def decide(
     delivery_id: int,
     ticket_id: int,
     recipient: str,
     domain: str,
-    counts: Counts,
+    counts: RateLimitCounts,
     settings: Notices,
     now: datetime,
 ) -> RateLimitDecision:
-    """What the limits say of one more automatic mail to somebody outside. Pure."""
+    """Return what the limits allow for one more automatic mail to a customer. Pure.
+
+    Limits of a ticket or an address skip the mail. Limits of a domain and of all mail delay it, in the order of the
+    delivery ids.
+    """
     if counts.in_a_row[ticket_id] >= settings.rows_in_silence:
-        return RateLimitDecision(
-            "skip", Reason(SILENT, f"{settings.rows_in_silence} automatic mails in a row and no human between them")
-        )
-    if answers_back(counts.subjects.get(ticket_id), counts.answered.get(recipient, ())):
-        return RateLimitDecision(
-            "skip", Reason(LOOP, "A machine seems to answer: the same mail comes back whenever one is answered")
-        )
+        return _skip(SILENT, f"{settings.rows_in_silence} automatic mails in a row without a message from a person between them")
+    if is_loop(counts.subjects.get(ticket_id), counts.answered_subjects.get(recipient, ())):
+        return _skip(LOOP, "An auto-responder seems to answer: the same mail comes back after each of ours")
     if counts.ticket_ten_minutes[ticket_id, recipient] >= settings.per_ticket_ten_minutes:
-        return RateLimitDecision("skip", Reason("ticket_limit", "Too many automatic mails for this ticket in ten minutes"))
+        return _skip("ticket_limit", "Too many automatic mails for this ticket in ten minutes")
     if counts.address_hour[recipient] >= settings.per_address_hour:
-        return _enough(settings.per_address_hour, "an hour")
+        return _skip_address(settings.per_address_hour, "an hour")
     if counts.address_day[recipient] >= settings.per_address_day:
-        return _enough(settings.per_address_day, "a day")
-    share = domain_share(domain, settings)
-    if share and counts.domain_hour[domain] >= share:
-        return _wait(DOMAIN_FULL, _an_hour_after(counts.domain_since.get(domain)), now)
+        return _skip_address(settings.per_address_day, "a day")
+    limit = hourly_domain_limit(domain, settings)
+    if limit and counts.domain_hour[domain] >= limit:
+        return _delay(DOMAIN_LIMIT, _one_hour_after(counts.domain_since.get(domain)), now)
     queue = counts.domain_queues.get(domain)
-    if share and queue is not None and queue.first_id < delivery_id:
-        return _wait(DOMAIN_FULL, queue.due_at, now)
+    if limit and queue is not None and queue.first_id < delivery_id:
+        return _delay(DOMAIN_LIMIT, queue.due_at, now)
     if settings.total_hour and counts.total_hour >= settings.total_hour:
-        return _wait(ALL_FULL, _an_hour_after(counts.total_since), now)
+        return _delay(TOTAL_LIMIT, _one_hour_after(counts.total_since), now)
     queue = counts.total_queue
     if settings.total_hour and queue is not None and queue.first_id < delivery_id:
-        return _wait(ALL_FULL, queue.due_at, now)
+        return _delay(TOTAL_LIMIT, queue.due_at, now)
     return SEND
 
 
-def domain_share(domain: str, settings: Notices) -> int:
-    """How many automatic mails a domain gets in an hour; 0 is no limit."""
+def hourly_domain_limit(domain: str, settings: Notices) -> int:
+    """Return how many automatic mails a domain may get in an hour; 0 is no limit."""
     return settings.per_public_domain_hour if domain in PUBLIC_DOMAINS else settings.per_domain_hour
 
 
-def answers_back(subject: str | None, answered: Sequence[str]) -> bool:
-    """Whether a mail is one more of those that came back each time one was answered. Pure."""
-    return subject is not None and len(answered) >= ANSWERS_IN_A_LOOP and answered[-1] == subject
+def is_loop(subject: str | None, answered_subjects: Sequence[str]) -> bool:
+    """Return whether a mail repeats the subject that was answered last, after enough answers to be a loop. Pure."""
+    return subject is not None and len(answered_subjects) >= MAX_LOOP_ANSWERS and answered_subjects[-1] == subject
 
 
-def fold_subject(subject: str) -> str:
-    """A subject without what machines change in it: numbers of cases, prefixes, space and case."""
-    return " ".join(_CHANGING.sub(" ", subject).casefold().split())
+def normalise_subject(subject: str) -> str:
+    """Return a subject without what programs change in it: case numbers, prefixes, spacing and letter case."""
+    return " ".join(_VARIABLE_PARTS.sub(" ", subject).casefold().split())
 
 
-def _an_hour_after(since: datetime | None) -> datetime | None:
-    """When the first of those that were counted counts no longer."""
+def _skip(code: str, sentence: str) -> RateLimitDecision:
+    return RateLimitDecision("skip", Reason(code, sentence))
+
+
+def _skip_address(limit: int, period: str) -> RateLimitDecision:
+    return _skip("address_limit", f"The limit of {limit} automatic mails {period} to one address is reached")
+
+
+def _one_hour_after(since: datetime | None) -> datetime | None:
+    """Return when the oldest mail counted is no longer within the hour."""
     return since and since + HOUR
 
 
-def _wait(reason: Reason, opens: datetime | None, now: datetime) -> RateLimitDecision:
-    """Until there is room, and at least :data:`DELAY`: who asks all the time is in everybody's way."""
-    return RateLimitDecision("delay", reason, max(opens or now, now + DELAY))
+def _delay(reason: Reason, free_at: datetime | None, now: datetime) -> RateLimitDecision:
+    # At least MIN_DELAY: a delayed mail that is checked all the time takes its place in every batch.
+    return RateLimitDecision("delay", reason, max(free_at or now, now + MIN_DELAY))
 
 
-def _enough(limit: int, span: str) -> RateLimitDecision:
-    return RateLimitDecision("skip", Reason("address_limit", f"{limit} automatic mails {span} to one address are enough"))
-
-
-def count(
+def load_counts(
     session: Session,
     recipients: Iterable[str],
     domains: Iterable[str],
     tickets: Iterable[int],
     settings: Notices,
     now: datetime,
-) -> Counts:
-    """The counts that a batch may need, in a few indexed queries.
+) -> RateLimitCounts:
+    """Return the counts that a batch may need, from a few indexed queries.
 
-    What has no limit is not counted: with a hundred thousand mails in an hour that would take longer than to send the batch.
+    What has no limit is not counted: with a hundred thousand mails in an hour, counting takes longer than sending.
     """
-    counts = Counts()
-    names = {domain for domain in domains if domain_share(domain, settings)}
+    counts = RateLimitCounts()
+    limited_domains = {domain for domain in domains if hourly_domain_limit(domain, settings)}
     _count_addresses(session, counts, set(recipients), set(tickets), now)
-    lately = (AUTOMATIC, Delivery.tried_at > now - HOUR)
-    per_domain = _tally(Delivery.domain).where(*lately, among(Delivery.domain, names)).group_by(Delivery.domain)
-    for name, total, since in session.execute(per_domain):
-        counts.domain_hour[name], counts.domain_since[name] = total, since
+    last_hour = (IS_AUTOMATIC, Delivery.tried_at > now - HOUR)
+    in_domains = _select_counts(Delivery.domain).where(*last_hour, in_list(Delivery.domain, limited_domains))
+    for domain, total, since in session.execute(in_domains.group_by(Delivery.domain)):
+        counts.domain_hour[domain], counts.domain_since[domain] = total, since
     if settings.total_hour:
-        counts.total_hour, counts.total_since = session.execute(_tally().where(*lately)).one()
-    _find_queues(session, counts, names)
+        counts.total_hour, counts.total_since = session.execute(_select_counts().where(*last_hour)).one()
+    _load_delayed_queues(session, counts, limited_domains)
     return counts
 
 
-def _tally(*columns: Any) -> Any:
+def load_subjects(session: Session, counts: RateLimitCounts, due: Sequence[tuple[int, str]], now: datetime) -> None:
+    """Load into ``counts`` the subjects that :func:`is_loop` compares, for addresses with many answers in the last hour.
+
+    ``due`` are ticket and recipient of the creation notices in the batch. Most batches have no such address. Only tickets
+    from email count, since no other source answers by itself.
+    """
+    expected = Counter(recipient for _, recipient in due)
+    suspects = {one for one, more in expected.items() if counts.address_hour[one] + more > MAX_LOOP_ANSWERS}
+    if not suspects:
+        return
+    tickets = [ticket_id for ticket_id, recipient in due if recipient in suspects]
+    names = select(Ticket.id, Ticket.name).where(in_list(Ticket.id, tickets), Ticket.source == "email")
+    counts.subjects = {ticket_id: normalise_subject(name) for ticket_id, name in session.execute(names)}
+    earlier = select(Delivery.recipient, Ticket.name).join(Ticket, Ticket.id == Delivery.ticket_id)
+    tried = in_list(Delivery.recipient, suspects), Delivery.mailing == CREATED, Delivery.tried_at > now - HOUR
+    for recipient, name in session.execute(earlier.where(*tried).order_by(Delivery.tried_at, Delivery.id)):
+        counts.answered_subjects.setdefault(recipient, []).append(normalise_subject(name))
+
+
+def _select_counts(*columns: Any) -> Any:
     return select(*columns, func.count(), func.min(Delivery.tried_at))
 
 
-def _count_addresses(session: Session, counts: Counts, recipients: set[str], tickets: set[int], now: datetime) -> None:
-    for span, counter in ((HOUR, counts.address_hour), (DAY, counts.address_day)):
-        statement = _tally(Delivery.recipient).where(AUTOMATIC, among(Delivery.recipient, recipients))
-        for name, total, _ in session.execute(statement.where(Delivery.tried_at > now - span).group_by(Delivery.recipient)):
-            counter[name] = total
-    lately = Delivery.tried_at > now - TEN_MINUTES
+def _count_addresses(session: Session, counts: RateLimitCounts, recipients: set[str], tickets: set[int], now: datetime) -> None:
+    for period, counter in ((HOUR, counts.address_hour), (DAY, counts.address_day)):
+        statement = _select_counts(Delivery.recipient).where(IS_AUTOMATIC, in_list(Delivery.recipient, recipients))
+        recent = statement.where(Delivery.tried_at > now - period).group_by(Delivery.recipient)
+        for recipient, total, _ in session.execute(recent):
+            counter[recipient] = total
+    in_ten_minutes = Delivery.tried_at > now - TEN_MINUTES
     in_a_row = Delivery.tried_at > func.coalesce(Ticket.human_at, Ticket.created_at)
     key = Delivery.ticket_id, Delivery.recipient, Ticket.human_at
-    per_ticket = select(*key, _count_where(lately), _count_where(in_a_row)).join(Ticket, Ticket.id == Delivery.ticket_id)
-    tried = AUTOMATIC, among(Delivery.ticket_id, tickets), Delivery.tried_at.is_not(None)
-    for ticket_id, recipient, human_at, recent, row in session.execute(per_ticket.where(*tried).group_by(*key)):
-        counts.ticket_ten_minutes[ticket_id, recipient] = recent
-        counts.in_a_row[ticket_id] += row
+    per_ticket = select(*key, _count_where(in_ten_minutes), _count_where(in_a_row))
+    per_ticket = per_ticket.join(Ticket, Ticket.id == Delivery.ticket_id)
+    tried = IS_AUTOMATIC, in_list(Delivery.ticket_id, tickets), Delivery.tried_at.is_not(None)
+    for ticket_id, recipient, human_at, recent_count, row_count in session.execute(per_ticket.where(*tried).group_by(*key)):
+        counts.ticket_ten_minutes[ticket_id, recipient] = recent_count
+        counts.in_a_row[ticket_id] += row_count
         counts.human_at[ticket_id] = human_at
 
 
@@ -230,31 +259,14 @@ def _count_where(condition: Any) -> Any:
     return func.sum(case((condition, 1), else_=0))
 
 
-def load_subjects(session: Session, counts: Counts, waiting: Sequence[tuple[int, str]], now: datetime) -> None:
-    """What is to be answered and what was, for addresses that get many answers in this hour; most batches have none.
-
-    ``waiting`` are ticket and recipient of the creation notices in hand. Only mail can come back by itself.
-    """
-    expected = Counter(recipient for _, recipient in waiting)
-    suspects = {one for one, more in expected.items() if counts.address_hour[one] + more > ANSWERS_IN_A_LOOP}
-    if not suspects:
-        return
-    tickets = [ticket_id for ticket_id, recipient in waiting if recipient in suspects]
-    names = select(Ticket.id, Ticket.name).where(among(Ticket.id, tickets), Ticket.source == "email")
-    counts.subjects = {ticket_id: fold_subject(name) for ticket_id, name in session.execute(names)}
-    earlier = select(Delivery.recipient, Ticket.name).join(Ticket, Ticket.id == Delivery.ticket_id)
-    tried = among(Delivery.recipient, suspects), Delivery.mailing == CREATED, Delivery.tried_at > now - HOUR
-    for recipient, name in session.execute(earlier.where(*tried).order_by(Delivery.tried_at, Delivery.id)):
-        counts.answered.setdefault(recipient, []).append(fold_subject(name))
-
-
-def _find_queues(session: Session, counts: Counts, domains: set[str]) -> None:
+def _load_delayed_queues(session: Session, counts: RateLimitCounts, domains: set[str]) -> None:
     first = (func.min(Delivery.id), func.min(Delivery.due_at))
     delayed = text(f"delivery.{DELAYED_WHERE}")
-    per_domain = select(Delivery.domain, *first).where(delayed, Delivery.reason_code == DOMAIN_FULL.code)
-    for name, first_id, due_at in session.execute(per_domain.where(among(Delivery.domain, domains)).group_by(Delivery.domain)):
-        counts.domain_queues[name] = Queue(first_id, due_at)
-    everything = select(*first).where(delayed, Delivery.reason_code == ALL_FULL.code)
+    per_domain = select(Delivery.domain, *first).where(delayed, Delivery.reason_code == DOMAIN_LIMIT.code)
+    in_domains = per_domain.where(in_list(Delivery.domain, domains)).group_by(Delivery.domain)
+    for domain, first_id, due_at in session.execute(in_domains):
+        counts.domain_queues[domain] = DelayedQueue(first_id, due_at)
+    everything = select(*first).where(delayed, Delivery.reason_code == TOTAL_LIMIT.code)
     first_id, due_at = session.execute(everything).one()
     if first_id is not None:
-        counts.total_queue = Queue(first_id, due_at)
+        counts.total_queue = DelayedQueue(first_id, due_at)
