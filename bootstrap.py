@@ -55,7 +55,7 @@ SUBSCRIPTIONS: relay.Subscriptions = {
     TicketCreated.kind: (mailings.on_ticket_created,),
     TicketAssigned.kind: (mailings.on_ticket_assigned,),
     NoticeSettled.kind: (mailings.on_notice_settled, invitations.on_notice_settled, staff_messages.on_notice_settled),
-    StaffMessageWritten.kind: (staff_messages.on_letter_written,),
+    StaffMessageWritten.kind: (staff_messages.on_staff_message_written,),
     TaskRaised.kind: (mailings.on_task_raised,),
     SurveyDue.kind: (mailings.on_survey_due,),
     SurveyAnswered.kind: (mailings.on_survey_answered,),

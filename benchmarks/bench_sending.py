@@ -34,7 +34,7 @@ from core.signing import Signer
 from notify.delivery import DeliveryWorker
 from notify.mailing_types import CREATED
 from notify.mailings import on_ticket_created
-from notify.mime import Outgoing, freeze
+from notify.mime import OutgoingMessage, build_message
 from notify.models import Delivery
 from notify.render import Renderer
 from notify.transport_factory import open_transport
@@ -130,7 +130,7 @@ def ready_bytes() -> bytes:
     context = {"number": "BS-000001", "link": "http://127.0.0.1:8025/care/cases/BS-000001", "team_name": "Billing Support",
                "received_at": datetime(2026, 1, 5, 9, tzinfo=UTC)}  # fmt: skip
     rendered = Renderer(TEMPLATES, zone=ZoneInfo("America/New_York")).render(CREATED, context)
-    return freeze(Outgoing(
+    return build_message(OutgoingMessage(
         from_address="support@casemill.example", from_name="Billing Support", to_address="pat@clinic.example",
         subject=rendered.subject, date=clock.now(), message_id=signer.message_id("t1.d1"), text=rendered.text,
         html=rendered.html, loop="casemill.example",

@@ -87,7 +87,7 @@ class House(World):
     def send_what_may(self) -> None:
         """As far as the admission of mails that are due; nothing is sent."""
         with time_machine.travel(self.now, tick=False):
-            claims.claim(self.database, "t", 50, lambda session, rows: rate_limits.admit(session, "t", rows, self.settings))
+            claims.claim(self.database, "t", 50, lambda session, rows: rate_limits.apply_limits(session, "t", rows, self.settings))
         self.relay()
 
     def outcome(self, mailing: str, ticket: int = 1) -> tuple[str, str | None]:

@@ -22,7 +22,7 @@ from core.database.session import Database
 from core.settings import Settings
 from core.signing import signer_for
 from notify import bounces, claims, mailings, staff_messages
-from notify.claims import Claimed
+from notify.claims import ClaimedDelivery
 from notify.delivery import DeliveryWorker
 from notify.models import Delivery
 from notify.render import Renderer
@@ -48,7 +48,7 @@ SUBSCRIPTIONS: relay.Subscriptions = {
     TicketCreated.kind: (mailings.on_ticket_created,),
     TicketAssigned.kind: (mailings.on_ticket_assigned,),
     NoticeSettled.kind: (mailings.on_notice_settled, staff_messages.on_notice_settled),
-    StaffMessageWritten.kind: (staff_messages.on_letter_written,),
+    StaffMessageWritten.kind: (staff_messages.on_staff_message_written,),
     TaskRaised.kind: (mailings.on_task_raised,),
     BounceReceived.kind: (bounces.on_bounce_received,),
     ReportReceived.kind: (bounces.on_report_received,),
@@ -131,7 +131,7 @@ class Post:
         while relay.relay_batch(self.database, SUBSCRIPTIONS):
             pass
 
-    def claim(self, token: str, limit: int = 50) -> list[Claimed]:
+    def claim(self, token: str, limit: int = 50) -> list[ClaimedDelivery]:
         """What is due, under a token; no limit is looked at."""
         return claims.claim(self.database, token, limit, lambda _session, batch: list(batch))[1]
 
@@ -168,7 +168,7 @@ class Post:
         """As if 20 seconds had passed since the last sign of life of every worker; then what recovery does."""
         with self.database.write() as session:
             claims.expire_all(session, self.database.now(session) - timedelta(seconds=1))
-        claims.recover(self.database)
+        claims.recover_expired(self.database)
 
     def stages(self) -> list[int]:
         with self.database.read() as session:

@@ -29,7 +29,7 @@ def reports(post: Post) -> list[tuple[int, str, str, str]]:
 
 def blocked(post: Post, scope: str = suppressions.AUTOMATIC, *, days: float = 0) -> set[str]:
     with post.database.read() as session:
-        return suppressions.blocked(session, ["pat@clinic.example"], clock.now() + timedelta(days=days), scope)
+        return suppressions.find_blocked(session, ["pat@clinic.example"], clock.now() + timedelta(days=days), scope)
 
 
 def send_one(post: Post, worker: DeliveryWorker, **values: int) -> int:
@@ -52,10 +52,10 @@ def test_a_bounce_for_good_marks_the_delivery_blocks_the_address_and_gives_the_o
     assert (task.assignee_id, task.kind, task.title) == (owner, "notice_problem", "Reach them another way: our mail came back")
     text = (
         "The mail “ticket created” to pat@clinic.example came back: there is no such address (5.1.1);"
-        " no automatic mail goes there for 60 days"
+        " this address gets no automatic mail for 60 days"
     )
     assert task.reason == text
-    assert post.timeline(ticket_id)[-1] == ("note", "A notice came back", text)
+    assert post.timeline(ticket_id)[-1] == ("note", "Our mail came back", text)
 
 
 def test_a_bounce_that_may_pass_blocks_nobody_and_still_gives_the_owner_a_task(post: Post, worker: DeliveryWorker) -> None:
@@ -64,7 +64,7 @@ def test_a_bounce_that_may_pass_blocks_nobody_and_still_gives_the_owner_a_task(p
     post.relay()
     assert blocked(post) == set()
     assert [task.title for task in post.tasks()] == ["Reach them another way: our mail came back"]
-    assert "did not take it for days (4.4.7)" in post.tasks()[0].reason
+    assert "did not accept it for days (4.4.7)" in post.tasks()[0].reason
 
 
 def test_a_delay_is_noted_and_nothing_else(post: Post, worker: DeliveryWorker) -> None:
@@ -73,7 +73,7 @@ def test_a_delay_is_noted_and_nothing_else(post: Post, worker: DeliveryWorker) -
     post.relay()
     assert reports(post) == [(post.delivery().id, "delay", "4.4.1", "delayed")]
     assert (blocked(post), post.tasks()) == (set(), [])
-    assert post.timeline(ticket_id)[-1][1] == "A notice is late"
+    assert post.timeline(ticket_id)[-1][1] == "Our mail is delayed"
 
 
 def test_two_bounces_of_one_mail_are_one_task(post: Post, worker: DeliveryWorker) -> None:
@@ -120,7 +120,7 @@ def test_a_complaint_ends_surveys_and_nothing_else(post: Post, worker: DeliveryW
     post.relay()
     assert (blocked(post), blocked(post, suppressions.SURVEYS)) == (set(), {"pat@clinic.example"})
     assert blocked(post, suppressions.SURVEYS, days=3650) == {"pat@clinic.example"}
-    assert post.timeline(ticket_id)[-1][1] == "The recipient complained about a notice"
+    assert post.timeline(ticket_id)[-1][1] == "The recipient reported our mail as spam"
 
 
 @pytest.mark.parametrize("report", ["receipt", "feedback", "delivery"])
@@ -139,10 +139,10 @@ def test_receipts_and_the_like_are_recorded_only(post: Post, worker: DeliveryWor
     [
         ("5.1.10", "there is no such address (5.1.10)"),
         ("5.2.2", "the mailbox is full (5.2.2)"),
-        ("5.7.1", "the other side refuses our mail by a rule of theirs (5.7.1)"),
-        ("5.0.0", "the other side refused it for good (5.0.0)"),
+        ("5.7.1", "a policy of the recipient's mail server refuses our mail (5.7.1)"),
+        ("5.0.0", "the recipient's mail server refused it permanently (5.0.0)"),
         ("", "it could not be delivered"),
     ],
 )
 def test_a_status_is_told_in_plain_words(status: str, words: str) -> None:
-    assert bounces.meaning(status) == words
+    assert bounces.describe_status(status) == words

@@ -13,16 +13,16 @@ from sqlalchemy.orm import Session
 from core import claims as core_claims
 from core import clock
 from notify import claims
-from notify.claims import Claimed, ClaimLostError
+from notify.claims import ClaimedDelivery, ClaimLostError
 from notify.models import Delivery
 from tests.notify.post import Post
 
 
-def everybody(_session: Session, batch: Sequence[Claimed]) -> list[Claimed]:
+def everybody(_session: Session, batch: Sequence[ClaimedDelivery]) -> list[ClaimedDelivery]:
     return list(batch)
 
 
-def claim(post: Post, token: str, limit: int = 50) -> list[Claimed]:
+def claim(post: Post, token: str, limit: int = 50) -> list[ClaimedDelivery]:
     return post.claim(token, limit)
 
 
@@ -34,12 +34,12 @@ def waiting(post: Post, count: int = 1) -> Post:
 
 def intend(post: Post, token: str, delivery_id: int) -> None:
     with post.database.write() as session:
-        claims.change(session, token, delivery_id, "intent", attempts=1, tried_at=clock.now())
+        claims.update_claimed(session, token, delivery_id, "intent", attempts=1, tried_at=clock.now())
 
 
 def change(post: Post, token: str, delivery_id: int, state: str) -> None:
     with post.database.write() as session:
-        claims.change(session, token, delivery_id, state, finished_at=clock.now(), claim=None)
+        claims.update_claimed(session, token, delivery_id, state, finished_at=clock.now(), claim=None)
 
 
 # Claiming
@@ -81,7 +81,7 @@ def test_those_that_are_not_let_go_count_as_taken(post: Post) -> None:
 def test_a_claim_that_cannot_be_decided_is_none(post: Post) -> None:
     waiting(post)
 
-    def fail(_session: Session, _batch: Sequence[Claimed]) -> list[Claimed]:
+    def fail(_session: Session, _batch: Sequence[ClaimedDelivery]) -> list[ClaimedDelivery]:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -95,7 +95,7 @@ def test_a_claim_that_cannot_be_decided_is_none(post: Post) -> None:
 def test_only_the_holder_changes_a_delivery(post: Post) -> None:
     (one,) = claim(waiting(post), "a")
     with pytest.raises(ClaimLostError), post.database.write() as session:
-        claims.change(session, "b", one.id, "sent")
+        claims.update_claimed(session, "b", one.id, "sent")
     intend(post, "a", one.id)
     change(post, "a", one.id, "sent")
     assert post.states() == ["sent"]
@@ -113,7 +113,7 @@ def test_frozen_bytes_are_never_overwritten(post: Post) -> None:
     for number in range(2):
         made = replace(one, message_id=f"<{number}@x>", frozen=str(number).encode())
         with post.database.write() as session:
-            claims.freeze(session, "a", [made])
+            claims.store_messages(session, "a", [made])
     assert (post.delivery().frozen, post.delivery().message_id) == (b"0", "<0@x>")
 
 
@@ -121,7 +121,7 @@ def test_only_the_holder_freezes(post: Post) -> None:
     (one,) = claim(waiting(post), "a")
     made = replace(one, frozen=b"x")
     with post.database.write() as session:
-        claims.freeze(session, "b", [made])
+        claims.store_messages(session, "b", [made])
     assert post.delivery().frozen is None
 
 
@@ -134,7 +134,7 @@ def test_what_is_given_back_keeps_its_place_and_counts_no_longer(post: Post) -> 
     held = claim(post, "a", 2)
     post.change(tried_at=clock.now())
     with post.database.write() as session:
-        assert claims.give_back(session, "a", [one.id for one in held]) == 2
+        assert claims.release(session, "a", [one.id for one in held]) == 2
     assert post.states() == ["pending"] * 3
     assert [one.due_at for one in post.deliveries()] == due
     assert [one.tried_at for one in post.deliveries()[:2]] == [None, None]
@@ -145,7 +145,7 @@ def test_what_was_ambiguous_is_ambiguous_again_when_given_back(post: Post) -> No
     waiting(post).change(state="ambiguous", ambiguities=1, tried_at=clock.now())
     (one,) = claim(post, "a")
     with post.database.write() as session:
-        claims.give_back(session, "a", [one.id])
+        claims.release(session, "a", [one.id])
     assert post.states() == ["ambiguous"]
     assert post.delivery().tried_at is not None
 
@@ -155,7 +155,7 @@ def test_neither_what_is_under_way_nor_what_others_hold_is_given_back(post: Post
     (mine,), (others,) = claim(post, "a", 1), claim(post, "b", 1)
     intend(post, "a", mine.id)
     with post.database.write() as session:
-        assert claims.give_back(session, "a", [mine.id, others.id]) == 0
+        assert claims.release(session, "a", [mine.id, others.id]) == 0
     assert post.states() == ["intent", "claimed"]
 
 
@@ -164,7 +164,7 @@ def test_neither_what_is_under_way_nor_what_others_hold_is_given_back(post: Post
 
 def test_nothing_is_recovered_while_its_holder_lives(post: Post) -> None:
     claim(waiting(post), "a")
-    assert claims.recover(post.database) == 0
+    assert claims.recover_expired(post.database) == 0
     assert post.states() == ["claimed"]
 
 
@@ -178,7 +178,7 @@ def test_a_renewed_claim_lasts_longer(post: Post) -> None:
     renewed_until = post.delivery().claim_until
     assert held_until is not None and renewed_until is not None
     assert renewed_until - held_until > core_claims.CLAIM_TTL
-    assert claims.recover(post.database) == 0
+    assert claims.recover_expired(post.database) == 0
 
 
 def test_an_expired_claim_goes_back_to_pending(post: Post) -> None:

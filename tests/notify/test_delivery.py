@@ -12,7 +12,7 @@ import time_machine
 from time_machine import Traveller
 
 from core import clock
-from notify import outcomes
+from notify import attempts
 from notify.delivery import DeliveryWorker
 from notify.render import Renderer
 from tests.notify.conftest import MakePost
@@ -56,7 +56,7 @@ def test_an_address_on_the_list_of_those_never_answered_gets_none(make_post: Mak
     ticket_id = post.ticket()
     post.settle(post.delivering(smtp_url))
     assert (post.states(), post.stages()) == (["skipped"], [4])
-    assert post.timeline(ticket_id)[0][2] == "The address is on the list of those never answered"
+    assert post.timeline(ticket_id)[0][2] == "The address is on the list of addresses that get no automatic mail"
 
 
 def test_many_notices_share_one_connection_and_each_arrives_once(
@@ -176,9 +176,9 @@ def test_a_mail_that_waited_days_for_the_relay_is_not_given_up_at_its_first_no(
     assert post.states() == ["sent"]
 
 
-@pytest.mark.parametrize("attempts", [1, 2, 10, 500, 100_000])
-def test_a_pause_is_never_longer_than_four_hours(attempts: int) -> None:
-    assert timedelta(minutes=1) <= outcomes.RETRY_BACKOFF.after(attempts) <= timedelta(hours=4)
+@pytest.mark.parametrize("failures", [1, 2, 10, 500, 100_000])
+def test_a_pause_is_never_longer_than_four_hours(failures: int) -> None:
+    assert timedelta(minutes=1) <= attempts.RETRY_BACKOFF.after(failures) <= timedelta(hours=4)
 
 
 # Ambiguous
@@ -194,8 +194,8 @@ def test_a_mail_whose_answer_was_lost_is_sent_once_more_with_the_same_bytes(
     one = post.delivery()
     assert (one.state, one.reason_code, one.finished_at) == ("ambiguous", "outcome_unknown", None)
     assert post.stages() == [1]
-    assert one.due_at - clock.now() == outcomes.REPEAT_PAUSE
-    travel.shift(outcomes.REPEAT_PAUSE)
+    assert one.due_at - clock.now() == attempts.REPEAT_PAUSE
+    travel.shift(attempts.REPEAT_PAUSE)
     post.settle(worker)
     assert (post.states(), post.stages(), post.delivery().attempts) == (["sent"], [4], 2)
     first, second = smtp_server.transactions
@@ -318,7 +318,7 @@ def test_an_address_that_is_none_fails_alone_and_says_so(post: Post, worker: Del
 def test_a_fault_of_our_own_puts_off_one_mail_and_nothing_behind_it(
     post: Post, smtp_server: SmtpServer, smtp_url: str, travel: Traveller
 ) -> None:
-    sender = post.delivering(smtp_url)._sender
+    sender = post.delivering(smtp_url)._transport
     hooked = HookedSender(sender)
 
     def fail_for_the_second() -> None:
@@ -341,5 +341,5 @@ def test_a_fault_of_our_own_after_the_intent_is_ambiguous(post: Post, smtp_serve
         raise ZeroDivisionError
 
     post.ticket()
-    post.settle(post.delivering(HookedSender(post.delivering(smtp_url)._sender, before_dot=fail)))
+    post.settle(post.delivering(HookedSender(post.delivering(smtp_url)._transport, before_dot=fail)))
     assert (post.states(), post.delivery().ambiguities, smtp_server.messages) == (["ambiguous"], 1, [])

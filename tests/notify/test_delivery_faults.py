@@ -31,7 +31,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Claims last 3 s and are renewed every 0.2 s, patience ends after 0.5 s, pauses after 0.3 s."""
     monkeypatch.setattr(core_claims, "CLAIM_TTL", timedelta(seconds=3))
     monkeypatch.setattr(core_claims, "RENEW_INTERVAL_SECONDS", 0.2)
-    monkeypatch.setattr(delivery, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(delivery, "SLOW_MAIL_SECONDS", 0.5)
     monkeypatch.setattr(delivery, "RELAY_PAUSE_SECONDS", 0.3)
 
 
@@ -126,7 +126,7 @@ def test_a_slow_answer_keeps_its_claim_and_nobody_sends_the_mail_again(
     thread = in_thread(first.drain)
     wait_until(lambda: post.states() == ["intent"])
     while thread.is_alive():
-        assert claims.recover(post.database) == 0
+        assert claims.recover_expired(post.database) == 0
         assert second.drain() == 0
         time.sleep(0.1)
     assert (post.states(), len(smtp_server.transactions)) == (["sent"], 1)
@@ -182,7 +182,7 @@ def test_workers_side_by_side_send_each_mail_once(post: Post, smtp_server: SmtpS
     def work() -> None:
         worker = post.delivering(smtp_url)
         while worker.drain():
-            claims.recover(post.database)
+            claims.recover_expired(post.database)
 
     threads = [in_thread(work) for _ in range(3)]
     for thread in threads:
@@ -256,7 +256,7 @@ def test_closing_from_another_thread_waits_for_the_mail_in_hand(post: Post, smtp
 def test_closing_does_not_wait_for_ever_for_a_relay_that_hangs(
     post: Post, smtp_server: SmtpServer, smtp_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery, "CLOSE_SECONDS", 0.2)
+    monkeypatch.setattr(delivery, "CLOSE_TIMEOUT_SECONDS", 0.2)
     post.ticket()
     post.relay()
     smtp_server.set_behaviour(Behaviour(dot_delay=2), times=1)

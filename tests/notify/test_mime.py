@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify.mime import MessageError, Outgoing, freeze
+from notify.mime import MessageError, OutgoingMessage, build_message
 
-PLAIN = Outgoing(
+PLAIN = OutgoingMessage(
     from_address="support@care.example",
     from_name="Billing Support",
     to_address="pat@clinic.example",
@@ -31,8 +31,8 @@ def changed(field: str, value: str) -> dict[str, Any]:
     return {field: value}
 
 
-def read(message: Outgoing) -> EmailMessage:
-    data = freeze(message)
+def read(message: OutgoingMessage) -> EmailMessage:
+    data = build_message(message)
     assert data.count(b"\n") == data.count(b"\r\n") == data.count(b"\r")
     assert data.endswith(b"\r\n")
     assert max(len(line) for line in data.split(b"\r\n")) <= 998
@@ -42,7 +42,7 @@ def read(message: Outgoing) -> EmailMessage:
     return parsed
 
 
-def bodies(message: Outgoing) -> tuple[str, str]:
+def bodies(message: OutgoingMessage) -> tuple[str, str]:
     text, html = read(message).iter_parts()
     assert (text.get_content_type(), html.get_content_type()) == ("text/plain", "text/html")
     assert text.get_content_charset() == html.get_content_charset() == "utf-8"
@@ -85,7 +85,7 @@ def test_what_is_not_given_is_not_there() -> None:
 
 
 def test_the_same_message_freezes_to_the_same_bytes() -> None:
-    assert freeze(PLAIN) == freeze(replace(PLAIN))
+    assert build_message(PLAIN) == build_message(replace(PLAIN))
 
 
 def test_a_date_is_written_in_utc() -> None:
@@ -154,7 +154,7 @@ def test_a_message_without_a_page_is_its_text_alone() -> None:
 def test_a_subject_of_any_length_and_script_comes_back(subject: str) -> None:
     message = replace(PLAIN, subject=subject)
     assert read(message)["Subject"] == subject
-    head = freeze(message).partition(b"\r\n\r\n")[0]
+    head = build_message(message).partition(b"\r\n\r\n")[0]
     assert max(len(line) for line in head.split(b"\r\n")) <= 78 or "x" * 60 in subject
 
 
@@ -182,7 +182,7 @@ def test_control_and_bidi_characters_leave_the_subject() -> None:
 )
 def test_a_display_name_is_written_so_that_it_reads_back(name: str, written: str) -> None:
     message = replace(PLAIN, from_name=name)
-    assert f"From: {written}" in freeze(message).decode()
+    assert f"From: {written}" in build_message(message).decode()
     (address,) = read(message)["From"].addresses
     assert (address.display_name, address.addr_spec) == (name, "support@care.example")
 
@@ -192,7 +192,7 @@ def test_an_international_domain_is_written_in_ascii() -> None:
 
 
 def test_a_local_part_beyond_ascii_is_written_in_utf8() -> None:
-    assert "To: müller@clinic.example\r\n".encode() in freeze(replace(PLAIN, to_address="müller@clinic.example"))
+    assert "To: müller@clinic.example\r\n".encode() in build_message(replace(PLAIN, to_address="müller@clinic.example"))
 
 
 @pytest.mark.parametrize("field", ["from_address", "to_address", "reply_to"])
@@ -213,7 +213,7 @@ def test_a_local_part_beyond_ascii_is_written_in_utf8() -> None:
 )
 def test_an_address_that_is_not_one_plain_mailbox_is_refused_by_field_without_its_text(field: str, address: str) -> None:
     with pytest.raises(MessageError) as caught:
-        freeze(replace(PLAIN, **changed(field, address)))
+        build_message(replace(PLAIN, **changed(field, address)))
     assert caught.value.field in field
     assert "example" not in str(caught.value)
 
@@ -232,7 +232,7 @@ def test_an_address_that_is_not_one_plain_mailbox_is_refused_by_field_without_it
 )
 def test_our_own_message_id_must_be_one_and_a_foreign_one_is_left_out(value: str) -> None:
     with pytest.raises(MessageError, match="message_id"):
-        freeze(replace(PLAIN, message_id=value))
+        build_message(replace(PLAIN, message_id=value))
     parsed = read(replace(PLAIN, in_reply_to=value, references=(value, "<good@clinic.example>")))
     assert "In-Reply-To" not in parsed
     assert parsed["References"] == "<good@clinic.example>"
@@ -245,10 +245,10 @@ def test_a_long_thread_is_folded() -> None:
 
 def test_a_naive_date_is_refused() -> None:
     with pytest.raises(MessageError, match="date"):
-        freeze(replace(PLAIN, date=datetime(2026, 11, 22)))  # noqa: DTZ001
+        build_message(replace(PLAIN, date=datetime(2026, 11, 22)))  # noqa: DTZ001
 
 
 @pytest.mark.parametrize("field", ["loop", "precedence"])
 def test_words_of_our_own_cannot_carry_more_than_a_word(field: str) -> None:
     with pytest.raises(MessageError, match=field):
-        freeze(replace(PLAIN, **changed(field, "a\r\nBcc: x@y.example")))
+        build_message(replace(PLAIN, **changed(field, "a\r\nBcc: x@y.example")))

@@ -16,7 +16,7 @@ from core import clock
 from core.settings import Settings
 from core.settings.sections import Notices
 from notify import rate_limit_counts
-from notify.rate_limit_counts import Counts, Queue
+from notify.rate_limit_counts import DelayedQueue, RateLimitCounts
 from tests.notify.conftest import MakePost
 from tests.notify.post import Post
 from tests.servers.smtp import Behaviour, SmtpServer
@@ -25,13 +25,13 @@ NOW = datetime(2026, 3, 2, 15, tzinfo=UTC)
 PAT, CLINIC = "pat@clinic.example", "clinic.example"
 
 
-def ruling(counts: Counts, domain: str = CLINIC) -> tuple[str, str]:
-    ruled = rate_limit_counts.rule(9, 1, PAT, domain, counts, Notices(), NOW)
-    return ruled.verdict, ruled.reason.code if ruled.reason else ""
+def ruling(counts: RateLimitCounts, domain: str = CLINIC) -> tuple[str, str]:
+    ruled = rate_limit_counts.decide(9, 1, PAT, domain, counts, Notices(), NOW)
+    return ruled.action, ruled.reason.code if ruled.reason else ""
 
 
-def counted(times: int) -> Counts:
-    counts = Counts()
+def counted(times: int) -> RateLimitCounts:
+    counts = RateLimitCounts()
     for ticket_id in range(100, 100 + times):
         counts.add(ticket_id, PAT, CLINIC)
     return counts
@@ -47,14 +47,14 @@ def test_an_address_gets_three_mails_an_hour(before: int, verdict: tuple[str, st
 
 @pytest.mark.parametrize(("before", "verdict"), [(9, ("send", "")), (10, ("skip", "address_limit"))])
 def test_an_address_gets_ten_mails_a_day(before: int, verdict: tuple[str, str]) -> None:
-    counts = Counts()
+    counts = RateLimitCounts()
     counts.address_day[PAT] = before
     assert ruling(counts) == verdict
 
 
 @pytest.mark.parametrize(("before", "verdict"), [(9, ("send", "")), (10, ("skip", "ticket_limit"))])
 def test_a_ticket_sends_one_recipient_ten_mails_in_ten_minutes(before: int, verdict: tuple[str, str]) -> None:
-    counts = Counts()
+    counts = RateLimitCounts()
     counts.ticket_ten_minutes[1, PAT] = before
     assert ruling(counts) == verdict
 
@@ -70,33 +70,33 @@ def test_a_ticket_sends_one_recipient_ten_mails_in_ten_minutes(before: int, verd
     ],
 )
 def test_a_domain_has_a_share_and_a_public_one_a_larger(domain: str, before: int, verdict: tuple[str, str]) -> None:
-    counts = Counts()
+    counts = RateLimitCounts()
     counts.domain_hour[domain] = before
     assert ruling(counts, domain) == verdict
 
 
 @pytest.mark.parametrize(("before", "verdict"), [(1999, ("send", "")), (2000, ("delay", "total_limit"))])
 def test_all_mail_together_has_a_share(before: int, verdict: tuple[str, str]) -> None:
-    assert ruling(Counts(total_hour=before)) == verdict
+    assert ruling(RateLimitCounts(total_hour=before)) == verdict
 
 
 def test_a_delayed_mail_waits_until_the_first_of_those_counted_is_an_hour_old() -> None:
-    counts = Counts(total_hour=2000, total_since=NOW - timedelta(minutes=20))
-    assert rate_limit_counts.rule(9, 1, PAT, CLINIC, counts, Notices(), NOW).until == NOW + timedelta(minutes=40)
+    counts = RateLimitCounts(total_hour=2000, total_since=NOW - timedelta(minutes=20))
+    assert rate_limit_counts.decide(9, 1, PAT, CLINIC, counts, Notices(), NOW).until == NOW + timedelta(minutes=40)
 
 
 def test_a_delayed_mail_waits_a_minute_at_least() -> None:
-    counts = Counts(total_hour=2000, total_since=NOW - timedelta(minutes=59, seconds=59))
-    assert rate_limit_counts.rule(9, 1, PAT, CLINIC, counts, Notices(), NOW).until == NOW + rate_limit_counts.DELAY
+    counts = RateLimitCounts(total_hour=2000, total_since=NOW - timedelta(minutes=59, seconds=59))
+    assert rate_limit_counts.decide(9, 1, PAT, CLINIC, counts, Notices(), NOW).until == NOW + rate_limit_counts.MIN_DELAY
 
 
 def test_nought_is_no_limit_and_nobody_waits_behind_those_of_an_earlier_one() -> None:
-    queue = Queue(5, NOW + timedelta(minutes=7))
-    counts = Counts(total_hour=10**6, total_queue=queue, domain_queues={CLINIC: queue, "gmail.com": queue})
+    queue = DelayedQueue(5, NOW + timedelta(minutes=7))
+    counts = RateLimitCounts(total_hour=10**6, total_queue=queue, domain_queues={CLINIC: queue, "gmail.com": queue})
     counts.domain_hour[CLINIC] = counts.domain_hour["gmail.com"] = 10**6
     unlimited = Notices(total_hour=0, per_domain_hour=0, per_public_domain_hour=0)
     for domain in (CLINIC, "gmail.com"):
-        assert rate_limit_counts.rule(6, 1, PAT, domain, counts, unlimited, NOW) == rate_limit_counts.SEND
+        assert rate_limit_counts.decide(6, 1, PAT, domain, counts, unlimited, NOW) == rate_limit_counts.SEND
 
 
 def test_what_has_no_limit_is_not_counted(make_post: MakePost, smtp_server: SmtpServer, smtp_url: str) -> None:
@@ -108,30 +108,30 @@ def test_what_has_no_limit_is_not_counted(make_post: MakePost, smtp_server: Smtp
     assert post.states() == ["sent"] * 4
     domains = ["busy.example", "gmail.com"]
     with post.database.read() as session:
-        counts = rate_limit_counts.count(session, [], domains, [], post.settings.notices, clock.now())
+        counts = rate_limit_counts.load_counts(session, [], domains, [], post.settings.notices, clock.now())
     assert (counts.total_hour, dict(counts.domain_hour)) == (0, {"gmail.com": 1})
 
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_nobody_overtakes_an_older_mail_that_waits(whole: bool) -> None:
-    queue = Queue(5, NOW + timedelta(minutes=7))
-    counts = Counts(total_queue=queue) if whole else Counts(domain_queues={CLINIC: queue})
-    older, newer = (rate_limit_counts.rule(number, 1, PAT, CLINIC, counts, Notices(), NOW) for number in (4, 6))
+    queue = DelayedQueue(5, NOW + timedelta(minutes=7))
+    counts = RateLimitCounts(total_queue=queue) if whole else RateLimitCounts(domain_queues={CLINIC: queue})
+    older, newer = (rate_limit_counts.decide(number, 1, PAT, CLINIC, counts, Notices(), NOW) for number in (4, 6))
     assert older == rate_limit_counts.SEND
-    assert (newer.verdict, newer.until) == ("delay", queue.due_at)
+    assert (newer.action, newer.until) == ("delay", queue.due_at)
 
 
 def test_a_queue_at_one_domain_holds_up_no_other() -> None:
-    counts = Counts(domain_queues={"busy.example": Queue(1, NOW)})
+    counts = RateLimitCounts(domain_queues={"busy.example": DelayedQueue(1, NOW)})
     assert ruling(counts) == ("send", "")
 
 
 @given(st.integers(0, 30), st.integers(1, 12), st.integers(1, 12))
 def test_however_many_are_asked_for_no_more_than_the_share_goes(asked: int, hourly: int, daily: int) -> None:
     settings = Notices(per_address_hour=hourly, per_address_day=daily, per_ticket_ten_minutes=100)
-    counts, sent = Counts(), 0
+    counts, sent = RateLimitCounts(), 0
     for number in range(asked):
-        if rate_limit_counts.rule(number, number, PAT, CLINIC, counts, settings, NOW) == rate_limit_counts.SEND:
+        if rate_limit_counts.decide(number, number, PAT, CLINIC, counts, settings, NOW) == rate_limit_counts.SEND:
             counts.add(number, PAT, CLINIC)
             sent += 1
     assert sent == min(asked, hourly, daily)
@@ -159,8 +159,8 @@ def test_an_address_that_never_gets_automatic_mail_is_refused_with_its_reason(re
         "notices": {"own_addresses": ["old@casemill.example"], "never_answer": ["never@clinic.example", "robots.example"]},
     })  # fmt: skip
     own, domain = rate_limit_counts.own_addresses(settings), recipient.rpartition("@")[2]
-    refused = rate_limit_counts.refuse_address(recipient, own, {"blocked@clinic.example"})
-    refused = refused or rate_limit_counts.refuse_answer(recipient, domain, settings.notices)
+    refused = rate_limit_counts.check_address(recipient, own, {"blocked@clinic.example"})
+    refused = refused or rate_limit_counts.check_never_answer(recipient, domain, settings.notices)
     assert (refused and refused.reason and refused.reason.code) == code
 
 
@@ -173,7 +173,7 @@ def test_a_block_ends_when_its_time_is_over(post: Post) -> None:
         session.add(Suppression(address="ever@x.example", code="bounce", reason="It bounced", until=None, created_at=now))
     with post.database.read() as session:
         names = ["past@x.example", "soon@x.example", "ever@x.example", "other@x.example"]
-        assert suppressions.blocked(session, names, now) == {"soon@x.example", "ever@x.example"}
+        assert suppressions.find_blocked(session, names, now) == {"soon@x.example", "ever@x.example"}
 
 
 # With a database and a mail server
@@ -186,7 +186,7 @@ def test_the_fourth_notice_to_an_address_within_an_hour_is_skipped(post: Post, s
     assert len(smtp_server.messages) == 3
     assert post.stages() == [4] * 5
     assert post.timeline(ids[4])[0] == (
-        "notice", "Creation notice not sent", "3 automatic mails an hour to one address are enough",
+        "notice", "Creation notice not sent", "The limit of 3 automatic mails an hour to one address is reached",
     )  # fmt: skip
 
 
@@ -211,7 +211,7 @@ def test_an_hour_later_there_is_room_again_until_the_day_is_full(post: Post, smt
             post.settle(worker)
             traveller.shift(timedelta(minutes=61))
     assert post.states().count("sent") == 10
-    assert {one.reason for one in post.deliveries()[10:]} == {"10 automatic mails a day to one address are enough"}
+    assert {one.reason for one in post.deliveries()[10:]} == {"The limit of 10 automatic mails a day to one address is reached"}
 
 
 def test_staff_are_neither_limited_nor_counted(make_post: MakePost, smtp_server: SmtpServer, smtp_url: str) -> None:

@@ -11,7 +11,7 @@ from core.errors import ConfigurationError
 from core.oauth.tokens import token_source
 from core.settings.sections import OAuth, Smtp
 from notify.smtp import SmtpTransport
-from notify.smtp_connection import Relay
+from notify.smtp_connection import SmtpRelay
 from notify.transport import RelayUnavailable
 from tests.servers.smtp import SmtpServer
 from tests.servers.tls import Certificates
@@ -83,10 +83,10 @@ def test_without_a_token_that_is_taken_the_mail_waits_and_nothing_secret_is_said
 
 
 def test_a_relay_that_takes_passwords_only_says_so(smtp_starttls_server: SmtpServer, tokens: TokenServer) -> None:
-    with pytest.raises(RelayUnavailable, match="takes no tokens"):
+    with pytest.raises(RelayUnavailable, match="does not accept tokens"):
         send(smtp_starttls_server, settings_for(tokens))
 
 
 def test_tokens_need_a_user_in_the_address(relay: SmtpServer, tokens: TokenServer) -> None:
     with pytest.raises(ConfigurationError, match="needs a user"):
-        Relay.parse(url_of(relay, user=""), settings_for(tokens))
+        SmtpRelay.parse(url_of(relay, user=""), settings_for(tokens))

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from notify.mailing_types import list_staff_written
-from notify.render import MissingVariableError, Renderer, RenderError, UnknownMailingError, one_line, spell_moment
+from notify.render import MissingVariableError, Renderer, RenderError, UnknownMailingError, format_datetime, one_line
 
 TEMPLATES = Path(__file__).parents[2] / "templates" / "email"
 CONTEXTS: dict[str, dict[str, object]] = {
@@ -111,7 +111,7 @@ def test_text_and_page_both_hold_every_value(mailing: str) -> None:
     page = Page(rendered.html)
     values = {name: value for name, value in context.items() if not isinstance(value, bool)}
     for name, value in values.items():
-        shown = spell_moment(value, ZoneInfo("America/New_York")) if isinstance(value, datetime) else str(value)
+        shown = format_datetime(value, ZoneInfo("America/New_York")) if isinstance(value, datetime) else str(value)
         assert shown in " ".join(rendered.text.split()), name
         assert shown in page.text or shown in page.links, name
     links = {str(link).partition("?score=")[0] for link in page.links}
@@ -259,7 +259,7 @@ def test_templates_are_read_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("hour", "shown"), [(5, "12:07 AM"), (17, "12:07 PM"), (18, "1:07 PM")])
 def test_a_moment_is_spelled_in_the_zone_of_its_reader(hour: int, shown: str) -> None:
     moment = datetime(2026, 11, 5, hour, 7, tzinfo=UTC).astimezone(timezone(timedelta(hours=9)))
-    assert spell_moment(moment, ZoneInfo("America/New_York")) == f"Thursday, November 5, 2026 at {shown} EST"
+    assert format_datetime(moment, ZoneInfo("America/New_York")) == f"Thursday, November 5, 2026 at {shown} EST"
 
 
 def test_a_moment_without_a_zone_is_an_error() -> None:

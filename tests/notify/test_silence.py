@@ -8,7 +8,7 @@ from sqlalchemy import update
 from core import clock
 from notify import rate_limit_counts
 from notify.models import Delivery
-from notify.rate_limit_counts import Counts
+from notify.rate_limit_counts import RateLimitCounts
 from tests.notify.conftest import MakePost
 from tests.notify.post import Post
 from tests.notify.test_rate_limit_counts import CLINIC, PAT, ruling
@@ -17,7 +17,7 @@ from tickets.models import Ticket
 
 @pytest.mark.parametrize(("before", "verdict"), [(5, ("send", "")), (6, ("skip", "ticket_silent"))])
 def test_a_ticket_falls_silent_after_six_automatic_mails_in_a_row(before: int, verdict: tuple[str, str]) -> None:
-    counts = Counts()
+    counts = RateLimitCounts()
     counts.in_a_row[1] = before
     assert ruling(counts) == verdict
 
@@ -34,13 +34,13 @@ def test_a_ticket_falls_silent_after_six_automatic_mails_in_a_row(before: int, v
 def test_a_machine_is_known_by_the_mail_that_comes_back_each_time(
     subject: str | None, answered: list[str], is_loop: bool
 ) -> None:
-    assert rate_limit_counts.answers_back(subject, answered) is is_loop
+    assert rate_limit_counts.is_loop(subject, answered) is is_loop
 
 
 def test_what_machines_change_in_a_subject_does_not_count() -> None:
     subjects = ["We received it [BS-000001]", "RE: we received it [BS-22]", "Auto: Re: We received it #4711", "We received it"]
-    assert {rate_limit_counts.fold_subject(subject) for subject in subjects} == {"we received it"}
-    assert rate_limit_counts.fold_subject("Claim 1") != rate_limit_counts.fold_subject("Claim 2")
+    assert {rate_limit_counts.normalise_subject(subject) for subject in subjects} == {"we received it"}
+    assert rate_limit_counts.normalise_subject("Claim 1") != rate_limit_counts.normalise_subject("Claim 2")
 
 
 def automatic(post: Post, ticket_id: int, number: int) -> None:
@@ -64,7 +64,7 @@ def test_a_silent_ticket_tells_its_owner_once_and_speaks_again_after_a_human(mak
     assert post.states() == ["sent"] * 6 + ["skipped"] * 3
     assert {one.reason_code for one in post.deliveries() if one.state == "skipped"} == {"ticket_silent"}
     assert [(task.assignee_id, task.kind) for task in post.tasks()] == [(owner, "silence")]
-    assert [title for _, title, _ in post.timeline(ticket_id)].count("The ticket fell silent") == 1
+    assert [title for _, title, _ in post.timeline(ticket_id)].count("Automatic mail stopped") == 1
     with post.database.write() as session:
         session.execute(update(Ticket).values(human_at=clock.now()))
     automatic(post, ticket_id, 8)
@@ -80,7 +80,7 @@ def test_a_machine_that_answers_every_notice_gets_two_and_the_owner_one_alert_a_
         post.settle(worker)
     assert post.states() == ["sent", "sent", "skipped", "skipped", "skipped"]
     assert {one.reason_code for one in post.deliveries() if one.state == "skipped"} == {"loop_suspected"}
-    assert [task.title for task in post.tasks()] == ["Look into it: a machine seems to answer our mail"]
+    assert [task.title for task in post.tasks()] == ["Check this ticket: an auto-responder seems to answer our mail"]
 
 
 def test_a_machine_that_answers_a_whole_batch_is_known_too(post: Post, smtp_url: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 from accounts.models import Staff
 from core import clock
 from core.errors import NotFoundError, RefusedError
-from notify import skipped as releases
+from notify import skipped as skipped_notices
 from notify.delivery import DeliveryWorker
 from tests.notify.post import Post
 from tests.servers.smtp import SmtpServer
@@ -18,7 +18,7 @@ WHO = "ada@billing.example"
 def release(post: Post, delivery_id: int, reason: str = "Known by telephone", *, active: bool = True) -> None:
     with post.database.write() as session:
         ada = Staff(email=WHO, name="Ada", role="representative", active=active, created_at=clock.now())
-        releases.release(session, delivery_id, ada, reason, clock.now())
+        skipped_notices.send_anyway(session, delivery_id, ada, reason, clock.now())
 
 
 def skipped(post: Post, code: str = "sender_not_verified", email: str | None = "pat@clinic.example") -> int:
@@ -37,7 +37,7 @@ def test_a_notice_to_a_sender_nobody_vouches_for_goes_out_once_staff_say_so(
     post.settle(worker)
     assert (post.states(), post.stages(), len(smtp_server.messages)) == (["sent"], [4], 1)
     assert [title for kind, title, _ in post.timeline(ticket_id) if kind == "notice"] == [
-        "Creation notice not sent", "Released: ticket created", "Creation notice sent",
+        "Creation notice not sent", "Send anyway: ticket created", "Creation notice sent",
     ]  # fmt: skip
 
 
@@ -69,9 +69,9 @@ def test_only_what_was_skipped_can_be_let_go_and_only_with_a_reason(post: Post, 
 def test_what_was_skipped_is_listed_with_its_reason(post: Post) -> None:
     first, second = skipped(post), skipped(post, "never_answer")
     with post.database.read() as session:
-        rows = releases.list_skipped(session)
+        rows = skipped_notices.list_skipped(session)
         assert [row["reason_code"] for row in rows] == ["never_answer", "sender_not_verified"]
-        assert [row["ticket"] for row in releases.list_skipped(session, first)] == [rows[1]["ticket"]]
+        assert [row["ticket"] for row in skipped_notices.list_skipped(session, first)] == [rows[1]["ticket"]]
     assert second
 
 

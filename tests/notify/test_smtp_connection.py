@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import ConfigurationError
-from notify.smtp_connection import Relay
+from notify.smtp_connection import SmtpRelay
 
 
 @pytest.mark.parametrize(
@@ -23,19 +23,19 @@ from notify.smtp_connection import Relay
     ],
 )
 def test_a_url_says_where_and_how(url: str, port: int, implicit_tls: bool, starttls: bool) -> None:
-    relay = Relay.parse(url)
+    relay = SmtpRelay.parse(url)
     assert (relay.port, relay.implicit_tls, relay.starttls) == (port, implicit_tls, starttls)
 
 
 def test_user_and_password_are_percent_decoded() -> None:
-    relay = Relay.parse("smtp://care%40mail.example:p%3Aw%2F%20x@mail.example")
+    relay = SmtpRelay.parse("smtp://care%40mail.example:p%3Aw%2F%20x@mail.example")
     assert (relay.user, relay.password) == ("care@mail.example", "p:w/ x")
 
 
 def test_a_cafile_asks_for_tls_even_on_this_machine(tmp_path: Path) -> None:
     cafile = tmp_path / "ca.pem"
     cafile.write_text("x")
-    assert Relay.parse(f"smtp://localhost?cafile={cafile}").starttls
+    assert SmtpRelay.parse(f"smtp://localhost?cafile={cafile}").starttls
 
 
 @pytest.mark.parametrize(
@@ -56,11 +56,11 @@ def test_a_cafile_asks_for_tls_even_on_this_machine(tmp_path: Path) -> None:
 )
 def test_a_url_that_cannot_be_meant_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        Relay.parse(url)
+        SmtpRelay.parse(url)
     assert caught.value.key == "smtp_url"
     assert caught.value.hint
     assert "hushhush" not in str(caught.value)
 
 
 def test_a_relay_prints_without_its_password() -> None:
-    assert "hushhush" not in repr(Relay.parse("smtp://u:hushhush@mail.example"))
+    assert "hushhush" not in repr(SmtpRelay.parse("smtp://u:hushhush@mail.example"))

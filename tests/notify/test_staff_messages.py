@@ -13,13 +13,13 @@ from accounts.suppressions import AUTOMATIC, Block, block
 from core import clock
 from core.reasons import Reason
 from notify.delivery import DeliveryWorker
-from notify.staff_messages import paragraphs
+from notify.staff_messages import split_paragraphs
 from tests.notify.conftest import MakePost
 from tests.notify.post import Post
 from tests.servers.smtp import Behaviour, SmtpServer
 from tickets import lifecycle, staff_messages
 from tickets.models import Activity, TicketContact
-from tickets.staff_messages import MORE, RECAP_LETTER, REPLY
+from tickets.staff_messages import QUESTION, RECAP_MESSAGE, REPLY
 
 TEXT = "Hello Pat,\n\nit was paid:\nhttps://payer.example/a?b=1&c=2 <b>\n\nAda\n"
 PAT = "pat@clinic.example"
@@ -43,7 +43,7 @@ def ticket(post: Post, worker: DeliveryWorker) -> int:
     return ticket_id
 
 
-def write(post: Post, ticket_id: int, kind: str = RECAP_LETTER, subject: str = "How we resolved it") -> int:
+def write(post: Post, ticket_id: int, kind: str = RECAP_MESSAGE, subject: str = "How we resolved it") -> int:
     with post.database.write() as session:
         return staff_messages.send(session, ticket_id, session.get_one(Staff, 1), kind, subject, TEXT, clock.now())
 
@@ -82,7 +82,7 @@ def test_a_letter_is_a_persons_mail_in_the_thread_of_the_customers_own(
 def test_both_parts_say_what_was_written_and_nothing_of_it_is_markup(
     post: Post, worker: DeliveryWorker, smtp_server: SmtpServer, ticket: int
 ) -> None:
-    write(post, ticket, MORE)
+    write(post, ticket, QUESTION)
     post.settle(worker)
     mail = last(smtp_server)
     text, page = mail.get_body(("plain",)), mail.get_body(("html",))
@@ -95,14 +95,14 @@ def test_both_parts_say_what_was_written_and_nothing_of_it_is_markup(
     assert "it was paid:<br>" in html
 
 
-@pytest.mark.parametrize("kind", [RECAP_LETTER, REPLY])
+@pytest.mark.parametrize("kind", [RECAP_MESSAGE, REPLY])
 def test_a_dropped_final_dot_checks_nothing_and_the_owner_is_told(
     post: Post, worker: DeliveryWorker, smtp_server: SmtpServer, ticket: int, kind: str
 ) -> None:
     smtp_server.set_behaviour(Behaviour(drop="dot_lost"))
     write(post, ticket, kind)
     post.settle(worker)
-    if kind == RECAP_LETTER:  # sent once more, the same bytes, and then left alone
+    if kind == RECAP_MESSAGE:  # sent once more, the same bytes, and then left alone
         assert post.states()[-1] == "ambiguous"
         post.change(due_at=clock.now())
         post.settle(worker)
@@ -110,7 +110,7 @@ def test_a_dropped_final_dot_checks_nothing_and_the_owner_is_told(
     assert post.stages() == [5]
     tried = smtp_server.transactions[1:]
     assert len({one.content for one in tried}) == 1
-    assert len(tried) == (2 if kind == RECAP_LETTER else 1)
+    assert len(tried) == (2 if kind == RECAP_MESSAGE else 1)
     (task,) = [task for task in post.tasks() if task.kind == "notice_problem"]
     assert (task.assignee_id, "may not have reached pat@clinic.example" in task.title) == (1, True)
 
@@ -147,5 +147,5 @@ def test_a_silent_ticket_does_not_keep_people_from_writing(post: Post, worker: D
 
 
 def test_a_text_becomes_paragraphs_of_lines() -> None:
-    assert paragraphs("a \nb\n\n\n c\n") == [["a", "b"], [" c"]]
-    assert paragraphs(" \n\n") == []
+    assert split_paragraphs("a \nb\n\n\n c\n") == [["a", "b"], [" c"]]
+    assert split_paragraphs(" \n\n") == []
