@@ -1,8 +1,8 @@
-"""Runs the mail corpus: each ``NAME.eml`` has its expected values in ``NAME.json``, only the keys that matter.
+"""Run the mail corpus: each ``NAME.eml`` has its expected values in ``NAME.json``, only the keys that matter.
 
-Beside the fields of ParsedMail there are ``body_has``, ``body_lacks``, ``quoted_has`` and ``notes_has`` (each a list),
-``refusal`` (its code), and ``options`` for the parser; ``forward`` has the keys that matter, and the names of its files.
-Expected values were written by reading the message.
+Besides the fields of ParsedMail there are ``body_has``, ``body_lacks``, ``quoted_has`` and ``notes_has`` (each a list),
+``refusal`` (its code), and ``options`` for the parser. ``forward`` has the keys that matter and the names of its files. A
+person wrote the expected values by reading the message.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _show(value: Any) -> Any:
 
 
 def _pick(value: Any, expected: Any) -> Any:
-    """Of a structure only the keys that are expected."""
+    """Return only the expected keys of a structure."""
     return {key: value[key] for key in expected} if isinstance(value, dict) and isinstance(expected, dict) else value
 
 

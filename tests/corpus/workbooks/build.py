@@ -1,7 +1,7 @@
-"""Writes the workbooks of this folder anew: ``python -m tests.corpus.workbooks.build``.
+"""Write the workbooks of this folder again: ``python -m tests.corpus.workbooks.build``.
 
-Ordinary ones come from openpyxl, the odd ones are put together part by part. What each must give is in
-``expected.json``, written by hand.
+openpyxl makes the ordinary ones; the unusual ones are assembled part by part. ``expected.json``, written by hand, holds the
+expected result of each.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DECLARATION = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
 
 
 def zip_parts(parts: Mapping[str, bytes]) -> bytes:
-    """A package with these parts; the same bytes each time."""
+    """Return a package with these parts. The bytes are the same each time."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in parts.items():
@@ -39,7 +39,7 @@ def zip_parts(parts: Mapping[str, bytes]) -> bytes:
 
 
 def make_parts(sheet: str, kind: str = XLSX, **further: bytes) -> dict[str, bytes]:
-    """The parts of a workbook of one sheet, ``sheet`` being the content of its worksheet element."""
+    """Return the parts of a workbook with one sheet; ``sheet`` is the content of its worksheet element."""
     types = (
         f'{DECLARATION}<Types xmlns="{PACKAGE_NS}/content-types">'
         '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
@@ -90,7 +90,7 @@ def make_book(*rows: Sequence[object], title: str = "Messages") -> Workbook:
 
 
 def make_message(number: int, message: str = "Please look into this claim.") -> tuple[object, ...]:
-    sent = datetime(2026, 11, 20, 9, 30 + number)  # noqa: DTZ001 - a spreadsheet knows no zone
+    sent = datetime(2026, 11, 20, 9, 30 + number)  # noqa: DTZ001 - a spreadsheet has no time zone
     email = f"dana{number}@riverside.example"
     return (f"M-{number}", sent, "Riverside Clinic", "00042", "Dana Ortiz", email, f"Claim {number}", message)
 
@@ -153,7 +153,7 @@ def build_receipt_again() -> bytes:
 
 
 def build_ole(stream: str) -> bytes:
-    """A smallest OLE container with one stream: header, one FAT sector, one directory sector, eight of content."""
+    """Return a minimal OLE container with one stream: header, one FAT sector, one directory sector, eight of content."""
     header = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(16) + struct.pack("<HHHHH", 0x3E, 3, 0xFFFE, 9, 6) + bytes(6)
     header += struct.pack("<IIIIIIIII", 0, 1, 1, 0, 4096, 0xFFFFFFFE, 0, 0xFFFFFFFE, 0)
     header += struct.pack("<I", 0) + b"\xff" * (4 * 108)
@@ -171,7 +171,7 @@ def build_ole(stream: str) -> bytes:
 
 
 def build_encrypted() -> bytes:
-    # msoffcrypto seals what is under 4,096 bytes in a way nobody can open again; this one is larger.
+    # msoffcrypto encrypts less than 4,096 bytes in a way that cannot be decrypted. This workbook is larger.
     sealed = io.BytesIO()
     OOXMLFile(io.BytesIO(build_plain())).encrypt(PASSWORD, sealed)
     return sealed.getvalue()
@@ -199,7 +199,7 @@ def build_doctype(encoding: str) -> bytes:
 
 
 def build_code_page() -> bytes:
-    """The parser would read what follows the declaration as EBCDIC, in which ``<!DOCTYPE`` looks like nothing."""
+    """The parser would read the text after the declaration as EBCDIC, in which ``<!DOCTYPE`` is unrecognisable."""
     return with_sheet(b"<?xml version='1.0' encoding='cp037'?>" + "<!DOCTYPE w><worksheet/>".encode("cp037"))
 
 

@@ -1,4 +1,4 @@
-"""Messages made to exhaust a parser, built in memory, and the corpus, whose messages are damaged by several tests."""
+"""Messages built in memory to exhaust a parser, and the corpus, from which several tests make damaged messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _nest(depth: int) -> bytes:
 
 
 def _nest_continued(depth: int) -> bytes:
-    """Boundaries as RFC 2231 continuations, which a look for ``boundary=`` would miss."""
+    """Boundaries as RFC 2231 continuations, which a search for ``boundary=`` would miss."""
     field = b"Content-Type: multipart/mixed; boundary*0=b; boundary*1=%d\n\n"
     levels = (b"--b%d\n" % n + field % (n + 1) for n in range(depth))
     return HEAD + field % 0 + b"".join(levels) + b"--b%d\n\ndeep\n" % depth
@@ -36,7 +36,7 @@ def _continue_name(count: int) -> bytes:
 
 
 def build_hostile() -> dict[str, bytes]:
-    """Name → message. Each one stopped or starved some parser."""
+    """Return name → message. Each of them crashed or starved some parser."""
     return {
         "100,000 addresses in To": HEAD + b"To: " + _list_addresses(100_000) + b"\n\nhi",
         "100,000 addresses in From": b"From: " + _list_addresses(100_000) + b"\nSubject: s\n\nhi",

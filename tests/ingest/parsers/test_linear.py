@@ -1,4 +1,4 @@
-"""Linear time: four times the text costs the readers of texts about four times as much, whatever the text is made of."""
+"""Linear time: four times the text takes a text reader about four times as long, for any kind of text."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def thanks(text: str) -> None:
         find_thanks(text, text)
 
 
-#: Reader → the most it looks at, the repeats of a measurement, and pieces that texts are made of.
+#: Reader → the number of characters that it reads, and the pieces that make up the texts.
 READERS: dict[Callable[[str], None], tuple[int, list[str]]] = {
     split: (120_000, [
         ">\n", "> a\nb\n", "wrote:\n", "From: a\nTo: b\n", f"{BLOCK}\nx\n", "-- \nx\n", "Regards,\nAna\n", "-- a" * 40 + "\n",
@@ -55,8 +55,8 @@ READERS: dict[Callable[[str], None], tuple[int, list[str]]] = {
 CASES = [(reader, piece) for reader, (_, pieces) in READERS.items() for piece in pieces]
 
 
-def cost(reader: Callable[[str], None], text: str, rounds: int) -> float:
-    """Seconds of processor time, the least of some rounds: what disturbs only adds."""
+def measure_seconds(reader: Callable[[str], None], text: str, rounds: int) -> float:
+    """Return the CPU seconds of the fastest of some rounds: disturbances only add time."""
     spent = []
     for _ in range(rounds):
         start = time.process_time()
@@ -66,10 +66,10 @@ def cost(reader: Callable[[str], None], text: str, rounds: int) -> float:
 
 
 @pytest.mark.parametrize(("reader", "piece"), CASES, ids=[f"{reader.__name__}-{piece.strip()[:24]!r}" for reader, piece in CASES])
-def test_four_times_the_text_costs_no_more_than_a_few_times_as_much(reader: Callable[[str], None], piece: str) -> None:
-    most = READERS[reader][0]
-    count = most // len(piece) // 4
+def test_four_times_the_text_takes_less_than_ten_times_as_long(reader: Callable[[str], None], piece: str) -> None:
+    max_length = READERS[reader][0]
+    count = max_length // len(piece) // 4
     reader(piece * (count // 4))
-    small, large = cost(reader, piece * count, 2), cost(reader, piece * count * 4, 1)
-    # A quadratic reader would take sixteen times as long; under two milliseconds the clock tells nothing.
+    small, large = measure_seconds(reader, piece * count, 2), measure_seconds(reader, piece * count * 4, 1)
+    # A quadratic reader would take sixteen times as long. Below two milliseconds the clock is too coarse.
     assert large < 10 * max(small, 0.002), (small, large)

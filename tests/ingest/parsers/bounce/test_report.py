@@ -1,4 +1,4 @@
-"""Reports of mail systems: any bytes at all, hostile ones in time, and what the corpus does not hold."""
+"""Reports of mail systems: arbitrary bytes, time limits on hostile ones, and cases beyond the corpus."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ FOLDER = Path(__file__).parents[3] / "corpus" / "mail"
 KINDS = ("bounce", "delay", "complaint", "receipt", "auth_")
 REPORTS = [path.read_bytes() for path in sorted(FOLDER.glob("*.eml")) if path.name.startswith(KINDS)]
 OPTIONS = ParseOptions(authserv_id="mx.acme.example")
-FEW = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+FUZZ = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 HEAD = "Return-Path: <>\nFrom: MAILER-DAEMON@x.example\nSubject: failure notice\n"
 
 
-def report_of(text: str) -> ParsedMail:
+def read_report(text: str) -> ParsedMail:
     found = parse_mail((HEAD + text).encode(), OPTIONS)
     assert isinstance(found, ParsedMail)
     return found
 
 
 @given(st.integers(min_value=0, max_value=2**32))
-@FEW
+@FUZZ
 def test_no_damaged_report_raises(seed: int) -> None:
     chance = random.Random(seed)
     data = bytearray(chance.choice(REPORTS))
@@ -54,7 +54,7 @@ WORDS = st.sampled_from(
 
 
 @given(st.lists(WORDS, max_size=30).map("".join))
-@FEW
+@FUZZ
 def test_no_authentication_results_raise(value: str) -> None:
     read_authentication([f"mx.acme.example; {value}", value], "mx.acme.example", "ana@customer.example")
     read_authentication([value], "microsoft365", "ana@customer.example")
@@ -81,14 +81,14 @@ def test_a_hostile_text_is_read_in_time(name: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["(" * 3_900, "a=b " * 900, "dkim=pass header.d=" + "a." * 1_500])
-def test_hostile_authentication_results_are_read_in_time_and_vouch_for_nobody(value: str) -> None:
+def test_hostile_authentication_results_are_read_in_time_and_authenticate_no_sender(value: str) -> None:
     start = time.process_time()
     found = read_authentication([f"mx.acme.example; {value}", value], "mx.acme.example", "ana@customer.example")
     assert time.process_time() - start < 2
     assert not found.passed
 
 
-def test_results_too_long_to_be_read_vouch_for_nobody() -> None:
+def test_results_over_the_length_limit_authenticate_no_sender() -> None:
     value = "mx.acme.example; dmarc=pass header.from=customer.example" + " " * MAX_VALUE_LENGTH
     assert not read_authentication([f"{value}x"], "mx.acme.example", "ana@customer.example").passed
 
@@ -96,12 +96,12 @@ def test_results_too_long_to_be_read_vouch_for_nobody() -> None:
 def test_a_thousand_recipients_are_read_up_to_a_limit() -> None:
     group = "Final-Recipient: rfc822; a{}@x.example\nAction: failed\nStatus: 5.1.1\n\n"
     head = "MIME-Version: 1.0\nContent-Type: multipart/report; boundary=b\n\n--b\nContent-Type: message/delivery-status\n\n"
-    found = report_of(head + "".join(map(group.format, range(1_000))) + "--b--\n")
+    found = read_report(head + "".join(map(group.format, range(1_000))) + "--b--\n")
     assert found.report is not None
     assert (found.is_bounce, len(found.report.recipients)) == (True, 200)
 
 
-def test_where_nobody_is_asked_nothing_is_said_of_the_sender() -> None:
+def test_without_authserv_id_no_authentication_is_reported() -> None:
     found = parse_mail(REPORTS[0], ParseOptions())
     assert isinstance(found, ParsedMail)
     assert found.authentication is None

@@ -1,4 +1,4 @@
-"""Formstack submissions: the corpus, and any bytes at all."""
+"""Formstack submissions: the corpus, and arbitrary bytes."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def make_form(**fields: object) -> bytes:
 
 
 @pytest.mark.parametrize("body", BODIES, ids=lambda path: path.name)
-@pytest.mark.parametrize("told", [True, False], ids=["told", "sniffed"])
-def test_each_form_of_the_corpus_reads_as_expected(body: Path, told: bool) -> None:
+@pytest.mark.parametrize("is_declared", [True, False], ids=["declared", "detected"])
+def test_each_form_of_the_corpus_reads_as_expected(body: Path, is_declared: bool) -> None:
     expected = read_expected(body)
-    parsed = parse_form(body.read_bytes(), ParseOptions(content_type=media_type(body) if told else None))
+    parsed = parse_form(body.read_bytes(), ParseOptions(content_type=media_type(body) if is_declared else None))
     if "refusal" in expected:
         assert isinstance(parsed, Refusal)
         assert parsed.code == expected["refusal"]
@@ -71,7 +71,7 @@ def test_a_form_of_too_many_fields_is_refused() -> None:
     assert refusal.code == "too_many_fields"
 
 
-def test_ids_alone_bring_no_note_about_labels() -> None:
+def test_field_ids_add_no_note_about_labels() -> None:
     with_ids = parse_form(make_form(**{"172000001": "x"}), ParseOptions())
     with_labels = parse_form(make_form(Email="x"), ParseOptions())
     assert isinstance(with_ids, ParsedForm)

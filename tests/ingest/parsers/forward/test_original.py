@@ -1,4 +1,4 @@
-"""Forwards found in texts: the corpus has the clients and languages, here are the edges and the hostile ones."""
+"""Forwards found in texts: edge cases and hostile texts. The corpus covers mail programs and languages."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ingest.parsers.forward.forward_phrases import read_subject_prefix
 from ingest.parsers.forward.original import find_inline_forward, read_person
 
 SIZE = 400_000
-MARKER = "---------- Forwarded message ---------\n"
+BANNER = "---------- Forwarded message ---------\n"
 BLOCK = "From: a@x.example\nTo: b@x.example\nDate: c\nSubject: d\n"
 HOSTILE = {
-    "markers": MARKER * (SIZE // 39),
-    "markers with a field": (MARKER + "To:\n") * (SIZE // 43),
+    "markers": BANNER * (SIZE // 39),
+    "markers with a field": (BANNER + "To:\n") * (SIZE // 43),
     "authors": "From: a\n" * (SIZE // 8),
     "authors without a value": "From:\n\n" * (SIZE // 7),
     "fields": "From: a\nDate:\n" * (SIZE // 14),
@@ -40,7 +40,7 @@ def test_a_hostile_text_takes_linear_time(name: str) -> None:
 
 @given(
     st.lists(
-        st.sampled_from([MARKER, BLOCK, "From:", "Von: ", "> ", "\n", " ", "a@x.example", "Date: 1\n", "---", "é", "：", "x"])
+        st.sampled_from([BANNER, BLOCK, "From:", "Von: ", "> ", "\n", " ", "a@x.example", "Date: 1\n", "---", "é", "：", "x"])
     )
 )
 @settings(max_examples=200, deadline=None)
@@ -52,15 +52,15 @@ def test_no_text_raises_and_nothing_of_it_is_lost(pieces: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("subject", "said"),
+    ("subject", "prefix"),
     [
         ("Fwd: Re: Claim", "forward"), ("RE: FW: Claim", "reply"), ("[Acme] WG: Claim", "forward"), ("Fw[2]: Claim", "forward"),
         ("VS: Lasku", "either"), ("I: Fattura", "forward"), ("R: Fattura", "reply"), ("Trouble: the claim", None),
         ("Intake: a question", None), ("转发：发票", "forward"), ("", None),
     ],
 )  # fmt: skip
-def test_only_the_outermost_prefix_of_a_subject_counts(subject: str, said: str | None) -> None:
-    assert read_subject_prefix(subject) == said
+def test_only_the_outermost_prefix_of_a_subject_counts(subject: str, prefix: str | None) -> None:
+    assert read_subject_prefix(subject) == prefix
 
 
 @pytest.mark.parametrize(
@@ -78,5 +78,5 @@ def test_only_the_outermost_prefix_of_a_subject_counts(subject: str, said: str |
         ("", (None, None)),
     ],
 )
-def test_a_person_is_read_as_programs_show_one(value: str, person: tuple[str | None, str | None]) -> None:
+def test_person_is_read_as_mail_programs_show_one(value: str, person: tuple[str | None, str | None]) -> None:
     assert read_person(value) == person

@@ -6,7 +6,7 @@ from ingest.parsers.mail.addresses import SenderAddress, read_from_local_part, r
 from ingest.parsers.mail.headers import Headers
 
 
-def sender(*values: str) -> SenderAddress:
+def parse_sender(*values: str) -> SenderAddress:
     headers = Headers()
     for value in values:
         headers.add(b"From", value.encode())
@@ -30,7 +30,7 @@ def sender(*values: str) -> SenderAddress:
     ],
 )
 def test_one_plain_mailbox_is_the_sender(value: str, address: str, name: str | None) -> None:
-    assert sender(value) == SenderAddress(address, name, None)
+    assert parse_sender(value) == SenderAddress(address, name, None)
 
 
 @pytest.mark.parametrize(
@@ -72,29 +72,29 @@ def test_one_plain_mailbox_is_the_sender(value: str, address: str, name: str | N
         ("Ana <=?utf-8?Q?ana?=@x.example>", "encoded_address"),
     ],
 )
-def test_anything_else_names_nobody_and_says_why(value: str, problem: str) -> None:
-    found = sender(value)
+def test_any_other_from_gives_no_sender_and_a_reason(value: str, problem: str) -> None:
+    found = parse_sender(value)
     assert (found.address, found.problem) == (None, problem)
 
 
-def test_two_from_fields_name_nobody_even_when_they_agree() -> None:
-    assert sender("ana@x.example", "ana@x.example") == SenderAddress(None, None, "several_from")
+def test_two_from_fields_give_no_sender_even_when_equal() -> None:
+    assert parse_sender("ana@x.example", "ana@x.example") == SenderAddress(None, None, "several_from")
 
 
 def test_an_encoded_name_never_becomes_an_address() -> None:
-    assert sender("=?utf-8?Q?=3Ceve=40y.example=3E=2C?= <ana@x.example>").address == "ana@x.example"
+    assert parse_sender("=?utf-8?Q?=3Ceve=40y.example=3E=2C?= <ana@x.example>").address == "ana@x.example"
 
 
 def test_a_name_is_shown_without_bidi_zero_width_and_control_characters() -> None:
-    assert sender("=?utf-8?Q?A=E2=80=AEna=E2=80=8B=0D=0AX?= <a@x.example>").name == "Ana X"
+    assert parse_sender("=?utf-8?Q?A=E2=80=AEna=E2=80=8B=0D=0AX?= <a@x.example>").name == "Ana X"
 
 
-def test_a_list_gives_its_plain_addresses_once_in_order() -> None:
+def test_list_returns_each_plain_address_once_in_order() -> None:
     value = 'A <a@x.example>, "B, b" <B@x.example>; G: c@x.example (c), a@x.example;, no address, "q"@x.example'
     assert read_list([value, "d@x.example"]) == ("a@x.example", "b@x.example", "c@x.example", "d@x.example")
 
 
-def test_all_lists_together_are_capped() -> None:
+def test_all_address_lists_share_one_limit() -> None:
     headers = Headers()
     headers.add(b"To", b",".join(b"t%d@x.example" % n for n in range(199)))
     headers.add(b"Cc", b"c1@x.example, c2@x.example")
@@ -111,7 +111,7 @@ def test_a_mailbox_over_the_lengths_of_smtp_is_not_plain(spec: str) -> None:
     ("value", "local"),
     [("MAILER-DAEMON (Mail)", "mailer-daemon"), ("X <Postmaster@x.example>", "postmaster"), ("", ""), ("<>", "")],
 )
-def test_the_loose_local_part_is_read_without_a_domain_too(value: str, local: str) -> None:
+def test_local_part_of_from_is_read_without_a_domain(value: str, local: str) -> None:
     headers = Headers()
     headers.add(b"From", value.encode())
     assert read_from_local_part(headers) == local

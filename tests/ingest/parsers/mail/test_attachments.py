@@ -58,9 +58,9 @@ def test_every_attachment_has_a_name(leaf: Leaf, name: str) -> None:
     assert make_attachment(leaf).name == name
 
 
-def test_the_bytes_say_what_a_file_is() -> None:
-    lying = make_attachment(Leaf("text/plain", PNG, name="notes.txt"))
-    assert (lying.type, lying.sniffed, lying.size) == ("text/plain", "image/png", len(PNG))
+def test_media_type_is_sniffed_from_the_bytes() -> None:
+    mislabelled = make_attachment(Leaf("text/plain", PNG, name="notes.txt"))
+    assert (mislabelled.type, mislabelled.sniffed, mislabelled.size) == ("text/plain", "image/png", len(PNG))
     assert make_attachment(Leaf("text/plain", b"plain text")).sniffed is None
 
 
@@ -86,6 +86,6 @@ def test_a_named_text_is_the_body_only_when_there_is_no_other() -> None:
     assert split_leaves([Leaf("text/plain", b"n", name="n.txt", disposition="attachment")])[0] == []
 
 
-def test_other_forms_of_the_body_are_no_attachments() -> None:
+def test_alternative_body_formats_are_not_attachments() -> None:
     amp = Leaf("text/x-amp-html", b"<html amp4email>", alternative=1)
     assert split_leaves([Leaf("text/plain", b"p", alternative=1), amp])[1] == []

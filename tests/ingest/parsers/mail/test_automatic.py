@@ -6,24 +6,24 @@ from ingest.parsers.mail.automatic import AutomaticResult, detect_automatic
 from ingest.parsers.mail.headers import read_block
 
 
-def judge(lines: str, local: str = "ana", subject: str = "Hello") -> AutomaticResult:
+def detect(lines: str, local: str = "ana", subject: str = "Hello") -> AutomaticResult:
     return detect_automatic(read_block((lines + "\n\n").encode()).headers, local, subject)
 
 
 @pytest.mark.parametrize("value", ["no", "No", "NO; x=y", "(c) no", "no (c)", ""])
-def test_auto_submitted_no_is_a_person(value: str) -> None:
-    assert judge(f"Auto-Submitted: {value}") == judge("X-Other: y")
-    assert not judge(f"Auto-Submitted: {value}").must_not_autoreply
+def test_auto_submitted_no_is_not_automatic(value: str) -> None:
+    assert detect(f"Auto-Submitted: {value}") == detect("X-Other: y")
+    assert not detect(f"Auto-Submitted: {value}").must_not_autoreply
 
 
 @pytest.mark.parametrize("value", ["auto-generated", "Auto-Replied", "auto-notified; x=y", "nope", "(no) auto-replied"])
 def test_any_other_auto_submitted_is_automatic(value: str) -> None:
-    assert judge(f"Auto-Submitted: {value}").reasons == ("auto_submitted",)
+    assert detect(f"Auto-Submitted: {value}").reasons == ("auto_submitted",)
 
 
 def test_only_the_topmost_return_path_counts() -> None:
-    assert judge("Return-Path: < >").reasons == ("null_return_path",)
-    assert judge("Return-Path: <a@x.example>\nReturn-Path: <>").reasons == ()
+    assert detect("Return-Path: < >").reasons == ("null_return_path",)
+    assert detect("Return-Path: <a@x.example>\nReturn-Path: <>").reasons == ()
 
 
 @pytest.mark.parametrize(
@@ -38,21 +38,21 @@ def test_only_the_topmost_return_path_counts() -> None:
         ("bulk mail", ()),
     ],
 )
-def test_precedence_counts_only_exactly(value: str, reason: tuple[str, ...]) -> None:
-    assert judge(f"Precedence: {value}").reasons == reason
+def test_precedence_value_must_match_exactly(value: str, reason: tuple[str, ...]) -> None:
+    assert detect(f"Precedence: {value}").reasons == reason
 
 
 @pytest.mark.parametrize("value", ["All", "oof", "DR, AutoReply", "RN,NRN , OOF"])
-def test_suppressed_answers_are_not_sent_and_the_mail_stays_a_persons(value: str) -> None:
-    verdict = judge(f"X-Auto-Response-Suppress: {value}")
-    assert verdict.reasons == ("suppress_auto_response",)
-    assert verdict.must_not_autoreply
-    assert not verdict.is_auto
+def test_suppressed_answers_do_not_make_a_mail_automatic(value: str) -> None:
+    result = detect(f"X-Auto-Response-Suppress: {value}")
+    assert result.reasons == ("suppress_auto_response",)
+    assert result.must_not_autoreply
+    assert not result.is_auto
 
 
 @pytest.mark.parametrize("value", ["None", "DR", "allow", "RN, NRN"])
-def test_other_suppressions_say_nothing_about_answers(value: str) -> None:
-    assert judge(f"X-Auto-Response-Suppress: {value}").reasons == ()
+def test_other_suppress_values_do_not_forbid_answers(value: str) -> None:
+    assert detect(f"X-Auto-Response-Suppress: {value}").reasons == ()
 
 
 @pytest.mark.parametrize(
@@ -75,27 +75,27 @@ def test_other_suppressions_say_nothing_about_answers(value: str) -> None:
         "ne-pas-repondre",
     ],
 )
-def test_no_reply_forms_are_not_answered_and_not_automatic(local: str) -> None:
-    verdict = judge("X: y", local)
-    assert (verdict.reasons, verdict.must_not_autoreply, verdict.is_auto) == (("no_reply",), True, False)
+def test_no_reply_addresses_are_not_answered_and_not_automatic(local: str) -> None:
+    result = detect("X: y", local)
+    assert (result.reasons, result.must_not_autoreply, result.is_auto) == (("no_reply",), True, False)
 
 
 @pytest.mark.parametrize("local", ["ana", "reply", "noreplyson", "bruno.reply", "casino-replyteam", "norah"])
-def test_people_whose_names_come_close_are_answered(local: str) -> None:
-    assert judge("X: y", local).reasons == ()
+def test_names_that_resemble_no_reply_are_answered(local: str) -> None:
+    assert detect("X: y", local).reasons == ()
 
 
-def test_a_mailer_daemon_bounces_and_a_postmaster_only_with_a_null_path() -> None:
-    assert judge("X: y", "mailer-daemon").is_bounce
-    assert not judge("X: y", "postmaster").is_bounce
-    assert judge("X: y", "postmaster").is_auto
-    assert judge("Return-Path: <>", "postmaster").is_bounce
+def test_mailer_daemon_is_a_bounce_and_postmaster_only_with_a_null_path() -> None:
+    assert detect("X: y", "mailer-daemon").is_bounce
+    assert not detect("X: y", "postmaster").is_bounce
+    assert detect("X: y", "postmaster").is_auto
+    assert detect("Return-Path: <>", "postmaster").is_bounce
 
 
-def test_an_out_of_office_with_a_null_path_is_no_bounce() -> None:
-    verdict = judge("Return-Path: <>\nAuto-Submitted: auto-replied", subject="Automatic reply: x")
-    assert verdict.reasons == ("auto_submitted", "null_return_path", "subject_prefix")
-    assert not verdict.is_bounce
+def test_out_of_office_with_a_null_path_is_not_a_bounce() -> None:
+    result = detect("Return-Path: <>\nAuto-Submitted: auto-replied", subject="Automatic reply: x")
+    assert result.reasons == ("auto_submitted", "null_return_path", "subject_prefix")
+    assert not result.is_bounce
 
 
 @pytest.mark.parametrize(
@@ -107,23 +107,23 @@ def test_an_out_of_office_with_a_null_path_is_no_bounce() -> None:
         ("multipart/report; report-type=disposition-notification", "read_receipt", "is_mdn"),
     ],
 )
-def test_reports_are_told_apart_by_their_type(value: str, reason: str, flag: str) -> None:
-    verdict = judge(f"Content-Type: {value}")
-    assert verdict.reasons == (reason,)
-    assert getattr(verdict, flag)
-    assert verdict.is_auto
-    assert verdict.is_bounce is verdict.is_dsn
+def test_kind_of_report_follows_its_report_type(value: str, reason: str, flag: str) -> None:
+    result = detect(f"Content-Type: {value}")
+    assert result.reasons == (reason,)
+    assert getattr(result, flag)
+    assert result.is_auto
+    assert result.is_bounce is result.is_dsn
 
 
 @pytest.mark.parametrize("value", ["multipart/report", "multipart/mixed; report-type=delivery-status", "text/plain"])
-def test_other_content_types_are_no_reports(value: str) -> None:
-    assert judge(f"Content-Type: {value}").reasons == ()
+def test_other_content_types_are_not_reports(value: str) -> None:
+    assert detect(f"Content-Type: {value}").reasons == ()
 
 
 @pytest.mark.parametrize("name", ["List-Id", "List-Post", "List-Unsubscribe"])
 def test_a_list_mail_is_never_answered(name: str) -> None:
-    verdict = judge(f"{name}: <x>")
-    assert (verdict.is_list, verdict.must_not_autoreply) == (True, True)
+    result = detect(f"{name}: <x>")
+    assert (result.is_list, result.must_not_autoreply) == (True, True)
 
 
 @pytest.mark.parametrize(
@@ -133,12 +133,12 @@ def test_a_list_mail_is_never_answered(name: str) -> None:
      "Automatisch antwoord: x", "Autosvar: x", "Automatyczna odpowiedź: x", "Автоматический ответ: x", "自動応答: x"],
 )  # fmt: skip
 def test_an_out_of_office_subject_counts_only_together_with_another_reason(subject: str) -> None:
-    assert judge("X: y", subject=subject).reasons == ()
-    together = judge("X-Auto-Response-Suppress: All", subject=subject)
+    assert detect("X: y", subject=subject).reasons == ()
+    together = detect("X-Auto-Response-Suppress: All", subject=subject)
     assert together.reasons == ("suppress_auto_response", "subject_prefix")
     assert together.is_auto
 
 
 @pytest.mark.parametrize("subject", ["Re: hello", "Automobile insurance", "Office is out of paper", "Autorepair"])
 def test_an_ordinary_subject_adds_no_reason(subject: str) -> None:
-    assert judge("X-Auto-Response-Suppress: All", subject=subject).reasons == ("suppress_auto_response",)
+    assert detect("X-Auto-Response-Suppress: All", subject=subject).reasons == ("suppress_auto_response",)

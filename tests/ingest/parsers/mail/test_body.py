@@ -10,7 +10,7 @@ from ingest.parsers.mail.parts import Leaf
 from ingest.parsers.types import ParsedMail, ParseOptions
 
 
-def test_of_alternatives_the_text_is_taken_and_the_rest_is_joined() -> None:
+def test_text_alternative_is_preferred_and_parts_are_joined() -> None:
     leaves = [
         Leaf("text/plain", b"one", alternative=1),
         Leaf("text/html", b"<p>ONE</p>", alternative=1),
@@ -20,17 +20,17 @@ def test_of_alternatives_the_text_is_taken_and_the_rest_is_joined() -> None:
     assert build_body(leaves, [], html_text=False).text == "one\n\ntwo\n\nthree"
 
 
-def test_newlines_are_one_kind_and_control_characters_go() -> None:
+def test_newlines_are_normalised_and_control_characters_removed() -> None:
     assert build_body([Leaf("text/plain", b"a\r\nb\rc\n\0\x07d\te")], [], html_text=False).text == "a\nb\nc\nd\te"
 
 
-def test_a_page_is_made_text_once() -> None:
+def test_page_is_rendered_once() -> None:
     notes: list[str] = []
     body = build_body([Leaf("text/html", b"<p>\xfc</p>")], notes, html_text=True)
     assert (body.text, body.html_text, notes) == ("ü", "ü", ["charset_windows_1252"])
 
 
-def test_a_body_over_the_cap_is_cut_at_a_line_end() -> None:
+def test_body_over_the_limit_is_cut_at_a_line_end() -> None:
     notes: list[str] = []
     body = build_body([Leaf("text/plain", "ü\n".encode() * MAX_PART_BYTES)], notes, html_text=False)
     assert notes[0] == "body_cut"
@@ -55,15 +55,15 @@ def test_flowed_lines_are_joined(text: str, expected: str) -> None:
     assert unwrap_flowed(text, del_space=False) == expected
 
 
-def body_of(content: bytes) -> str:
+def read_body(content: bytes) -> str:
     mail = parse_mail(b"From: a@x.example\nSubject: s\n\n" + content, ParseOptions())
     assert isinstance(mail, ParsedMail)
     return mail.body
 
 
-def test_a_body_that_is_base64_without_saying_so_is_read() -> None:
+def test_undeclared_base64_body_is_decoded() -> None:
     text = "Die Rechnung ist falsch – bitte prüfen Sie sie noch einmal und rufen Sie zurück.\n" * 40
-    assert body_of(base64.encodebytes(text.encode())) == text.strip()
+    assert read_body(base64.encodebytes(text.encode())) == text.strip()
 
 
 @pytest.mark.parametrize(
@@ -76,5 +76,5 @@ def test_a_body_that_is_base64_without_saying_so_is_read() -> None:
         base64.encodebytes(b"\x1b[1m words and words " * 20),
     ],
 )
-def test_what_is_not_surely_base64_of_a_text_stays_as_it_is(content: bytes) -> None:
-    assert body_of(content).split() == content.decode().split()
+def test_doubtful_base64_stays_unchanged(content: bytes) -> None:
+    assert read_body(content).split() == content.decode().split()

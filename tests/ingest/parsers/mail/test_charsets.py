@@ -41,7 +41,7 @@ def test_a_guess_is_made_only_for_long_texts_windows_1252_cannot_read() -> None:
 
 
 @pytest.mark.parametrize("name", ["rot13", "zlib_codec", "idna", "punycode", "undefined", "unicode_escape", "hex", "", "a b"])
-def test_codecs_that_are_no_charsets_of_mail_are_refused(name: str) -> None:
+def test_codecs_that_are_not_mail_charsets_are_refused(name: str) -> None:
     assert find_codec(name) is None
 
 

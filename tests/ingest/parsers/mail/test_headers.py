@@ -11,7 +11,7 @@ from ingest.parsers.mail.headers import MAX_LINES, clean_text, decode_base64, de
 
 
 @pytest.mark.parametrize("newline", [b"\r\n", b"\n", b"\r"])
-def test_a_block_ends_at_the_first_blank_line_whatever_ends_its_lines(newline: bytes) -> None:
+def test_block_ends_at_first_blank_line_for_every_line_ending(newline: bytes) -> None:
     data = newline.join([b"Subject: one", b" two", b"TO : a@x.example", b"", b"body", b"", b"X: y"])
     block = read_block(data)
     assert block.headers.read_text("subject") == "one two"
@@ -41,7 +41,7 @@ def test_a_block_over_100_kb_is_cut_at_a_line_and_its_body_still_found() -> None
     assert block.body_start == len(b"Subject: s\nX: \nY: \nZ: c\n\n") + 120_000
 
 
-def test_lines_over_the_cap_are_left_out() -> None:
+def test_lines_over_the_limit_are_left_out() -> None:
     headers = read_block(b"A: b\n" * MAX_LINES + b"Late: x\n\n").headers
     assert "late" not in headers
     assert headers.notes == ["header_lines_cut"]
@@ -58,7 +58,7 @@ def test_lines_over_the_cap_are_left_out() -> None:
         (b"no colon here\n", False),
     ],
 )
-def test_only_fields_that_mail_has_make_a_mail(data: bytes, is_mail: bool) -> None:
+def test_only_known_mail_fields_make_a_mail(data: bytes, is_mail: bool) -> None:
     assert read_block(data).headers.looks_like_mail is is_mail
 
 
@@ -102,7 +102,7 @@ def test_base64_decodes_with_line_breaks_and_without_padding(data: bytes) -> Non
     assert decode_base64(encoded.replace(b"=", b"").replace(b"\n", b"\r\n")) == data
 
 
-def test_truncated_base64_gives_what_is_there() -> None:
+def test_truncated_base64_is_decoded_as_far_as_possible() -> None:
     assert decode_base64(b"SGVsbG8gd29ybGQ=X") == b"Hello world"
     assert decode_base64(b"SGVsb") == b"Hel"
 
@@ -115,7 +115,7 @@ def test_truncated_base64_gives_what_is_there() -> None:
         (b"Your message of Monday <a@x>", ("<a@x>",)),
         (b"<<<<<", ()),
         (b"<>", ()),
-        (b"<a b@x>", ("<ab@x>",)),  # programs fold long ids in the middle
+        (b"<a b@x>", ("<ab@x>",)),  # mail programs fold long ids in the middle
     ],
 )
 def test_message_ids_are_read_with_their_brackets(value: bytes, ids: tuple[str, ...]) -> None:

@@ -28,13 +28,13 @@ def test_nested_pages_lose_their_layout_and_not_their_text(depth: int) -> None:
     assert html_to_text("<div>" * depth + "text") == ("text", "html_stripped")
 
 
-def test_a_page_over_the_size_cap_is_stripped() -> None:
+def test_page_over_the_size_limit_is_stripped() -> None:
     text, note = html_to_text("<p>" + "word " * 150_000 + "</p>")
     assert note == "html_stripped"
     assert text.count("word") == 150_000
 
 
-def test_stripping_keeps_lines_and_entities_and_drops_silent_elements() -> None:
+def test_stripping_keeps_lines_and_entities_and_drops_hidden_elements() -> None:
     html = "<head><title>T</title></head><p>a&nbsp;&amp; b</p><!-- no --><div>c<script>no</script></div><3 d"
     assert strip_tags(html).split("\n") == ["a & b", "", "c", "<3 d"]
 
@@ -71,13 +71,13 @@ def test_no_page_raises(html: str) -> None:
         "<p onclick='t.example()'>t</p>",
     ],
 )
-def test_clean_html_has_nothing_remote_active_or_styled(html: str) -> None:
+def test_sanitised_html_has_nothing_remote_active_or_styled(html: str) -> None:
     cleaned = sanitise_html(html)
     assert "t.example" not in cleaned
     assert "t" in cleaned
 
 
-def test_clean_html_keeps_what_a_letter_needs() -> None:
+def test_sanitised_html_keeps_ordinary_formatting() -> None:
     html = '<p>Hi <b>you</b></p><img src="cid:p1" alt="logo"><a href="https://acme.example/x">link</a>'
     cleaned = sanitise_html(html)
     assert "<p>Hi <b>you</b></p>" in cleaned
@@ -87,7 +87,7 @@ def test_clean_html_keeps_what_a_letter_needs() -> None:
 
 
 @pytest.mark.parametrize("html", ["<div>" * 200_000 + "x", FORMATTING, "<div/>" * 80_000 + "x"], ids=["div", "b", "slash"])
-def test_pages_that_take_cleaners_minutes_are_shown_as_text(html: str) -> None:
+def test_pages_that_sanitisers_process_for_minutes_are_shown_as_text(html: str) -> None:
     start = time.process_time()
     assert not is_within_limits(html)
     cleaned = sanitise_html(html)
@@ -96,10 +96,10 @@ def test_pages_that_take_cleaners_minutes_are_shown_as_text(html: str) -> None:
     assert "x" in cleaned
 
 
-def test_a_page_over_the_caps_is_escaped() -> None:
+def test_page_over_the_limits_is_escaped() -> None:
     assert sanitise_html("<div>" * 2_000 + "&lt;script&gt;").count("<script") == 0
 
 
-def test_an_ordinary_newsletter_is_within_the_caps() -> None:
+def test_ordinary_newsletter_is_within_the_limits() -> None:
     row = "<tr><td><font color=red><b>Offer</b></font></td><td><div><span>text</span></div><br><img src=x></td></tr>"
     assert is_within_limits("<table>" + row * 1_500 + "</table>")

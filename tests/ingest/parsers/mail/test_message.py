@@ -14,9 +14,9 @@ from ingest.parsers.types import ParsedMail, ParseOptions, Refusal
 from tests.ingest.parsers.hostile_mail import CORPUS, HEAD, MIXED, build_hostile
 
 OPTIONS = ParseOptions()
-EVERYTHING = ParseOptions(html_text=True)
+WITH_HTML_TEXT = ParseOptions(html_text=True)
 HOSTILE = build_hostile()
-FEW = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def read(data: bytes, options: ParseOptions = OPTIONS) -> ParsedMail:
@@ -25,23 +25,24 @@ def read(data: bytes, options: ParseOptions = OPTIONS) -> ParsedMail:
     return found
 
 
-def assert_is_an_answer(data: bytes) -> None:
-    found = parse_mail(data, EVERYTHING)
+def assert_parses_or_refuses(data: bytes) -> None:
+    found = parse_mail(data, WITH_HTML_TEXT)
     assert not isinstance(found, Refusal) or found.code in ("empty", "not_a_mail"), found
-    msgspec.msgpack.encode(found)  # lone surrogates would be refused here
+    # A lone surrogate makes the encoder raise.
+    msgspec.msgpack.encode(found)
 
 
 @given(st.binary(max_size=2_000))
-@FEW
+@FUZZ
 def test_no_byte_string_raises(data: bytes) -> None:
-    assert_is_an_answer(data)
+    assert_parses_or_refuses(data)
 
 
 @given(st.binary(max_size=2_000))
-@FEW
+@FUZZ
 def test_no_bytes_after_mail_headers_raise(data: bytes) -> None:
-    assert_is_an_answer(HEAD + data)
-    assert_is_an_answer(MIXED + b"--b\n" + data)
+    assert_parses_or_refuses(HEAD + data)
+    assert_parses_or_refuses(MIXED + b"--b\n" + data)
 
 
 FIELDS = st.sampled_from(
@@ -73,16 +74,16 @@ PIECES = st.sampled_from(
 
 
 @given(st.lists(st.tuples(FIELDS, st.lists(PIECES, max_size=12)), min_size=1, max_size=8), st.binary(max_size=200))
-@FEW
-def test_no_grammar_like_header_raises(fields: list[tuple[str, list[str]]], body: bytes) -> None:
+@FUZZ
+def test_no_header_made_of_grammar_pieces_raises(fields: list[tuple[str, list[str]]], body: bytes) -> None:
     lines = "".join(f"{name}: {''.join(pieces)}\r\n" for name, pieces in fields)
     raw = lines.encode("utf-8", "surrogatepass")
-    assert_is_an_answer(raw + b"\r\n" + body)
-    assert_is_an_answer(MIXED + b"--b\n" + raw + b"\r\n" + body + b"\n--b--\n")
+    assert_parses_or_refuses(raw + b"\r\n" + body)
+    assert_parses_or_refuses(MIXED + b"--b\n" + raw + b"\r\n" + body + b"\n--b--\n")
 
 
 @given(st.integers(min_value=0, max_value=2**32))
-@FEW
+@FUZZ
 def test_no_damaged_message_of_the_corpus_raises(seed: int) -> None:
     chance = random.Random(seed)
     data = bytearray(chance.choice(CORPUS) or b"From: a@x.example\n\n")
@@ -92,19 +93,19 @@ def test_no_damaged_message_of_the_corpus_raises(seed: int) -> None:
         other = chance.choice(CORPUS)
         cut = chance.randrange(len(other) + 1)
         data[start:end] = chance.choice((b"", chance.randbytes(3), other[cut : cut + 80], bytes(data[start:end]) * 2))
-    assert_is_an_answer(bytes(data))
+    assert_parses_or_refuses(bytes(data))
 
 
 def test_a_message_cut_at_any_byte_still_parses() -> None:
     whole = max((data for data in CORPUS if b"multipart/related" in data), key=len)
     for end in range(1, len(whole), 7):
-        assert_is_an_answer(whole[:end])
+        assert_parses_or_refuses(whole[:end])
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_message_is_answered_within_seconds(name: str) -> None:
+def test_hostile_message_is_parsed_within_seconds(name: str) -> None:
     start = time.process_time()
-    found = read(HOSTILE[name], EVERYTHING)
+    found = read(HOSTILE[name], WITH_HTML_TEXT)
     assert time.process_time() - start < 4
     msgspec.msgpack.encode(found)
 
@@ -123,12 +124,12 @@ def test_a_hostile_message_is_answered_within_seconds(name: str) -> None:
         ("60 MB", "message_cut"),
     ],
 )
-def test_a_cap_that_was_met_is_named_in_the_notes(name: str, note: str) -> None:
+def test_reached_limit_is_named_in_the_notes(name: str, note: str) -> None:
     found = read(HOSTILE[name])
     assert note in found.notes
 
 
-def test_what_comes_before_a_cap_is_kept() -> None:
+def test_content_before_a_limit_is_kept() -> None:
     found = read(MIXED + b"--b\n\nfirst\n" + b"--b\nContent-Type: text/x-note; name=n\n\nx\n" * 600)
     assert found.body == "first"
     assert len(found.attachments) == 499
@@ -173,10 +174,10 @@ def test_another_sender_subject_date_body_or_file_has_another_fingerprint(old: b
     assert read(mail).fingerprint != read(mail.replace(old, new)).fingerprint
 
 
-def test_the_html_text_beside_a_text_is_made_only_when_asked_for() -> None:
+def test_html_text_beside_a_text_is_rendered_only_on_request() -> None:
     mail = MIXED.replace(b"mixed", b"alternative") + (b"--b\n\nplain\n--b\nContent-Type: text/html\n\n<p>page</p>\n--b--\n")
     assert (read(mail).body, read(mail).html_text) == ("plain", None)
-    assert (read(mail, EVERYTHING).body, read(mail, EVERYTHING).html_text) == ("plain", "page")
+    assert (read(mail, WITH_HTML_TEXT).body, read(mail, WITH_HTML_TEXT).html_text) == ("plain", "page")
 
 
 def test_html_alone_is_both_body_and_html_text() -> None:
@@ -184,7 +185,7 @@ def test_html_alone_is_both_body_and_html_text() -> None:
     assert (found.body, found.html_text, found.has_html) == ("page", "page", True)
 
 
-def test_a_large_text_part_comes_out_as_it_went_in() -> None:
+def test_large_text_part_is_unchanged() -> None:
     text = "\n".join(f"line {number} with ü" for number in range(3_000))
     mail = MIXED + b"--b\nContent-Type: text/plain; charset=utf-8\n\n" + text.encode() + b"\n--b--\n"
     assert read(mail).body == text
@@ -209,10 +210,10 @@ def test_no_text_of_a_message_is_logged(caplog: pytest.LogCaptureFixture) -> Non
     assert "canary" not in caplog.text
 
 
-def test_ordinary_mails_are_read_at_speed() -> None:
+def test_ordinary_mail_is_parsed_fast_enough() -> None:
     mail = max((data for data in CORPUS if b"multipart/alternative" in data), key=len)
     start = time.process_time()
     for _ in range(300):
         read(mail)
-    # The aim is 700 a second on a quiet machine; a third of it here shows a second parse or a lost shortcut.
+    # The target is 700 a second on an idle machine. A third of it shows a second parse or a lost shortcut.
     assert 300 / (time.process_time() - start) > 230

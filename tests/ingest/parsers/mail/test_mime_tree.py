@@ -1,4 +1,4 @@
-"""The tree made here is the standard library's, of whatever structure; of a plain one without its feed parser."""
+"""The tree built here equals the tree of the standard library; for a regular structure without its feed parser."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from ingest.parsers.mail.mime_tree import build_tree
 from ingest.parsers.types import ParseOptions
 from tests.ingest.parsers.hostile_mail import CORPUS, build_hostile
 
-FEED = email.message_from_bytes
+FEED_PARSER = email.message_from_bytes
 KINDS = (None, b"text/plain", b"text/html; charset=latin-1", b"image/png", b"nonsense", b"", b"text", b"\xff/x")
 TOP = b"MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n"
 PARTS = b"--b\r\nContent-Type: text/plain\r\n\r\none\r\n--b\r\nX: 1\r\n\tgoes on\r\n\r\ntwo\r\n"
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_message_of_one_part_is_what_the_standard_library_makes_of_it(kind: bytes | None) -> None:
+def test_message_of_one_part_has_the_tree_of_the_standard_library(kind: bytes | None) -> None:
     fields = b"MIME-Version: 1.0\nDate: \xe9" + (b"" if kind is None else b"\nContent-Type: " + kind)
     for body in (b"", b"one\r\ntwo\rthree\n\nfour: 5\n", b"\n\nFrom me\n--x\n\xff\x00\x0b\x85"):
-        assert_same(fields + b"\n\n" + body)
+        assert_same_tree(fields + b"\n\n" + body)
 
 
-PLAIN = {
+REGULAR = {
     "closed, with text before and after": b"before\r\n" + PARTS + b"--b--\r\nafter\r\n",
     "closed at the very end": PARTS + b"--b--",
-    "white space behind delimiters": b"--b \t\n\none\n--b\t\n\n\n--b-- \n",
+    "white space after delimiters": b"--b \t\n\none\n--b\t\n\n\n--b-- \n",
     "a line that only begins as a delimiter": b"--b\n\n--bb\n--b x\nx--b\n--b--x\n--b--\n",
     "parts within a part": b"--b\nContent-Type: multipart/mixed;\n boundary=\"c\"\n\n--c\n\none\n--c\n\ntwo\n--c--\n\n--b--\n",
-    "bytes that are no ASCII": b"--b\nContent-Type: text/plain; name=\xe9\n\n\xff\x00\x0b\x85\n--b--\n",
+    "bytes that are not ASCII": b"--b\nContent-Type: text/plain; name=\xe9\n\n\xff\x00\x0b\x85\n--b--\n",
     "an empty body": b"--b\nA: 1\n\n\n--b--\n",
 }  # fmt: skip
-ODD = {
+IRREGULAR = {
     "never closed": PARTS,
-    "closed before it began": b"--b--\n" + PARTS + b"--b--\n",
+    "closed before the first part": b"--b--\n" + PARTS + b"--b--\n",
     "no delimiter at all": b"nothing\n",
     "two delimiters in a row": b"--b\n--b\n\none\n--b--\n",
-    "a delimiter and nothing behind it": b"--b",
+    "a delimiter at the very end": b"--b",
     "no empty line": b"--b\nContent-Type: text/plain\n--b--\n",
-    "a line that is no field": b"--b\nContent-Type: text/plain\nnonsense\n\none\n--b--\n",
-    "fields that begin with one that goes on": b"--b\n goes on\nA: 1\n\none\n--b--\n",
+    "a line that is not a field": b"--b\nContent-Type: text/plain\nnonsense\n\none\n--b--\n",
+    "fields that begin with a continuation": b"--b\n goes on\nA: 1\n\none\n--b--\n",
     "a field without a name": b"--b\n: 1\n\none\n--b--\n",
     "an envelope line": b"--b\nFrom me\nA: 1\n\none\n--b--\n",
     "a bare CR": b"--b\nA: 1\r--b\n\none\n--b--\n",
@@ -58,40 +58,40 @@ ODD = {
 }
 
 
-@pytest.mark.parametrize("name", PLAIN)
-def test_a_plain_structure_needs_no_feed_parser(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert_same(TOP + PLAIN[name])
+@pytest.mark.parametrize("name", REGULAR)
+def test_regular_structure_needs_no_feed_parser(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_same_tree(TOP + REGULAR[name])
     monkeypatch.delattr(mime_tree.email, "message_from_bytes")
-    assert isinstance(build_tree(TOP + PLAIN[name]).get_payload(), list)
+    assert isinstance(build_tree(TOP + REGULAR[name]).get_payload(), list)
 
 
-@pytest.mark.parametrize("name", ODD)
-def test_of_any_other_structure_the_feed_parser_is_asked(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[bytes] = []
-    monkeypatch.setattr(mime_tree.email, "message_from_bytes", lambda data: asked.append(data) or FEED(data))
-    assert_same(TOP + ODD[name])
-    assert asked == [TOP + ODD[name]]
+@pytest.mark.parametrize("name", IRREGULAR)
+def test_irregular_structure_uses_the_feed_parser(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[bytes] = []
+    monkeypatch.setattr(mime_tree.email, "message_from_bytes", lambda data: parsed.append(data) or FEED_PARSER(data))
+    assert_same_tree(TOP + IRREGULAR[name])
+    assert parsed == [TOP + IRREGULAR[name]]
 
 
-def test_parts_within_parts_without_end_are_left_to_the_feed_parser() -> None:
+def test_deep_nesting_uses_the_feed_parser() -> None:
     inner = b"\n\none\n"
     for level in range(30):
         inner = b"Content-Type: multipart/mixed; boundary=b%d\n\n--b%d\n%s\n--b%d--\n" % (level, level, inner, level)
-    assert_same(b"MIME-Version: 1.0\n" + inner)
+    assert_same_tree(b"MIME-Version: 1.0\n" + inner)
 
 
 def test_damaged_messages_have_the_tree_of_the_standard_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every skeleton that comes of five hundred damaged messages, of the benchmarks' mixed mails, and of the hostile set."""
-    seen: list[bytes] = []
-    monkeypatch.setattr(email_message, "build_tree", lambda skeleton: seen.append(skeleton) or build_tree(skeleton))
+    """Compare every skeleton of 500 damaged messages, of the mixed mails of the benchmarks, and of the hostile set."""
+    skeletons: list[bytes] = []
+    monkeypatch.setattr(email_message, "build_tree", lambda skeleton: skeletons.append(skeleton) or build_tree(skeleton))
     chance = random.Random(4711)
     mixed = list(make_mails(100))
     several = [mail for mail in [*CORPUS, *mixed] if b"multipart" in mail]
     for mail in [*mixed, *build_hostile().values(), *(damage(chance, chance.choice(several)) for _ in range(500))]:
         parse_mail(mail, ParseOptions())
-    assert len(seen) > 600
-    for skeleton in seen:
-        assert_same(skeleton)
+    assert len(skeletons) > 600
+    for skeleton in skeletons:
+        assert_same_tree(skeleton)
 
 
 PIECES = (
@@ -101,7 +101,7 @@ PIECES = (
 
 
 def damage(chance: random.Random, mail: bytes) -> bytes:
-    """The mail, its middle left out, with a few pieces put in, taken out or doubled."""
+    """Return the mail without its middle, with a few pieces inserted, removed or doubled."""
     data = bytearray(mail if len(mail) < 8_000 else mail[:2_500] + mail[-2_500:])
     for _ in range(chance.randint(1, 5)):
         near = data.find(chance.choice((b"\n--", b"\n\r\n", b"ontent-", b"boundary")), chance.randrange(len(data)))
@@ -111,12 +111,14 @@ def damage(chance: random.Random, mail: bytes) -> bytes:
     return bytes(data)
 
 
-def assert_same(skeleton: bytes) -> None:
-    assert outcome(build_tree, skeleton) == outcome(FEED, skeleton), skeleton
+def assert_same_tree(skeleton: bytes) -> None:
+    assert describe_tree(build_tree, skeleton) == describe_tree(FEED_PARSER, skeleton), skeleton
 
 
-def outcome(make: Callable[[bytes], Message], skeleton: bytes) -> object:
-    """All that is asked of a tree: each part's fields, type and text, and the defects that become notes; or what is raised."""
+def describe_tree(make: Callable[[bytes], Message], skeleton: bytes) -> object:
+    """Return what the parser reads from a tree: fields, type and text of each part, and the defects that become notes; or the
+    exception.
+    """
     try:
         message = make(skeleton)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What is wrapped in a part, beyond the corpus: damaged and hostile containers."""
+"""Wrapped parts beyond the corpus: damaged and hostile containers."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ingest.parsers.mail.text_formats import read_calendar, read_enriched, read_
 from ingest.parsers.mail.tnef import SIGNATURE, read_tnef, unpack_rtf
 from ingest.parsers.mail.wrapped_parts import MAX_UNWRAPPED, unwrap_leaves
 
-START = struct.pack("<IH", SIGNATURE, 1)
+TNEF_HEADER = struct.pack("<IH", SIGNATURE, 1)
 SIGNED = bytes.fromhex("06092a864886f70d010702")
 READERS: dict[str, Callable[[bytes], object]] = {
-    "tnef": lambda data: read_tnef(START + data),
+    "tnef": lambda data: read_tnef(TNEF_HEADER + data),
     "signed": lambda data: read_signed(b"\x30\x80" + SIGNED + data),
     "rtf": lambda data: read_rtf(b"{\\rtf1 " + data),
     "enriched": lambda data: read_enriched(data.decode("latin-1")),
@@ -51,20 +51,20 @@ def test_a_hostile_container_takes_linear_time(name: str) -> None:
 
 
 def test_compressed_rtf_is_unpacked_by_its_window() -> None:
-    # MS-OXRTFCP §4.1.1: the first example of the format's description, which refers to the window's first text
+    # MS-OXRTFCP §4.1.1: the first example of the specification. It refers to the initial text of the window.
     packed = bytes.fromhex("2d0000002b0000004c5a4675f1c5c7a703000a007263706731323542320af32068656c090020627705b06c647d0a800fa0")
     assert unpack_rtf(packed) == b"{\\rtf1\\ansi\\ansicpg1252\\pard hello world}\r\n"
     assert read_rtf(unpack_rtf(packed)) == "hello world"
 
 
-def test_what_is_no_container_is_left_as_it_is() -> None:
+def test_other_data_is_not_opened() -> None:
     leaf = Leaf("application/ms-tnef", b"no stream", name="winmail.dat")
     notes: list[str] = []
     assert unwrap_leaves([leaf], notes, lambda _: []) == [leaf]
     assert (read_signed(b"no structure"), is_encrypted(b"no structure")) == (None, False)
 
 
-def test_containers_within_containers_are_opened_a_few_times_only() -> None:
+def test_nested_containers_are_opened_up_to_the_limit() -> None:
     content = b"\x30\x2a" + SIGNED + b"\xa0\x1d\x30\x1b\x02\x01\x01\x31\x00\x30\x14" + bytes.fromhex("06092a864886f70d010701")
     content += b"\xa0\x07\x04\x05again"
     opened: list[bytes] = []

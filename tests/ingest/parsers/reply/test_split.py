@@ -1,4 +1,4 @@
-"""Splitting a body: what no message of the corpus shows, any text at all, and the work it takes."""
+"""Splitting a body: cases beyond the corpus, arbitrary text, and linear time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ingest.parsers.mail.html_text import html_to_text
 from ingest.parsers.mail.parts import Leaf
 from ingest.parsers.reply.split import ReplyParts, split_reply
 
-FEW = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 ATTRIBUTION = "On Mon, Nov 2, 2026 at 9:12 AM Support <support@acme.example> wrote:"
 BLOCK = "From: Support <support@acme.example>\nSent: Monday\nTo: Ana\nSubject: Claim"
 LINES = st.sampled_from(
@@ -31,23 +31,23 @@ BODIES = st.one_of(st.lists(LINES, max_size=25).map("\n".join), st.text(max_size
 SUBJECTS = st.sampled_from(["", "Re: x", "FW: x", "VS: x", "WG: x"])
 
 
-def words(split: ReplyParts) -> Counter[str]:
+def count_words(split: ReplyParts) -> Counter[str]:
     return Counter(" ".join(split).split())
 
 
 @given(BODIES, SUBJECTS)
-@FEW
-def test_no_word_is_lost_or_doubled_and_each_part_keeps_its_order(body: str, subject: str) -> None:
+@FUZZ
+def test_no_word_is_lost_or_doubled_and_parts_keep_their_order(body: str, subject: str) -> None:
     split = split_reply(body, subject=subject)
-    assert words(split) == Counter(body.split())
+    assert count_words(split) == Counter(body.split())
     for part in split:
         left = iter(body.split())
         assert all(word in left for word in part.split())
 
 
 @given(BODIES, SUBJECTS)
-@FEW
-def test_a_reply_split_again_is_the_reply(body: str, subject: str) -> None:
+@FUZZ
+def test_splitting_a_reply_again_returns_the_reply(body: str, subject: str) -> None:
     reply = split_reply(body, subject=subject).reply
     assert split_reply(reply, subject=subject).reply == reply
 
@@ -58,28 +58,28 @@ def test_a_reply_split_again_is_the_reply(body: str, subject: str) -> None:
      '<span class="gmail_signature">', "</span>", "<!--", "-->", "\ufdd0", "&#xfdd1;", "<hr id=zwchr>", "<table><td>",
      "</table>"]
 ), max_size=30))  # fmt: skip
-@FEW
-def test_marks_take_no_word_from_a_page_and_leave_none(pieces: list[str]) -> None:
+@FUZZ
+def test_quote_marks_neither_remove_words_nor_remain(pieces: list[str]) -> None:
     page = "".join(pieces)
     body = build_body([Leaf("text/html", page.encode())], [], html_text=False)
-    assert words(split_body(body, "")) == Counter(body.text.split())
+    assert count_words(split_body(body, "")) == Counter(body.text.split())
     if "\ufdd0" not in page and "&#xfdd" not in page:
         assert "".join(body.text.split()) == "".join(html_to_text(page)[0].split())
 
 
-def test_a_mail_without_any_sign_is_the_reply_itself() -> None:
+def test_mail_without_a_quote_is_the_reply() -> None:
     body = "Hello,\n\nthe claim was denied: why?\n\n  Note: it is the second time.\n"
     assert split_reply(body) == ReplyParts(body, "", "")
 
 
-def test_an_answer_above_a_block_of_headers_in_a_forwarded_mail_is_kept_whole() -> None:
+def test_reply_above_a_header_block_in_a_forwarded_mail_is_kept_whole() -> None:
     body = f"Please take this one.\n\n{BLOCK}\n\nMy bill."
     assert split_reply(body, subject="RE: Claim").reply == "Please take this one."
     assert split_reply(body, subject="Fwd: Claim").reply == body
     assert split_reply(body, subject="RE: FW: Claim").reply == "Please take this one."
 
 
-def test_vs_is_an_answer_in_finnish_and_a_forward_in_danish() -> None:
+def test_vs_is_a_reply_in_finnish_and_a_forward_in_danish() -> None:
     finnish = "Kyllä.\n\nLähettäjä: Tuki <t@acme.example>\nLähetetty: ma\nAihe: Lasku\n\nMaksettu?"
     danish = "Se her.\n\nFra: Lis <l@oak.example>\nSendt: mandag\nEmne: Regning\n\nMin regning."
     assert split_reply(finnish, subject="VS: Lasku").reply == "Kyllä."
@@ -87,14 +87,14 @@ def test_vs_is_an_answer_in_finnish_and_a_forward_in_danish() -> None:
 
 
 @pytest.mark.parametrize("lines", [2, 3, 4])
-def test_an_attribution_is_known_over_several_lines(lines: int) -> None:
+def test_attribution_over_several_lines_is_recognised(lines: int) -> None:
     parts = ATTRIBUTION.split(" ")
     step = -(-len(parts) // lines)
     folded = "\n".join(" ".join(parts[at : at + step]) for at in range(0, len(parts), step))
     assert split_reply(f"Yes.\n\n{folded}\n\n> old") == ReplyParts("Yes.", f"{folded}\n\n> old", "")
 
 
-def test_an_attribution_right_below_the_answer_takes_no_line_of_it() -> None:
+def test_attribution_directly_below_the_reply_takes_no_line_of_it() -> None:
     assert split_reply(f"Paid 120.00 in 2025.\n{ATTRIBUTION}\n> old").reply == "Paid 120.00 in 2025."
 
 
@@ -108,12 +108,12 @@ def test_an_attribution_right_below_the_answer_takes_no_line_of_it() -> None:
         "- From: here\n- To: there",
     ],
 )
-def test_what_is_not_sure_is_kept(body: str) -> None:
+def test_uncertain_quote_stays_in_the_reply(body: str) -> None:
     assert split_reply(body) == ReplyParts(body, "", "")
 
 
 def build_hostile(size: int) -> dict[str, str]:
-    """Bodies of about ``size`` characters that have made some splitter quadratic."""
+    """Return bodies of about ``size`` characters that have made a splitter quadratic."""
     wrote = "On Mon, Nov 2, 2026 at 9:12 AM " + "x" * 40_000 + " wrote:"
     return {
         "quote signs": ">\n" * (size // 2),
@@ -135,7 +135,7 @@ def build_hostile(size: int) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", build_hostile(100))
-def test_the_work_grows_with_the_length_and_no_faster(name: str) -> None:
+def test_time_grows_linearly_with_length(name: str) -> None:
     def measure(size: int) -> float:
         body = build_hostile(size)[name]
         start = time.process_time()
@@ -144,7 +144,7 @@ def test_the_work_grows_with_the_length_and_no_faster(name: str) -> None:
 
     measure(20_000)
     small, large = max(min(measure(100_000) for _ in range(2)), 0.004), measure(1_000_000)
-    # ten times the text; a quadratic one would take a hundred times as long
+    # Ten times the text: a quadratic splitter would take a hundred times as long.
     assert large < 40 * small
     assert large < 8
 
@@ -158,10 +158,10 @@ def test_the_work_grows_with_the_length_and_no_faster(name: str) -> None:
         "Outlook für iOS beziehen", "Obter o Outlook para iOS",
     ],
 )  # fmt: skip
-def test_what_the_telephones_of_many_countries_add_is_a_signature(line: str) -> None:
+def test_line_added_by_a_telephone_is_a_signature_in_many_languages(line: str) -> None:
     assert split_reply(f"Yes, it was paid.\n\n{line}") == ReplyParts("Yes, it was paid.", "", line)
 
 
 @pytest.mark.parametrize("line", ["Bunun için Outlook kullanıyoruz.", "下载 Outlook 失败", "Pobierz fakturę z Outlook"])
-def test_a_sentence_about_such_a_program_is_none(line: str) -> None:
+def test_sentence_about_a_mail_program_is_not_a_signature(line: str) -> None:
     assert split_reply(f"Yes, it was paid.\n\n{line}").reply.endswith(line)

@@ -1,4 +1,4 @@
-"""Replies that only say thanks, and replies that say more."""
+"""Replies that say only thanks, and replies that say more."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ONLY_THANKS = [
     "田中様\n\nご対応ありがとうございます。\nよろしくお願いいたします。", "감사합니다!",
     "네, 알겠습니다. 감사합니다.\nAna 드림",
 ]  # fmt: skip
-MORE = [
+SAYS_MORE = [
     "", "Hello", "Great!", "Thanks, but it is still wrong.", "Thank you. When will it be paid?",
     "Thanks! Please also resend the October statement.", "Thank you for your help with claim 88.",
     "No, thanks for nothing, the claim is still denied", "Thanks.\nThe amount is wrong.", "Thanks\nUrgent",
@@ -47,14 +47,14 @@ MORE = [
 
 
 @pytest.mark.parametrize("reply", ONLY_THANKS)
-def test_a_reply_that_only_says_thanks_is_known_with_its_reason(reply: str) -> None:
+def test_reply_with_only_thanks_is_recognised_with_its_reason(reply: str) -> None:
     reason = find_thanks(reply, "Ana Bell")
     assert reason is not None
     assert (reason.code, reason.text.startswith("It only says thanks (")) == ("only_thanks", True)
 
 
-@pytest.mark.parametrize("reply", MORE)
-def test_a_reply_that_says_more_is_not(reply: str) -> None:
+@pytest.mark.parametrize("reply", SAYS_MORE)
+def test_reply_that_says_more_is_not_only_thanks(reply: str) -> None:
     assert find_thanks(reply, "Ana Bell") is None
 
 
@@ -64,7 +64,7 @@ def test_the_reason_names_the_language(reply: str, language: str) -> None:
     assert reason is not None and language in reason.text
 
 
-def test_a_strange_name_below_is_a_name_only_with_capitals() -> None:
+def test_unknown_name_below_thanks_needs_capitals() -> None:
     assert find_thanks("Thanks,\nDee Earl", "Front Desk") is not None
     assert find_thanks("Thanks,\ndee earl", "Front Desk") is None
     assert find_thanks("Thanks,\nfront desk", "Front Desk") is not None
@@ -78,7 +78,7 @@ def test_no_text_raises_and_a_question_is_never_only_thanks(text: str, thanks: s
 
 
 @pytest.mark.parametrize("unit", ["thanks ", "thank you very much ", "A ", "danke für ", "ご", ".", "so ", "много "])
-def test_no_text_of_the_length_looked_at_takes_long(unit: str) -> None:
+def test_text_of_maximum_length_is_read_quickly(unit: str) -> None:
     start = time.process_time()
     for _ in range(20):
         find_thanks((unit * MAX_REPLY_LENGTH)[:MAX_REPLY_LENGTH])

@@ -1,4 +1,4 @@
-"""Headers by their names, the receipt's columns, and cells that look like formulas."""
+"""Headers identified by name, the columns of a receipt, and cells that look like formulas."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def test_each_canonical_name_is_a_header_itself(canonical: str) -> None:
     assert INDEX[make_key(canonical)] == (1, canonical)
 
 
-def test_a_sentence_is_no_header() -> None:
+def test_sentence_is_not_a_header() -> None:
     assert read_header(1, ["Message", "s" * 200], INDEX) is None
     assert read_header(1, ["Please read the message", "Sender of the message"], INDEX) is None
 
 
-def test_a_header_called_reason_or_ticket_alone_is_no_receipt() -> None:
+def test_header_called_reason_or_ticket_alone_is_not_a_receipt() -> None:
     assert find_receipt_columns(["Message", "Reason", "Ticket", "Outcome"]) is None
     assert find_receipt_columns(["Message", "Outcome", "Ticket", "Reason", "Mine"]) == 1
     assert strip_receipt(["m", "ticket", "BS-000001", "", "mine", ""], 1) == ("m", "mine")
@@ -56,7 +56,7 @@ def test_a_header_called_reason_or_ticket_alone_is_no_receipt() -> None:
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1 555", "-5", "@a", "\tx", "\rx", "\x00x", "'=1", "''-x"])
-def test_a_text_that_could_be_a_formula_is_escaped_and_comes_back(text: str) -> None:
+def test_text_that_could_be_a_formula_is_escaped_and_restored(text: str) -> None:
     assert escape_formula(text) == "'" + text
     assert unescape_formula(escape_formula(text)) == text
 

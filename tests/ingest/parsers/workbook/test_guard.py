@@ -1,4 +1,4 @@
-"""What never reaches openpyxl. The corpus holds one file of most kinds; here are the limits' edges."""
+"""Workbooks refused before openpyxl reads them: the edges of the limits. The corpus holds one file of most formats."""
 
 from __future__ import annotations
 
@@ -32,33 +32,33 @@ def refuse(data: bytes, *passwords: str) -> str:
 
 
 def make_noise(size: int) -> bytes:
-    """Bytes that deflate to about a twentieth."""
+    """Return bytes that deflate to about a twentieth."""
     pieces = [random.Random(number).randbytes(50) for number in range(size // 1000)]
     return b"".join(piece.ljust(1000, b" ") for piece in pieces)
 
 
-def test_a_harmless_workbook_is_handed_on_as_it_is() -> None:
+def test_harmless_workbook_is_returned_unchanged() -> None:
     assert open_container(PLAIN, ()) == PLAIN
 
 
-def test_an_encrypted_workbook_is_handed_on_opened() -> None:
+def test_encrypted_workbook_is_returned_decrypted() -> None:
     opened = open_container((FOLDER / "encrypted.xlsx").read_bytes(), ("", "wrong", PASSWORD))
     assert isinstance(opened, bytes)
     assert opened.startswith(b"PK")
 
 
 @pytest.mark.parametrize("passwords", [(), ("",), ("wrong", "worse")])
-def test_an_encrypted_workbook_stays_closed_without_its_password(passwords: tuple[str, ...]) -> None:
+def test_encrypted_workbook_is_refused_without_its_password(passwords: tuple[str, ...]) -> None:
     assert refuse((FOLDER / "encrypted.xlsx").read_bytes(), *passwords) == "workbook_encrypted"
 
 
-def test_what_was_encrypted_is_guarded_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decrypted_workbook_is_checked_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = zip_parts({**make_parts(DATA), "xl/a.bin": bytes(5_000_000)})
     monkeypatch.setattr("tests.corpus.workbooks.build.build_plain", lambda: bomb)
     assert refuse(build_encrypted(), PASSWORD) == "packed_too_dense"
 
 
-def test_an_encryption_that_asks_for_endless_work_is_not_tried() -> None:
+def test_encryption_with_excessive_rounds_is_refused() -> None:
     sealed = (FOLDER / "encrypted.xlsx").read_bytes()
     assert sealed.count(b'spinCount="100000"') == 1
     endless = open_container(sealed.replace(b'spinCount="100000" ', b'spinCount="9999999"'), (PASSWORD,))
@@ -73,8 +73,8 @@ def test_twenty_megabytes_are_counted_over_all_parts() -> None:
     assert refuse(zip_parts({**parts, "a": noise, "b": noise})) == "too_big"
 
 
-def test_a_part_that_lies_about_its_size_is_not_believed() -> None:
-    """Its directory says 10 bytes; what it unpacks to is 200,000."""
+def test_declared_size_of_a_part_is_not_trusted() -> None:
+    """The directory declares 10 bytes; the part unpacks to 200,000."""
     packed = bytearray(zip_parts({**make_parts(DATA), "xl/big.xml": b"<a>" + b"x" * 200_000 + b"</a>"}))
     for signature, offset in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):
         at = packed.rindex(signature) + offset
@@ -109,7 +109,7 @@ def test_a_directory_of_millions_is_refused_before_it_is_read() -> None:
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
-def test_a_packing_no_workbook_uses_is_refused(method: int) -> None:
+def test_unusual_compression_method_is_refused(method: int) -> None:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", method) as archive:
         for name, part in make_parts(DATA).items():
@@ -118,9 +118,9 @@ def test_a_packing_no_workbook_uses_is_refused(method: int) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
-@pytest.mark.parametrize("mark", ["<!DOCTYPE w>", '<!ENTITY a "b">'])
-def test_a_document_type_is_found_in_any_encoding(encoding: str, mark: str) -> None:
-    assert refuse(with_sheet(f"<?xml version='1.0'?>{mark}<worksheet/>".encode(encoding))) == "document_type"
+@pytest.mark.parametrize("marker", ["<!DOCTYPE w>", '<!ENTITY a "b">'])
+def test_a_document_type_is_found_in_any_encoding(encoding: str, marker: str) -> None:
+    assert refuse(with_sheet(f"<?xml version='1.0'?>{marker}<worksheet/>".encode(encoding))) == "document_type"
 
 
 @pytest.mark.parametrize("distance", range(65_536 - 12, 65_536 + 2, 3))
@@ -134,7 +134,7 @@ def test_a_document_type_is_found_in_a_part_of_any_name() -> None:
 
 @pytest.mark.parametrize("name", ["UTF-7", "cp037", "utf_8", "rot13", "utf-32", ""])
 @pytest.mark.parametrize("part", ["xl/worksheets/sheet1.xml", "xl/sheet.bin"])
-def test_an_encoding_that_could_hide_one_is_refused(name: str, part: str) -> None:
+def test_encoding_that_could_hide_a_document_type_is_refused(name: str, part: str) -> None:
     content = f"<?xml version='1.0' encoding='{name}'?><worksheet/>".encode()
     assert refuse(zip_parts({**make_parts(DATA), part: content})) == "unknown_encoding"
 
@@ -161,5 +161,5 @@ def test_a_file_cut_off_anywhere_is_refused(length: int) -> None:
         (b"PK", "workbook_damaged"),
     ],
 )
-def test_other_files_are_named(data: bytes, code: str) -> None:
+def test_other_formats_are_named_by_their_code(data: bytes, code: str) -> None:
     assert refuse(data) == code

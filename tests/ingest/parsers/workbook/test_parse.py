@@ -1,4 +1,4 @@
-"""Workbooks: the corpus, row identities, limits, and any bytes at all."""
+"""Workbooks: the corpus, row identities, limits, and arbitrary bytes."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_cells_that_join_to_the_same_text_have_different_identities() -> None:
     assert len({row.identity for row in rows}) == 4
 
 
-def test_a_message_id_is_the_identity_and_an_endless_one_is_not() -> None:
+def test_message_id_is_the_identity_and_an_overlong_one_is_not() -> None:
     rows = parse(write(("Message ID", "Message"), ("M-7", "x"), ("long" * 100, "y"), (None, "z"))).rows
     assert rows[0].identity == "M-7"
     assert all(row.identity.startswith("hash:") for row in rows[1:])
@@ -130,7 +130,7 @@ def test_a_configured_header_name_wins_over_a_built_in_one() -> None:
     assert parsed.rows[0].extra == {"Subject": "old"}
 
 
-def test_of_two_matching_columns_the_more_telling_one_is_taken() -> None:
+def test_of_two_matching_columns_the_more_specific_one_is_used() -> None:
     parsed = parse(write(("Date", "Notes", "Sent Date", "Message Text"), ("d1", "n", "d2", "m")))
     assert parsed.rows[0].fields == {"sent_at": "d2", "message": "m"}
     assert parsed.rows[0].extra == {"Date": "d1", "Notes": "n"}
@@ -141,20 +141,20 @@ def test_columns_without_a_name_or_with_one_name_are_all_kept() -> None:
     assert parsed.rows[0].extra == {"Note to us": "1", "Column D": "2", "Note to us (E)": "3", "Column F": "4"}
 
 
-def test_the_canonical_columns_are_the_thirteen_of_the_contract() -> None:
+def test_canonical_columns_are_the_thirteen_of_the_contract() -> None:
     assert CANONICAL_COLUMNS == (
         "message_id", "thread_id", "sent_at", "company", "account_number", "sender_name", "sender_email", "phone",
         "subject", "message", "category", "reference", "attachment_names",
     )  # fmt: skip
 
 
-def test_a_header_is_only_looked_for_in_the_first_twenty_rows() -> None:
+def test_header_is_searched_only_in_the_first_twenty_rows() -> None:
     titles = [("title",)] * 19
     assert parse(write(*titles, HEADERS, make_message(1))).sheets[0].header_row == 20
     assert refuse(write(*titles, ("title",), HEADERS, make_message(1))).code == "no_header"
 
 
-def test_one_known_column_or_no_text_column_is_no_header() -> None:
+def test_one_known_column_or_no_text_column_is_not_a_header() -> None:
     assert refuse(write(("Message", "Colour"), ("x", "y"))).code == "no_header"
     assert refuse(write(("Sender", "Email", "Phone"), ("x", "y", "z"))).code == "no_header"
 
@@ -165,7 +165,7 @@ def test_a_header_repeated_by_page_breaks_is_left_out() -> None:
     assert parsed.notes == ("1 rows repeat the header and were left out.",)
 
 
-def test_only_hidden_sheets_are_said_in_the_refusal() -> None:
+def test_refusal_counts_the_hidden_sheets() -> None:
     book = make_book(("Colour",))
     book.create_sheet("Messages").sheet_state = "hidden"
     assert "1 hidden" in refuse(save(book)).text
@@ -224,7 +224,7 @@ def test_the_parser_refuses_to_run_without_defusedxml() -> None:
     assert b"defusedxml" in ran.stderr
 
 
-def test_reading_is_quick_enough_for_a_child_process() -> None:
+def test_reading_is_quick_enough_for_a_parser_process() -> None:
     row = ("M", "T", "2026-11-20", "Riverside", "00042", "Dana", "d@x.example", 5550104477, "Subject", "text " * 30)
     data = write(("Message ID", "Thread", "Sent", "Practice", "Acct", "Name", "Email", "Phone", "Subject", "Message",
                   "Type", "Ref"), *((*row, "Claims", number) for number in range(2_000)))  # fmt: skip
@@ -240,14 +240,14 @@ def test_any_bytes_give_a_workbook_or_a_refusal(data: bytes) -> None:
 
 
 PLAIN = (FOLDER / "plain.xlsx").read_bytes()
-SEALED = (FOLDER / "encrypted.xlsx").read_bytes()
+ENCRYPTED = (FOLDER / "encrypted.xlsx").read_bytes()
 
 
 DAMAGE = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=8)
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.sampled_from([PLAIN, SEALED]), DAMAGE)
+@given(st.sampled_from([PLAIN, ENCRYPTED]), DAMAGE)
 def test_a_workbook_with_damaged_bytes_never_raises(whole: bytes, damage: list[tuple[float, int]]) -> None:
     damaged = bytearray(whole)
     for place, value in damage:

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from ingest.parsers.workbook.parse import find_row_problem, read_sent_at
 
-GOOD = {"sender_email": "dana@riverside.example", "message": "Where is it?", "sent_at": "2026-11-20"}
+VALID_ROW = {"sender_email": "dana@riverside.example", "message": "Where is it?", "sent_at": "2026-11-20"}
 
 
 def test_a_row_with_sender_text_and_date_has_no_problem() -> None:
-    assert find_row_problem(GOOD) is None
+    assert find_row_problem(VALID_ROW) is None
     assert find_row_problem({"company": "Riverside", "subject": "Claim"}) is None
     assert find_row_problem({"sender_name": "Dana", "sender_email": "none", "subject": "Claim"}) is None
 
@@ -27,11 +27,11 @@ def test_a_row_with_sender_text_and_date_has_no_problem() -> None:
         ({"sender_email": "a@b.example, c@d.example", "message": "x"}, "no_sender"),
         ({"sender_name": "  ", "phone": "555", "message": "x"}, "no_sender"),
         ({"sender_name": "Dana", "message": " \n"}, "no_text"),
-        ({**GOOD, "sent_at": "yesterday"}, "unreadable_date"),
-        ({**GOOD, "sent_at": "#VALUE!"}, "unreadable_date"),
+        ({**VALID_ROW, "sent_at": "yesterday"}, "unreadable_date"),
+        ({**VALID_ROW, "sent_at": "#VALUE!"}, "unreadable_date"),
     ],
 )
-def test_a_row_that_cannot_become_a_ticket_says_why(fields: dict[str, str], code: str) -> None:
+def test_row_that_cannot_become_a_ticket_has_a_reason_code(fields: dict[str, str], code: str) -> None:
     problem = find_row_problem(fields)
     assert problem is not None
     assert problem.code == code
@@ -77,7 +77,7 @@ def test_dates_are_read_in_utc(text: str, moment: tuple[int, ...]) -> None:
         "9" * 100, "2026-11-20T09:30:00+99:99",
     ],
 )  # fmt: skip
-def test_what_is_no_date_is_none(text: str) -> None:
+def test_text_that_is_not_a_date_gives_none(text: str) -> None:
     assert read_sent_at(text) is None
 
 
