@@ -13,7 +13,8 @@ from typing import Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from core.errors import ConfigurationError
-from core.oauth.tokens import TokenError, TokenSource, format_xoauth2, token_source
+from core.oauth.grants import TokenError
+from core.oauth.tokens import TokenSource, format_xoauth2, token_source
 from core.settings.sections import Smtp
 from core.settings.types import is_loopback
 from notify.transport import RelayUnavailable, TemporaryFailure

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.findings import Finding, ok, problem, warning
-from core.oauth.tokens import TokenError
+from core.oauth.grants import TokenError
 from core.settings import Settings
 from core.settings.sections import Folder, Mailbox
 
@@ -64,10 +64,10 @@ def check_mail_out(settings: Settings) -> Iterator[Finding]:
     if settings.mail_out.startswith("maildir:"):
         yield _check_maildir(Path(settings.mail_out.removeprefix("maildir:")))
         return
-    from notify.smtp_connection import Relay, connect
+    from notify.smtp_connection import SmtpRelay, connect
     from notify.transport import RelayUnavailable
 
-    relay = Relay.parse(settings.mail_out, settings.smtp)
+    relay = SmtpRelay.parse(settings.mail_out, settings.smtp)
     try:
         connection = connect(
             relay, local_hostname=None, connect_timeout=CONNECT_TIMEOUT_SECONDS, command_timeout=CONNECT_TIMEOUT_SECONDS
@@ -112,7 +112,7 @@ def check_mailbox(name: str, mailbox: Mailbox, database: Database | None) -> Ite
     try:
         # Without move_to the session opens the folder read-only.
         with ImapSession(mailbox.model_copy(update={"move_to": ""})) as session:
-            text = f"signed in, {mailbox.folder} has {session.selected.exists:,} messages"
+            text = f"signed in, {mailbox.folder} has {session.selected.message_count:,} messages"
             yield ok(check, f"{text}; {_describe_left_out(name, mailbox, database, session)}")
     except MAIL_ERRORS as error:
         code = error_code(error)
@@ -160,7 +160,9 @@ def _describe_left_out(name: str, mailbox: Mailbox, database: Database | None, s
         return "casemill will read all of them"
     if isinstance(mailbox.since, date):
         included = len(session.search_all(1, None, mailbox.since))
-        return f"casemill will read {included:,} from {mailbox.since} on and leave out {session.selected.exists - included:,}"
+        return (
+            f"casemill will read {included:,} from {mailbox.since} on and leave out {session.selected.message_count - included:,}"
+        )
     return "casemill will leave out all of them: without since it reads only new mail"
 
 

@@ -1,1 +1,1 @@
-"""OAuth access tokens for IMAP and SMTP."""
+"""OAuth access tokens for signing in to IMAP and SMTP."""

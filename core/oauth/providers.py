@@ -1,7 +1,7 @@
-"""Asking the providers for tokens: Microsoft by msal, Google by google-auth, any other by RFC 6749 itself.
+"""Requests for tokens: to Microsoft through msal, to Google through google-auth, to any other provider by RFC 6749.
 
-Both libraries are imported when first used, and both send their requests through :mod:`core.https`. Of what a provider
-answers only its error code is told: its sentences name accounts and quote requests.
+Both libraries are imported at first use, and both send their requests through :mod:`core.https`. Of a provider's error
+only its code is passed on: its sentences name accounts and quote requests.
 """
 
 from __future__ import annotations
@@ -14,33 +14,37 @@ from typing import Any
 from urllib.parse import urlencode
 
 from core import clock, https
-from core.oauth.tokens import Grant, TokenRefusedError, TokenUnavailableError
+from core.oauth.grants import Grant, TokenRefusedError, TokenUnavailableError
 from core.settings.sections import OAuth
 
 TIMEOUT_SECONDS = 20.0
 APPLICATION_SCOPE = "https://outlook.office365.com/.default"
-#: For a person who has agreed; mail is read under the first, sent under the second.
+#: For a person who gave consent: the first scope reads mail, the second sends it.
 PERSON_SCOPES = ("https://outlook.office.com/IMAP.AccessAsUser.All", "https://outlook.office.com/SMTP.Send")
 GOOGLE_SCOPE = "https://mail.google.com/"
 GOOGLE_TOKEN_URL = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
-#: RFC 6749 §5.2 and what the providers add: trouble that passes.
+#: Error codes of temporary trouble: RFC 6749 §5.2, and those the providers add.
 TEMPORARY_ERRORS = frozenset({"temporarily_unavailable", "server_error", "slow_down", "rate_limit_exceeded", "internal_failure"})
 _CODE = re.compile(r"[a-z][a-z_]{0,60}")
 _AADSTS = re.compile(r"AADSTS\d+")
-_DEFAULT_LIFE = 3600.0
+#: The lifetime in seconds of a token whose provider gives none.
+_DEFAULT_LIFETIME = 3600.0
 
 
 def request_token(oauth: OAuth, user: str, refresh_token: str | None) -> Grant:
-    """A new token. Raises :class:`TokenUnavailableError` and :class:`TokenRefusedError`."""
-    asked = {"microsoft": _ask_microsoft, "google": _ask_google, "other": _ask_other}[oauth.provider]
+    """Request a new token for ``user``, by ``refresh_token`` when given, else by the application's own credentials.
+
+    Raises :class:`TokenUnavailableError` and :class:`TokenRefusedError`.
+    """
+    request_by_provider = {"microsoft": _request_microsoft, "google": _request_google, "other": _request_other}
     try:
-        return asked(oauth, user, refresh_token)
+        return request_by_provider[oauth.provider](oauth, user, refresh_token)
     except https.HTTP_ERRORS as error:
         raise TokenUnavailableError(https.error_code(error).replace("_", " ")) from None
 
 
 def classify_error(status: int, answer: Mapping[str, Any]) -> TokenUnavailableError | TokenRefusedError:
-    """What a provider's error is: trouble that passes, or a refusal."""
+    """Return the exception for a provider's error: temporary, or a refusal."""
     error = str(answer.get("error") or "")
     code = error if _CODE.fullmatch(error) else "no reason given"
     number = _AADSTS.search(str(answer.get("error_description") or ""))
@@ -50,36 +54,37 @@ def classify_error(status: int, answer: Mapping[str, Any]) -> TokenUnavailableEr
     return TokenRefusedError(why)
 
 
-def _ask_microsoft(oauth: OAuth, _user: str, refresh_token: str | None) -> Grant:
-    """Client credentials, or a person's refresh token. A new application each time: msal's own cache would hide a renewal."""
+def _request_microsoft(oauth: OAuth, _user: str, refresh_token: str | None) -> Grant:
+    """Use client credentials or a person's refresh token. A new msal application each time, as msal's cache would hide renewals."""
     import msal
     from msal.exceptions import MsalServiceError
 
     http = _MsalHttp(oauth)
     secret = oauth.client_secret.get_secret_value() if oauth.client_secret else None
     kind = msal.ConfidentialClientApplication if secret else msal.PublicClientApplication
-    known = "microsoftonline" in oauth.authority
+    is_public_cloud = "microsoftonline" in oauth.authority
     try:
         application = kind(
             oauth.client_id, client_credential=secret, authority=f"{oauth.authority}/{oauth.tenant}", http_client=http,
-            instance_discovery=None if known else False,
+            instance_discovery=None if is_public_cloud else False,
         )  # fmt: skip
         if refresh_token:
             answer = application.acquire_token_by_refresh_token(refresh_token, oauth.scope.split() or list(PERSON_SCOPES))
         else:
             answer = application.acquire_token_for_client([oauth.scope or APPLICATION_SCOPE])
-    except (ValueError, KeyError, MsalServiceError):  # what msal makes of an unknown directory, and of answers that are no JSON
+    except (ValueError, KeyError, MsalServiceError):
+        # What msal raises for an unknown directory and for responses that are no JSON.
         raise classify_error(http.status, {"error": "bad_answer"}) from None
-    return _grant(http.status, answer)
+    return _to_grant(http.status, answer)
 
 
 class _MsalResponse:
-    """The shape of a response that msal asks for."""
+    """A response in the shape that msal expects."""
 
-    def __init__(self, answer: https.HttpResponse) -> None:
-        self.status_code = answer.status
-        self.text = answer.body.decode("utf-8", "replace")
-        self.headers = dict(answer.headers)
+    def __init__(self, response: https.HttpResponse) -> None:
+        self.status_code = response.status
+        self.text = response.body.decode("utf-8", "replace")
+        self.headers = dict(response.headers)
 
     def raise_for_status(self) -> None:
         if self.status_code >= 400:
@@ -87,7 +92,7 @@ class _MsalResponse:
 
 
 class _MsalHttp:
-    """The HTTP client that msal is given; remembers the last status, which msal keeps to itself."""
+    """The HTTP client passed to msal; it remembers the last status, which msal does not report."""
 
     def __init__(self, oauth: OAuth) -> None:
         self._ca_file = oauth.ca_file
@@ -101,16 +106,16 @@ class _MsalHttp:
         return self._send("POST", f"{url}?{urlencode(params)}" if params else url, headers, body or b"")
 
     def close(self) -> None:
-        """Nothing is kept open."""
+        """Do nothing: no connection is kept open."""
 
     def _send(self, method: str, url: str, headers: Any, body: bytes | None) -> _MsalResponse:
-        answer = https.request(method, url, headers=headers, body=body, timeout_seconds=TIMEOUT_SECONDS, ca_file=self._ca_file)
-        self.status = answer.status
-        return _MsalResponse(answer)
+        response = https.request(method, url, headers=headers, body=body, timeout_seconds=TIMEOUT_SECONDS, ca_file=self._ca_file)
+        self.status = response.status
+        return _MsalResponse(response)
 
 
-def _ask_google(oauth: OAuth, user: str, refresh_token: str | None) -> Grant:
-    """A service account that acts for ``user``, or a person's refresh token."""
+def _request_google(oauth: OAuth, user: str, refresh_token: str | None) -> Grant:
+    """Use a service account that acts for ``user``, or a person's refresh token."""
     from google.auth.exceptions import GoogleAuthError, RefreshError
 
     http = _GoogleHttp(oauth)
@@ -118,47 +123,47 @@ def _ask_google(oauth: OAuth, user: str, refresh_token: str | None) -> Grant:
     try:
         credentials.refresh(http)
     except RefreshError as error:
-        told = error.args[1] if len(error.args) > 1 and isinstance(error.args[1], dict) else {}
-        raise classify_error(http.status, told) from None
+        answer = error.args[1] if len(error.args) > 1 and isinstance(error.args[1], dict) else {}
+        raise classify_error(http.status, answer) from None
     except GoogleAuthError as error:
         raise TokenUnavailableError(type(error).__name__) from None
-    # google-auth keeps the end as a naive time in UTC.
-    left = (credentials.expiry.replace(tzinfo=UTC) - clock.now()).total_seconds() if credentials.expiry else _DEFAULT_LIFE
-    return Grant(str(credentials.token), left, getattr(credentials, "refresh_token", None))
+    # google-auth holds the expiry as a naive time in UTC.
+    seconds = (credentials.expiry.replace(tzinfo=UTC) - clock.now()).total_seconds() if credentials.expiry else _DEFAULT_LIFETIME
+    return Grant(str(credentials.token), seconds, getattr(credentials, "refresh_token", None))
 
 
 def _google_credentials(oauth: OAuth, user: str, refresh_token: str | None) -> Any:
     from google.auth.exceptions import GoogleAuthError
     from google.oauth2 import credentials, service_account
 
-    kind: Any = service_account.Credentials
-    person: Any = credentials.Credentials
+    service_credentials: Any = service_account.Credentials
+    person_credentials: Any = credentials.Credentials
     scopes = [oauth.scope or GOOGLE_SCOPE]
     if oauth.service_account is None:
         secret = oauth.client_secret.get_secret_value() if oauth.client_secret else None
-        return person(
+        return person_credentials(
             None, refresh_token=refresh_token, token_uri=oauth.token_url or GOOGLE_TOKEN_URL, client_id=oauth.client_id,
             client_secret=secret, scopes=scopes,
         )  # fmt: skip
     try:
-        about = json.loads(oauth.service_account.read_text("utf-8"))
-        about["token_uri"] = oauth.token_url or GOOGLE_TOKEN_URL
-        return kind.from_service_account_info(about, scopes=scopes, subject=user)
+        account = json.loads(oauth.service_account.read_text("utf-8"))
+        account["token_uri"] = oauth.token_url or GOOGLE_TOKEN_URL
+        return service_credentials.from_service_account_info(account, scopes=scopes, subject=user)
     except (OSError, ValueError, TypeError, GoogleAuthError):
-        raise TokenRefusedError("the service account's file cannot be used") from None
+        raise TokenRefusedError("the file of the service account cannot be used") from None
 
 
 class _GoogleResponse:
-    """The shape of a response that google-auth asks for."""
+    """A response in the shape that google-auth expects."""
 
-    def __init__(self, answer: https.HttpResponse) -> None:
-        self.status = answer.status
-        self.headers = dict(answer.headers)
-        self.data = answer.body
+    def __init__(self, response: https.HttpResponse) -> None:
+        self.status = response.status
+        self.headers = dict(response.headers)
+        self.data = response.body
 
 
 class _GoogleHttp:
-    """The transport that google-auth is given."""
+    """The transport passed to google-auth; it remembers the last status."""
 
     def __init__(self, oauth: OAuth) -> None:
         self._ca_file = oauth.ca_file
@@ -167,39 +172,39 @@ class _GoogleHttp:
     def __call__(
         self, url: str, method: str = "GET", body: Any = None, headers: Any = None, timeout: Any = None, **_: object
     ) -> _GoogleResponse:
-        answer = https.request(method, url, headers=headers, body=body, timeout_seconds=TIMEOUT_SECONDS, ca_file=self._ca_file)
-        self.status = answer.status
-        return _GoogleResponse(answer)
+        response = https.request(method, url, headers=headers, body=body, timeout_seconds=TIMEOUT_SECONDS, ca_file=self._ca_file)
+        self.status = response.status
+        return _GoogleResponse(response)
 
 
-def _ask_other(oauth: OAuth, _user: str, refresh_token: str | None) -> Grant:
-    """RFC 6749 §4.4 (client credentials) and §6 (refresh token)."""
+def _request_other(oauth: OAuth, _user: str, refresh_token: str | None) -> Grant:
+    """Use client credentials (RFC 6749 §4.4) or a refresh token (§6)."""
     form = {"client_id": oauth.client_id, "scope": oauth.scope}
     form |= {"client_secret": oauth.client_secret.get_secret_value()} if oauth.client_secret else {}
     grant = {"grant_type": "refresh_token", "refresh_token": refresh_token} if refresh_token else {}
     body = urlencode({key: value for key, value in (form | (grant or {"grant_type": "client_credentials"})).items() if value})
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
-    answer = https.request(
+    response = https.request(
         "POST", oauth.token_url, headers=headers, body=body.encode(), timeout_seconds=TIMEOUT_SECONDS, ca_file=oauth.ca_file
     )
-    return _grant(answer.status, _object(answer.body))
+    return _to_grant(response.status, _parse_object(response.body))
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def _parse_object(body: bytes) -> dict[str, Any]:
     try:
-        read = json.loads(body)
+        value = json.loads(body)
     except ValueError:
         return {}
-    return read if isinstance(read, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
-def _grant(status: int, answer: Mapping[str, Any]) -> Grant:
+def _to_grant(status: int, answer: Mapping[str, Any]) -> Grant:
     token = answer.get("access_token")
     if not isinstance(token, str) or not token:
         raise classify_error(status, answer)
     try:
-        seconds = float(answer.get("expires_in") or _DEFAULT_LIFE)
+        seconds = float(answer.get("expires_in") or _DEFAULT_LIFETIME)
     except (TypeError, ValueError):
-        seconds = _DEFAULT_LIFE
-    renewed = answer.get("refresh_token")
-    return Grant(token, seconds, renewed if isinstance(renewed, str) and renewed else None)
+        seconds = _DEFAULT_LIFETIME
+    new_refresh_token = answer.get("refresh_token")
+    return Grant(token, seconds, new_refresh_token if isinstance(new_refresh_token, str) and new_refresh_token else None)

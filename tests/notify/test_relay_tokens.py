@@ -69,7 +69,7 @@ def test_a_rejected_token_is_renewed_once_and_the_mail_goes_out(relay: SmtpServe
     [
         (0.0, SECRET, None, "535"),
         (60.0, "wrong-canary", None, "the provider refused a token"),
-        (60.0, SECRET, HttpResponse(503), "no token could be had just now"),
+        (60.0, SECRET, HttpResponse(503), "the provider granted no token just now"),
     ],
 )
 def test_without_a_token_that_is_taken_the_mail_waits_and_nothing_secret_is_said(

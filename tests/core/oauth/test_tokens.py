@@ -16,14 +16,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from core import clock
-from core.oauth.tokens import (
-    TokenRefusedError,
-    TokenSource,
-    TokenUnavailableError,
-    format_oauthbearer,
-    format_xoauth2,
-    token_source,
-)
+from core.oauth.grants import TokenRefusedError, TokenUnavailableError
+from core.oauth.tokens import TokenSource, format_oauthbearer, format_xoauth2, token_source
 from core.settings.sections import OAuth
 from tests.servers.ports import free_port
 from tests.servers.tls import Certificates
