@@ -97,7 +97,7 @@ def load(session: Session, claims: Iterable[SenderIdentity]) -> SenderDirectory:
     directory = SenderDirectory()
     load_contacts(session, directory, {claim.email for claim in claims if claim.email})
     domains = {domain_of(claim.email) for claim in claims if claim.email}
-    found = session.connection().execute(_DOMAINS, {"listed": encode_list(domains)})
+    found = session.connection().execute(_DOMAINS, {"values": encode_list(domains)})
     directory.domains = {domain: company_id for domain, company_id in found}  # noqa: C416 - rows are no pairs to mypy
     ids = {*directory.domains.values(), *(c.company_id for c in directory.contacts.values() if c.company_id)}
     names = {fold_name(claim.company) for claim in claims if claim.company} - {""}
@@ -114,7 +114,7 @@ def load(session: Session, claims: Iterable[SenderIdentity]) -> SenderDirectory:
 
 def load_contacts(session: Session, directory: SenderDirectory, emails: set[str]) -> None:
     """Add the contacts with these addresses to ``directory``."""
-    for contact_id, email, name, company_id in session.connection().execute(_CONTACTS, {"listed": encode_list(emails)}):
+    for contact_id, email, name, company_id in session.connection().execute(_CONTACTS, {"values": encode_list(emails)}):
         directory.contacts[email or ""] = ContactView(contact_id, email, name, company_id)
 
 

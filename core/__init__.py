@@ -1,1 +1,1 @@
-"""What knows nothing of tickets: settings, database, clock, leases, hints, blobs, signing."""
+"""Parts that know nothing of tickets: settings, database, clock, leases, claims, blobs, signing, tokens, logs, metrics."""

@@ -1,4 +1,7 @@
-"""Blobs: bytes kept once by content. They live in the database, so that one commit and one backup cover all."""
+"""Blobs: bytes stored once by content.
+
+They are stored in the database, so that one commit and one backup cover them together with the rows that refer to them.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,9 @@ from core.database.bulk import insert_ignore
 from core.database.in_lists import encode_list, in_list_parameter
 from core.database.types import Base, Transaction
 
-#: Bytes that are kept in memory at most because they are about to be read, and the largest blob that is.
+#: Size of the cache of blobs that are about to be read.
 MAX_CACHE_BYTES = 8 * 1024 * 1024
+#: Larger blobs are read from the database.
 MAX_CACHED_BLOB_BYTES = 256 * 1024
 
 
@@ -32,14 +36,14 @@ class Blob(Base):
 
 
 def digest(content: bytes) -> str:
-    """The key of ``content``: its SHA-256 in lower-case hex."""
+    """Return the key of ``content``: its SHA-256 in lower-case hex."""
     return hashlib.sha256(content).hexdigest()
 
 
 class _ReadSoonCache:
-    """What was stored a moment ago and is read once: a source takes in what the pipeline parses next.
+    """Blobs that were stored a moment ago and will be read once: the pipeline parses next what a source has just stored.
 
-    Under its key content is always the same, so it is right whatever became of the transaction that stored it.
+    The key is a hash of the content, so an entry is correct even if the transaction that stored it was rolled back.
     """
 
     def __init__(self) -> None:
@@ -48,7 +52,7 @@ class _ReadSoonCache:
         self._size = 0
 
     def add(self, contents: dict[str, bytes]) -> None:
-        """Keep them, the oldest no longer."""
+        """Add ``contents`` and drop the oldest entries beyond :data:`MAX_CACHE_BYTES`."""
         with self._guard:
             for key, content in contents.items():
                 if key not in self._contents and len(content) <= MAX_CACHED_BLOB_BYTES:
@@ -58,7 +62,7 @@ class _ReadSoonCache:
                 self._size -= len(self._contents.popitem(last=False)[1])
 
     def pop(self, keys: Iterable[str]) -> dict[str, bytes]:
-        """Those that are there; they are not kept any longer."""
+        """Return and remove the entries under ``keys``; keys without an entry are left out."""
         with self._guard:
             found = {key: self._contents.pop(key) for key in keys if key in self._contents}
             self._size -= sum(map(len, found.values()))
@@ -69,9 +73,10 @@ _read_soon_cache = _ReadSoonCache()
 
 
 def put_all(session: Transaction, contents: Iterable[tuple[str, bytes]], now: datetime, *, read_soon: bool = False) -> None:
-    """Store (sha256, content) pairs; those already there are left alone. Written in key order to avoid deadlocks.
+    """Store (sha256, content) pairs; blobs that exist already stay as they are.
 
-    ``read_soon``: they will be read in a moment. That spares SQLite the reading, where one process does all the work.
+    Rows are written in key order, because unsorted inserts of several workers deadlock on PostgreSQL. With ``read_soon`` the
+    blobs are also cached for the next read. Only SQLite uses the cache: there one process both stores and reads.
     """
     unique = dict(contents)
     if read_soon and session.connection().dialect.name == "sqlite":
@@ -83,12 +88,12 @@ def put_all(session: Transaction, contents: Iterable[tuple[str, bytes]], now: da
 
 
 def get(session: Session, sha256: str) -> bytes:
-    """The bytes under ``sha256``; raises ``NoResultFound`` when they were never stored."""
+    """Return the bytes under ``sha256``. Raises ``NoResultFound`` when they were never stored."""
     return session.execute(select(Blob.content).where(Blob.sha256 == sha256)).scalar_one()
 
 
 def get_all(session: Session, keys: Iterable[str]) -> dict[str, bytes]:
-    """The bytes under each of ``keys``; unknown keys are missing from the answer."""
+    """Return the bytes under each of ``keys``; unknown keys are missing from the result."""
     wanted = set(keys)
     found = _read_soon_cache.pop(wanted)
     return found | _read_all(session, sorted(wanted - set(found))) if len(found) < len(wanted) else found
@@ -97,10 +102,10 @@ def get_all(session: Session, keys: Iterable[str]) -> dict[str, bytes]:
 def _read_all(session: Session, wanted: list[str]) -> dict[str, bytes]:
     connection = session.connection()
     if connection.dialect.name == "postgresql":
-        # Asked for in the usual way bytes come as hexadecimal text, twice as long, made there and read here.
+        # Binary results: in text mode PostgreSQL sends bytes as hexadecimal, which doubles their size and costs both sides.
         with connection.connection.driver_connection.cursor(binary=True) as cursor:  # type: ignore[union-attr]
             return dict(cursor.execute("SELECT sha256, content FROM blob WHERE sha256 = ANY(%s)", [wanted]).fetchall())
-    return {row.sha256: row.content for row in connection.execute(_CONTENTS, {"listed": encode_list(wanted)})}
+    return {row.sha256: row.content for row in connection.execute(_CONTENTS, {"values": encode_list(wanted)})}
 
 
 _CONTENTS = select(Blob.sha256, Blob.content).where(in_list_parameter(Blob.sha256))

@@ -1,7 +1,8 @@
-"""A disk that fails. After an input or output error nobody knows what it kept: the process ends at once.
+"""Disk failures: after an input or output error of SQLite the process exits at once.
 
-Trying again would be wrong: after an fsync that failed Linux may call the next one good without having written anything.
-Whoever starts the process again finds what was committed before, or the same error. A full disk is another matter: it passes.
+Retrying would be wrong: after a failed fsync, Linux may report success for the next one although the data was never written.
+A restarted process finds what was committed before the failure, or meets the same error. A full disk is not a failure: it
+passes, and the caller retries.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from typing import NoReturn
 
 log = logging.getLogger("casemill.disk")
 
-#: EX_IOERR of sysexits.h: a supervisor can tell it from a crash and from a configuration that was refused.
+#: EX_IOERR of sysexits.h, so that a supervisor can tell it from a crash and from a refused configuration.
 DISK_FAILURE_EXIT_CODE = 74
-#: Of SQLite's I/O errors those that come from reading and writing (https://www.sqlite.org/rescode.html). The others are about
-#: memory, locks and the room for shared memory. A read that failed with EIO is told of as a damaged file inside a statement.
+#: Those of SQLite's I/O errors that come from reading and writing (https://www.sqlite.org/rescode.html). The others are about
+#: memory, locks and shared memory. SQLite reports a read that failed with EIO inside a statement as a damaged file.
 DISK_FAILURE_CODES = {
     sqlite3.SQLITE_CORRUPT,
     sqlite3.SQLITE_IOERR_READ,
@@ -25,22 +26,27 @@ DISK_FAILURE_CODES = {
     sqlite3.SQLITE_IOERR_DIR_FSYNC,
     sqlite3.SQLITE_IOERR_TRUNCATE,
     sqlite3.SQLITE_IOERR_FSTAT,
-    8202,  # SQLITE_IOERR_DATA: a checksum does not fit; Python 3.11 has no name for it
-    8458,  # SQLITE_IOERR_CORRUPTFS
+    # SQLITE_IOERR_DATA, a wrong checksum; Python 3.11 has no name for it.
+    8202,
+    # SQLITE_IOERR_CORRUPTFS
+    8458,
 }
 
 
 def is_disk_failure(error: BaseException | None) -> bool:
-    """Whether the disk under SQLite failed. PostgreSQL ends itself and comes back, so its errors are of a server that is away."""
+    """Return whether ``error`` says that the disk under SQLite failed.
+
+    Errors of PostgreSQL never do: a server whose disk fails stops and recovers, which its clients see as an unavailable server.
+    """
     return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", None) in DISK_FAILURE_CODES
 
 
 def exit_on_disk_failure(error: BaseException | None) -> None:
-    """End this process with :data:`EXIT_CODE`, without cleaning up, when ``error`` says that the disk failed."""
+    """Exit this process with :data:`DISK_FAILURE_EXIT_CODE`, without any clean-up, when ``error`` is a disk failure."""
     if is_disk_failure(error):
-        _end(str(getattr(error, "sqlite_errorname", "")))
+        _exit(str(getattr(error, "sqlite_errorname", "")))
 
 
-def _end(code: str) -> NoReturn:
-    log.critical("the disk failed: what it kept is not known, so this process ends", extra={"code": code})
+def _exit(code: str) -> NoReturn:
+    log.critical("disk failed, process exits", extra={"code": code})
     os._exit(DISK_FAILURE_EXIT_CODE)

@@ -1,10 +1,10 @@
-"""Errors that people and programs can act on. None of them ever carries text of a message."""
+"""Errors that people and programs can act on. No error carries text of a message."""
 
 from __future__ import annotations
 
 
 class CasemillError(Exception):
-    """Base of all expected errors; ``mend`` says in one sentence what to do about it."""
+    """Base of all expected errors: ``text`` says what is wrong, ``hint`` in one sentence what to do next."""
 
     def __init__(self, text: str, *, hint: str = "") -> None:
         super().__init__(text)
@@ -13,7 +13,7 @@ class CasemillError(Exception):
 
 
 class ConfigurationError(CasemillError):
-    """The configuration cannot be used: names the file, the key and the mend."""
+    """The configuration cannot be used; names the file, the key and what to do."""
 
     def __init__(self, text: str, *, file: str = "", key: str = "", hint: str = "") -> None:
         super().__init__(text, hint=hint)
@@ -29,11 +29,11 @@ class ConfigurationError(CasemillError):
 
 
 class NotFoundError(CasemillError):
-    """What was asked for by name or number does not exist."""
+    """A thing given by name or number does not exist."""
 
 
 class RefusedError(CasemillError):
-    """A request that the rules do not allow; ``code`` is a snake_case reason."""
+    """The rules do not allow the request; ``code`` is a snake_case reason."""
 
     def __init__(self, code: str, text: str, *, hint: str = "") -> None:
         super().__init__(text, hint=hint)
@@ -41,4 +41,4 @@ class RefusedError(CasemillError):
 
 
 class BusyError(CasemillError):
-    """The database could not be entered in time; the caller may try again later."""
+    """The writer lock or a connection was not free in time; the caller may retry later."""

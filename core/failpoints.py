@@ -1,4 +1,4 @@
-"""Failpoints: places where a test can kill the process to see that nothing is lost or doubled."""
+"""Failpoints: places where a test kills the process to show that nothing is lost or doubled."""
 
 from __future__ import annotations
 

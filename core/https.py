@@ -1,4 +1,4 @@
-"""Requests to other people's web services: verified TLS, no redirects, answers of limited size, no plain text.
+"""HTTPS requests to external services: verified TLS, no redirects, responses of limited size, no plain text.
 
 The standard library's client is enough for the few requests that casemill makes (docs/decisions/outgoing-http-requests.md).
 """
@@ -20,13 +20,14 @@ from core.errors import RefusedError
 from core.settings.types import is_loopback
 
 MAX_RESPONSE_BYTES = 32 * 1024 * 1024
-#: Time-outs, cut connections, names that are not known, bad certificates and bad answers.
+#: Time-outs, lost connections, unknown hosts, bad certificates and malformed responses.
 HTTP_ERRORS = (OSError, http.client.HTTPException)
+_HTTPS_HINT = "write the address with https://"
 
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """What a server answered; the body stays out of the repr, it may hold a token or a message."""
+    """A server's response, header names in lower case. The repr omits the body, which may hold a token or a message."""
 
     status: int
     headers: Mapping[str, str]
@@ -34,7 +35,7 @@ class HttpResponse:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would carry the token to wherever the server says."""
+    """Refuses redirects: a redirect would send the token to an address of the server's choice."""
 
     def redirect_request(self, *_: object, **__: object) -> None:
         return None
@@ -49,16 +50,17 @@ def request(
     timeout_seconds: float = 20.0,
     ca_file: Path | None = None,
 ) -> HttpResponse:
-    """One request; any status is an answer. ``ca_file`` names a private authority.
+    """Send one request and return the response, whatever its status.
 
+    ``ca_file`` is the PEM file of a private certificate authority; None means the system's authorities.
     Raises one of :data:`HTTP_ERRORS`, and :class:`RefusedError` for an address that is neither https nor this machine.
     """
     parts = urlsplit(url)
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
-        raise RefusedError("plain_text_refusal", "the address is not https, and secrets would travel in plain text")
-    wanted = urllib.request.Request(url, body, dict(headers or {}), method=method)  # noqa: S310 - checked above
+        raise RefusedError("plain_text_refusal", "the address is not https: secrets would travel in plain text", hint=_HTTPS_HINT)
+    prepared = urllib.request.Request(url, body, dict(headers or {}), method=method)  # noqa: S310 - checked above
     try:
-        with _opener(ca_file).open(wanted, timeout=timeout_seconds) as response:
+        with _opener(ca_file).open(prepared, timeout=timeout_seconds) as response:
             return _read(response.status, response)
     except urllib.error.HTTPError as error:
         with error:
@@ -68,7 +70,7 @@ def request(
 
 
 def error_code(error: BaseException) -> str:
-    """A snake_case reason for one of :data:`HTTP_ERRORS`; never any text that the server sent."""
+    """Return a snake_case reason for one of :data:`HTTP_ERRORS`; never text that the server sent."""
     kinds: list[tuple[type[BaseException], str]] = [
         (ssl.SSLCertVerificationError, "untrusted_certificate"),
         (ssl.SSLError, "tls_failure"),
@@ -87,7 +89,7 @@ def error_code(error: BaseException) -> str:
 def _read(status: int, response: http.client.HTTPResponse | urllib.error.HTTPError) -> HttpResponse:
     body = response.read(MAX_RESPONSE_BYTES + 1)
     if len(body) > MAX_RESPONSE_BYTES:
-        raise http.client.HTTPException("the answer is too large")
+        raise http.client.HTTPException("the response is too large")
     return HttpResponse(status, {name.lower(): value for name, value in response.headers.items()}, body)
 
 

@@ -1,7 +1,7 @@
-"""Leases: at most one process acts on a mailbox or on the clock at a time.
+"""Leases: at most one process at a time acts on a mailbox or runs the scheduler.
 
-A lease is a row with a token and an end, measured by the database's time. Whoever acts under a lease passes the token on
-to its writes (:func:`holds`), so that a stale holder that wakes up can do no harm.
+A lease is a row with a token and an expiry by the database's clock. A holder checks the lease inside each transaction that
+writes (:meth:`LeaseHolder.is_held`), so that a stale holder that wakes up writes nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from core.database.types import Base
 
 
 class Lease(Base):
-    """Who may act on ``name`` until when; ``beat_at`` shows the holder's last sign of life."""
+    """Who may act on ``name`` until when; ``beat_at`` is when the holder last renewed the lease."""
 
     __tablename__ = "lease"
 
@@ -30,7 +30,7 @@ class Lease(Base):
 
 
 class LeaseHolder:
-    """One holder's view of one lease. Not shared between threads."""
+    """One holder of one lease. Not safe to share between threads."""
 
     def __init__(self, database: Database, name: str, *, ttl_seconds: float = 15.0) -> None:
         self._database = database
@@ -39,15 +39,18 @@ class LeaseHolder:
         self._ttl = timedelta(seconds=ttl_seconds)
 
     def acquire(self) -> bool:
-        """Take or renew the lease; False when another holder has it."""
+        """Acquire or renew the lease; return False when another holder has it."""
         return self._database.transaction(self._acquire)
 
     def release(self) -> None:
-        """Give the lease up at once, so that another holder need not wait for its end."""
+        """Release the lease now, so that another holder need not wait until it expires."""
         self._database.transaction(self._release)
 
     def is_held(self, session: Session) -> bool:
-        """Whether the lease is still ours; asked inside the writing transaction, it locks the row until the commit."""
+        """Return whether this holder still has the lease.
+
+        Call it inside the transaction that writes: it locks the row, so the lease cannot change hands before the commit.
+        """
         ours = Lease.name == self.name, Lease.token == self.token, Lease.until > self._database.now_expression()
         return session.connection().execute(select(Lease.name).where(*ours).with_for_update()).first() is not None
 
@@ -65,5 +68,5 @@ class LeaseHolder:
 
 
 def expire_all(session: Session) -> None:
-    """Free every lease: for the one process that knows that all holders are dead."""
+    """Release every lease. Only for a process that knows that all holders are dead."""
     session.execute(update(Lease).values(token=None, until=None))

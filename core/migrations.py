@@ -1,4 +1,4 @@
-"""Bringing the database to the schema this version needs."""
+"""Database migrations: bring the database to the schema that this version needs."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from core.database.session import Database
 from core.errors import CasemillError
 
 MIGRATIONS_FOLDER = Path(__file__).resolve().parent.parent / "migrations"
-#: A number of our own for PostgreSQL's advisory lock: two processes that start at once migrate one after the other.
+#: An arbitrary key for PostgreSQL's advisory lock: processes that start at the same time migrate one after the other.
 ADVISORY_LOCK_ID = 7_251_946_301
-#: How long one waits for the other's migrations: a large table takes minutes.
+#: How long a process waits for another one's migrations: a large table takes minutes.
 LOCK_TIMEOUT_SECONDS = 1800
 
 
 def upgrade(database: Database) -> None:
-    """Run the migrations that have not run yet, in one transaction. Safe to call from several processes at once.
+    """Run all outstanding migrations in one transaction. Safe to call from several processes at once.
 
-    On SQLite it is begun here as well: Alembic by itself would commit each migration there, and another process could run
-    the next one in between.
+    The transaction begins here on both databases: on SQLite Alembic would commit each migration by itself, and another
+    process could run the next one in between.
     """
+    # Checked first so that a start without outstanding migrations does not wait for a writer.
     if current_revision(database) == required_revision():
-        return  # without waiting for whoever writes
+        return
     with database.engine.connect() as connection:
         if database.is_sqlite:
-            _be_patient(connection)
+            _wait_for_write_lock(connection)
         with connection.begin():
             if not database.is_sqlite:
                 connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
@@ -41,8 +42,8 @@ def upgrade(database: Database) -> None:
             command.upgrade(config, "head")
 
 
-def _be_patient(connection: Connection) -> None:
-    """Let it wait for SQLite's lock, which its transaction takes as it begins; the pool does not get it back."""
+def _wait_for_write_lock(connection: Connection) -> None:
+    """Let ``connection`` wait for SQLite's write lock when its transaction begins; afterwards the pool does not reuse it."""
     sqlite = connection.connection.driver_connection
     assert isinstance(sqlite, sqlite3.Connection)  # noqa: S101 - for mypy
     sqlite.execute(f"PRAGMA busy_timeout={LOCK_TIMEOUT_SECONDS * 1000}")
@@ -50,18 +51,18 @@ def _be_patient(connection: Connection) -> None:
 
 
 def current_revision(database: Database) -> str | None:
-    """The revision the database is at, None for an empty one."""
+    """Return the revision of the database, None when it is empty."""
     with database.read() as session:
         return MigrationContext.configure(session.connection()).get_current_revision()
 
 
 def required_revision() -> str | None:
-    """The revision this version needs."""
+    """Return the revision that this version needs."""
     return ScriptDirectory.from_config(_config()).get_current_head()
 
 
 def require_current_schema(database: Database) -> None:
-    """Raise unless the database is at the revision this version needs."""
+    """Raise :class:`CasemillError` unless the database is at the revision that this version needs."""
     if current_revision(database) != required_revision():
         raise CasemillError("the database does not have this version's tables", hint="run `casemill migrate`")
 

@@ -1,4 +1,4 @@
-"""A reason: why something was decided, for programs and for people."""
+"""Reasons: why something was decided, as a code for programs and a sentence for people."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """``code`` is a snake_case noun that never changes; ``text`` one sentence a support rep understands."""
+    """``code`` is a snake_case noun that never changes; ``text`` is one sentence that a support rep understands."""
 
     code: str
     text: str

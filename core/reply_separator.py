@@ -1,6 +1,6 @@
-"""The line above which our mails ask people to write. The templates put it there, and the parser of replies looks for it.
+"""The reply separator: the line above which our mails ask their recipients to write.
 
-A reply that quotes our mail is cut at this line, whatever the program that quoted it wrote above it, in whatever language.
+The templates print it, and the reply parser cuts a reply that quotes our mail at this line, in all languages below.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-#: Language → the words; mails in any of them are known, since templates may be translated.
+#: Language → text of the separator. The parser knows all of them, since templates may be translated.
 SEPARATORS: Final[Mapping[str, str]] = {
     "en": "Please write your reply above this line",
     "de": "Bitte schreiben Sie Ihre Antwort über diese Zeile",
@@ -22,5 +22,5 @@ SEPARATORS: Final[Mapping[str, str]] = {
 
 
 def separator_line(language: str = "en") -> str:
-    """The words between dashes, on one line. Raises KeyError for a language that has none."""
+    """Return the separator as it stands in a mail: its text between dashes. Raises KeyError for an unknown ``language``."""
     return f"--- {SEPARATORS[language]} ---"

@@ -1,41 +1,40 @@
-"""Writes what intake decided: bulk inserts in a fixed order, inside the caller's transaction."""
+"""Write what intake decided: bulk inserts in a fixed order, inside the caller's transaction."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from accounts.matching import CompanyView, ContactView
 from accounts.models import Staff
 from core import blobs
-from core.database.bulk import insert_all, insert_ignore, insert_with_ids, update_all
-from core.database.in_lists import encode_list, in_list_parameter
-from core.database.types import UtcDateTime
+from core.database.bulk import Row, insert_all, insert_ignore, insert_with_ids, update_all
 from core.reasons import Reason
 from core.settings import Settings
 from outbox.append import append_facts
 from outbox.facts import Fact, TicketAssigned, TicketCreated
-from tickets import routing
+from tickets import follow_ups, routing, timeline
 from tickets.deadlines import due_after
 from tickets.lifecycle import reopen_by_reply
-from tickets.models import Activity, Attachment, FollowUp, Ticket, TicketContact, TicketLink, TicketThread
+from tickets.models import Attachment, Ticket, TicketContact, TicketLink, TicketThread
 from tickets.numbers import format_number
 from tickets.routing import Assignment, Staffing
 from tickets.submission import Submission, SubmittedFile, TicketSource
+from tickets.timeline import SYSTEM, entry_row
 
-SYSTEM = "casemill"
-TELEMEDICINE_TASK_TITLE = "Assist with telemedicine"
-NO_ADDRESS = Reason("no_address", "The requester has no email address")
+TELEMEDICINE_TASK_TITLE: Final = "Assist with telemedicine"
+NO_ADDRESS: Final = Reason("no_address", "The requester has no email address")
+#: Longest name of a ticket and title of an entry, in characters.
+MAX_TITLE_CHARACTERS: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
 class NewLink:
-    """Another ticket that a new one has to do with: ``kind`` as in :class:`tickets.models.TicketLink`."""
+    """Another ticket that a new one is related to: ``kind`` as in :class:`tickets.models.TicketLink`."""
 
     target: NewTicket | int
     kind: str
@@ -44,7 +43,7 @@ class NewLink:
 
 @dataclass(slots=True)
 class NewTicket:
-    """A ticket decided on; ``ticket_id`` is known once it is stored."""
+    """A ticket that intake decided to make; ``ticket_id`` is known once it is stored."""
 
     submission: Submission
     contact: ContactView | None
@@ -52,7 +51,7 @@ class NewTicket:
     company_reason: Reason
     assignment: Assignment
     telemedicine: Reason | None
-    others: list[ContactView]
+    participants: list[ContactView]
     links: tuple[NewLink, ...] = ()
     ticket_id: int = 0
     activity_ids: list[int] = field(default_factory=list)
@@ -60,7 +59,7 @@ class NewTicket:
 
 @dataclass(slots=True)
 class AppendedMessage:
-    """A message for a ticket that exists, or for one drafted earlier in the batch."""
+    """A message for a ticket that exists, or for one that the same batch makes."""
 
     submission: Submission
     contact: ContactView | None
@@ -79,7 +78,7 @@ def _id_of(target: NewTicket | int) -> int:
 
 
 def store_file_contents(session: Session, submissions: Iterable[Submission], now: datetime) -> None:
-    """Store what the files contain; :func:`store` says which ticket has them."""
+    """Store the bytes of all files; :func:`store` says which ticket has them."""
     blobs.put_all(session, ((file.sha256, file.content) for submission in submissions for file in submission.files), now)
 
 
@@ -91,15 +90,25 @@ def store(
     settings: Settings,
     now: datetime,
 ) -> None:
-    """Insert everything the batch decided and its facts; what its files contain is there already."""
+    """Insert what the batch decided; the bytes of its files are stored already. The order:
+
+    1. Tickets, whose ids every other row needs.
+    2. Timeline entries, whose ids the files and the facts need; then files, people and thread keys.
+    3. Tasks and links.
+    4. Tickets to be reopened are locked and reopened.
+    5. Owners, then the versions of tickets that got a message: rows that other batches wait for are locked last.
+    6. Facts, which name the rows above.
+    """
     _insert_tickets(session, drafts, settings, now)
-    _insert_activities(session, drafts, appends, staffing, now)
+    _insert_entries(session, drafts, appends, staffing, now)
     _insert_files(session, drafts, appends)
     _insert_people(session, drafts, appends)
-    insert_ignore(session, FollowUp, [_assist_row(d, staffing, settings, now) for d in drafts if d.telemedicine])
+    follow_ups.insert_tasks(session, [_telemedicine_task(d, staffing, settings, now) for d in drafts if d.telemedicine])
     insert_ignore(session, TicketLink, [_link_row(draft, link, now) for draft in drafts for link in draft.links])
     reopen_by_reply(session, {one.ticket_id for one in appends if one.reopens}, settings, now)
-    _touch(session, drafts, appends, staffing, now)
+    _update_owners(session, drafts, staffing)
+    written_by_people = {one.ticket_id for one in appends if not one.submission.automatic}
+    timeline.raise_versions(session, {one.ticket_id for one in appends}, now, written_by_people=written_by_people)
     append_facts(session, (fact for draft in drafts for fact in _facts(draft)), now)
 
 
@@ -142,35 +151,36 @@ def _name(draft: NewTicket) -> str:
     """The subject, or ``Support – {company}``, which tickets entered by hand always have (domain.md, Tickets)."""
     submission = draft.submission
     if submission.subject and submission.source is not TicketSource.PHONE:
-        return submission.subject[:300]
-    who = draft.company.name if draft.company else submission.company or submission.name or submission.email
-    return f"Support – {who or 'unknown customer'}"
+        return submission.subject[:MAX_TITLE_CHARACTERS]
+    customer = draft.company.name if draft.company else submission.company or submission.name or submission.email
+    return f"Support – {customer or 'unknown customer'}"
 
 
-def _insert_activities(
+def _insert_entries(
     session: Session, drafts: Sequence[NewTicket], appends: Sequence[AppendedMessage], staffing: Staffing, now: datetime
 ) -> None:
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for draft in drafts:
-        reasons = [draft.company_reason, *map(_told, draft.links)]
-        rows.append(_message_row(draft.ticket_id, draft.submission, now, reasons))
-        rows.append(_assignment_row(draft, staffing, now))
-    rows += [_message_row(one.ticket_id, one.submission, now, [one.reason]) for one in appends]
-    rows += [_assist_entry(draft.ticket_id, draft.telemedicine, now) for draft in drafts if draft.telemedicine]
-    ids = insert_with_ids(session, Activity, rows)
+        reasons = [draft.company_reason, *map(_link_reason, draft.links)]
+        rows.append(_message_entry(draft.ticket_id, draft.submission, now, reasons))
+        rows.append(_assignment_entry(draft, staffing, now))
+    rows += [_message_entry(one.ticket_id, one.submission, now, [one.reason]) for one in appends]
+    rows += [_telemedicine_entry(draft.ticket_id, draft.telemedicine, now) for draft in drafts if draft.telemedicine]
+    ids = timeline.insert_entries_with_ids(session, rows)
     for position, draft in enumerate(drafts):
         draft.activity_ids = ids[2 * position : 2 * position + 2]
-    for one, activity_id in zip(appends, ids[2 * len(drafts) :], strict=False):  # the assist entries come after them
+    # Not strict: the telemedicine entries come after those of the appended messages.
+    for one, activity_id in zip(appends, ids[2 * len(drafts) :], strict=False):
         one.activity_id = activity_id
 
 
-def _told(link: NewLink) -> Reason:
-    """A link as the timeline tells it."""
-    word = "Possible match" if link.kind == "possible_match" else "Goes on from"
-    return Reason(link.kind, f"{word} {format_number(_id_of(link.target))}: {link.reason.text}")
+def _link_reason(link: NewLink) -> Reason:
+    """The link as the timeline shows it."""
+    title = "Possible duplicate of" if link.kind == "possible_match" else "Follows"
+    return Reason(link.kind, f"{title} {format_number(_id_of(link.target))}: {link.reason.text}")
 
 
-def _message_row(ticket_id: int, submission: Submission, now: datetime, further: Sequence[Reason]) -> dict[str, Any]:
+def _message_entry(ticket_id: int, submission: Submission, now: datetime, further: Sequence[Reason]) -> Row:
     codes = {reason.code for reason in submission.reasons}
     reasons = [*submission.reasons, *(reason for reason in further if reason.code not in codes)]
     data = {
@@ -185,43 +195,21 @@ def _message_row(ticket_id: int, submission: Submission, now: datetime, further:
         "key": submission.message_key,
         "message_id": submission.message_id,
     }
-    return {
-        "ticket_id": ticket_id,
-        "at": now,
-        "kind": "message_in",
-        "actor": submission.email or submission.name or str(submission.source),
-        "title": submission.subject[:300] or "(no subject)",
-        "body": submission.text,
-        "data": data,
-        "item_id": submission.item_id,
-    }
+    sender = submission.email or submission.name or str(submission.source)
+    title = submission.subject[:MAX_TITLE_CHARACTERS] or "(no subject)"
+    return entry_row(ticket_id, now, sender, "message_in", title, submission.text, data, submission.item_id)
 
 
-def _assignment_row(draft: NewTicket, staffing: Staffing, now: datetime) -> dict[str, Any]:
+def _assignment_entry(draft: NewTicket, staffing: Staffing, now: datetime) -> Row:
     owner = staffing.people.get(draft.assignment.staff_id or 0)
-    return {
-        "ticket_id": draft.ticket_id,
-        "at": now,
-        "kind": "assignment",
-        "actor": SYSTEM,
-        "title": f"Assigned to {owner.name}" if owner else "Unassigned",
-        "body": draft.assignment.reason.text,
-        "data": {"owner_id": draft.assignment.staff_id, "steps": [step.as_dict() for step in draft.assignment.steps]},
-        "item_id": None,
-    }
+    title = f"Assigned to {owner.name}" if owner else "Unassigned"
+    data = {"owner_id": draft.assignment.staff_id, "steps": [step.as_dict() for step in draft.assignment.steps]}
+    return entry_row(draft.ticket_id, now, SYSTEM, "assignment", title, draft.assignment.reason.text, data)
 
 
-def _assist_entry(ticket_id: int, reason: Reason, now: datetime) -> dict[str, Any]:
-    return {
-        "ticket_id": ticket_id,
-        "at": now,
-        "kind": "task",
-        "actor": SYSTEM,
-        "title": f"Task: {TELEMEDICINE_TASK_TITLE}",
-        "body": reason.text,
-        "data": {"code": "task_raised", "reasons": [reason.as_dict()]},
-        "item_id": None,
-    }
+def _telemedicine_entry(ticket_id: int, reason: Reason, now: datetime) -> Row:
+    data = {"code": "task_raised", "reasons": [reason.as_dict()]}
+    return entry_row(ticket_id, now, SYSTEM, "task", f"Task: {TELEMEDICINE_TASK_TITLE}", reason.text, data)
 
 
 def _insert_files(session: Session, drafts: Sequence[NewTicket], appends: Sequence[AppendedMessage]) -> None:
@@ -256,7 +244,7 @@ def _insert_people(session: Session, drafts: Sequence[NewTicket], appends: Seque
         for draft in drafts
         if draft.contact
     ]
-    rows += [_contact_row(draft.ticket_id, other.id, "participant", True) for draft in drafts for other in draft.others]
+    rows += [_contact_row(draft.ticket_id, other.id, "participant", True) for draft in drafts for other in draft.participants]
     rows += [_contact_row(one.ticket_id, one.contact.id, "participant", True) for one in appends if one.contact]
     insert_ignore(session, TicketContact, sorted(rows, key=lambda row: (row["ticket_id"], row["contact_id"])))
     keys: dict[str, int] = {}
@@ -283,46 +271,27 @@ def _link_row(draft: NewTicket, link: NewLink, now: datetime) -> dict[str, Any]:
     }
 
 
-def _assist_row(draft: NewTicket, staffing: Staffing, settings: Settings, now: datetime) -> dict[str, Any]:
+def _telemedicine_task(draft: NewTicket, staffing: Staffing, settings: Settings, now: datetime) -> Row:
     assignee_id, team_id = routing.find_telemedicine_assignee(settings.routing, staffing)
-    return {
-        "key": f"telemedicine:{draft.ticket_id}",
-        "ticket_id": draft.ticket_id,
-        "kind": "assist",
-        "title": TELEMEDICINE_TASK_TITLE,
-        "reason": draft.telemedicine.text if draft.telemedicine else "",
-        "assignee_id": assignee_id,
-        "team_id": team_id,
-        "due_at": due_after(now, settings.calendar.task_days, settings.calendar),
-        "created_at": now,
-    }
+    due_at = due_after(now, settings.calendar.task_days, settings.calendar)
+    return follow_ups.task_row(
+        f"telemedicine:{draft.ticket_id}",
+        draft.ticket_id,
+        "assist",
+        TELEMEDICINE_TASK_TITLE,
+        draft.telemedicine.text if draft.telemedicine else "",
+        due_at,
+        now,
+        assignee_id=assignee_id,
+        team_id=team_id,
+    )
 
 
-def _touch(
-    session: Session, drafts: Sequence[NewTicket], appends: Sequence[AppendedMessage], staffing: Staffing, now: datetime
-) -> None:
+def _update_owners(session: Session, drafts: Sequence[NewTicket], staffing: Staffing) -> None:
+    """Note when each owner last got a ticket, by which ties in routing are decided."""
     owners = sorted({draft.assignment.staff_id for draft in drafts if draft.assignment.staff_id is not None})
-    update_all(session, Staff, [{"id": owner, "last_assigned_at": _last_assigned(staffing, owner)} for owner in owners])
-    if not appends:
-        return
-    added_to = {one.ticket_id for one in appends}
-    by_people = {one.ticket_id for one in appends if not one.submission.automatic}
-    connection = session.connection()
-    # Locked in one order by every worker; an UPDATE takes them in any.
-    connection.execute(_LOCK, {"listed": encode_list(added_to)}).all()
-    for ids, statement in ((by_people, _TOUCH_BY_PEOPLE), (added_to - by_people, _TOUCH)):
-        if ids:
-            connection.execute(statement, {"listed": encode_list(ids), "now": now})
-
-
-_LOCK = select(Ticket.id).where(in_list_parameter(Ticket.id)).order_by(Ticket.id).with_for_update(key_share=True)
-_NOW = bindparam("now", type_=UtcDateTime)
-_TOUCH = update(Ticket).where(in_list_parameter(Ticket.id)).values(version=Ticket.version + 1, updated_at=_NOW)
-_TOUCH_BY_PEOPLE = _TOUCH.values(human_at=_NOW)
-
-
-def _last_assigned(staffing: Staffing, owner_id: int) -> datetime | None:
-    return staffing.people[owner_id].last_assigned_at
+    rows = [{"id": owner, "last_assigned_at": staffing.people[owner].last_assigned_at} for owner in owners]
+    update_all(session, Staff, rows)
 
 
 def _facts(draft: NewTicket) -> Iterable[Fact]:

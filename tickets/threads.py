@@ -1,4 +1,4 @@
-"""Which ticket a submission belongs to (mail-rules.md, Which ticket). What is weaker than a rule here opens a new ticket."""
+"""Decide which ticket a submission belongs to (mail-rules.md, Which ticket). Evidence weaker than these rules opens a new one."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from tickets.numbers import format_number
 from tickets.stages import COMPLETED, IN_PROGRESS
 from tickets.submission import Submission
 
-THREAD = Reason("thread_known", "It belongs to a secure-message thread that has a ticket")
-MESSAGE = Reason("message_known", "It answers a mail of this ticket, from one of its people")
-REPLIED = "reply_to_notice"
+THREAD_KNOWN = Reason("thread_known", "It belongs to a secure-message thread that has a ticket")
+MESSAGE_KNOWN = Reason("message_known", "It answers a mail of this ticket, from one of its people")
+REPLY_TO_NOTICE = "reply_to_notice"
 Target = NewTicket | int
 
 
 @dataclass(frozen=True, slots=True)
 class TicketView:
-    """A ticket as the decision sees it."""
+    """The columns of a ticket on which the decision depends."""
 
     id: int
     company_id: int | None
@@ -38,9 +38,9 @@ class TicketView:
 
 @dataclass(frozen=True, slots=True)
 class ThreadMatch:
-    """The decision: the ticket a submission is added to and why, whether that opens it again; or what its own is linked to.
+    """The decision: the ticket a submission is added to, why, and whether that reopens it; or the links of its new ticket.
 
-    ``is_quiet``: its sender does not become one of the ticket's people.
+    ``is_quiet``: the sender does not become one of the ticket's people.
     """
 
     target: Target | None = None
@@ -52,7 +52,7 @@ class ThreadMatch:
 
 @dataclass(slots=True)
 class ThreadIndex:
-    """The tickets a batch may belong to: those on record, and those drafted earlier in the batch."""
+    """The tickets a batch may belong to: those on record, and those that the batch has made so far."""
 
     colleagues_may_reply: bool = False
     reopen_since: datetime | None = None
@@ -61,48 +61,54 @@ class ThreadIndex:
     participants: dict[int, set[int]] = field(default_factory=dict)
 
     def match(self, submission: Submission, contact: ContactView | None, company: CompanyView | None) -> ThreadMatch:
-        """The first ticket in the order of the rules that it may be added to. Pure, but for a ticket that it opens again.
+        """Return the first ticket, in the order of the rules, to which the submission may be added.
 
-        A mail is added when its sender is one of the ticket's people and not known to be somebody else; a secure message
-        also when it comes from the ticket's company, and what a machine answers to a mail of ours whoever it speaks for: an
-        alias or a stand-in, as often as not. Such an answer opens nothing and lets nobody in.
+        Pure, but for a ticket that it reopens: the index remembers that for the rest of the batch.
+
+        - A secure message is added to its thread when it comes from the ticket's company or one of its people.
+        - A mail is added when its sender is one of the ticket's people and did not fail authentication.
+        - An automatic reply to a mail of ours is added from any sender, because it often comes from an alias or a stand-in. It
+          reopens no ticket, and its sender does not become one of the ticket's people.
         """
-        thread = self._living(self.keys.get(submission.thread_key or ""))
-        if thread is not None and self._belongs(thread, contact, company):
-            return self._added(thread, THREAD, submission)
+        thread = self._resolve_merged(self.keys.get(submission.thread_key or ""))
+        if thread is not None and self._is_of_company_or_people(thread, contact, company):
+            return self._append_to(thread, THREAD_KNOWN, submission)
         possible: tuple[Target, Reason] | None = None
         for target, reason in self._candidates(submission):
             if submission.verified is not False and self._may_add(target, submission, contact):
-                return self._added(target, reason, submission)
-            if submission.autoresponse and submission.verified is not False and reason.code == REPLIED:
-                return ThreadMatch(target, _by_a_machine(submission), is_quiet=True)
-            possible = possible or (target, _weaker(submission, reason))
-        hinted = self._living(submission.subject_tag)
-        if possible is None and hinted is not None:
-            possible = hinted, Reason("subject_tag", "Its subject names that ticket, which anybody can write")
+                return self._append_to(target, reason, submission)
+            if submission.autoresponse and submission.verified is not False and reason.code == REPLY_TO_NOTICE:
+                return ThreadMatch(target, _automatic_reply_reason(submission), is_quiet=True)
+            possible = possible or (target, _rejection_reason(submission, reason))
+        tagged = self._resolve_merged(submission.subject_tag)
+        if possible is None and tagged is not None:
+            possible = tagged, Reason("subject_tag", "Its subject names that ticket, which any sender can write")
         return ThreadMatch(links=() if possible is None else (NewLink(possible[0], "possible_match", possible[1]),))
 
     def remember(self, submission: Submission, target: Target) -> None:
-        """Its keys lead to its ticket from now on, unless they lead to one already."""
+        """Let the keys of a submission lead to its ticket from now on; a key that leads to a ticket already keeps it."""
         for key in (submission.thread_key, submission.message_key):
             if key and key not in self.keys:
                 self.keys[key] = target
 
     def _candidates(self, submission: Submission) -> Iterator[tuple[Target, Reason]]:
-        replied = self._living(submission.replies_to)
+        replied = self._resolve_merged(submission.replies_to)
         if replied is not None:
             name = format_number(submission.replies_to or 0)
-            yield replied, Reason(REPLIED, f"It answers our mail about {name}, from one of its people")
+            yield replied, Reason(REPLY_TO_NOTICE, f"It answers our mail about {name}, from one of its people")
         for key in submission.answers:
-            known = self._living(self.keys.get(key))
+            known = self._resolve_merged(self.keys.get(key))
             if known is not None:
-                yield known, MESSAGE
-        marked = self._living(submission.marker)
-        if marked is not None:
-            yield marked, Reason("marker_line", f"Its text quotes our mail about {format_number(submission.marker or 0)}")
+                yield known, MESSAGE_KNOWN
+        quoted = self._resolve_merged(submission.quoted_ticket_id)
+        if quoted is not None:
+            yield (
+                quoted,
+                Reason("marker_line", f"Its text quotes our mail about {format_number(submission.quoted_ticket_id or 0)}"),
+            )
 
-    def _living(self, target: Target | None) -> Target | None:
-        """The ticket that stands for ``target`` now: itself, the one it was merged into, or none when it is gone."""
+    def _resolve_merged(self, target: Target | None) -> Target | None:
+        """The ticket itself, the one it was merged into, or None for a ticket that does not exist."""
         if not isinstance(target, int):
             return target
         view = self.tickets.get(target)
@@ -120,47 +126,52 @@ class ThreadIndex:
         same_company = contact.company_id is not None and contact.company_id == self.tickets[target].company_id
         return self.colleagues_may_reply and submission.verified is True and same_company
 
-    def _belongs(self, target: Target, contact: ContactView | None, company: CompanyView | None) -> bool:
+    def _is_of_company_or_people(self, target: Target, contact: ContactView | None, company: CompanyView | None) -> bool:
         if isinstance(target, NewTicket):
             same_company = company is not None and target.company is not None and target.company.id == company.id
             return same_company or (contact is not None and contact == target.contact)
         same_company = company is not None and self.tickets[target].company_id == company.id
         return same_company or (contact is not None and contact.id in self.participants.get(target, ()))
 
-    def _added(self, target: Target, reason: Reason, submission: Submission) -> ThreadMatch:
-        """Added to an open ticket as it is; a completed one is opened again, or is too old for that."""
+    def _append_to(self, target: Target, reason: Reason, submission: Submission) -> ThreadMatch:
+        """Add to an open ticket; a completed one is reopened, or linked from a new ticket when that was too long ago."""
         view = self.tickets[target] if isinstance(target, int) else None
         if view is None or view.stage != COMPLETED or submission.automatic or submission.thanks is not None:
             return ThreadMatch(target, reason)
         if self.reopen_since is not None and view.completed_at is not None and view.completed_at < self.reopen_since:
-            late = Reason("completed_long_ago", f"It answers {format_number(view.id)}, which was completed too long ago to go on")
+            late = Reason(
+                "completed_long_ago", f"It answers {format_number(view.id)}, which was completed too long ago to be reopened"
+            )
             return ThreadMatch(links=(NewLink(target, "follows", late),))
         self.tickets[view.id] = replace(view, stage=IN_PROGRESS)
         return ThreadMatch(target, reason, reopens=True)
 
 
-def _by_a_machine(submission: Submission) -> Reason:
-    return Reason("automatic_reply", f"A machine answers our mail about {format_number(submission.replies_to or 0)}")
+def _automatic_reply_reason(submission: Submission) -> Reason:
+    return Reason("automatic_reply", f"An automatic reply to our mail about {format_number(submission.replies_to or 0)}")
 
 
-def _weaker(submission: Submission, reason: Reason) -> Reason:
-    """Why a ticket that a submission points to is only a possible one."""
+def _rejection_reason(submission: Submission, reason: Reason) -> Reason:
+    """Why a ticket that a submission points to is only a possible duplicate."""
     if submission.verified is False:
-        return Reason("sender_not_verified", "It points to that ticket, but nobody vouches for its sender")
+        return Reason("sender_not_verified", "It points to that ticket, but its sender is not verified")
     text = "It points to that ticket, but its sender is not one of its people"
-    return Reason("not_a_participant", text if reason.code != "marker_line" else f"{text} and may have got it forwarded")
+    return Reason("not_a_participant", text if reason.code != "marker_line" else f"{text} and may have the mail from a forward")
 
 
 def load(session: Session, submissions: Sequence[Submission], settings: Settings, now: datetime) -> ThreadIndex:
-    """The threads that ``submissions`` point to, with the companies and people of their tickets; a few queries a batch."""
+    """Load the threads that ``submissions`` point to, with the companies and people of their tickets: a few queries a batch."""
     since = now - timedelta(days=settings.calendar.reopen_days)
     threads = ThreadIndex(settings.routing.colleagues_may_reply, since)
     keys = {key for submission in submissions for key in (submission.thread_key, *submission.answers) if key}
     if keys:
-        known = session.connection().execute(_KEYS, {"listed": encode_list(keys)})
+        known = session.connection().execute(_KEYS, {"values": encode_list(keys)})
         threads.keys = {key: ticket_id for key, ticket_id in known}  # noqa: C416 - rows are no pairs to mypy
     named = {
-        one for submission in submissions for one in (submission.replies_to, submission.marker, submission.subject_tag) if one
+        one
+        for submission in submissions
+        for one in (submission.replies_to, submission.quoted_ticket_id, submission.subject_tag)
+        if one
     }
     _load_tickets(session, threads, named | {one for one in threads.keys.values() if isinstance(one, int)})
     return threads
@@ -169,12 +180,12 @@ def load(session: Session, submissions: Sequence[Submission], settings: Settings
 def _load_tickets(session: Session, threads: ThreadIndex, wanted: set[int]) -> None:
     connection = session.connection()
     while wanted:
-        rows = connection.execute(_TICKETS, {"listed": encode_list(wanted)})
+        rows = connection.execute(_TICKETS, {"values": encode_list(wanted)})
         threads.tickets |= {row[0]: TicketView(*row) for row in rows}
         merged = {view.merged_into for view in threads.tickets.values() if view.merged_into is not None}
         wanted = merged - threads.tickets.keys()
     if threads.tickets:
-        for ticket_id, contact_id in connection.execute(_PEOPLE, {"listed": encode_list(threads.tickets)}):
+        for ticket_id, contact_id in connection.execute(_PEOPLE, {"values": encode_list(threads.tickets)}):
             threads.participants.setdefault(ticket_id, set()).add(contact_id)
 
 

@@ -1,1 +1,1 @@
-"""Sessions, the writer, engines, bulk writes and column types."""
+"""The database: transactions, engines, SQLite's writer and checkpoints, bulk writes, set membership, column types."""

@@ -1,8 +1,8 @@
-"""Rows in bulk: inserts where a UNIQUE key decides, numbered inserts, updates by id; the same on SQLite and PostgreSQL.
+"""Bulk writes: inserts where a UNIQUE key decides, inserts with ids, updates by id; the same on SQLite and PostgreSQL.
 
-SQLite takes a statement run over many rows, whose values are prepared here column by column: SQLAlchemy's way, row by row,
-costs several times as much. PostgreSQL gets all rows as one JSON parameter that the server takes apart: its driver would prepare
-each value of each row, at the expense of both sides.
+On SQLite one statement runs over many rows, whose values are converted here column by column: SQLAlchemy converts row by row,
+which costs several times as much. PostgreSQL gets all rows as one JSON parameter that the server unpacks: its driver would
+convert each value of each row, at the expense of both sides (docs/decisions/bulk-rows.md).
 """
 
 from __future__ import annotations
@@ -22,47 +22,47 @@ from core.database.types import Base, Transaction
 
 Row = dict[str, Any]
 
-#: Up to this many rows PostgreSQL's driver costs no more by its own way.
-FEW = 3
-#: Keeps the count of rows for after the statement.
-_COUNTED = {"preserve_rowcount": True}
-#: The server refuses NUL in what it takes apart, also where it would keep it as it stands.
+#: Up to this many rows PostgreSQL's driver is as quick as one JSON parameter.
+MAX_DRIVER_ROWS = 3
+#: Keeps the row count of an executed statement.
+_PRESERVE_ROWCOUNT = {"preserve_rowcount": True}
+#: PostgreSQL refuses NUL in JSON that it unpacks, even where it would store it unchanged.
 _NUL = b"\\u0000"
 
 
 def insert_ignore(session: Transaction, table: type[Base], rows: Sequence[Row]) -> int:
-    """Insert rows, leaving those alone whose UNIQUE key exists already; answers how many were inserted.
+    """Insert ``rows``, skip those whose UNIQUE key exists already, and return how many were inserted.
 
-    Give the rows in key order: unsorted upserts of several workers deadlock on PostgreSQL.
+    Pass the rows in key order: unsorted upserts of several workers deadlock on PostgreSQL.
     """
     if not rows:
         return 0
-    inserted = _at_once(session, table, rows, "ON CONFLICT DO NOTHING")
+    inserted = _execute_in_one_statement(session, table, rows, "ON CONFLICT DO NOTHING")
     if inserted is not None:
         return inserted
     statement = postgresql_insert(_table(table)).on_conflict_do_nothing()
-    # The ORM's bulk insert costs twice as much.
-    return session.connection().execute(statement, list(rows), execution_options=_COUNTED).rowcount
+    # A Core statement: the ORM's bulk insert costs twice as much.
+    return session.connection().execute(statement, list(rows), execution_options=_PRESERVE_ROWCOUNT).rowcount
 
 
 def insert_all(session: Transaction, table: type[Base], rows: Sequence[Row]) -> None:
-    """Insert rows, all of them; a UNIQUE key that exists already is an error."""
-    if rows and _at_once(session, table, rows, "") is None:
+    """Insert all ``rows``. Raises ``IntegrityError`` when a UNIQUE key exists already."""
+    if rows and _execute_in_one_statement(session, table, rows, "") is None:
         session.connection().execute(insert(_table(table)), list(rows))
 
 
 def insert_with_ids(session: Transaction, table: type[Base], rows: Sequence[Row]) -> list[int]:
-    """Insert rows and answer with their ids, in the order given."""
+    """Insert ``rows`` and return their ids, in the order of the rows."""
     if not rows:
         return []
     ids = allocate_ids(session, table, len(rows))
-    insert_all(session, table, [{**row, "id": one} for one, row in zip(ids, rows, strict=True)])
+    insert_all(session, table, [{**row, "id": row_id} for row_id, row in zip(ids, rows, strict=True)])
     return ids
 
 
 def update_all(session: Transaction, table: type[Base], rows: Sequence[Row]) -> None:
-    """Set the columns that each row names in the row of its ``id``; all rows name the same ones."""
-    if not rows or _at_once(session, table, rows, None) is not None:
+    """Update the row of each ``id`` with the other columns given; all rows name the same columns."""
+    if not rows or _execute_in_one_statement(session, table, rows, None) is not None:
         return
     columns = _table(table).c
     values = {name: bindparam(f"to_{name}", type_=columns[name].type) for name in rows[0] if name != "id"}
@@ -71,33 +71,35 @@ def update_all(session: Transaction, table: type[Base], rows: Sequence[Row]) -> 
 
 
 def allocate_ids(session: Transaction, table: type[Base], count: int) -> list[int]:
-    """As many new ids, ascending; those that are not used stay out of use on PostgreSQL.
+    """Return ``count`` new ids of ``table``, ascending. On PostgreSQL ids that stay unused are never given again.
 
-    Rows that bring their ids cost a fraction of rows whose ids are handed back: those take a statement a row.
+    Inserting rows that bring their ids costs a fraction of inserting rows and reading their ids back, which takes one statement
+    for each row.
     """
     columns: Any = table.__table__
-    if session.connection().dialect.name == "sqlite":  # whoever holds the writer's lock may choose them
-        first = _last_number(session, columns) + 1
+    if session.connection().dialect.name == "sqlite":
+        # The transaction holds the write lock, so no other one can choose the same ids.
+        first = _last_id(session, columns) + 1
         return list(range(first, first + count))
-    numbers = session.connection().execute(_NUMBERS, {"name": columns.name, "count": count})
-    return sorted(numbers.scalars())
+    ids = session.connection().execute(_NEXT_IDS, {"name": columns.name, "count": count})
+    return sorted(ids.scalars())
 
 
-#: PostgreSQL's own sequence behind a numbered column, looked up once and not for each number (OFFSET keeps the two apart).
-_NUMBERS = text(
+#: Takes ids from the sequence of a table. OFFSET makes PostgreSQL look the sequence up once instead of once for each id.
+_NEXT_IDS = text(
     "SELECT nextval(behind.sequence) FROM "
     "(SELECT CAST(pg_get_serial_sequence(:name, 'id') AS regclass) AS sequence OFFSET 0) AS behind, generate_series(1, :count)"
 )
 
 
-def _last_number(session: Transaction, table: Any) -> int:
-    """The highest id ever given; AUTOINCREMENT remembers it beyond deletion (https://www.sqlite.org/autoinc.html)."""
-    last: int = session.connection().exec_driver_sql(_asks_for_last(table)).scalar_one()
+def _last_id(session: Transaction, table: Any) -> int:
+    """Return the highest id ever given, including deleted rows with AUTOINCREMENT (https://www.sqlite.org/autoinc.html)."""
+    last: int = session.connection().exec_driver_sql(_last_id_query(table)).scalar_one()
     return last
 
 
 @lru_cache(maxsize=64)
-def _asks_for_last(table: Any) -> str:
+def _last_id_query(table: Any) -> str:
     last = f"coalesce((SELECT max(id) FROM {table.name}), 0)"  # noqa: S608 - our own names
     if table.dialect_options["sqlite"]["autoincrement"]:
         remembered = f"coalesce((SELECT seq FROM sqlite_sequence WHERE name = '{table.name}'), 0)"  # noqa: S608
@@ -105,81 +107,82 @@ def _asks_for_last(table: Any) -> str:
     return f"SELECT {last}"
 
 
-def _at_once(session: Transaction, table: type[Base], rows: Sequence[Row], ending: str | None) -> int | None:
-    """Insert the rows, ``ending`` behind the statement, or update them (None); answers how many it were.
+def _execute_in_one_statement(session: Transaction, table: type[Base], rows: Sequence[Row], ending: str | None) -> int | None:
+    """Insert the rows with ``ending`` appended to the statement, or update them when it is None; return how many were written.
 
-    None when the driver's own way is to do it.
+    Returns None, having written nothing, when the caller has to use the driver's own way.
     """
     if session.connection().dialect.name == "sqlite":
-        return _by_columns(session, _table(table), rows, ending)
-    return _as_json(session, table, rows, ending) if len(rows) > FEW else None
+        return _execute_over_tuples(session, _table(table), rows, ending)
+    return _execute_with_json(session, table, rows, ending) if len(rows) > MAX_DRIVER_ROWS else None
 
 
-def _by_columns(session: Transaction, table: Table, rows: Sequence[Row], ending: str | None) -> int:
-    """SQLite: one statement over tuples."""
+def _execute_over_tuples(session: Transaction, table: Table, rows: Sequence[Row], ending: str | None) -> int:
+    """Run one statement over a tuple for each row (SQLite)."""
     connection = session.connection()
-    statement, names, processors, defaults = _over_tuples(table, tuple(rows[0]), ending, connection.dialect)
+    statement, names, processors, defaults = _build_tuple_statement(table, tuple(rows[0]), ending, connection.dialect)
     columns: list[Any] = []
     for name, process in zip(names, processors, strict=True):
         values = [row[name] for row in rows]
         columns.append(values if process is None else map(process, values))
     columns += [repeat(value, len(rows)) for value in defaults]
-    return connection.exec_driver_sql(statement, list(zip(*columns, strict=True)), execution_options=_COUNTED).rowcount
+    return connection.exec_driver_sql(statement, list(zip(*columns, strict=True)), execution_options=_PRESERVE_ROWCOUNT).rowcount
 
 
 @lru_cache(maxsize=128)
-def _over_tuples(
+def _build_tuple_statement(
     table: Table, given: tuple[str, ...], ending: str | None, dialect: Dialect
 ) -> tuple[str, tuple[str, ...], list[Any], list[Any]]:
-    """The statement, the columns of its tuples, what prepares each one's values, and the values of the columns behind them."""
+    """Return the statement, the columns of its tuples, their bind processors, and the values of the columns that follow."""
     if ending is None:
         names = (*(name for name in given if name != "id"), "id")
         changes = ", ".join(f'"{name}" = ?' for name in names[:-1])
-        return f"UPDATE {table.name} SET {changes} WHERE id = ?", names, _processors(table, names, dialect), []  # noqa: S608 - our own names
+        return f"UPDATE {table.name} SET {changes} WHERE id = ?", names, _bind_processors(table, names, dialect), []  # noqa: S608 - our own names
     defaults = _defaults(table, given)
-    listed = ", ".join(f'"{name}"' for name in (*given, *defaults))
-    marks = ", ".join("?" * (len(given) + len(defaults)))
-    plain = [
+    columns = ", ".join(f'"{name}"' for name in (*given, *defaults))
+    placeholders = ", ".join("?" * (len(given) + len(defaults)))
+    default_values = [
         value if process is None else process(value)
-        for value, process in zip(defaults.values(), _processors(table, tuple(defaults), dialect), strict=True)
+        for value, process in zip(defaults.values(), _bind_processors(table, tuple(defaults), dialect), strict=True)
     ]
-    statement = f"INSERT INTO {table.name} ({listed}) VALUES ({marks}) {ending}"  # noqa: S608 - our own names
-    return statement, given, _processors(table, given, dialect), plain
+    statement = f"INSERT INTO {table.name} ({columns}) VALUES ({placeholders}) {ending}"  # noqa: S608 - our own names
+    return statement, given, _bind_processors(table, given, dialect), default_values
 
 
-def _processors(table: Table, names: tuple[str, ...], dialect: Dialect) -> list[Any]:
+def _bind_processors(table: Table, names: tuple[str, ...], dialect: Dialect) -> list[Any]:
     return [table.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in names]
 
 
 def _defaults(table: Table, given: tuple[str, ...]) -> dict[str, Any]:
-    """Columns that are not given get their defaults, which are plain values throughout."""
-    plain = {c.name: c.default for c in table.columns if c.name not in given}
-    return {name: one.arg for name, one in plain.items() if isinstance(one, ScalarElementColumnDefault)}
+    """Return the default values of columns that are not in ``given``; all defaults of the tables are plain values."""
+    missing = {c.name: c.default for c in table.columns if c.name not in given}
+    return {name: default.arg for name, default in missing.items() if isinstance(default, ScalarElementColumnDefault)}
 
 
-def _as_json(session: Transaction, table: type[Base], rows: Sequence[Row], ending: str | None) -> int | None:
-    """PostgreSQL: one statement over the rows as one JSON text; None when these rows cannot be one."""
+def _execute_with_json(session: Transaction, table: type[Base], rows: Sequence[Row], ending: str | None) -> int | None:
+    """Run one statement with all rows as one JSON parameter (PostgreSQL); return None when JSON cannot carry the rows."""
     columns = _table(table)
     if any(isinstance(columns.c[name].type, LargeBinary) for name in rows[0]):
         return None
     try:
         data = msgspec.json.encode(rows)
-    except UnicodeEncodeError:  # a lone surrogate, such as in a file's name
+    except UnicodeEncodeError:
+        # A lone surrogate, such as in a file's name.
         return None
     if _NUL in data:
         return None
     given = tuple(rows[0])
     values = {"rows": data.decode()}
     if ending is None:
-        statement = _update_from_json(columns, given)
+        statement = _build_json_update(columns, given)
         values["ids"] = encode_list(row["id"] for row in rows)
     else:
-        statement = _insert_from_json(columns, given, ending)
-    return session.connection().execute(statement, values, execution_options=_COUNTED).rowcount
+        statement = _build_json_insert(columns, given, ending)
+    return session.connection().execute(statement, values, execution_options=_PRESERVE_ROWCOUNT).rowcount
 
 
 @lru_cache(maxsize=128)
-def _insert_from_json(table: Table, given: tuple[str, ...], ending: str) -> TextClause:
+def _build_json_insert(table: Table, given: tuple[str, ...], ending: str) -> TextClause:
     defaults = _defaults(table, given)
     names = ", ".join(f'"{name}"' for name in (*given, *defaults))
     values = ", ".join((*(f'"{name}"' for name in given), *(f":default_{name}" for name in defaults)))
@@ -189,8 +192,8 @@ def _insert_from_json(table: Table, given: tuple[str, ...], ending: str) -> Text
 
 
 @lru_cache(maxsize=128)
-def _update_from_json(table: Table, given: tuple[str, ...]) -> TextClause:
-    """The ids stand beside the rows, so that the server asks the index for them (:mod:`core.database.in_lists`)."""
+def _build_json_update(table: Table, given: tuple[str, ...]) -> TextClause:
+    # The ids are a parameter of their own beside the rows, so that the server uses the index (core.database.in_lists).
     changes = ", ".join(f'"{name}" = given."{name}"' for name in given if name != "id")
     source = f"json_populate_recordset(NULL::{table.name}, CAST(:rows AS json)) AS given"
     condition = f"{table.name}.id = ANY(ARRAY{number_list_subquery(':ids')}) AND given.id = {table.name}.id"

@@ -1,9 +1,9 @@
-"""SQLite's checkpoints, taken beside the writers.
+"""SQLite's checkpoints, run in a thread beside the writers (docs/decisions/checkpoints.md).
 
-Left to itself SQLite copies the write-ahead log back within the commit that fills it, and all writers wait for that: a tenth of
-a second for 16 MB. A passive checkpoint from a thread of its own hinders nobody (https://www.sqlite.org/wal.html, 3.1), but it
-takes from the cores and the disk that the writers want as well, and a page that changes ten times is copied once if the copying
-waits for the tenth. So it waits until the writers rest, and not for ever.
+By default SQLite copies the write-ahead log back within the commit that fills it, and all writers wait for that: a tenth of a
+second for 16 MB. A passive checkpoint in a thread blocks no writer (https://www.sqlite.org/wal.html, 3.1), but it uses cores and
+disk that the writers need as well, and a page that changes ten times is copied once if the copy comes after the tenth. So the
+checkpoint waits until the writers are idle, for a limited time.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core import disk
 
-#: The writers rest when so long nothing was committed.
+#: The writers count as idle after this long without a commit.
 IDLE_SECONDS = 0.25
-#: Who never rests has the log copied after so long. A thousand mails write 40 MB in it, and their notices more.
+#: Under constant load the log is copied after this long. A thousand mails write 40 MB in that time, and their notices more.
 MAX_WAIT_SECONDS = 2.0
-#: What is committed while the log is copied is copied after it, so that a writer finds everything done and begins the log anew:
-#: each time it is a fraction of what was before.
+#: A pass copies what was committed during the pass before, a fraction of that each time. Once everything is copied, the next
+#: writer starts the log anew.
 MAX_PASSES = 3
 
 
 class Checkpointer:
-    """A thread that copies the log back while there are commits; :meth:`note` tells it of one."""
+    """A thread that copies the write-ahead log back after commits; each commit calls :meth:`notify_commit`."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -38,7 +38,7 @@ class Checkpointer:
         self._thread: threading.Thread | None = None
 
     def notify_commit(self) -> None:
-        """Something was committed."""
+        """Record that a transaction was committed; start the thread at the first one."""
         if self._committed.is_set():
             return
         with self._guard:
@@ -48,7 +48,7 @@ class Checkpointer:
         self._committed.set()
 
     def stop(self) -> None:
-        """End the thread and wait for it."""
+        """Stop the thread and wait for it, ten seconds at most."""
         with self._guard:
             self._stopping.set()
             thread = self._thread
@@ -57,23 +57,25 @@ class Checkpointer:
             thread.join(timeout=10)
 
     def _loop(self) -> None:
-        while self._committed.wait() and self._comes_to_rest():
-            self._copy()
+        while self._committed.wait() and self._wait_until_idle():
+            self._run_checkpoint()
 
-    def _comes_to_rest(self) -> bool:
-        """Wait until nobody commits, or for as long as is allowed; False at once when stopped."""
-        ends = time.monotonic() + MAX_WAIT_SECONDS
-        while self._committed.is_set() and time.monotonic() < ends:
+    def _wait_until_idle(self) -> bool:
+        """Wait until commits pause, :data:`MAX_WAIT_SECONDS` at most; return False at once when stopped."""
+        deadline = time.monotonic() + MAX_WAIT_SECONDS
+        while self._committed.is_set() and time.monotonic() < deadline:
             self._committed.clear()
             if self._stopping.wait(IDLE_SECONDS):
                 return False
         self._committed.clear()
         return not self._stopping.is_set()
 
-    def _copy(self) -> None:
-        """What is busy, full or gone now is found by a writer, who can say so."""
+    def _run_checkpoint(self) -> None:
+        # Errors are dropped, except those of a failed disk: a database that is busy, full or gone fails the next writer too,
+        # and the writer reports it.
         try:
-            with closing(self._engine.raw_connection()) as connection:  # in a transaction a checkpoint is refused
+            # A raw connection, because SQLite refuses a checkpoint inside a transaction.
+            with closing(self._engine.raw_connection()) as connection:
                 for _ in range(MAX_PASSES):
                     _, logged, copied = connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
                     if logged == copied:

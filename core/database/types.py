@@ -1,4 +1,4 @@
-"""Types and the declarative base that all tables share."""
+"""The declarative base of all tables, column types and the transaction protocol."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
-class _Text(sqlite_dialect.DATETIME):
-    """A DATETIME column of SQLite that is given and gives texts."""
+class _TextDateTime(sqlite_dialect.DATETIME):
+    """A DATETIME column of SQLite whose values pass as text, without SQLAlchemy's conversions."""
 
     def bind_processor(self, dialect: Dialect) -> None:
         return None
@@ -23,26 +23,26 @@ class _Text(sqlite_dialect.DATETIME):
 
 
 @lru_cache(maxsize=256)
-def _spell(value: datetime) -> str:
-    """The text SQLite keeps, of one length, so that it sorts as time does. One moment stands in many rows of a batch."""
+def _format_utc(value: datetime) -> str:
+    """Return the text that SQLite stores: of fixed length, so that it sorts by time. Rows of a batch share times: cached."""
     return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC datetime on every database; a naive value is a programming error."""
+    """An aware datetime in UTC on both databases. Raises TypeError for a naive value, which is a programming error."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        return _Text() if dialect.name == "sqlite" else self.impl_instance  # type: ignore[no-untyped-call]
+        return _TextDateTime() if dialect.name == "sqlite" else self.impl_instance  # type: ignore[no-untyped-call]
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
         if value is None:
             return None
         if value.tzinfo is None:
-            raise TypeError("a naive datetime was given to the database")
-        return _spell(value) if dialect.name == "sqlite" else value.astimezone(UTC)
+            raise TypeError("a datetime without time zone was passed to the database")
+        return _format_utc(value) if dialect.name == "sqlite" else value.astimezone(UTC)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         if value is None:
@@ -52,7 +52,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Base(DeclarativeBase):
-    """Base of all tables; constraint names are fixed so that migrations can name them."""
+    """Base of all tables. Constraint names follow a fixed pattern, so that migrations can refer to them."""
 
     metadata = MetaData(
         naming_convention={
@@ -67,7 +67,7 @@ class Base(DeclarativeBase):
 
 
 def where(condition: str) -> dict[str, Any]:
-    """The arguments of a partial index on both databases."""
+    """Return the arguments that make an index partial, with ``condition``, on both databases."""
     return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
 
 
@@ -75,7 +75,7 @@ T = TypeVar("T")
 
 
 class Transaction(Protocol):
-    """What a unit of statements needs; a :class:`~sqlalchemy.orm.Session` has it as well."""
+    """What a unit of Core statements needs; an ORM session provides it too."""
 
     def connection(self) -> Connection:
-        """Where the statements are executed."""
+        """Return the connection that executes the statements."""

@@ -1,4 +1,4 @@
-"""SQLite's one writer: a fair lock, and a thread that commits small units together."""
+"""SQLite's one writer: a fair lock, and a thread that runs queued units one after the other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from core.database.types import T, Transaction
 
 
 class FairLock:
-    """A fair lock: whoever came first goes first. ``threading.Lock`` lets a busy thread starve the others."""
+    """A lock that threads get in the order in which they asked. With ``threading.Lock`` a busy thread starves the others."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -22,30 +22,33 @@ class FairLock:
         self._held = False
 
     def acquire(self, timeout: float) -> bool:
+        """Acquire the lock, waiting at most ``timeout`` seconds; return whether this thread has it."""
         with self._guard:
             if not self._held:
                 self._held = True
                 return True
-            turn = threading.Event()
-            self._waiting.append(turn)
+            granted = threading.Event()
+            self._waiting.append(granted)
         try:
-            if turn.wait(timeout):
+            if granted.wait(timeout):
                 return True
-        except BaseException:  # Ctrl-C while waiting: a turn given to somebody who has left would never be passed on
-            if self._leave(turn):
+        except BaseException:
+            # Ctrl-C while waiting: a lock granted to a thread that no longer waits would never be released.
+            if self._stop_waiting(granted):
                 self.release()
             raise
-        return self._leave(turn)
+        return self._stop_waiting(granted)
 
-    def _leave(self, turn: threading.Event) -> bool:
-        """Stop waiting; True when the turn came in the instant of giving up."""
+    def _stop_waiting(self, granted: threading.Event) -> bool:
+        """Leave the queue; return True when the lock was granted in the same instant."""
         with self._guard:
-            if turn.is_set():
+            if granted.is_set():
                 return True
-            self._waiting.remove(turn)
+            self._waiting.remove(granted)
             return False
 
     def release(self) -> None:
+        """Pass the lock to the thread that waits longest, if any."""
         with self._guard:
             if self._waiting:
                 self._waiting.popleft().set()
@@ -54,23 +57,23 @@ class FairLock:
 
 
 class WriterThread:
-    """Runs small units of work one after the other in a thread of its own, each in its own transaction."""
+    """A thread that runs small units one after the other, each in its own transaction."""
 
     def __init__(self, transaction: Callable[[Callable[[Transaction], Any]], Any]) -> None:
-        """``transaction`` runs one unit and commits it."""
+        """``transaction`` runs one unit, commits it and returns its result."""
         self._transaction = transaction
         self._queue: queue.SimpleQueue[tuple[Callable[[Transaction], Any], Future[Any]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._loop, name="writer", daemon=True)
         self._thread.start()
 
     def submit(self, unit: Callable[[Transaction], T]) -> Future[T]:
-        """Queue a unit; the future has its result or its exception after the commit."""
+        """Queue ``unit``; the future has its result or its exception after the commit."""
         future: Future[T] = Future()
         self._queue.put((unit, future))
         return future
 
     def stop(self) -> None:
-        """Finish what is queued, for ten seconds at most."""
+        """Finish the queued units, waiting ten seconds at most."""
         self._queue.put(None)
         self._thread.join(timeout=10)
 
@@ -84,7 +87,7 @@ class WriterThread:
 
 
 def _settle(future: Future[Any], result: object) -> None:
-    """Set the future's result. The caller may have cancelled it, which must not end the thread."""
+    """Set the result of ``future``, ignoring a future that its caller has cancelled."""
     with suppress(InvalidStateError):
         if isinstance(result, Exception):
             future.set_exception(result)

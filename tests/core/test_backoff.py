@@ -11,7 +11,7 @@ from core.database import session
 from ingest.ledger import claims
 from ingest.sources import backfill
 from ingest.sources.imap.watcher import pause_after
-from notify import outcomes
+from notify import attempts as delivery_attempts
 from outbox import relay
 
 
@@ -56,7 +56,7 @@ def test_failed_fact_waits_two_seconds_to_ten_minutes() -> None:
 
 
 def test_deferred_delivery_waits_one_minute_to_four_hours() -> None:
-    assert seconds(outcomes.RETRY_BACKOFF, range(1, 11)) == [60, 120, 240, 480, 960, 1920, 3840, 7680, 14400, 14400]
+    assert seconds(delivery_attempts.RETRY_BACKOFF, range(1, 11)) == [60, 120, 240, 480, 960, 1920, 3840, 7680, 14400, 14400]
 
 
 def test_mailbox_waits_one_to_eight_seconds_then_half_a_minute_to_ten_minutes() -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from core.database.session import Database, is_retriable, is_unavailable, truncate_wal
+from core.database.session import Database, is_retriable, is_unavailable
 from core.errors import BusyError, ConfigurationError
 from core.leases import Lease
 from tests.core.units import add, names
@@ -189,17 +189,6 @@ def test_many_that_open_a_new_file_at_once_all_get_it(tmp_path: Path) -> None:
     with ThreadPoolExecutor(at_once) as pool:
         modes = [list(pool.map(open_it, [tmp_path / f"{number}.db"] * at_once)) for number in range(120)]
     assert modes == [["wal"] * at_once] * 120
-
-
-def test_the_write_ahead_log_is_folded_back(tmp_path: Path) -> None:
-    database = Database(f"sqlite:///{tmp_path / 'a.db'}")
-    Lease.metadata.create_all(database.engine, tables=[Lease.__table__])
-    database.transaction(add("a"))
-    assert (tmp_path / "a.db-wal").stat().st_size > 0
-    truncate_wal(database)
-    assert (tmp_path / "a.db-wal").stat().st_size == 0
-    assert names(database) == ["a"]
-    database.close()
 
 
 def _hold(path: Path, *, seconds: float) -> subprocess.Popen[str]:

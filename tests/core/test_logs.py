@@ -89,7 +89,7 @@ def test_other_libraries_are_heard_by_level_and_place_only(stream: io.StringIO) 
     logging.getLogger("imapclient").warning("got %s", CANARY)
     logging.getLogger("imapclient").info("not heard at all")
     (line,) = read(stream)
-    assert line["event"] == "said by a library"
+    assert line["event"] == "library log record"
     assert line["logger"] == "imapclient"
     assert str(line["place"]).startswith("core/test_logs.py:")
     assert "canary" not in stream.getvalue()
@@ -103,7 +103,7 @@ def test_a_thread_that_dies_is_logged_without_its_words(stream: io.StringIO) -> 
     thread.start()
     thread.join()
     (line,) = read(stream)
-    assert (line["event"], line["level"], line["worker"]) == ("a thread died", "critical", "watch-support")
+    assert (line["event"], line["level"], line["worker"]) == ("thread crashed", "critical", "watch-support")
     assert "canary" not in stream.getvalue()
 
 
@@ -111,7 +111,7 @@ def test_a_process_that_dies_says_where_and_not_what() -> None:
     code = f"from core import logs; logs.configure(style='text'); raise RuntimeError({CANARY!r})"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == 1
-    assert "the process died" in ended.stderr
+    assert "process crashed" in ended.stderr
     assert "RuntimeError" in ended.stderr
     assert "canary" not in ended.stderr
 

@@ -88,7 +88,7 @@ def test_a_disk_that_fails_ends_the_process_and_a_new_start_goes_on(
         with Tracer(trial.pid("run"), call, "error=EIO", tmp_path / f"trace{number}"):
             trial.send_mail()
             assert trial.wait_for_exit("run", 60) == disk.DISK_FAILURE_EXIT_CODE
-        assert trial.system.log.count("the disk failed") > number
+        assert trial.system.log.count("disk failed, process exits") > number
     trial.start()
     trial.settle(60, make_retries_due=True)
     assert set(trial.stop().values()) == {0}

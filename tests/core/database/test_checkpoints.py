@@ -74,7 +74,7 @@ class Script:
         self._now = 0.0
         self.checkpointer = checkpoints.Checkpointer(None)  # type: ignore[arg-type]
         monkeypatch.setattr(checkpoints.time, "monotonic", lambda: self._now)
-        monkeypatch.setattr(self.checkpointer, "_copy", self._copy)
+        monkeypatch.setattr(self.checkpointer, "_run_checkpoint", self._copy)
         monkeypatch.setattr(self.checkpointer, "_stopping", self)
 
     def wait(self, seconds: float) -> bool:
@@ -134,5 +134,5 @@ def test_what_was_committed_meanwhile_is_copied_at_once() -> None:
         def close(self) -> None:
             asked.append("closed")
 
-    checkpoints.Checkpointer(Lent())._copy()  # type: ignore[arg-type]
+    checkpoints.Checkpointer(Lent())._run_checkpoint()  # type: ignore[arg-type]
     assert asked == ["PRAGMA wal_checkpoint(PASSIVE)"] * 2 + ["closed"]
