@@ -1,1 +1,1 @@
-"""The survey after completion: who gets one, when, and what they answered."""
+"""Satisfaction surveys: whether a completed ticket gets one, when it is sent, and the answers."""

@@ -1,4 +1,4 @@
-"""The table of surveys."""
+"""The survey table."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from core.database.types import Base, where
 
-#: The condition of the timer's partial index.
+#: Condition of the partial index over due surveys.
 WAITING_WHERE = "state = 'waiting'"
 
 
 class Survey(Base):
-    """What became of the survey of one opening of a ticket; there is one for every opening that was completed.
+    """The survey of one opening of a ticket. Every opening that was completed has one.
 
-    ``waiting`` (the slot is reserved, ``due_at`` is the timer) → ``invited`` (the mail is made) → ``sent`` | ``failed`` |
-    ``ambiguous``; or ``skipped`` with a reason. ``slot`` is whose ``last_surveyed_at`` was set, contact or company, and
-    ``slot_at`` the moment it was set to; None once it was given back. ``owner_id`` is who owned the ticket at completion.
+    States: ``waiting`` (the slot is reserved, ``due_at`` is the timer) → ``invited`` (the fact for the mail is written) →
+    ``sent`` | ``failed`` | ``ambiguous``; or ``skipped`` with a reason. ``slot`` says whose ``last_surveyed_at`` holds the
+    throttle slot, contact or company, and ``slot_at`` is its value; both are None once the slot is released. ``owner_id`` is
+    the owner of the ticket at completion.
     """
 
     __tablename__ = "survey"

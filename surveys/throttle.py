@@ -1,4 +1,8 @@
-"""The slot: at most one survey to a customer in so many rolling days, decided by an UPDATE that must touch one row."""
+"""The throttle: at most one survey for each customer in a rolling period.
+
+The column ``last_surveyed_at`` of a contact or company is the customer's slot. An UPDATE that must change one row reserves it,
+so that two workers never reserve the same slot.
+"""
 
 from __future__ import annotations
 
@@ -14,53 +18,56 @@ from core.settings.sections import Surveys
 from surveys.models import Survey
 
 CONTACT, COMPANY = "contact", "company"
-_OF: dict[str, type[Contact] | type[Company]] = {CONTACT: Contact, COMPANY: Company}
+_TABLES: dict[str, type[Contact] | type[Company]] = {CONTACT: Contact, COMPANY: Company}
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
-    """Whose slot it is: a contact's or a company's."""
+class ThrottleSlot:
+    """The slot of a contact or of a company."""
 
     kind: str
     id: int
 
 
-def slot_of(contact_id: int, company_id: int | None, settings: Surveys) -> Slot:
-    """The slot that the setting names; who belongs to no company has their own. Pure."""
+def choose_slot(contact_id: int, company_id: int | None, settings: Surveys) -> ThrottleSlot:
+    """Return the slot that the setting ``throttle`` names; a contact without a company has their own. Pure."""
     if settings.throttle == COMPANY and company_id is not None:
-        return Slot(COMPANY, company_id)
-    return Slot(CONTACT, contact_id)
+        return ThrottleSlot(COMPANY, company_id)
+    return ThrottleSlot(CONTACT, contact_id)
 
 
-def reserve(session: Session, slot: Slot, settings: Surveys, now: datetime) -> bool:
-    """Take the slot if it is free. Of several that try at once one gets it: the others wait for its row, and see it taken."""
-    table: Any = _OF[slot.kind]
+def reserve(session: Session, slot: ThrottleSlot, settings: Surveys, now: datetime) -> bool:
+    """Reserve the slot if it is free; returns whether it was.
+
+    Of several workers at once one succeeds: the others wait for the row lock and then find the slot reserved.
+    """
+    table: Any = _TABLES[slot.kind]
     free = or_(table.last_surveyed_at.is_(None), table.last_surveyed_at <= now - timedelta(days=settings.days))
-    return _touches_one(session, update(table).where(table.id == slot.id, free).values(last_surveyed_at=now))
+    return _changes_one_row(session, update(table).where(table.id == slot.id, free).values(last_surveyed_at=now))
 
 
-def move(session: Session, survey: Survey, now: datetime) -> None:
-    """The span counts from when the mail went, not from the completion: whoever holds the slot sets it anew."""
-    if _touches_one(session, _held(survey).values(last_surveyed_at=now)):
+def restart(session: Session, survey: Survey, now: datetime) -> None:
+    """Start the period again at ``now``, if this survey still holds the slot: it counts from the mail, not the completion."""
+    if _changes_one_row(session, _update_if_held(survey).values(last_surveyed_at=now)):
         survey.slot_at = now
 
 
 def release(session: Session, survey: Survey) -> None:
-    """Give the slot back: it then says when the last survey really went, as if this one had never been."""
+    """Release the slot: ``last_surveyed_at`` becomes the time of the last survey that was sent."""
     if survey.slot is None:
         return
     mine = Survey.contact_id == survey.contact_id if survey.slot == CONTACT else Survey.company_id == survey.company_id
     last = select(func.max(Survey.sent_at)).where(mine, Survey.slot == survey.slot, Survey.id != survey.id)
-    _touches_one(session, _held(survey).values(last_surveyed_at=last.scalar_subquery()))
+    _changes_one_row(session, _update_if_held(survey).values(last_surveyed_at=last.scalar_subquery()))
     survey.slot = survey.slot_at = None
 
 
-def _held(survey: Survey) -> Any:
-    table: Any = _OF[survey.slot or CONTACT]
+def _update_if_held(survey: Survey) -> Any:
+    table: Any = _TABLES[survey.slot or CONTACT]
     owner = survey.company_id if survey.slot == COMPANY else survey.contact_id
     return update(table).where(table.id == owner, table.last_surveyed_at == survey.slot_at)
 
 
-def _touches_one(session: Session, statement: Any) -> bool:
+def _changes_one_row(session: Session, statement: Any) -> bool:
     result: Any = session.execute(statement.execution_options(synchronize_session=False))
     return bool(result.rowcount == 1)

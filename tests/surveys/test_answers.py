@@ -20,7 +20,7 @@ SIGNER = Signer([b"a-signing-key-of-the-tests"], "casemill.example")
 
 def give(desk: Desk, score: int, comment: str = "") -> None:
     surveys = desk.settings.surveys
-    desk.database.transaction(lambda session: answers.answer(session, 1, score, comment, surveys, desk.now) and None)
+    desk.database.transaction(lambda session: answers.save_answer(session, 1, score, comment, surveys, desk.now) and None)
 
 
 def told(desk: Desk) -> list[SurveyAnswered]:
@@ -66,7 +66,7 @@ def test_an_answer_is_closed_a_week_after_the_first(desk: Desk) -> None:
 
 def test_an_answer_is_closed_after_many_changes(desk: Desk) -> None:
     desk.invite()
-    for turn in range(answers.MOST_ANSWERS):
+    for turn in range(answers.MAX_ANSWERS):
         give(desk, 1 + turn % 5)
     with pytest.raises(RefusedError, match="no longer"):
         give(desk, 1)
@@ -124,12 +124,12 @@ def test_averages_are_by_owner_company_and_month(desk: Desk) -> None:
     give(desk, 2)
     desk.invite(4)
     surveys = desk.settings.surveys
-    desk.database.transaction(lambda session: answers.answer(session, 2, 5, "", surveys, desk.now) and None)
+    desk.database.transaction(lambda session: answers.save_answer(session, 2, 5, "", surveys, desk.now) and None)
     with desk.database.read() as session:
-        by_company = queries.average(session, "company")
-        by_month = queries.average(session, "month")
+        by_company = queries.average_scores(session, "company")
+        by_month = queries.average_scores(session, "month")
         totals = queries.read_survey_totals(session)
-    assert [tuple(row.values()) for row in by_company] == [("Lakeside", 1, 2.0), ("not known", 1, 5.0)]
+    assert [tuple(row.values()) for row in by_company] == [("Lakeside", 1, 2.0), ("no company", 1, 5.0)]
     assert by_month == [{"month": "2026-11", "answers": 2, "average": 3.5}]
     assert (totals.states, totals.scores, totals.skips) == ({"sent": 2}, {2: 1, 5: 1}, {})
     assert desk.count(Survey) == 2

@@ -18,7 +18,7 @@ from core.settings import Settings
 from outbox.facts import SurveyDue, TicketCompleted
 from surveys import invitations, throttle
 from surveys.models import Survey
-from surveys.throttle import Slot
+from surveys.throttle import ThrottleSlot
 from tests.surveys.desk import DAY, HOUR, Desk, make_desk
 from tests.tickets.world import NOW
 from tickets import creation_notice
@@ -201,7 +201,7 @@ def test_by_company_the_colleague_is_not_asked_either(tmp_path: object) -> None:
 
 def test_of_two_workers_that_race_for_one_slot_one_gets_it(postgres_url: str) -> None:
     desk = make_desk(postgres_url)
-    slot, ready = Slot("contact", desk.ticket(1).requester_id or 0), Barrier(2)
+    slot, ready = ThrottleSlot("contact", desk.ticket(1).requester_id or 0), Barrier(2)
     for round_ in range(5):
         now = NOW + timedelta(days=31 * round_)
 

@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from core.settings.sections import Surveys
-from surveys.rules import Customer, refuse
-from surveys.throttle import Slot, slot_of
+from surveys.rules import Customer, find_refusal
+from surveys.throttle import ThrottleSlot, choose_slot
 
 ON = Surveys()
 DANA = Customer(has_address=True, active=True, unsubscribed=False)
@@ -24,24 +24,28 @@ DANA = Customer(has_address=True, active=True, unsubscribed=False)
         (replace(DANA, has_address=False), ON, "no_address"),
         (replace(DANA, active=False), ON, "inactive_contact"),
         (replace(DANA, unsubscribed=True), ON, "unsubscribed"),
-        (replace(DANA, silence="must_not_autoreply"), ON, "automatic_requester"),
-        (replace(DANA, silence="address_limit"), ON, None),
-        (replace(DANA, silence="suppressed"), ON, None),
+        (replace(DANA, notice_skip_code="must_not_autoreply"), ON, "automatic_requester"),
+        (replace(DANA, notice_skip_code="address_limit"), ON, None),
+        (replace(DANA, notice_skip_code="suppressed"), ON, None),
     ],
 )
 def test_a_survey_is_refused_with_its_reason(customer: Customer | None, settings: Surveys, code: str | None) -> None:
-    reason = refuse(customer, settings)
+    reason = find_refusal(customer, settings)
     assert (reason.code if reason else None) == code
 
 
 @pytest.mark.parametrize(
     ("throttle", "company_id", "slot"),
-    [("contact", 7, Slot("contact", 1)), ("company", 7, Slot("company", 7)), ("company", None, Slot("contact", 1))],
+    [
+        ("contact", 7, ThrottleSlot("contact", 1)),
+        ("company", 7, ThrottleSlot("company", 7)),
+        ("company", None, ThrottleSlot("contact", 1)),
+    ],
 )
 def test_the_slot_is_the_companys_only_where_the_setting_says_so_and_there_is_one(
-    throttle: str, company_id: int | None, slot: Slot
+    throttle: str, company_id: int | None, slot: ThrottleSlot
 ) -> None:
-    assert slot_of(1, company_id, Surveys.model_validate({"throttle": throttle})) == slot
+    assert choose_slot(1, company_id, Surveys.model_validate({"throttle": throttle})) == slot
 
 
 def test_a_delay_longer_than_the_span_is_refused() -> None:
