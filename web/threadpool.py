@@ -1,4 +1,4 @@
-"""Blocking calls beside the event loop, in threads that do not hold up the end of the process."""
+"""Runs blocking calls of the event loop in daemon threads."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ T = TypeVar("T")
 
 
 async def run_in_thread(call: Callable[[], T], name: str) -> T:
-    """The result of ``call``, run in a daemon thread of its own.
+    """Return the result of ``call``, run in a daemon thread of its own called ``name``. Raises what ``call`` raises.
 
-    The threads of asyncio's pool are joined at the end of the process: one that waits for a database which never answers
-    would keep the process from ending.
+    asyncio's pool is not used because its threads are joined when the process ends: a thread that waits for a database that
+    never answers would keep the process from ending.
     """
     future: Future[T] = Future()
 

@@ -1,1 +1,1 @@
-"""The API for programs of the staff, ``/api/v1``: the verbs of tickets and tasks, and what there is to read."""
+"""The HTTP API under ``/api/v1`` for programs that act for a member of staff: read and change tickets and follow-up tasks."""

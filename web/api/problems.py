@@ -1,17 +1,17 @@
-"""Problem details (RFC 9457): how the API says no."""
+"""Problem details (RFC 9457): the error responses of the API."""
 
 from __future__ import annotations
 
 import msgspec
 from starlette.responses import JSONResponse, Response
 
-from web.request_body import LastResponse
+from web.request_body import ClosingResponse
 
 MEDIA_TYPE = "application/problem+json"
 
 
 class Problem(msgspec.Struct, omit_defaults=True, rename={"kind": "type"}):
-    """Why a request was not done. ``code`` is a word for programs that never changes, ``detail`` a sentence for people."""
+    """Why a request failed. Programs test `code`, which never changes; `detail` and `hint` are sentences for people."""
 
     title: str
     status: int
@@ -22,7 +22,10 @@ class Problem(msgspec.Struct, omit_defaults=True, rename={"kind": "type"}):
 
 
 class ProblemError(Exception):
-    """Ends a request with a problem; ``headers`` go along. ``is_unread``: the client may still be sending its body."""
+    """Ends a request with a problem document and ``headers``.
+
+    ``is_body_unread`` says that the client may still be sending its body.
+    """
 
     def __init__(
         self,
@@ -32,12 +35,12 @@ class ProblemError(Exception):
         *,
         hint: str = "",
         headers: dict[str, str] | None = None,
-        is_unread: bool = False,
+        is_body_unread: bool = False,
     ) -> None:
         super().__init__(code)
         self.problem = Problem(TITLES[status], status, code, detail, hint)
         self.headers = headers or {}
-        self.is_unread = is_unread
+        self.is_body_unread = is_body_unread
 
 
 #: The reason phrases of RFC 9110.
@@ -56,7 +59,7 @@ TITLES = {
 }
 
 
-def answer(error: ProblemError) -> Response:
-    """The response that tells the problem."""
-    kind = LastResponse if error.is_unread else JSONResponse
-    return kind(msgspec.to_builtins(error.problem), error.problem.status, error.headers, MEDIA_TYPE)
+def problem_response(error: ProblemError) -> Response:
+    """Return the response with the problem document of ``error``."""
+    response_type = ClosingResponse if error.is_body_unread else JSONResponse
+    return response_type(msgspec.to_builtins(error.problem), error.problem.status, error.headers, MEDIA_TYPE)

@@ -1,6 +1,6 @@
-"""What the API takes, as types: requests are read by them, and the OpenAPI document shows them.
+"""Request types of the API: query strings and bodies are validated by them, and the OpenAPI document describes them.
 
-An unknown field of a request is refused: a word that is misspelt would otherwise be a wish that nobody hears.
+An unknown field is refused, so that a misspelt field is an error and is not silently ignored.
 """
 
 from __future__ import annotations
@@ -10,26 +10,26 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-Limit = Annotated[int, Meta(ge=1, le=200, description="How many at most.")]
+Limit = Annotated[int, Meta(ge=1, le=200, description="The most rows to return.")]
 Id = Annotated[int, Meta(ge=1, le=2**31 - 1)]
-Cursor = Annotated[str, Meta(max_length=200, description="Where the list goes on: `next` of the page before.")]
-Address = Annotated[str, Meta(max_length=254, description="An email address on the staff list.")]
+Cursor = Annotated[str, Meta(max_length=200, description="Where the page starts: `next` of the previous page.")]
+Address = Annotated[str, Meta(max_length=254, description="The email address of a member of staff.")]
 Line = Annotated[str, Meta(max_length=200)]
 Text = Annotated[str, Meta(max_length=100_000)]
-Reason = Annotated[str, Meta(min_length=1, max_length=1_000, description="Why; it stays on the ticket's timeline.")]
+Reason = Annotated[str, Meta(min_length=1, max_length=1_000, description="Why; recorded on the ticket's timeline.")]
 Version = Annotated[
-    int | UnsetType, Meta(description="The version it was read in; refused with 409 when somebody changed it since.")
+    int | UnsetType, Meta(description="The version that was read; refused with 409 when the ticket has changed since.")
 ]
 View = Literal["unassigned", "open", "mine", "today", "overdue", "audit", "matches", "completed", "all"]
 Source = Literal["email", "formstack", "secure_message", "portal", "phone"]
 
 
-class Asked(Struct, forbid_unknown_fields=True):
-    """Nothing is asked for beside the address."""
+class NoFields(Struct, forbid_unknown_fields=True):
+    """No fields."""
 
 
 class ListTickets(Struct, forbid_unknown_fields=True):
-    """Which tickets: a saved view, and what narrows it."""
+    """Which tickets: a saved view, narrowed by source and company."""
 
     view: View = "open"
     source: Source | None = None
@@ -39,7 +39,7 @@ class ListTickets(Struct, forbid_unknown_fields=True):
 
 
 class ListDirectory(Struct, forbid_unknown_fields=True):
-    """Which companies: `find` in names and account numbers."""
+    """Which companies: `find` searches names and account numbers."""
 
     find: Line | None = None
     limit: Limit = 50
@@ -47,7 +47,7 @@ class ListDirectory(Struct, forbid_unknown_fields=True):
 
 
 class ListContacts(Struct, forbid_unknown_fields=True):
-    """Which contacts: of a company, or `find` in names, addresses and telephone numbers."""
+    """Which contacts: those of a company; `find` searches names, email addresses and phone numbers."""
 
     company: Annotated[str, Meta(max_length=200, description="The company's name.")] | None = None
     find: Line | None = None
@@ -56,7 +56,7 @@ class ListContacts(Struct, forbid_unknown_fields=True):
 
 
 class ListTasks(Struct, forbid_unknown_fields=True):
-    """Which tasks: those of a person and their teams, done or open, due before a moment."""
+    """Which tasks: those of a person and their teams, done or open, due before a time."""
 
     assignee: Address | None = None
     done: bool = False
@@ -76,14 +76,14 @@ class ListItems(Struct, forbid_unknown_fields=True):
 
 
 class NewTicket(Struct, forbid_unknown_fields=True):
-    """The form of a ticket entered by hand (domain.md, Tickets), without files."""
+    """A ticket entered by hand, without attachments."""
 
     description: Annotated[str, Meta(min_length=1, max_length=100_000)]
     email: Annotated[str, Meta(max_length=254)] = ""
     name: Line = ""
     phone: Annotated[str, Meta(max_length=50)] = ""
     company: Line = ""
-    owner: Annotated[str, Meta(max_length=254, description="Who owns it; you, when left out.")] = ""
+    owner: Annotated[str, Meta(max_length=254, description="The owner's email address; yours when left out.")] = ""
     contacts: Annotated[list[Annotated[str, Meta(max_length=254)]], Meta(max_length=50)] = []
     category: Line = ""
     issue: Line = ""
@@ -93,39 +93,41 @@ class NewTicket(Struct, forbid_unknown_fields=True):
     on_contact_timeline: bool = True
 
 
-class Letter(Struct, forbid_unknown_fields=True):
-    """What is left out comes from the template; ``send`` false shows what would be sent."""
+class StaffMessage(Struct, forbid_unknown_fields=True):
+    """A message to the customer. Fields left out come from the template; `send` false returns a preview."""
 
     text: Text | None = None
     subject: Annotated[str, Meta(max_length=300)] | None = None
     template: Line | None = None
-    values: Annotated[dict[str, Text], Meta(max_length=50, description="What fills placeholders, such as `resolution`.")] = {}
+    values: Annotated[
+        dict[str, Text], Meta(max_length=50, description="Values for the template's placeholders, such as `resolution`.")
+    ] = {}
     to: Annotated[list[Annotated[str, Meta(max_length=254)]], Meta(max_length=50)] = []
     send: bool = True
     version: Version = UNSET
 
 
-class Reply(Letter, forbid_unknown_fields=True):
-    """A letter to the customer, or a question for what the ticket says is missing."""
+class Reply(StaffMessage, forbid_unknown_fields=True):
+    """A reply to the customer, or a request for the information that the ticket lacks."""
 
     kind: Literal["reply", "question"] = "reply"
 
 
 class Note(Struct, forbid_unknown_fields=True):
-    """A note for staff."""
+    """A note that only staff see."""
 
     text: Annotated[str, Meta(min_length=1, max_length=100_000)]
     version: Version = UNSET
 
 
 class Mark(Struct, forbid_unknown_fields=True):
-    """A mark needs no more than that it is set."""
+    """Checks a box of the ticket; only the version may be given."""
 
     version: Version = UNSET
 
 
 class Assign(Struct, forbid_unknown_fields=True):
-    """A new owner; you, when `to` is left out."""
+    """A new owner; you when `to` is left out."""
 
     to: Address | None = None
     reason: Annotated[str, Meta(max_length=1_000)] = ""
@@ -133,14 +135,14 @@ class Assign(Struct, forbid_unknown_fields=True):
 
 
 class Reopen(Struct, forbid_unknown_fields=True):
-    """A completed ticket is to go on."""
+    """Reopens a completed ticket."""
 
     reason: Reason
     version: Version = UNSET
 
 
 class Move(Struct, forbid_unknown_fields=True):
-    """A move that the table of stages does not allow."""
+    """Moves a ticket to a stage that the rules do not lead to."""
 
     stage: Literal[1, 4, 5, 6]
     reason: Reason
@@ -148,7 +150,7 @@ class Move(Struct, forbid_unknown_fields=True):
 
 
 class NewTask(Struct, forbid_unknown_fields=True):
-    """A task for `to`, or for you."""
+    """A task for `to`; for you when it is left out."""
 
     title: Annotated[str, Meta(min_length=1, max_length=200)]
     due_at: Annotated[datetime, Meta(tz=True)]
@@ -156,20 +158,25 @@ class NewTask(Struct, forbid_unknown_fields=True):
 
 
 class HandOver(Struct, forbid_unknown_fields=True):
-    """Somebody else for a task; you, when `to` is left out."""
+    """A new assignee of a task; you when `to` is left out."""
 
     to: Address | None = None
     reason: Annotated[str, Meta(max_length=1_000)] = ""
 
 
 class ReopenTask(Struct, forbid_unknown_fields=True):
-    """A task is not done after all."""
+    """Reopens a task that was marked as done."""
 
     reason: Reason
 
 
 class Postpone(Struct, forbid_unknown_fields=True):
-    """Another moment for a task."""
+    """A later due time for a task."""
 
     due_at: Annotated[datetime, Meta(tz=True)]
     reason: Reason
+
+
+# The OpenAPI document published these types under other names, which clients generated from it use.
+NoFields.__name__ = "Asked"
+StaffMessage.__name__ = "Letter"

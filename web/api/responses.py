@@ -1,4 +1,4 @@
-"""What the API gives, as types: answers are made of them, and the OpenAPI document shows them."""
+"""Response types of the API: the results of handlers are converted to them, and the OpenAPI document describes them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from msgspec import Struct
 
 
 class TicketRow(Struct):
-    """A ticket as it is listed (interfaces.md)."""
+    """A ticket in a list."""
 
     number: str
     source: str
@@ -20,15 +20,15 @@ class TicketRow(Struct):
     owner_away: bool
 
 
-class Marked(Struct):
-    """A mark: since when, and by whom."""
+class Milestone(Struct):
+    """A checked box: when, and by whom."""
 
     at: datetime
     by: str
 
 
-class Because(Struct):
-    """A reason: a word that never changes, and a sentence."""
+class Reason(Struct):
+    """A reason: `code` never changes, `text` is a sentence for people."""
 
     code: str
     text: str
@@ -45,12 +45,12 @@ class Entry(Struct):
     body: str
     quoted: str
     signature: str
-    reasons: list[Because]
+    reasons: list[Reason]
     item: int | None
 
 
 class Related(Struct):
-    """Another ticket that has to do with it."""
+    """A link to another ticket."""
 
     number: str
     kind: str
@@ -60,7 +60,7 @@ class Related(Struct):
 
 
 class Participant(Struct):
-    """Somebody of a ticket."""
+    """A contact of a ticket."""
 
     email: str | None
     name: str
@@ -70,7 +70,7 @@ class Participant(Struct):
 
 
 class File(Struct):
-    """A file of a ticket."""
+    """An attachment of a ticket."""
 
     name: str
     type: str
@@ -80,7 +80,7 @@ class File(Struct):
 
 
 class TicketTask(Struct):
-    """A task as its ticket shows it."""
+    """A follow-up task as its ticket shows it."""
 
     id: int
     title: str
@@ -92,7 +92,7 @@ class TicketTask(Struct):
 
 
 class Ticket(TicketRow):
-    """A ticket whole."""
+    """A ticket with everything that belongs to it."""
 
     version: int
     name: str
@@ -107,9 +107,9 @@ class Ticket(TicketRow):
     missing: list[str]
     sender_verified: bool | None
     creation_notice: str
-    follow_up_sent: Marked | None
-    resolution: Marked | None
-    recap_sent: Marked | None
+    follow_up_sent: Milestone | None
+    resolution: Milestone | None
+    recap_sent: Milestone | None
     reminder_due_at: datetime | None
     escalation_due_at: datetime | None
     merged_into: str | None
@@ -120,8 +120,8 @@ class Ticket(TicketRow):
     tasks: list[TicketTask]
 
 
-class Written(Struct):
-    """A letter as it was sent (``entry`` is its place on the timeline), or as it would be and what keeps it from that."""
+class StaffMessageResult(Struct):
+    """A message as it was sent (`entry` is its id on the timeline), or a preview with the problems that prevent sending."""
 
     number: str
     subject: str
@@ -132,7 +132,7 @@ class Written(Struct):
 
 
 class Company(Struct):
-    """A practice that is served; `manager` and `consultant` are addresses of staff."""
+    """A medical practice; `manager` and `consultant` are email addresses of staff."""
 
     id: int
     name: str
@@ -145,7 +145,7 @@ class Company(Struct):
 
 
 class Contact(Struct):
-    """Somebody who writes for a practice."""
+    """A person who writes for a practice."""
 
     id: int
     email: str | None
@@ -172,7 +172,7 @@ class Task(Struct):
 
 
 class Item(Struct):
-    """Something that arrived, and what became of it."""
+    """An inbound item and its outcome."""
 
     id: int
     kind: str
@@ -191,7 +191,7 @@ class Item(Struct):
 
 
 class Seen(Struct):
-    """Where an item was seen."""
+    """A place an item was received from."""
 
     source: str
     place: str
@@ -199,7 +199,7 @@ class Seen(Struct):
 
 
 class ItemShown(Item):
-    """An item, and where it was seen."""
+    """An inbound item with every place it was received from."""
 
     sha256: str
     seen: list[Seen]
@@ -238,3 +238,9 @@ class Items(Struct):
 
     items: list[Item]
     next: str | None
+
+
+# The OpenAPI document published these types under other names, which clients generated from it use.
+Milestone.__name__ = "Marked"
+Reason.__name__ = "Because"
+StaffMessageResult.__name__ = "Written"

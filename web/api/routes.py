@@ -1,118 +1,116 @@
-"""The table of the API: every address with what it takes, gives and needs. Routing, the document and the tests go by it."""
+"""The table of API addresses: what each takes, returns and requires.
+
+Routing (:mod:`web.api.endpoint`), the OpenAPI document (:mod:`web.api.openapi`) and the tests are all made from :data:`ROUTES`.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from web.api import read_handlers, requests, responses, write_handlers
 from web.api.context import Call
 
 PREFIX = "/api/v1"
-_PARTS = {"number": "The ticket's number, such as BS-000123.", "id": "The record's id."}
+_PATH_PARAMETERS = {"number": "The ticket's number, such as BS-000123.", "id": "The record's id."}
 
 
 @dataclass(frozen=True)
-class Route:
-    """``scope`` is what a token needs; ``query`` and ``body`` are the shapes of what is asked, ``gives`` that of the answer.
+class ApiRoute:
+    """One row of the table: a method at an address.
 
-    ``once`` says that the route takes an Idempotency-Key. ``status`` is that of success.
+    ``scope`` is the scope a token needs. ``query``, ``body`` and ``response`` are msgspec types; a read has no body.
+    ``status`` is the status of success.
     """
 
     method: str
     path: str
     scope: str
-    does: str
+    summary: str
     handler: Callable[[Call], Any]
-    gives: type[Any]
-    query: type[Any] = requests.Asked
+    response: type[Any]
+    query: type[Any] = requests.NoFields
     body: type[Any] | None = None
     status: int = 200
-    once: bool = False
+    takes_idempotency_key: bool = False
 
     @property
     def template(self) -> str:
+        """The whole path with its parameters in braces, such as ``/api/v1/tickets/{number}``."""
         return PREFIX + self.path
 
     @property
-    def name(self) -> str:
-        """What the document calls it; no two have the same."""
+    def operation_id(self) -> str:
+        """The unique name of the operation in the OpenAPI document: the name of the handler."""
         return self.handler.__name__
 
     @property
-    def parts(self) -> dict[str, str]:
-        """The variable parts of the address, and what they are."""
-        return {name: _PARTS[name] for name in re.findall(r"{(\w+)}", self.path)}
+    def path_parameters(self) -> dict[str, str]:
+        """The names of the path's parameters with their descriptions."""
+        return {name: _PATH_PARAMETERS[name] for name in re.findall(r"{(\w+)}", self.path)}
 
     @property
-    def writes(self) -> bool:
+    def is_write(self) -> bool:
         return self.method != "GET"
-
-    @cached_property
-    def pattern(self) -> re.Pattern[str]:
-        return re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", self.path) + r"\Z")
 
 
 _TICKET, _TASK = "/tickets/{number}", "/tasks/{id}"
-ROUTES: tuple[Route, ...] = (
-    Route("GET", "/tickets", "tickets:read", "The tickets of a saved view, the newest first.",
+ROUTES: tuple[ApiRoute, ...] = (
+    ApiRoute("GET", "/tickets", "tickets:read", "The tickets of a saved view, the newest first.",
           read_handlers.list_tickets, responses.Tickets, query=requests.ListTickets),
-    Route("POST", "/tickets", "tickets:write", "Enter a ticket, such as after a call.",
-          write_handlers.create_ticket, responses.Ticket, body=requests.NewTicket, status=201, once=True),
-    Route("GET", _TICKET, "tickets:read", "A ticket with its people, timeline and reasons.",
+    ApiRoute("POST", "/tickets", "tickets:write", "Create a ticket, such as after a phone call.",
+          write_handlers.create_ticket, responses.Ticket, body=requests.NewTicket, status=201, takes_idempotency_key=True),
+    ApiRoute("GET", _TICKET, "tickets:read", "A ticket with its contacts, timeline and reasons.",
           read_handlers.show_ticket, responses.Ticket),
-    Route("POST", _TICKET + "/replies", "tickets:write", "Write to the customer, or ask for what is missing.",
-          write_handlers.reply, responses.Written, body=requests.Reply, once=True),
-    Route("POST", _TICKET + "/recap", "tickets:write", "Send the recap of resolution.",
-          write_handlers.recap, responses.Written, body=requests.Letter, once=True),
-    Route("POST", _TICKET + "/recap-sent", "tickets:write", "Check “5-Recap of Resolution Sent” for a recap given by telephone.",
+    ApiRoute("POST", _TICKET + "/replies", "tickets:write", "Reply to the customer, or request missing information.",
+          write_handlers.reply, responses.StaffMessageResult, body=requests.Reply, takes_idempotency_key=True),
+    ApiRoute("POST", _TICKET + "/recap", "tickets:write", "Send the recap of resolution.",
+          write_handlers.recap, responses.StaffMessageResult, body=requests.StaffMessage, takes_idempotency_key=True),
+    ApiRoute("POST", _TICKET + "/recap-sent", "tickets:write", "Check “5-Recap of Resolution Sent” for a recap given by phone.",
           write_handlers.mark_recap_sent, responses.Ticket, body=requests.Mark),
-    Route("POST", _TICKET + "/notes", "tickets:write", "Put a note on the timeline, for staff only.",
-          write_handlers.add_note, responses.Ticket, body=requests.Note, once=True),
-    Route("POST", _TICKET + "/assign", "tickets:write", "Hand the ticket over, or take it.",
+    ApiRoute("POST", _TICKET + "/notes", "tickets:write", "Add a note to the timeline; only staff see it.",
+          write_handlers.add_note, responses.Ticket, body=requests.Note, takes_idempotency_key=True),
+    ApiRoute("POST", _TICKET + "/assign", "tickets:write", "Reassign the ticket, or take it yourself.",
           write_handlers.assign, responses.Ticket, body=requests.Assign),
-    Route("POST", _TICKET + "/follow-up-sent", "tickets:write", "Check “4-Support Follow Up Sent”.",
+    ApiRoute("POST", _TICKET + "/follow-up-sent", "tickets:write", "Check “4-Support Follow Up Sent”.",
           write_handlers.mark_follow_up_sent, responses.Ticket, body=requests.Mark),
-    Route("POST", _TICKET + "/resolution", "tickets:write", "Set Resolution to Yes.",
+    ApiRoute("POST", _TICKET + "/resolution", "tickets:write", "Set Resolution to Yes.",
           write_handlers.mark_resolved, responses.Ticket, body=requests.Mark),
-    Route("POST", _TICKET + "/reopen", "tickets:write", "Open a completed ticket again.",
+    ApiRoute("POST", _TICKET + "/reopen", "tickets:write", "Reopen a completed ticket.",
           write_handlers.reopen, responses.Ticket, body=requests.Reopen),
-    Route("POST", _TICKET + "/move", "tickets:write", "Move a ticket where the rules do not; for managers.",
+    ApiRoute("POST", _TICKET + "/move", "tickets:write", "Move a ticket to a stage that the rules do not lead to; managers only.",
           write_handlers.move, responses.Ticket, body=requests.Move),
-    Route("POST", _TICKET + "/tasks", "tasks:write", "Add a follow-up task.",
-          write_handlers.add_task, responses.Task, body=requests.NewTask, status=201, once=True),
-    Route("GET", "/tasks", "tasks:read", "Follow-up tasks, the most overdue first.",
+    ApiRoute("POST", _TICKET + "/tasks", "tasks:write", "Add a follow-up task.",
+          write_handlers.add_task, responses.Task, body=requests.NewTask, status=201, takes_idempotency_key=True),
+    ApiRoute("GET", "/tasks", "tasks:read", "Follow-up tasks, the most overdue first.",
           read_handlers.list_tasks, responses.Tasks, query=requests.ListTasks),
-    Route("GET", _TASK, "tasks:read", "A follow-up task.", read_handlers.show_task, responses.Task),
-    Route("POST", _TASK + "/done", "tasks:write", "Mark a task as done.",
-          write_handlers.finish_task, responses.Task, body=requests.Asked),
-    Route("POST", _TASK + "/reopen", "tasks:write", "Open a task again that was called done.",
+    ApiRoute("GET", _TASK, "tasks:read", "A follow-up task.", read_handlers.show_task, responses.Task),
+    ApiRoute("POST", _TASK + "/done", "tasks:write", "Mark a task as done.",
+          write_handlers.finish_task, responses.Task, body=requests.NoFields),
+    ApiRoute("POST", _TASK + "/reopen", "tasks:write", "Reopen a task that was marked as done.",
           write_handlers.reopen_task, responses.Task, body=requests.ReopenTask),
-    Route("POST", _TASK + "/hand-over", "tasks:write", "Hand a task over, or take it.",
+    ApiRoute("POST", _TASK + "/hand-over", "tasks:write", "Reassign a task, or take it yourself.",
           write_handlers.hand_over_task, responses.Task, body=requests.HandOver),
-    Route("POST", _TASK + "/postpone", "tasks:write", "Give a task another moment.",
+    ApiRoute("POST", _TASK + "/postpone", "tasks:write", "Postpone a task.",
           write_handlers.postpone_task, responses.Task, body=requests.Postpone),
-    Route("GET", "/companies", "directory:read", "Companies, in the order in which they were added.",
+    ApiRoute("GET", "/companies", "directory:read", "Companies, in the order in which they were added.",
           read_handlers.list_companies, responses.Companies, query=requests.ListDirectory),
-    Route("GET", "/companies/{id}", "directory:read", "A company.", read_handlers.show_company, responses.Company),
-    Route("GET", "/contacts", "directory:read", "Contacts, in the order in which they were added.",
+    ApiRoute("GET", "/companies/{id}", "directory:read", "A company.", read_handlers.show_company, responses.Company),
+    ApiRoute("GET", "/contacts", "directory:read", "Contacts, in the order in which they were added.",
           read_handlers.list_contacts, responses.Contacts, query=requests.ListContacts),
-    Route("GET", "/contacts/{id}", "directory:read", "A contact.", read_handlers.show_contact, responses.Contact),
-    Route("GET", "/items", "items:read", "Inbound items and why they became what they did, the last first.",
+    ApiRoute("GET", "/contacts/{id}", "directory:read", "A contact.", read_handlers.show_contact, responses.Contact),
+    ApiRoute("GET", "/items", "items:read", "Inbound items with their outcome and its reason, the newest first.",
           read_handlers.list_items, responses.Items, query=requests.ListItems),
-    Route("GET", "/items/{id}", "items:read", "An inbound item, and where it was seen.",
+    ApiRoute("GET", "/items/{id}", "items:read", "An inbound item, and every place it was received from.",
           read_handlers.show_item, responses.ItemShown),
 )  # fmt: skip
 
 
-def find(path: str) -> dict[str, tuple[Route, dict[str, str]]]:
-    """Method → the route of an address (without the prefix), and its variable parts; empty for an address that is none."""
-    found: dict[str, tuple[Route, dict[str, str]]] = {}
+def group_by_template() -> dict[str, dict[str, ApiRoute]]:
+    """Return the table as template → method → route, in the order of :data:`ROUTES`."""
+    grouped: dict[str, dict[str, ApiRoute]] = {}
     for route in ROUTES:
-        match = route.pattern.match(path)
-        if match is not None:
-            found[route.method] = route, match.groupdict()
-    return found
+        grouped.setdefault(route.template, {})[route.method] = route
+    return grouped

@@ -1,1 +1,1 @@
-"""Webhooks."""
+"""Webhooks: requests with which other services deliver submissions."""

@@ -1,4 +1,4 @@
-"""A running server with a few tickets, and tokens of its staff."""
+"""A running server with staff, their API tokens and a company."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from accounts.directory import add_company, add_staff
 from accounts.models import Staff
 from core import clock
 from tests.web.conftest import Serve, Site
-from tickets import creation_notice, message_templates
-from tickets.numbers import number
+from tickets import manual_entry, message_templates
+from tickets.numbers import format_number
 from tickets.submission import Submission, TicketSource
 
-ALL = tuple(SCOPES)
+ALL_SCOPES = tuple(SCOPES)
 TEMPLATES = Path(__file__).parents[3] / "templates" / "email" / "billing_support"
 
 
 @dataclass
-class Desk:
-    """The site as programs see it: ``ruth`` is a representative, ``mara`` a manager, ``ivan`` no longer active."""
+class ApiSite:
+    """A site with API tokens: ``ruth`` is a representative, ``mara`` a manager, ``ivan`` an inactive manager."""
 
     site: Site
     tokens: dict[str, str] = field(default_factory=dict)
@@ -44,23 +44,23 @@ class Desk:
         with self.site.database.write() as session:
             session.query(Staff).filter_by(email="ivan@billing.example").one().active = False
 
-    def issue(self, name: str, scopes: Iterable[str] = ALL, *, days: int = 30, ago: timedelta = timedelta(0)) -> str:
+    def issue(self, name: str, scopes: Iterable[str] = ALL_SCOPES, *, days: int = 30, ago: timedelta = timedelta(0)) -> str:
         def unit(session: Any) -> str:
             person = session.query(Staff).filter_by(email=f"{name}@billing.example").one()
             return api_tokens.issue(session, person, "tests", scopes, days, clock.now() - ago)[1]
 
         return self.site.database.transaction(unit)
 
-    def ticket(self, text: str = "Claim 88 was denied", **given: Any) -> str:
-        """A ticket of Dana's, who has an address; its number."""
+    def ticket(self, text: str = "Claim 88 was denied", **fields: Any) -> str:
+        """Create a ticket of Dana, who has an email address, and return its number."""
         submission = Submission(
             source=TicketSource.EMAIL, received_at=clock.now(), subject="Denied claim", text=text, email="dana@riverside.example",
-            name="Dana Ortiz", **given,
+            name="Dana Ortiz", **fields,
         )  # fmt: skip
         settings = self.site.settings
-        return number(
+        return format_number(
             self.site.database.transaction(
-                lambda session: creation_notice.create_by_hand(session, submission, settings, clock.now())
+                lambda session: manual_entry.create_by_hand(session, submission, settings, clock.now())
             )
         )
 
@@ -70,9 +70,9 @@ class Desk:
         return self.site.client.request(method, f"/api/v1{path}", headers=headers, **sent, **more)
 
     def get(self, path: str, **params: Any) -> Any:
-        answer = self.call("GET", path, params=params)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+        response = self.call("GET", path, params=params)
+        assert response.status_code == 200, response.text
+        return response.json()
 
     def post(self, path: str, body: Any = None, **more: Any) -> httpx.Response:
         return self.call("POST", path, {} if body is None else body, **more)
@@ -80,10 +80,10 @@ class Desk:
 
 @pytest.fixture
 def database_url(tmp_path: Path) -> str:
-    """The API is the same over both databases; what the database decides is tested on both (test_once)."""
+    """SQLite only: what depends on the database is tested on both in test_idempotency."""
     return f"sqlite:///{tmp_path / 'casemill.db'}"
 
 
 @pytest.fixture
-def desk(serve: Serve) -> Desk:
-    return Desk(serve())
+def api(serve: Serve) -> ApiSite:
+    return ApiSite(serve())

@@ -1,4 +1,4 @@
-"""The webhook and Formstack's own list bring the same submissions: each is one item, whichever came first."""
+"""The webhook and the backfill bring the same submissions; each is one item, in either order."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from core.settings.sections import Form
-from ingest.sources.backfill import FormAsking
+from ingest.sources.backfill import FormBackfill
 from tests.servers.formstack import TOKEN, FormstackServer
 from tests.web.conftest import FORM, KEY, Serve, Site
 from tests.web.hooks.test_formstack import post, submission
@@ -22,31 +22,31 @@ def server() -> Iterator[FormstackServer]:
 
 @pytest.fixture
 def listed_site(serve: Serve, server: FormstackServer) -> Site:
-    """A server whose form has a list of its own."""
+    """A server whose form has a backfill."""
     backfill = {"token": TOKEN, "base_url": server.url, "since": "2026-11-01"}
     return serve(forms={FORM: {"signature_keys": [KEY], "backfill": backfill}})
 
 
-def ask(site: Site) -> int:
+def run_backfill(site: Site) -> int:
     form: Form = site.settings.forms[FORM]
-    return FormAsking(FORM, form, site.database).run()
+    return FormBackfill(FORM, form, site.database).run()
 
 
-def test_a_post_before_the_list_is_read_and_one_after_are_one_item_each(listed_site: Site, server: FormstackServer) -> None:
+def test_submission_posted_before_or_after_backfill_is_one_item(listed_site: Site, server: FormstackServer) -> None:
     for number in (101, 102):
         server.submit(number, "2026-11-02 09:00:00")
     assert post(listed_site, submission(101, handshake=None)).status_code == 200
-    assert ask(listed_site) == 1
+    assert run_backfill(listed_site) == 1
     assert post(listed_site, submission(102, handshake=None)).status_code == 200
-    assert (ask(listed_site), len(listed_site.items())) == (0, 2)
+    assert (run_backfill(listed_site), len(listed_site.items())) == (0, 2)
 
 
-def test_posts_while_the_list_is_read_are_doubled_by_neither(listed_site: Site, server: FormstackServer) -> None:
+def test_posts_during_backfill_create_no_duplicates(listed_site: Site, server: FormstackServer) -> None:
     for number in range(150):
         server.submit(1000 + number, "2026-11-02 09:00:00")
-    thread = threading.Thread(target=ask, args=(listed_site,))
+    thread = threading.Thread(target=run_backfill, args=(listed_site,))
     thread.start()
-    answers = {post(listed_site, submission(1000 + number, handshake=None)).status_code for number in range(0, 150, 5)}
+    statuses = {post(listed_site, submission(1000 + number, handshake=None)).status_code for number in range(0, 150, 5)}
     thread.join(60)
-    assert answers == {200}
+    assert statuses == {200}
     assert sorted(item.identity for item in listed_site.items()) == [f"{FORM}/{1000 + number}" for number in range(150)]

@@ -33,5 +33,5 @@ LINES_SIGNATURE = "sha256=cb99e6753be30c050ed70618af3bdac609026db17c2d59929650b5
 
 
 def sign(body: bytes, key: str = "demo-hmac-key") -> str:
-    """The header a webhook with that key sends."""
+    """Return the signature header for ``body`` under ``key``."""
     return "sha256=" + hmac.new(key.encode(), body, hashlib.sha256).hexdigest()

@@ -1,4 +1,4 @@
-"""What programs can read, and how odd requests are answered."""
+"""What the API lists and shows, and how it refuses invalid requests."""
 
 from __future__ import annotations
 
@@ -12,52 +12,52 @@ import pytest
 from core import clock
 from ingest.ledger.accept import accept
 from ingest.ledger.types import MAIL, Arrival
-from tests.web.api.conftest import Desk
+from tests.web.api.conftest import ApiSite
 
 
-def test_views_sources_and_companies_narrow_the_list(desk: Desk) -> None:
-    ticket = desk.ticket()
-    company = desk.get("/companies")["items"][0]["id"]
-    assert [row["number"] for row in desk.get("/tickets", view="unassigned")["items"]] == [ticket]
-    assert desk.get("/tickets", view="mine")["items"] == []
-    desk.post(f"/tickets/{ticket}/assign")
-    assert [row["number"] for row in desk.get("/tickets", view="mine")["items"]] == [ticket]
-    assert desk.get("/tickets", source="formstack")["items"] == []
-    assert len(desk.get("/tickets", company=company)["items"]) == 1
-    assert desk.get("/tickets", company=company + 1)["items"] == []
+def test_view_source_and_company_filter_tickets(api: ApiSite) -> None:
+    ticket = api.ticket()
+    company = api.get("/companies")["items"][0]["id"]
+    assert [row["number"] for row in api.get("/tickets", view="unassigned")["items"]] == [ticket]
+    assert api.get("/tickets", view="mine")["items"] == []
+    api.post(f"/tickets/{ticket}/assign")
+    assert [row["number"] for row in api.get("/tickets", view="mine")["items"]] == [ticket]
+    assert api.get("/tickets", source="formstack")["items"] == []
+    assert len(api.get("/tickets", company=company)["items"]) == 1
+    assert api.get("/tickets", company=company + 1)["items"] == []
 
 
-def test_records_are_found_by_their_ids(desk: Desk) -> None:
-    desk.ticket()
-    company, contact = desk.get("/companies")["items"][0], desk.get("/contacts", find="dana")["items"][0]
-    assert desk.get(f"/companies/{company['id']}") == company
-    assert desk.get(f"/contacts/{contact['id']}") == contact
+def test_records_are_found_by_id(api: ApiSite) -> None:
+    api.ticket()
+    company, contact = api.get("/companies")["items"][0], api.get("/contacts", find="dana")["items"][0]
+    assert api.get(f"/companies/{company['id']}") == company
+    assert api.get(f"/contacts/{contact['id']}") == contact
     assert (contact["company"], company["domains"]) == ("Riverside Clinic", ["riverside.example"])
-    assert desk.get("/companies", find="nobody")["items"] == []
-    assert desk.get("/contacts", company="riverside  CLINIC")["items"] == [contact]
+    assert api.get("/companies", find="nobody")["items"] == []
+    assert api.get("/contacts", company="riverside  CLINIC")["items"] == [contact]
 
 
-def test_tasks_of_a_person_and_until_a_moment(desk: Desk) -> None:
-    ticket, due = desk.ticket(), clock.now() + timedelta(days=2)
-    task = desk.post(f"/tickets/{ticket}/tasks", {"title": "x", "due_at": due.isoformat()}).json()
-    assert desk.get(f"/tasks/{task['id']}") == task
-    assert desk.get("/tasks", assignee="mara@billing.example")["items"] == [task]
-    assert desk.get("/tasks", assignee="ruth@billing.example")["items"] == []
-    assert desk.get("/tasks", due_before=due.isoformat())["items"] == []
-    assert desk.get("/tasks", due_before=(due + timedelta(seconds=1)).isoformat())["items"] == [task]
+def test_tasks_are_filtered_by_assignee_and_due_time(api: ApiSite) -> None:
+    ticket, due = api.ticket(), clock.now() + timedelta(days=2)
+    task = api.post(f"/tickets/{ticket}/tasks", {"title": "x", "due_at": due.isoformat()}).json()
+    assert api.get(f"/tasks/{task['id']}") == task
+    assert api.get("/tasks", assignee="mara@billing.example")["items"] == [task]
+    assert api.get("/tasks", assignee="ruth@billing.example")["items"] == []
+    assert api.get("/tasks", due_before=due.isoformat())["items"] == []
+    assert api.get("/tasks", due_before=(due + timedelta(seconds=1)).isoformat())["items"] == [task]
 
 
-def test_an_item_says_where_it_was_seen_and_what_became_of_it(desk: Desk) -> None:
+def test_item_shows_its_sightings_and_disposition(api: ApiSite) -> None:
     arrival = Arrival(MAIL, "mail", "mailbox:support", "INBOX/7/42", b"Subject: x\r\n\r\ny", clock.now())
-    desk.site.database.transaction(lambda session: accept(session, [arrival], clock.now()))
-    item = desk.get("/items", state="waiting", source="mailbox:support")["items"][0]
-    shown = desk.get(f"/items/{item['id']}")
+    api.site.database.transaction(lambda session: accept(session, [arrival], clock.now()))
+    item = api.get("/items", state="waiting", source="mailbox:support")["items"][0]
+    shown = api.get(f"/items/{item['id']}")
     assert shown["seen"][0]["place"] == "INBOX/7/42"
     assert shown["disposition"] is None
-    assert desk.get("/items", disposition="quarantined")["items"] == []
+    assert api.get("/items", disposition="quarantined")["items"] == []
 
 
-ODD: list[tuple[str, dict[str, Any], int, str]] = [
+INVALID_REQUESTS: list[tuple[str, dict[str, Any], int, str]] = [
     ("GET /nothing", {}, 404, "not_found"),
     ("GET /", {}, 404, "not_found"),
     ("GET /tickets/BS-000999", {}, 404, "not_found"),
@@ -87,10 +87,10 @@ ODD: list[tuple[str, dict[str, Any], int, str]] = [
 ]  # fmt: skip
 
 
-def test_odd_requests_get_a_clear_problem_and_nothing_else(desk: Desk) -> None:
-    for line, given, status, code in ODD:
+def test_invalid_request_gets_problem_document(api: ApiSite) -> None:
+    for line, options, status, code in INVALID_REQUESTS:
         method, path = line.split(" ", 1)
-        answer = desk.call(method, path, given.get("json"), **{name: one for name, one in given.items() if name != "json"})
+        answer = api.call(method, path, options.get("json"), **{name: value for name, value in options.items() if name != "json"})
         assert (answer.status_code, answer.json()["code"]) == (status, code), (line, answer.text[:200])
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.json()["status"] == status
@@ -98,47 +98,47 @@ def test_odd_requests_get_a_clear_problem_and_nothing_else(desk: Desk) -> None:
         assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-def test_a_client_that_is_still_sending_too_much_sees_why_it_was_refused(desk: Desk) -> None:
-    """Closing at once would reset the connection under its hands (RFC 9112 §9.6)."""
+def test_client_that_is_still_sending_receives_refusal(api: ApiSite) -> None:
+    """Closing at once would reset the connection before the client reads the response (RFC 9112 §9.6)."""
 
     def parts() -> Iterator[bytes]:
         for _ in range(12):
             yield b" " * 1_000_000
 
     headers = {"Content-Type": "application/json"}
-    answer = desk.call("POST", "/tickets", content=parts(), headers=headers)
+    answer = api.call("POST", "/tickets", content=parts(), headers=headers)
     assert (answer.status_code, answer.json()["code"], answer.headers["connection"]) == (413, "too_large", "close")
 
 
-def test_a_method_that_is_not_taken_is_told_those_that_are(desk: Desk) -> None:
-    assert desk.call("PATCH", "/tickets").headers["allow"] == "GET, HEAD, POST"
-    assert desk.call("GET", "/tickets/BS-000001/notes").headers["allow"] == "POST"
+def test_unsupported_method_lists_allowed_methods(api: ApiSite) -> None:
+    assert api.call("PATCH", "/tickets").headers["allow"] == "GET, HEAD, POST"
+    assert api.call("GET", "/tickets/BS-000001/notes").headers["allow"] == "POST"
 
 
-def test_a_head_is_a_get_without_its_body(desk: Desk) -> None:
-    answer = desk.call("HEAD", "/tickets")
+def test_head_is_get_without_body(api: ApiSite) -> None:
+    answer = api.call("HEAD", "/tickets")
     assert (answer.status_code, answer.content) == (200, b"")
 
 
-def test_a_refusal_repeats_nothing_of_what_was_sent(desk: Desk) -> None:
+def test_refusal_repeats_no_value_of_request(api: ApiSite) -> None:
     canary = "zebrafinch"
     for body in ({"description": 5, "name": canary}, {canary: 1}, {"description": canary, "limit": canary}):
-        refused = desk.post("/tickets", body)
+        refused = api.post("/tickets", body)
         assert refused.status_code == 422
         assert canary not in refused.json()["detail"].replace(f"`{canary}`", "") or canary in body
 
 
-def test_the_metrics_know_addresses_by_their_templates_only(desk: Desk) -> None:
-    ticket = desk.ticket()
-    desk.get(f"/tickets/{ticket}")
-    desk.call("GET", f"/nothing/{ticket}")
-    metrics = httpx.get(f"{desk.site.url}/metrics").text
+def test_metrics_count_requests_by_route_template(api: ApiSite) -> None:
+    ticket = api.ticket()
+    api.get(f"/tickets/{ticket}")
+    api.call("GET", f"/nothing/{ticket}")
+    metrics = httpx.get(f"{api.site.url}/metrics").text
     assert 'route="/api/v1/tickets/{number}"' in metrics
     assert ticket not in metrics
 
 
-@pytest.mark.parametrize("name", ["door", "routes"])
-def test_the_api_is_loaded_when_it_is_called_and_not_before(name: str) -> None:
+@pytest.mark.parametrize("name", ["endpoint", "routes"])
+def test_api_is_not_imported_with_web_app(name: str) -> None:
     import subprocess
     import sys
 
