@@ -170,7 +170,7 @@ def make_casemill(folder: Path):  # type: ignore[no-untyped-def]
     database = Database(f"sqlite:///{folder / 'casemill.db'}")
     Base.metadata.create_all(database.engine)
     form = {"signature_keys": [KEY], "handshake_key": HANDSHAKE}
-    return app.create(Settings.model_validate({"data_dir": str(folder), "forms": {FORM: form}}), database)
+    return app.create_app(Settings.model_validate({"data_dir": str(folder), "forms": {FORM: form}}), database)
 
 
 def make_floor(folder: Path):  # type: ignore[no-untyped-def]

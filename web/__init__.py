@@ -1,1 +1,1 @@
-"""HTTP: hooks, health, metrics and pages."""
+"""HTTP: webhooks, the API, health checks, metrics and pages."""

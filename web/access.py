@@ -1,4 +1,4 @@
-"""Who may see the state of the house: people on this machine, and holders of the status token."""
+"""Who may see status, metrics and tickets: requests from this machine, and holders of the status token."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from starlette.requests import Request
 from core.settings import Settings
 from core.settings.types import is_loopback
 
-#: A request with one of these was passed on by a proxy: whoever asked, it was not this machine.
-_PASSED_ON = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
+#: Headers of proxies: a request with one of them did not start on this machine, even when its connection did.
+_PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
 
 
 def may_see_status(request: Request, settings: Settings) -> bool:
-    """Whether the request comes from this machine itself or carries ``Authorization: Bearer <web.status_token>``."""
+    """Return whether the request comes from this machine or carries ``Authorization: Bearer <web.status_token>``."""
     return _is_local(request) or _has_token(request, settings)
 
 
 def _is_local(request: Request) -> bool:
-    if any(name in request.headers for name in _PASSED_ON):
+    if any(name in request.headers for name in _PROXY_HEADERS):
         return False
     client = request.client.host if request.client else ""
-    # The Host is checked too: a page from elsewhere whose name was made to resolve to 127.0.0.1 must not read this one.
+    # Checking Host stops DNS rebinding: a foreign page whose name resolves to 127.0.0.1 must not read ours.
     return bool(client) and is_loopback(client) and is_loopback(_host_name(request.headers.get("host", "")))
 
 
@@ -32,8 +32,8 @@ def _host_name(host: str) -> str:
 
 
 def _has_token(request: Request, settings: Settings) -> bool:
-    token = settings.web.status_token
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    if token is None or not token.get_secret_value() or scheme.lower() != "bearer":
+    expected = settings.web.status_token
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if expected is None or not expected.get_secret_value() or scheme.lower() != "bearer":
         return False
-    return hmac.compare_digest(given.strip().encode("utf-8", "replace"), token.get_secret_value().encode())
+    return hmac.compare_digest(token.strip().encode("utf-8", "replace"), expected.get_secret_value().encode())

@@ -1,8 +1,7 @@
-"""The web application: hooks, the API, health, readiness, metrics, the front page, a ticket, a case and its survey."""
+"""The web application: its routes and the outermost middleware."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from functools import cached_property
 
 from starlette.applications import Starlette
@@ -16,55 +15,59 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from core.database.session import Database
 from core.settings import Settings
 from web.care_center.case import CasePage
-from web.care_center.survey import SurveyPage
+from web.care_center.survey import SurveyPages
 from web.desk.ticket import TicketPage
-from web.health import Health, answer_alive
+from web.health import Readiness, StatusChecks, show_liveness
 from web.hooks.formstack import FormstackHook
-from web.metrics import Metrics
+from web.metrics import MetricsPage
 from web.security_headers import SecurityHeaders, error_response
-from web.status.page import FrontPage
-from web.status.queries import Judge
-
-Status = Callable[[], Mapping[str, object]]
+from web.status.page import StatusPage
+from web.status.queries import InvariantChecker
 
 
-def create(settings: Settings, database: Database, *, status: Status | None = None, judge: Judge | None = None) -> Starlette:
-    """The application over ``database``.
+def create_app(
+    settings: Settings,
+    database: Database,
+    *,
+    status_checks: StatusChecks | None = None,
+    check_invariants: InvariantChecker | None = None,
+) -> Starlette:
+    """Return the application over ``database``.
 
-    ``status`` adds named checks to ``/readyz``: each value is True or ``"ok"``, anything else is the sentence that says
-    what is wrong. ``judge`` gives the invariants for the front page and the metrics. Both are called in a thread.
+    ``status_checks`` adds named checks to ``/readyz``: True or ``"ok"`` passes, any other value is a sentence that says what
+    is wrong. ``check_invariants`` returns the findings that the status page and the metrics show. Both are called in a thread.
     """
-    survey = SurveyPage(settings, database)
+    survey = SurveyPages(settings, database)
     routes = [
         Route("/hooks/formstack/{form}", FormstackHook(settings, database), methods=["POST"]),
-        Route("/", FrontPage(settings, database, judge).show, methods=["GET"]),
+        Route("/", StatusPage(settings, database, check_invariants).show, methods=["GET"]),
         Route("/care/cases/{signed}", CasePage(settings, database).show, methods=["GET"]),
-        Route("/care/surveys/{signed}", survey.form, methods=["GET", "POST"]),
+        Route("/care/surveys/{signed}", survey.answer, methods=["GET", "POST"]),
         Route("/care/surveys/unsubscribe/{signed}", survey.unsubscribe, methods=["GET", "POST"]),
-        Route("/desk", _show_front, methods=["GET"]),
+        Route("/desk", _redirect_to_status, methods=["GET"]),
         Route("/desk/tickets/{number}", TicketPage(settings, database).show, methods=["GET"]),
-        Route("/api/v1/{rest:path}", _Later(settings, database)),
-        Route("/healthz", answer_alive, methods=["GET"]),
-        Route("/readyz", Health(settings, database, status).answer, methods=["GET"]),
-        Route("/metrics", Metrics(settings, database, judge).answer, methods=["GET"]),
+        Route("/api/v1/{rest:path}", _LazyApi(settings, database)),
+        Route("/healthz", show_liveness, methods=["GET"]),
+        Route("/readyz", Readiness(settings, database, status_checks).show, methods=["GET"]),
+        Route("/metrics", MetricsPage(settings, database, check_invariants).show, methods=["GET"]),
     ]
-    https = settings.web.base_url.startswith("https://")
+    is_https = settings.web.base_url.startswith("https://")
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(SecurityHeaders, https=https)],
-        exception_handlers={HTTPException: _refuse},
+        middleware=[Middleware(SecurityHeaders, is_https=is_https)],
+        exception_handlers={HTTPException: _handle_http_error},
     )
     app.router.redirect_slashes = False
     return app
 
 
-async def _show_front(_request: Request) -> Response:
-    """Where digests lead, until the desk has a page of its own."""
+async def _redirect_to_status(_request: Request) -> Response:
+    """Redirect the link of digest mails to the status page, until the desk has a page of its own."""
     return RedirectResponse("/")
 
 
-class _Later:
-    """The API, loaded when it is first called: whoever does not use it pays nothing for it."""
+class _LazyApi:
+    """The API, imported at its first request, so that ``casemill run`` starts quickly."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings
@@ -80,7 +83,7 @@ class _Later:
         await self._api(scope, receive, send)
 
 
-async def _refuse(request: Request, error: Exception) -> Response:
+async def _handle_http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     return error_response(request.scope, error.status_code, dict(error.headers or {}))

@@ -1,4 +1,4 @@
-"""Pages: server-rendered, nothing remote, one nonce a page for its own style and script."""
+"""Renders pages on the server: nothing is loaded from elsewhere, and a nonce admits the page's own style and script."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _POLICY = (
 
 
 class Pages:
-    """Renders the templates of ``templates/web``. Everything is escaped; a missing variable is an error."""
+    """The templates of ``templates/web``. All values are escaped; a missing variable is an error."""
 
     def __init__(self) -> None:
         self._templates = Environment(
@@ -29,7 +29,7 @@ class Pages:
         )
 
     def render(self, template: str, status: int = 200, *, has_form: bool = False, **values: object) -> Response:
-        """The page with its content security policy; one that ``has_form`` may send it to ourselves."""
+        """Return the page with its Content-Security-Policy. ``has_form`` lets its forms post to this site."""
         nonce = secrets.token_urlsafe(18)
         text = self._templates.get_template(template).render(nonce=nonce, **values)
         policy = _POLICY.format(nonce=nonce, forms="'self'" if has_form else "'none'")

@@ -1,19 +1,19 @@
 (() => {
   const live = document.getElementById("live");
-  const say = (text, lost) => {
+  const showState = (text, isLost) => {
     live.lastChild.textContent = text;
-    live.classList.toggle("lost", lost);
+    live.classList.toggle("lost", isLost);
   };
   const refresh = async () => {
     if (document.hidden) return;
     try {
-      const answer = await fetch(location.pathname, { headers: { accept: "text/html" }, cache: "no-store" });
-      const page = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("page");
+      const response = await fetch(location.pathname, { headers: { accept: "text/html" }, cache: "no-store" });
+      const page = new DOMParser().parseFromString(await response.text(), "text/html").getElementById("page");
       if (!page) throw new Error("no page");
       document.getElementById("page").replaceWith(page);
-      say("live", false);
+      showState("live", false);
     } catch {
-      say("no connection, trying again", true);
+      showState("no connection, retrying", true);
     }
   };
   setInterval(refresh, 5000);

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-import tickets.models  # noqa: F401 - all tables are to be known
+import tickets.models  # noqa: F401 - registers all tables
 from core.database.session import Database
 from core.database.types import Base
 from core.settings import Settings
@@ -28,7 +28,7 @@ Serve = Callable[..., "Site"]
 
 @dataclass
 class Site:
-    """A running server, its database and a client on this machine."""
+    """A running server, its database and a local client."""
 
     settings: Settings
     database: Database
@@ -57,14 +57,14 @@ def database(database_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def serve(database: Database) -> Iterator[Serve]:
-    """Starts servers: ``serve(forms={...}, web={...}, status=callable)``."""
+    """Start servers: ``serve(forms={...}, web={...}, status_checks=callable)``."""
     with ExitStack() as stack:
 
-        def start(*, status: Callable[[], Mapping[str, object]] | None = None, **sections: Any) -> Site:
+        def start(*, status_checks: Callable[[], Mapping[str, object]] | None = None, **sections: Any) -> Site:
             form = {"signature_keys": [KEY], "handshake_key": HANDSHAKE}
-            given = {"secret_key": "key-of-the-web-tests", "forms": {FORM: form}} | sections
-            settings = Settings.model_validate(given)
-            server = WebServer(app.create(settings, database, status=status), "127.0.0.1:0")
+            values = {"secret_key": "key-of-the-web-tests", "forms": {FORM: form}} | sections
+            settings = Settings.model_validate(values)
+            server = WebServer(app.create_app(settings, database, status_checks=status_checks), "127.0.0.1:0")
             server.start()
             stack.callback(server.stop)
             site = Site(settings, database, server)
@@ -76,5 +76,5 @@ def serve(database: Database) -> Iterator[Serve]:
 
 @pytest.fixture
 def site(serve: Serve) -> Site:
-    """A server with one form that asks for a signature and a handshake key."""
+    """A server with one form that requires a signature and a handshake key."""
     return serve(web={"status_token": STATUS_TOKEN})

@@ -1,4 +1,4 @@
-"""The server: where it listens, how it starts and ends, and what it refuses before the application sees it."""
+"""The server: its address, start and stop, and what it refuses before the application sees it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from web import http_limits
 from web.server import WebServer, parse_listen
 
 
-async def _answer(request: Request) -> Response:
+async def _show_client(request: Request) -> Response:
     return PlainTextResponse(request.client.host if request.client else "")
 
 
-APP = Starlette(routes=[Route("/", _answer)])
+APP = Starlette(routes=[Route("/", _show_client)])
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def site_url() -> Iterator[str]:
     server.stop()
 
 
-def test_it_answers_as_soon_as_it_has_started_and_is_gone_when_stopped() -> None:
+def test_server_answers_once_started_and_closes_when_stopped() -> None:
     server = WebServer(APP, "127.0.0.1:0")
     server.start()
     assert httpx.get(f"http://{server.address}/").status_code == 200
@@ -49,7 +49,7 @@ def test_it_answers_as_soon_as_it_has_started_and_is_gone_when_stopped() -> None
     assert not is_listening(int(server.address.rpartition(":")[2]))
 
 
-def test_it_can_be_started_on_the_same_port_again_at_once() -> None:
+def test_server_restarts_on_same_port_at_once() -> None:
     first = WebServer(APP, "127.0.0.1:0")
     first.start()
     httpx.get(f"http://{first.address}/")
@@ -60,7 +60,7 @@ def test_it_can_be_started_on_the_same_port_again_at_once() -> None:
     second.stop()
 
 
-def test_a_port_in_use_is_refused_with_the_mend() -> None:
+def test_port_in_use_is_refused_with_hint() -> None:
     server = WebServer(APP, "127.0.0.1:0")
     server.start()
     try:
@@ -72,24 +72,24 @@ def test_a_port_in_use_is_refused_with_the_mend() -> None:
 
 
 @pytest.mark.parametrize("listen", ["8025", "127.0.0.1:", ":8025", "127.0.0.1:x", "127.0.0.1:70000", ""])
-def test_what_is_no_address_is_refused(listen: str) -> None:
+def test_invalid_listen_address_is_refused(listen: str) -> None:
     with pytest.raises(ConfigurationError, match=r"web\.listen"):
         parse_listen(listen)
 
 
-def test_an_ipv6_address_stands_in_brackets() -> None:
+def test_ipv6_address_is_written_in_brackets() -> None:
     assert parse_listen("[::1]:8025") == ("::1", 8025)
 
 
-def test_a_header_makes_nobody_another_client() -> None:
+def test_forwarded_header_does_not_change_client() -> None:
     server = WebServer(APP, "127.0.0.1:0")
     server.start()
-    answer = httpx.get(f"http://{server.address}/", headers={"x-forwarded-for": "203.0.113.9"})
+    response = httpx.get(f"http://{server.address}/", headers={"x-forwarded-for": "203.0.113.9"})
     server.stop()
-    assert answer.text == "127.0.0.1"
+    assert response.text == "127.0.0.1"
 
 
-def test_serving_in_the_foreground_ends_normally_when_stopped() -> None:
+def test_serve_forever_returns_when_stopped() -> None:
     server = WebServer(APP, "127.0.0.1:0")
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -101,33 +101,33 @@ def test_serving_in_the_foreground_ends_normally_when_stopped() -> None:
     assert not thread.is_alive()
 
 
-def test_a_stop_in_the_middle_of_the_start_waits_for_it_and_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stop_during_start_waits_and_stops_server(monkeypatch: pytest.MonkeyPatch) -> None:
     server = WebServer(APP, "127.0.0.1:0")
     stopper, make_thread = threading.Thread(target=server.stop), threading.Thread
 
-    def make_while_somebody_stops(**options: Any) -> threading.Thread:
+    def stop_during_start(**options: Any) -> threading.Thread:
         monkeypatch.undo()
         stopper.start()
         stopper.join(0.2)
         return make_thread(**options)
 
-    monkeypatch.setattr(threading, "Thread", make_while_somebody_stops)
+    monkeypatch.setattr(threading, "Thread", stop_during_start)
     server.serve_forever()
     stopper.join(10)
     assert not stopper.is_alive()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_serving_and_the_process_goes_on_to_its_end(number: signal.Signals) -> None:
+def test_signal_ends_serve_forever_and_process_continues(number: signal.Signals) -> None:
     code = (
         "from tests.web.test_server import APP\n"
         "from web.server import WebServer\n"
         "server = WebServer(APP, '127.0.0.1:0')\n"
         "import threading, time\n"
-        "def tell():\n"
+        "def report():\n"
         "    while server.address.endswith(':0'): time.sleep(0.01)\n"
         "    print('up', flush=True)\n"
-        "threading.Thread(target=tell, daemon=True).start()\n"
+        "threading.Thread(target=report, daemon=True).start()\n"
         "server.serve_forever()\n"
         "print('ended', flush=True)\n"
     )
@@ -140,7 +140,7 @@ def test_a_signal_ends_serving_and_the_process_goes_on_to_its_end(number: signal
         assert process.wait(10) == 0
 
 
-def test_a_head_without_end_is_refused() -> None:
+def test_oversized_head_is_refused() -> None:
     server = WebServer(APP, "127.0.0.1:0")
     server.start()
     host, port = server.address.split(":")
@@ -153,7 +153,7 @@ def test_a_head_without_end_is_refused() -> None:
     server.stop()
 
 
-def test_a_head_that_never_comes_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_incomplete_head_closes_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_limits, "HEAD_SECONDS", 0.3)
     server = WebServer(APP, "127.0.0.1:0")
     server.start()
@@ -164,7 +164,7 @@ def test_a_head_that_never_comes_ends_the_connection(monkeypatch: pytest.MonkeyP
     server.stop()
 
 
-def test_several_requests_on_one_connection_are_answered() -> None:
+def test_connection_serves_several_requests() -> None:
     server = WebServer(APP, "127.0.0.1:0")
     server.start()
     with httpx.Client(base_url=f"http://{server.address}") as client:
@@ -172,7 +172,7 @@ def test_several_requests_on_one_connection_are_answered() -> None:
     server.stop()
 
 
-def test_an_answer_does_not_wait_for_the_network(site_url: str) -> None:
+def test_response_is_not_delayed_by_nagle(site_url: str) -> None:
     with httpx.Client(base_url=site_url) as client:
         client.get("/")
         started = time.perf_counter()

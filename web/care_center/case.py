@@ -1,4 +1,7 @@
-"""A case as its customer sees it from a notice: number, status, times. The signed address is the key; no text is shown."""
+"""``GET /care/cases/{signed}``: the page of a case that a notice links to, with its number, status and times.
+
+The signed address is the only authentication, so the page shows no text of a message.
+"""
 
 from __future__ import annotations
 
@@ -21,18 +24,18 @@ from tickets.stages import AUDIT, COMPLETED, IN_PROGRESS, SUBMITTED
 from web.pages import Pages
 from web.threadpool import run_in_thread
 
-#: What a stage means to a customer.
+#: Each stage in the words of customers.
 STEPS = (
     (SUBMITTED, "Submitted", "Your request has reached us."),
-    (IN_PROGRESS, "In progress", "A billing specialist works on it."),
-    (AUDIT, "In review", "We have been in touch with you and check the result."),
-    (COMPLETED, "Completed", "It is resolved, and you have received the recap."),
+    (IN_PROGRESS, "In progress", "A billing specialist is working on it."),
+    (AUDIT, "In review", "We have answered you and are reviewing the result."),
+    (COMPLETED, "Completed", "Your case is resolved, and you have received a summary."),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class CaseView:
-    """All that the page shows. Moments in the office's time zone."""
+    """The values of the template ``case.html``. Times are in the time zone of the office."""
 
     number: str
     stage: int
@@ -41,7 +44,7 @@ class CaseView:
 
 
 class CasePage:
-    """``GET /care/cases/{signed}``: 200 with the case, 404 for anything that we did not sign."""
+    """The page of a case: 200, or 404 for an address that this site did not sign."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._database = database
@@ -51,6 +54,7 @@ class CasePage:
         self._pages = Pages()
 
     async def show(self, request: Request) -> Response:
+        """Answer the request."""
         token = self._signer.verify_link(request.path_params["signed"])
         if token is None or not token.startswith("t") or not token[1:].isdigit():
             raise HTTPException(404)
@@ -62,12 +66,12 @@ class CasePage:
 
     def _read(self, ticket_id: int) -> CaseView | None:
         with self._database.read() as session:
-            return self._view(session, ticket_id)
+            return self._read_case(session, ticket_id)
 
-    def _view(self, session: Session, ticket_id: int) -> CaseView | None:
+    def _read_case(self, session: Session, ticket_id: int) -> CaseView | None:
         statement = select(Ticket.stage, Ticket.created_at, Ticket.updated_at).where(Ticket.id == ticket_id)
         row = session.execute(statement).first()
         if row is None:
             return None
-        received_at, updated_at = (moment.astimezone(self._zone) for moment in (row.created_at, row.updated_at))
+        received_at, updated_at = (time.astimezone(self._zone) for time in (row.created_at, row.updated_at))
         return CaseView(format_number(ticket_id), row.stage, received_at, updated_at)

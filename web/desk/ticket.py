@@ -1,6 +1,7 @@
-"""A ticket as its owner sees it from an assignment notice: who, what stage, what is missing, and why it is theirs.
+"""``GET /desk/tickets/{number}``: the page of a ticket that an assignment notice links to.
 
-There is no sign-in yet, so nothing of what the customer wrote is shown, and only those see the page who may see the status.
+It shows owner, stage, missing information and the reasons on the timeline. There is no sign-in yet, so it shows no text of a
+message, and only clients that may see the status may see it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from web.threadpool import run_in_thread
 
 
 class TicketPage:
-    """``GET /desk/tickets/{number}``: 200 with the ticket, 404 for strangers and for numbers nobody has."""
+    """The page of a ticket: 200, or 404 without access or for an unknown number."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings
@@ -29,6 +30,7 @@ class TicketPage:
         self._pages = Pages()
 
     async def show(self, request: Request) -> Response:
+        """Answer the request."""
         ticket_id = parse_number(request.path_params["number"])
         if ticket_id is None or not access.may_see_status(request, self._settings):
             raise HTTPException(404)

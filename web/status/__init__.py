@@ -1,1 +1,1 @@
-"""The status page."""
+"""The status page: what arrived, what waits, recent tickets and the state of mailboxes and checks."""

@@ -1,4 +1,4 @@
-"""The front page: what came in during the last 24 hours, what waits, and the last tickets."""
+"""``GET /``: the status page."""
 
 from __future__ import annotations
 
@@ -17,36 +17,37 @@ from core.settings import Settings
 from web import access
 from web.pages import Pages
 from web.status import queries, view
-from web.status.queries import Judge, Overview
+from web.status.queries import InvariantChecker, StatusFigures
 from web.ttl_cache import TtlCache
 
 log = logging.getLogger("casemill.web")
 
-_KEPT_SECONDS = 2.0
+_CACHE_SECONDS = 2.0
 
 
-class FrontPage:
-    """The page, for those who may see the state of the house; nobody else learns that it exists."""
+class StatusPage:
+    """The status page, for clients that may see the status."""
 
-    def __init__(self, settings: Settings, database: Database, judge: Judge | None = None) -> None:
+    def __init__(self, settings: Settings, database: Database, check_invariants: InvariantChecker | None = None) -> None:
         self._settings = settings
         self._database = database
-        self._judge = judge
-        self._figures = TtlCache(self._read, seconds=_KEPT_SECONDS)
+        self._check_invariants = check_invariants
+        self._figures = TtlCache(self._read, seconds=_CACHE_SECONDS)
         self._pages = Pages()
 
     async def show(self, request: Request) -> Response:
-        """200 with the page, 503 with a page that says that the database is away, 404 for strangers."""
+        """Answer 200 with the page, 503 with a page that says that the database is unavailable, or 404 without access."""
         if not access.may_see_status(request, self._settings):
             raise HTTPException(404)
         try:
-            figures, judgements = await self._figures.get()
+            figures, findings = await self._figures.get()
         except (SQLAlchemyError, TimeoutError) as error:
-            log.error("the front page cannot be read", exc_info=error)
-            return self._pages.render("away.html", 503)
-        page = view.arrange(figures, self._settings, clock.now(), judgements)
-        return self._pages.render("front.html", page=page, settings=self._settings)
+            log.error("status page unreadable, database unavailable", exc_info=error)
+            return self._pages.render("unavailable.html", 503)
+        page = view.arrange_page(figures, self._settings, clock.now(), findings)
+        return self._pages.render("status.html", page=page, settings=self._settings)
 
-    def _read(self) -> tuple[Overview, Sequence[Finding]]:
+    def _read(self) -> tuple[StatusFigures, Sequence[Finding]]:
         with self._database.read() as session:
-            return queries.read_overview(session, clock.now()), self._judge(session) if self._judge else ()
+            figures = queries.read_status_figures(session, clock.now())
+            return figures, self._check_invariants(session) if self._check_invariants else ()

@@ -1,4 +1,4 @@
-"""What the front page, the readiness check and the metrics read of the database. No text of a message is among it."""
+"""The figures of the database that the status page, the readiness check and the metrics show. No text of a message is read."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from notify.models import DUE_WHERE, HELD_WHERE, Delivery
 from outbox.models import OutboxFact
 from surveys.queries import SurveyTotals, read_survey_totals
 from tickets.models import Ticket
-from tickets.numbers import number
+from tickets.numbers import format_number
 from tickets.stages import STAGE_NAMES
 
-#: Judges the invariants of the house in a session that reads; ``ops`` does it, and is handed in.
-Judge = Callable[[Session], Sequence[Finding]]
+#: Checks the production invariants in a reading session. ``ops`` implements it; the command line passes it in.
+InvariantChecker = Callable[[Session], Sequence[Finding]]
 HOURS = 24
-LAST_TICKETS = 20
-#: The very conditions of the partial indexes: with a parameter for the word PostgreSQL's generic plans could not use them.
-WAITING, CLAIMED = "state = 'waiting'", "state = 'claimed'"
+MAX_RECENT_TICKETS = 20
+#: The literal conditions of the partial indexes: PostgreSQL's generic plans cannot use the indexes for a parameter.
+WAITING_SQL, CLAIMED_SQL = "state = 'waiting'", "state = 'claimed'"
 
 
 @dataclass(frozen=True, slots=True)
 class MailboxHealth:
-    """When a mailbox was last looked into without an error, and how many errors in a row there have been since."""
+    """When a mailbox was last read without an error, and how many errors have followed."""
 
     name: str
     checked_at: datetime | None
@@ -39,8 +39,8 @@ class MailboxHealth:
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
-    """All rows by state. ``due_since`` holds, by queue, since when the longest overdue row has been due; None: nothing is."""
+class DatabaseTotals:
+    """All rows counted by state. ``due_since`` is the due time of the oldest due row of each queue, None when none is due."""
 
     states: dict[str, int]
     dispositions: dict[str, int]
@@ -52,8 +52,8 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
-class TicketLine:
-    """One line of the list of last tickets."""
+class RecentTicket:
+    """A ticket in the list of recent tickets."""
 
     number: str
     source: str
@@ -65,8 +65,8 @@ class TicketLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Inflow:
-    """One source's items of the last 24 hours; ``disposition`` is None while they wait."""
+class SourceCount:
+    """The items of one source and disposition in the last 24 hours; ``disposition`` is None for items that wait."""
 
     source: str
     disposition: str | None
@@ -74,35 +74,35 @@ class Inflow:
 
 
 @dataclass(frozen=True, slots=True)
-class Overview:
-    """All that the front page shows. ``hours`` counts arrivals, the oldest of the last 24 hours first."""
+class StatusFigures:
+    """The figures of the status page. ``hours`` counts the arrivals of each of the last 24 hours, the oldest hour first."""
 
-    inflow: list[Inflow]
+    by_source: list[SourceCount]
     hours: list[int]
     waiting: int
     quarantined: int
     notices: dict[str, int]
     open_tickets: int
     unassigned: int
-    tickets: list[TicketLine]
+    tickets: list[RecentTicket]
     mailboxes: list[MailboxHealth]
-    items_ever: bool
+    has_items: bool
 
 
-def probe(session: Session) -> None:
-    """Touch the ledger; raises the database's own error when it is away or its tables are missing."""
+def probe_database(session: Session) -> None:
+    """Read one row of the ledger. Raises the database's error when it does not answer or has no tables."""
     session.execute(select(InboundItem.id).limit(1))
 
 
-def read_totals(session: Session, now: datetime) -> Totals:
-    """Counts of everything by state; index scans only."""
+def read_totals(session: Session, now: datetime) -> DatabaseTotals:
+    """Return the counts of all rows by state, read by index scans only."""
     settled_as = select(InboundItem.disposition, func.count()).where(InboundItem.disposition.is_not(None))
     dispositions = _count_by(session, settled_as.group_by(InboundItem.disposition))
-    waiting = _count(session, text(WAITING))
-    claimed = _count(session, text(CLAIMED))
-    settled = sum(count for word, count in dispositions.items() if word != "failed")
+    waiting = _count(session, text(WAITING_SQL))
+    claimed = _count(session, text(CLAIMED_SQL))
+    settled = sum(count for disposition, count in dispositions.items() if disposition != "failed")
     stages = session.execute(select(Ticket.stage, Ticket.source, func.count()).group_by(Ticket.stage, Ticket.source))
-    return Totals(
+    return DatabaseTotals(
         states={"waiting": waiting, "claimed": claimed, "settled": settled},
         dispositions=dispositions,
         tickets={(stage, source): count for stage, source, count in stages},
@@ -114,28 +114,28 @@ def read_totals(session: Session, now: datetime) -> Totals:
 
 
 def read_mailboxes(session: Session) -> list[MailboxHealth]:
-    """The state of every mailbox that was ever watched."""
+    """Return the state of every mailbox that was ever watched."""
     rows = session.execute(select(MailboxCursor).order_by(MailboxCursor.mailbox)).scalars()
     return [MailboxHealth(row.mailbox, row.checked_at, row.errors, row.error) for row in rows]
 
 
-def read_overview(session: Session, now: datetime) -> Overview:
-    """The front page's figures as of ``now``."""
+def read_status_figures(session: Session, now: datetime) -> StatusFigures:
+    """Return the figures of the status page as of ``now``."""
     since = now - timedelta(hours=HOURS)
     recent = select(InboundItem.source, InboundItem.disposition, func.count()).where(InboundItem.received_at > since)
-    inflow = session.execute(recent.group_by(InboundItem.source, InboundItem.disposition))
+    counts = session.execute(recent.group_by(InboundItem.source, InboundItem.disposition))
     notices = select(Delivery.state, func.count()).where(Delivery.created_at > since).group_by(Delivery.state)
-    return Overview(
-        inflow=[Inflow(source, disposition, count) for source, disposition, count in inflow],
+    return StatusFigures(
+        by_source=[SourceCount(source, disposition, count) for source, disposition, count in counts],
         hours=_count_hours(session, now),
-        waiting=_count(session, text(WAITING)) + _count(session, text(CLAIMED)),
+        waiting=_count(session, text(WAITING_SQL)) + _count(session, text(CLAIMED_SQL)),
         quarantined=_count(session, InboundItem.disposition == "quarantined"),
         notices=_count_by(session, notices),
         open_tickets=_count_tickets(session, Ticket.stage < max(STAGE_NAMES)),
         unassigned=_count_tickets(session, and_(Ticket.owner_id.is_(None), Ticket.stage < max(STAGE_NAMES))),
-        tickets=_last_tickets(session),
+        tickets=_read_recent_tickets(session),
         mailboxes=read_mailboxes(session),
-        items_ever=session.execute(select(InboundItem.id).limit(1)).first() is not None,
+        has_items=session.execute(select(InboundItem.id).limit(1)).first() is not None,
     )
 
 
@@ -147,33 +147,33 @@ def _count_hours(session: Session, now: datetime) -> list[int]:
     return list(session.execute(select(*counts)).one())
 
 
-def _last_tickets(session: Session) -> list[TicketLine]:
+def _read_recent_tickets(session: Session) -> list[RecentTicket]:
     statement = (
         select(Ticket.id, Ticket.source, Ticket.stage, Staff.name, Company.name, Ticket.created_at)
         .outerjoin(Staff, Staff.id == Ticket.owner_id)
         .outerjoin(Company, Company.id == Ticket.company_id)
         .order_by(Ticket.id.desc())
-        .limit(LAST_TICKETS)
+        .limit(MAX_RECENT_TICKETS)
     )
     return [
-        TicketLine(number(ticket_id), source, stage, STAGE_NAMES.get(stage, str(stage)), owner, company, created_at)
+        RecentTicket(format_number(ticket_id), source, stage, STAGE_NAMES.get(stage, str(stage)), owner, company, created_at)
         for ticket_id, source, stage, owner, company, created_at in session.execute(statement)
     ]
 
 
 def _due_since(session: Session, now: datetime) -> dict[str, datetime | None]:
-    """Work that nobody takes shows as a due moment that stays; so does a claim that ran out and was not given back."""
+    """Return the due time of the oldest due row by queue. A row under an expired claim counts from the end of the claim."""
     facts = session.execute(select(func.min(OutboxFact.due_at)).where(OutboxFact.done_at.is_(None))).scalar_one()
-    items = _earliest(session, InboundItem, WAITING, CLAIMED)
+    items = _earliest(session, InboundItem, WAITING_SQL, CLAIMED_SQL)
     deliveries = _earliest(session, Delivery, DUE_WHERE, HELD_WHERE)
-    found = {"items": items, "facts": facts, "deliveries": deliveries}
-    return {queue: moment if moment and moment <= now else None for queue, moment in found.items()}
+    oldest = {"items": items, "facts": facts, "deliveries": deliveries}
+    return {queue: since if since and since <= now else None for queue, since in oldest.items()}
 
 
 def _earliest(session: Session, table: type[InboundItem] | type[Delivery], due: str, held: str) -> datetime | None:
     due_at = session.execute(select(func.min(table.due_at)).where(text(due))).scalar_one()
-    lost_at = session.execute(select(func.min(table.claim_until)).where(text(held))).scalar_one()
-    return min((moment for moment in (due_at, lost_at) if moment), default=None)
+    expired_at = session.execute(select(func.min(table.claim_until)).where(text(held))).scalar_one()
+    return min((time for time in (due_at, expired_at) if time), default=None)
 
 
 def _count(session: Session, condition: ColumnElement[bool] | TextClause) -> int:
@@ -185,4 +185,4 @@ def _count_tickets(session: Session, condition: ColumnElement[bool]) -> int:
 
 
 def _count_by(session: Session, statement: Select[str | None, int]) -> dict[str, int]:
-    return {word or "": count for word, count in session.execute(statement)}
+    return {state or "": count for state, count in session.execute(statement)}

@@ -1,4 +1,4 @@
-"""The front page's figures in the words and shapes people read. Pure: settings, figures and a moment come in."""
+"""Arranges the figures of the status page in the words and shapes that its template shows. Pure functions."""
 
 from __future__ import annotations
 
@@ -8,47 +8,47 @@ from datetime import datetime, timedelta
 
 from core.findings import Finding
 from core.settings import Settings
-from web.health import OK, SILENT_AFTER, judge_mailbox
-from web.status.queries import Inflow, MailboxHealth, Overview, TicketLine
+from web.health import MAX_SILENCE, OK, check_mailbox
+from web.status.queries import MailboxHealth, RecentTicket, SourceCount, StatusFigures
 
-#: Every disposition in the order in which it is shown: tickets first, what needs a person last.
-WORDS = {
+#: The label of each disposition, in the order of the bars: tickets first, what needs a person last.
+DISPOSITION_LABELS = {
     "ticket": "new ticket",
     "appended": "added to a ticket",
-    "expanded": "workbook opened",
+    "expanded": "workbook split into rows",
     "duplicate": "duplicate",
     "own": "our own mail",
-    "automatic": "automatic",
+    "automatic": "automatic reply",
     "list": "mailing list",
     "bounce": "bounce",
     "rejected": "rejected",
     "quarantined": "quarantined",
-    "failed": "to be tried again",
+    "failed": "failed, will be retried",
     "waiting": "waiting",
 }
-TICKET_SOURCES = {
+SOURCE_LABELS = {
     "email": "Email",
     "formstack": "Form",
     "secure_message": "Secure message",
     "portal": "Portal",
     "phone": "Phone",
 }
-#: Notices in the order of their life; ``claimed`` and ``intent`` are both "on its way" to people.
-NOTICE_WORDS = {
+#: The label of each delivery state, in the order of a delivery's life; two states share the label "being sent".
+NOTICE_LABELS = {
     "pending": "waiting",
-    "claimed": "on its way",
-    "intent": "on its way",
+    "claimed": "being sent",
+    "intent": "being sent",
     "sent": "sent",
-    "skipped": "not sent, with a reason",
+    "skipped": "skipped",
     "failed": "failed",
     "ambiguous": "unclear whether sent",
 }
-_BAD_NOTICES = {"failed", "ambiguous"}
+_NOTICES_NEEDING_ATTENTION = {"failed", "ambiguous"}
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
-    """A part of a bar: from ``start``, ``width`` wide, in percent of the widest bar."""
+class BarSegment:
+    """A part of a bar; ``start`` and ``width`` are in percent of the longest bar."""
 
     word: str
     label: str
@@ -59,17 +59,17 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class SourceBar:
-    """One source with its items of the last 24 hours."""
+    """The bar of one source: its items of the last 24 hours by disposition."""
 
     kind: str
     name: str
     total: int
-    segments: list[Segment]
+    segments: list[BarSegment]
 
 
 @dataclass(frozen=True, slots=True)
 class HourBar:
-    """One hour: ``height`` in percent of the busiest hour."""
+    """The bar of one hour; ``height`` is in percent of the busiest hour."""
 
     label: str
     count: int
@@ -78,27 +78,27 @@ class HourBar:
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
-    """A word with how often; ``bad`` when a person should look."""
+class LabelledCount:
+    """A count with its label; ``word`` is the state that names its colour."""
 
     word: str
     label: str
     count: int
-    bad: bool = False
+    needs_attention: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """A ticket as listed."""
+class RecentTicketRow:
+    """A row of the table of recent tickets."""
 
-    ticket: TicketLine
+    ticket: RecentTicket
     source: str
     age: str
 
 
 @dataclass(frozen=True, slots=True)
-class Box:
-    """A mailbox: ``problem`` is empty when all is well."""
+class MailboxRow:
+    """A mailbox; ``problem`` is empty when there is none."""
 
     name: str
     checked: str
@@ -106,8 +106,8 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
-    """An invariant that does not hold: ``since`` is how long already, empty when nobody knows."""
+class FailedCheck:
+    """An invariant that is violated; ``since`` is for how long, empty when that is unknown or under a minute."""
 
     text: str
     hint: str
@@ -115,52 +115,56 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """All that the template shows. ``judged`` is how many invariants were looked at; ``troubles`` those that do not hold."""
+class StatusView:
+    """All values of the template ``status.html``; ``checks`` is how many invariants were checked."""
 
     at: datetime
-    judged: int
-    troubles: list[Trouble]
+    checks: int
+    failed_checks: list[FailedCheck]
     arrived: int
     hours: list[HourBar]
     sources: list[SourceBar]
-    legend: list[Count]
-    notices: list[Count]
+    legend: list[LabelledCount]
+    notices: list[LabelledCount]
     sent: int
-    lines: list[Line]
-    boxes: list[Box]
-    empty: bool
-    figures: Overview
+    tickets: list[RecentTicketRow]
+    mailboxes: list[MailboxRow]
+    is_empty: bool
+    figures: StatusFigures
 
 
-def arrange(figures: Overview, settings: Settings, now: datetime, judgements: Sequence[Finding] = ()) -> Page:
-    """The page as of ``now``."""
-    notices = count_notices(figures.notices)
-    return Page(
+def arrange_page(figures: StatusFigures, settings: Settings, now: datetime, findings: Sequence[Finding] = ()) -> StatusView:
+    """Return the view of ``figures`` and ``findings`` as of ``now``."""
+    return StatusView(
         at=now,
-        judged=len(judgements),
-        troubles=[arrange_trouble(one, now) for one in judgements if one.is_violated],
+        checks=len(findings),
+        failed_checks=[arrange_failed_check(finding, now) for finding in findings if not finding.is_ok],
         arrived=sum(figures.hours),
         hours=arrange_hours(figures.hours, now),
-        sources=arrange_sources(figures.inflow, settings),
-        legend=count_dispositions(figures.inflow),
-        notices=notices,
+        sources=arrange_sources(figures.by_source, settings),
+        legend=count_dispositions(figures.by_source),
+        notices=count_notices(figures.notices),
         sent=figures.notices.get("sent", 0),
-        lines=[Line(one, TICKET_SOURCES.get(one.source, one.source), spell_age(now - one.created_at)) for one in figures.tickets],
-        boxes=arrange_boxes(figures.mailboxes, settings, now),
-        empty=not figures.items_ever and not figures.tickets,
+        tickets=[arrange_ticket(ticket, now) for ticket in figures.tickets],
+        mailboxes=arrange_mailboxes(figures.mailboxes, settings, now),
+        is_empty=not figures.has_items and not figures.tickets,
         figures=figures,
     )
 
 
-def arrange_trouble(one: Finding, now: datetime) -> Trouble:
-    """A broken invariant as people read it."""
-    age = spell_age(now - one.oldest) if one.oldest else ""
-    return Trouble(f"{one.text[:1].upper()}{one.text[1:]}", one.hint, "" if age == "just now" else age)
+def arrange_ticket(ticket: RecentTicket, now: datetime) -> RecentTicketRow:
+    """Return a row of the table of recent tickets."""
+    return RecentTicketRow(ticket, SOURCE_LABELS.get(ticket.source, ticket.source), format_age(now - ticket.created_at))
 
 
-def spell_age(age: timedelta) -> str:
-    """``just now``, ``4 min``, ``3 h`` or ``2 d``."""
+def arrange_failed_check(finding: Finding, now: datetime) -> FailedCheck:
+    """Return a violated invariant with its text as a sentence."""
+    age = format_age(now - finding.oldest) if finding.oldest else ""
+    return FailedCheck(f"{finding.text[:1].upper()}{finding.text[1:]}", finding.hint, "" if age == "just now" else age)
+
+
+def format_age(age: timedelta) -> str:
+    """Return ``just now``, ``4 min``, ``3 h`` or ``2 d``."""
     minutes = int(age.total_seconds() // 60)
     if minutes < 1:
         return "just now"
@@ -169,8 +173,8 @@ def spell_age(age: timedelta) -> str:
     return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // (24 * 60)} d"
 
 
-def name_source(source: str, settings: Settings) -> tuple[str, str]:
-    """Kind and name of a ledger source: ``form:5512345`` is ("Form", its configured name)."""
+def describe_source(source: str, settings: Settings) -> tuple[str, str]:
+    """Return kind and name of a source of the ledger: ``form:5512345`` is ("Form", its configured name)."""
     prefix, _, name = source.partition(":")
     if prefix == "form":
         form = settings.forms.get(name)
@@ -180,43 +184,48 @@ def name_source(source: str, settings: Settings) -> tuple[str, str]:
     return {"mailbox": "Mailbox", "folder": "Folder", "upload": "Files"}.get(prefix, prefix.capitalize()), name
 
 
-def arrange_sources(inflow: Iterable[Inflow], settings: Settings) -> list[SourceBar]:
-    """One bar a source, the busiest first; all bars share one scale."""
+def arrange_sources(by_source: Iterable[SourceCount], settings: Settings) -> list[SourceBar]:
+    """Return one bar for each source, the busiest first. All bars share one scale."""
     counts: dict[tuple[str, str], dict[str, int]] = {}
-    for one in inflow:
-        words = counts.setdefault(name_source(one.source, settings), {})
+    for one in by_source:
+        by_word = counts.setdefault(describe_source(one.source, settings), {})
         word = one.disposition or "waiting"
-        words[word] = words.get(word, 0) + one.count
-    widest = max((sum(words.values()) for words in counts.values()), default=1)
-    bars = [SourceBar(kind, name, sum(words.values()), _cut(words, 100 / widest)) for (kind, name), words in counts.items()]
+        by_word[word] = by_word.get(word, 0) + one.count
+    longest = max((sum(by_word.values()) for by_word in counts.values()), default=1)
+    bars = [
+        SourceBar(kind, name, sum(by_word.values()), _build_segments(by_word, 100 / longest))
+        for (kind, name), by_word in counts.items()
+    ]
     return sorted(bars, key=lambda bar: (-bar.total, bar.kind, bar.name))
 
 
-def _cut(words: Mapping[str, int], scale: float) -> list[Segment]:
+def _build_segments(by_word: Mapping[str, int], scale: float) -> list[BarSegment]:
     segments = []
     start = 0.0
-    for word in sorted(words, key=_rank):
-        width = words[word] * scale
-        segments.append(Segment(word, WORDS.get(word, word), words[word], round(start, 3), round(width, 3)))
+    for word in sorted(by_word, key=_disposition_rank):
+        width = by_word[word] * scale
+        segments.append(BarSegment(word, DISPOSITION_LABELS.get(word, word), by_word[word], round(start, 3), round(width, 3)))
         start += width
     return segments
 
 
-def _rank(word: str) -> int:
-    return list(WORDS).index(word) if word in WORDS else len(WORDS)
+def _disposition_rank(word: str) -> int:
+    return list(DISPOSITION_LABELS).index(word) if word in DISPOSITION_LABELS else len(DISPOSITION_LABELS)
 
 
-def count_dispositions(inflow: Iterable[Inflow]) -> list[Count]:
-    """What became of all items of the last 24 hours."""
+def count_dispositions(by_source: Iterable[SourceCount]) -> list[LabelledCount]:
+    """Return the items of the last 24 hours by disposition, over all sources."""
     counts: dict[str, int] = {}
-    for one in inflow:
+    for one in by_source:
         word = one.disposition or "waiting"
         counts[word] = counts.get(word, 0) + one.count
-    return [Count(word, WORDS.get(word, word), counts[word]) for word in sorted(counts, key=_rank)]
+    return [
+        LabelledCount(word, DISPOSITION_LABELS.get(word, word), counts[word]) for word in sorted(counts, key=_disposition_rank)
+    ]
 
 
 def arrange_hours(hours: list[int], now: datetime) -> list[HourBar]:
-    """The bars of the last 24 hours, the oldest first; an hour with anything in it is never invisible."""
+    """Return the bars of the last 24 hours, the oldest first. An hour with any arrival is at least 4 % high, to be visible."""
     busiest = max(hours, default=0) or 1
     step = 100 / max(len(hours), 1)
     return [
@@ -230,28 +239,28 @@ def arrange_hours(hours: list[int], now: datetime) -> list[HourBar]:
     ]
 
 
-def count_notices(states: Mapping[str, int]) -> list[Count]:
-    """Notices by what people call their state."""
-    counts: dict[str, Count] = {}
-    for state in sorted(states, key=lambda state: list(NOTICE_WORDS).index(state) if state in NOTICE_WORDS else 99):
-        label = NOTICE_WORDS.get(state, state)
+def count_notices(states: Mapping[str, int]) -> list[LabelledCount]:
+    """Return the notices of the last 24 hours by label."""
+    counts: dict[str, LabelledCount] = {}
+    for state in sorted(states, key=lambda state: list(NOTICE_LABELS).index(state) if state in NOTICE_LABELS else 99):
+        label = NOTICE_LABELS.get(state, state)
         before = counts[label].count if label in counts else 0
-        counts[label] = Count(state, label, before + states[state], state in _BAD_NOTICES)
+        counts[label] = LabelledCount(state, label, before + states[state], state in _NOTICES_NEEDING_ATTENTION)
     return list(counts.values())
 
 
-def arrange_boxes(found: list[MailboxHealth], settings: Settings, now: datetime) -> list[Box]:
-    """The configured mailboxes with when they were last read and what is wrong, if anything."""
+def arrange_mailboxes(found: list[MailboxHealth], settings: Settings, now: datetime) -> list[MailboxRow]:
+    """Return each configured mailbox with when it was last read and its problem, if any."""
     by_name = {health.name: health for health in found}
-    return [_arrange_box(name, by_name.get(name), now) for name in settings.mailboxes]
+    return [_arrange_mailbox(name, by_name.get(name), now) for name in settings.mailboxes]
 
 
-def _arrange_box(name: str, health: MailboxHealth | None, now: datetime) -> Box:
+def _arrange_mailbox(name: str, health: MailboxHealth | None, now: datetime) -> MailboxRow:
     if health is None or health.checked_at is None:
-        return Box(name, "never", "Not read yet: is casemill watch running?")
-    age = spell_age(now - health.checked_at)
+        return MailboxRow(name, "never", "Not read yet: is casemill watch running?")
+    age = format_age(now - health.checked_at)
     checked = age if age == "just now" else f"{age} ago"
-    if judge_mailbox(health, now) != OK:
-        return Box(name, checked, f"{health.errors} errors in a row: casemill doctor says why.")
-    silent = now - health.checked_at > SILENT_AFTER
-    return Box(name, checked, "Silent: is casemill watch running?" if silent else "")
+    if check_mailbox(health, now) != OK:
+        return MailboxRow(name, checked, f"{health.errors} errors in a row: run casemill doctor.")
+    is_silent = now - health.checked_at > MAX_SILENCE
+    return MailboxRow(name, checked, "Not read for over 5 minutes: is casemill watch running?" if is_silent else "")
