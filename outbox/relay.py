@@ -16,6 +16,7 @@ from core import clock
 from core.backoff import Backoff
 from core.database.in_lists import in_list
 from core.database.session import Database, is_unavailable
+from core.metrics import FACTS_RELAYED
 from outbox.append import read_fact
 from outbox.facts import Fact
 from outbox.models import OutboxFact
@@ -33,7 +34,7 @@ RETRY_BACKOFF = Backoff(first=timedelta(seconds=2), maximum=timedelta(minutes=10
 def relay_batch(database: Database, subscriptions: Subscriptions) -> int:
     """Relay one batch of due facts; returns how many were done. Raises only when the database itself is away."""
     try:
-        return database.transaction(lambda session: _relay(session, subscriptions, BATCH_SIZE))
+        return _relay_and_commit(database, subscriptions, BATCH_SIZE)
     except Exception as error:
         if is_unavailable(error):
             raise
@@ -56,6 +57,12 @@ def delete_done(database: Database, older_than: timedelta) -> int:
         return len(session.execute(delete(OutboxFact).where(OutboxFact.done_at < before).returning(OutboxFact.id)).all())
 
     return database.transaction(unit)
+
+
+def _relay_and_commit(database: Database, subscriptions: Subscriptions, limit: int, only: int | None = None) -> int:
+    done = database.transaction(lambda session: _relay(session, subscriptions, limit, only))
+    FACTS_RELAYED.inc(done)
+    return done
 
 
 def _relay(session: Session, subscriptions: Subscriptions, limit: int, only: int | None = None) -> int:
@@ -84,7 +91,7 @@ def _relay_one_by_one(database: Database, subscriptions: Subscriptions) -> int:
     done = 0
     for fact_id in due:
         try:
-            done += database.transaction(lambda session, one=fact_id: _relay(session, subscriptions, 1, only=one))  # type: ignore[misc]
+            done += _relay_and_commit(database, subscriptions, 1, only=fact_id)
         except Exception as error:
             if is_unavailable(error):
                 raise
