@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests import single_writers
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = (
@@ -96,6 +98,65 @@ def test_tickets_name_no_template_and_no_mailing() -> None:
         assert words & mailings == set(), name(path)
         imported = {alias for alias in _imports(path) if alias.split(".")[0] in ("notify", "jinja2", "smtplib", "email")}
         assert imported == set(), name(path)
+
+
+#: What has one writer, how its writes are found, and the only file that may write it.
+SINGLE_WRITERS = [
+    pytest.param(single_writers.find_stage_writes, "tickets/lifecycle.py", id="stage"),
+    pytest.param(single_writers.find_version_writes, "tickets/timeline.py", id="version"),
+    pytest.param(single_writers.find_activity_writes, "tickets/timeline.py", id="activity"),
+    pytest.param(single_writers.find_follow_up_writes, "tickets/follow_ups.py", id="follow-up"),
+]
+
+
+@pytest.mark.parametrize(("find_writes", "writer"), SINGLE_WRITERS)
+def test_stage_timeline_and_follow_ups_have_one_writer_each(find_writes: Callable[[ast.AST], list[int]], writer: str) -> None:
+    found = {name(path) for path in WRITTEN_BY_HAND if find_writes(tree(path))}
+    assert found == {writer}
+
+
+@pytest.mark.parametrize(
+    ("find_writes", "code"),
+    [
+        (single_writers.find_stage_writes, "ticket.stage = 6"),
+        (single_writers.find_stage_writes, "before, ticket.stage = ticket.stage, 6"),
+        (single_writers.find_stage_writes, "setattr(ticket, 'stage', 6)"),
+        (single_writers.find_stage_writes, "session.execute(update(Ticket).values(stage=6))"),
+        (single_writers.find_stage_writes, "session.execute(update(Ticket).values({Ticket.stage: 6}))"),
+        (single_writers.find_stage_writes, "changes = [{'id': 1, 'stage': 6}]\nupdate_all(session, Ticket, changes)"),
+        (
+            single_writers.find_stage_writes,
+            "from tickets.models import Ticket as Case\nsession.execute(update(Case), [{'stage': 6}])",
+        ),
+        (single_writers.find_version_writes, "ticket.version += 1"),
+        (single_writers.find_version_writes, "values = {'version': Ticket.version + 1}"),
+        (single_writers.find_version_writes, "update_all(session, Ticket, [{'id': 1, 'version': 7}])"),
+        (single_writers.find_activity_writes, "session.add(Activity(ticket_id=1))"),
+        (single_writers.find_activity_writes, "session.execute(insert(Activity), rows)"),
+        (single_writers.find_activity_writes, "insert_all(session, models.Activity, rows)"),
+        (single_writers.find_activity_writes, "sqlite_insert(Activity.__table__).values(row)"),
+        (single_writers.find_follow_up_writes, "insert_ignore(session, FollowUp, rows)"),
+        (single_writers.find_follow_up_writes, "session.execute(update(FollowUp).values(title=''))"),
+        (single_writers.find_follow_up_writes, "task.done_at = now"),
+    ],
+)
+def test_a_write_by_another_module_is_found(find_writes: Callable[[ast.AST], list[int]], code: str) -> None:
+    assert find_writes(ast.parse(code))
+
+
+@pytest.mark.parametrize(
+    ("find_writes", "code"),
+    [
+        (single_writers.find_stage_writes, "select(Ticket.stage).where(Ticket.stage < 6)"),
+        (single_writers.find_stage_writes, "row = {'stage': STAGE_NAMES[ticket.stage]}"),
+        (single_writers.find_stage_writes, "replace(view, stage=4)"),
+        (single_writers.find_version_writes, "row = {'version': ticket.version}"),
+        (single_writers.find_activity_writes, "select(Activity).where(Activity.id == 1)"),
+        (single_writers.find_follow_up_writes, "select(FollowUp).where(FollowUp.done_at.is_(None))"),
+    ],
+)
+def test_reading_is_no_write(find_writes: Callable[[ast.AST], list[int]], code: str) -> None:
+    assert find_writes(ast.parse(code)) == []
 
 
 def test_the_core_knows_nothing_of_tickets() -> None:

@@ -1,4 +1,4 @@
-"""Contacts that a batch brings: found by address, or made."""
+"""The contacts of a batch of submissions: found by address, or inserted."""
 
 from __future__ import annotations
 
@@ -16,54 +16,55 @@ from core.database.bulk import insert_ignore
 
 
 def ensure(
-    session: Session, directory: SenderDirectory, claims: Sequence[SenderIdentity], public: frozenset[str], now: datetime
+    session: Session, directory: SenderDirectory, senders: Sequence[SenderIdentity], public: frozenset[str], now: datetime
 ) -> dict[int, ContactView]:
-    """Make the contacts that are new; those with an address are added to ``directory``. ``public`` mail domains name no company.
+    """Insert the contacts that are new and add those with an address to ``directory``. ``public`` domains name no company.
 
-    Answers with the contacts that have none, by the number of their claim: a name or a telephone number is enough to be
-    somebody, but not to be recognised again.
+    Returns the contacts without an address, by their position in ``senders``: a name or a telephone number is enough to make a
+    contact, but not to recognise the same person again.
     """
     missing: dict[str, SenderIdentity] = {}
-    for claim in claims:
-        if claim.email and claim.email not in directory.contacts:
-            missing.setdefault(claim.email, claim)
-    rows = [_row(directory, missing[email], public, now) for email in sorted(missing)]
+    for sender in senders:
+        if sender.email and sender.email not in directory.contacts:
+            missing.setdefault(sender.email, sender)
+    # In the order of addresses: two batches that insert the same new contacts would deadlock otherwise.
+    rows = [_contact_row(directory, missing[email], public, now) for email in sorted(missing)]
     insert_ignore(session, Contact, rows)
     if missing:
         matching.load_contacts(session, directory, set(missing))
-    return _without_address(session, directory, claims, public, now)
+    return _insert_without_address(session, directory, senders, public, now)
 
 
-def _without_address(
-    session: Session, directory: SenderDirectory, claims: Sequence[SenderIdentity], public: frozenset[str], now: datetime
+def _insert_without_address(
+    session: Session, directory: SenderDirectory, senders: Sequence[SenderIdentity], public: frozenset[str], now: datetime
 ) -> dict[int, ContactView]:
-    numbers = [number for number, claim in enumerate(claims) if not claim.email and (claim.name or claim.phone)]
-    if not numbers:
+    positions = [position for position, sender in enumerate(senders) if not sender.email and (sender.name or sender.phone)]
+    if not positions:
         return {}
-    rows = [_row(directory, claims[number], public, now) for number in numbers]
+    rows = [_contact_row(directory, senders[position], public, now) for position in positions]
     statement = insert(Contact).returning(Contact.id, sort_by_parameter_order=True)
     ids = session.execute(statement, rows).scalars().all()
     return {
-        number: ContactView(contact_id, None, row["name"], row["company_id"])
-        for number, contact_id, row in zip(numbers, ids, rows, strict=True)
+        position: ContactView(contact_id, None, row["name"], row["company_id"])
+        for position, contact_id, row in zip(positions, ids, rows, strict=True)
     }
 
 
-def _row(directory: SenderDirectory, claim: SenderIdentity, public: frozenset[str], now: datetime) -> dict[str, Any]:
+def _contact_row(directory: SenderDirectory, sender: SenderIdentity, public: frozenset[str], now: datetime) -> dict[str, Any]:
     return {
-        "email": claim.email,
-        "name": claim.name,
-        "phone": claim.phone,
-        "company_id": _on_record(directory, claim, public),
+        "email": sender.email,
+        "name": sender.name,
+        "phone": sender.phone,
+        "company_id": _find_company_id(directory, sender, public),
         "created_at": now,
     }
 
 
-def _on_record(directory: SenderDirectory, claim: SenderIdentity, public: frozenset[str]) -> int | None:
-    """The company a new contact is recorded with: never on the word of a form anybody can fill in."""
-    company, reason = directory.find_company(claim, public)
-    if company is None or not (claim.trusted or reason.code == "company_by_domain"):
+def _find_company_id(directory: SenderDirectory, sender: SenderIdentity, public: frozenset[str]) -> int | None:
+    """The company to record for a new contact: not what a public form says, which any visitor can fill in."""
+    company, reason = directory.find_company(sender, public)
+    if company is None or not (sender.trusted or reason.code == "company_by_domain"):
         return None
-    if claim.email:
-        directory.recorded[claim.email] = reason
+    if sender.email:
+        directory.recorded[sender.email] = reason
     return company.id

@@ -1,4 +1,4 @@
-"""A ticket entered by hand, after a call or by a program: what was given is checked and becomes a submission."""
+"""Enter a ticket by hand, after a call or by a program: check the fields and turn them into a submission."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from accounts.field_parsers import read_email
 from core.errors import RefusedError
 from core.reasons import Reason
 from core.settings import Settings
-from tickets import creation_notice
+from tickets.intake import receive
 from tickets.submission import Submission, SubmittedFile, TicketSource
 
 CONTACT_METHODS = ("email", "phone")
@@ -20,7 +20,7 @@ CONTACT_METHODS = ("email", "phone")
 
 @dataclass(frozen=True, slots=True)
 class ManualEntry:
-    """The fields of the form (domain.md, Tickets), empty where nothing was given."""
+    """The fields of the form (domain.md, Tickets), each empty where the form has no value."""
 
     owner: str
     company: str
@@ -38,52 +38,60 @@ class ManualEntry:
     on_contact_timeline: bool = True
 
 
-def to_submission(entered: ManualEntry, now: datetime) -> Submission:
-    """The form as a submission. Raises :class:`RefusedError` for what cannot be, before any database is asked."""
-    if not entered.owner.strip():
+def to_submission(entry: ManualEntry, now: datetime) -> Submission:
+    """Return the form as a submission. Raises :class:`RefusedError` for a missing or invalid field; reads no database."""
+    if not entry.owner.strip():
         raise RefusedError("no_owner", "a ticket entered by hand needs an owner", hint="give the owner's email address")
-    if not entered.description.strip():
-        raise RefusedError("no_description", "the ticket does not say what it is about", hint="give a description")
-    if not (entered.email or entered.name or entered.phone).strip():
-        raise RefusedError("no_requester", "nobody is named whom it is for", hint="give an email, a name or a phone")
-    if entered.prefers not in CONTACT_METHODS:
-        raise RefusedError("bad_way", f"{entered.prefers!r} is no way to reach people", hint="say email or phone")
+    if not entry.description.strip():
+        raise RefusedError("no_description", "the ticket has no description", hint="say in a sentence what it is about")
+    if not (entry.email or entry.name or entry.phone).strip():
+        raise RefusedError("no_requester", "the ticket has no requester", hint="give an email address, a name or a phone number")
+    if entry.prefers not in CONTACT_METHODS:
+        raise RefusedError("bad_way", f"{entry.prefers!r} is not a contact method", hint="choose email or phone")
     return Submission(
         source=TicketSource.PHONE,
         received_at=now,
         subject="",
-        text=entered.description.strip(),
-        email=read_email("email", entered.email) if entered.email.strip() else None,
-        name=entered.name.strip(),
-        phone=entered.phone.strip(),
-        company=entered.company.strip(),
-        category=entered.category,
-        issue=entered.issue,
-        issue_detail=entered.detail,
-        preferred_contact=entered.prefers,
-        files=entered.files,
-        missing=_missing(entered),
+        text=entry.description.strip(),
+        email=read_email("email", entry.email) if entry.email.strip() else None,
+        name=entry.name.strip(),
+        phone=entry.phone.strip(),
+        company=entry.company.strip(),
+        category=entry.category,
+        issue=entry.issue,
+        issue_detail=entry.detail,
+        preferred_contact=entry.prefers,
+        files=entry.files,
+        missing=_missing(entry),
         reasons=(Reason("entered_by_hand", "A member of staff entered it by hand"),),
-        owner_email=read_email("owner", entered.owner),
-        contacts=tuple(read_email("contact", email) for email in entered.contacts),
-        on_company_timeline=entered.on_company_timeline,
-        on_contact_timeline=entered.on_contact_timeline,
+        owner_email=read_email("owner", entry.owner),
+        contacts=tuple(read_email("contact", email) for email in entry.contacts),
+        on_company_timeline=entry.on_company_timeline,
+        on_contact_timeline=entry.on_contact_timeline,
     )
 
 
 def create(session: Session, submission: Submission, settings: Settings, now: datetime) -> int:
-    """The ticket of a submission entered by hand; its id. Raises unless its owner is active on the staff."""
+    """Create the ticket of a submission entered by hand and return its id.
+
+    Raises :class:`RefusedError` when its owner is inactive, :class:`NotFoundError` when there is no such member of staff.
+    """
     email = submission.owner_email or ""
     if not find_person(session, email).active:
-        raise RefusedError("owner_inactive", f"{email} is not active any more", hint="see `casemill staff list`")
-    return creation_notice.create_by_hand(session, submission, settings, now)
+        raise RefusedError("owner_inactive", f"{email} is no longer active", hint="choose an owner from `casemill staff list`")
+    return create_by_hand(session, submission, settings, now)
 
 
-def _missing(entered: ManualEntry) -> tuple[str, ...]:
+def create_by_hand(session: Session, submission: Submission, settings: Settings, now: datetime) -> int:
+    """Create the ticket of one submission, whose owner the caller has checked, and return its id."""
+    return receive(session, [submission], settings, now)[0].ticket_id
+
+
+def _missing(entry: ManualEntry) -> tuple[str, ...]:
     wanted = (
         ("email", "the requester's email address"),
         ("name", "the requester's name"),
         ("phone", "the requester's telephone number"),
         ("category", "the category"),
     )
-    return tuple(text for field, text in wanted if not getattr(entered, field).strip())
+    return tuple(text for field, text in wanted if not getattr(entry, field).strip())

@@ -1,7 +1,8 @@
-"""What staff write to the customer from a ticket: composed from a template, edited, looked at, sent.
+"""Staff messages: what staff write to the customer from a ticket, composed from a template, edited, checked, sent.
 
-A letter is an entry on the timeline and a fact; the mail that carries it is made and sent elsewhere. What became of the mail
-comes back: a recap that the mail server accepted checks the box, anything else becomes a task for the owner.
+A staff message is an entry on the timeline and a fact; ``notify`` makes and sends the mail that carries it. The outcome of that
+mail comes back here: a recap that the mail server accepted checks its box, a message that did not arrive becomes a task for the
+owner.
 """
 
 from __future__ import annotations
@@ -15,30 +16,29 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from accounts.models import Company, Contact, Staff
-from core.database.bulk import insert_ignore
 from core.errors import RefusedError
 from core.reasons import Reason
 from outbox.append import append_facts
 from outbox.facts import StaffMessageWritten
-from tickets import lifecycle, message_templates, permissions, template_sandbox
-from tickets.creation_notice import TASK_DUE, find_default_manager
+from tickets import follow_ups, lifecycle, message_templates, permissions, template_sandbox
 from tickets.message_templates import ASK_FOR_MORE, RECAP, TemplateVersion
-from tickets.models import Activity, FollowUp, Ticket, TicketContact
+from tickets.models import Activity, Ticket, TicketContact
 from tickets.numbers import format_number
 from tickets.permissions import Action
 from tickets.stages import COMPLETED
 from tickets.timeline import add_entry, lock_ticket, record_entry
 
 REPLY, RECAP_MESSAGE, QUESTION = "reply", "recap", "question"
-#: The template each kind of letter begins with; a reply begins with nothing.
+#: The template each kind of message begins with; a reply begins empty.
 TEMPLATES: Final = {RECAP_MESSAGE: RECAP, QUESTION: ASK_FOR_MORE}
-TITLES: Final = {REPLY: "Reply", RECAP_MESSAGE: "Recap of resolution", QUESTION: "Question for what is missing"}
+TITLES: Final = {REPLY: "Reply", RECAP_MESSAGE: "Recap of resolution", QUESTION: "Request for information"}
+MAX_SUBJECT_CHARACTERS: Final = 300
 MAX_TEXT_CHARACTERS: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class MessageDraft:
-    """A letter before it is sent; ``problems`` say in words what keeps it from being sent as it is."""
+    """A message before it is sent; ``problems`` are sentences that say what keeps it from being sent as it is."""
 
     ticket_id: int
     kind: str
@@ -51,7 +51,7 @@ class MessageDraft:
 
 @dataclass(frozen=True, slots=True)
 class MessageOutcome:
-    """What became of the mail of a letter: ``sent``, ``skipped``, ``failed`` or ``ambiguous``, and why."""
+    """How the mail of a message ended: ``sent``, ``skipped``, ``failed`` or ``ambiguous``, and why."""
 
     delivery_id: int
     ticket_id: int
@@ -71,9 +71,10 @@ def compose(
     values: Mapping[str, str] | None = None,
     to: Sequence[str] = (),
 ) -> MessageDraft:
-    """A letter of ``kind`` filled from the ticket; ``values`` fill placeholders of one word, such as ``resolution``.
+    """Return a message of ``kind`` filled from the ticket; ``values`` fill single placeholders, such as ``resolution``.
 
-    Without a template, and for a kind that has none, subject and text are there to be written. Raises NotFoundError.
+    Without a template, and for a kind that has none, the text is empty. Raises :class:`NotFoundError` for an unknown ticket or
+    template.
     """
     ticket = lock_ticket(session, ticket_id)
     name = template or TEMPLATES.get(kind)
@@ -81,17 +82,17 @@ def compose(
     if version is None:
         filled = template_sandbox.FilledTemplate(f"Re: {ticket.name}", "", ())
     else:
-        filled = template_sandbox.fill(version.subject, version.body, {**_values(session, ticket, by), **(values or {})})
-    recipients, problems = _recipients(session, ticket, to)
+        filled = template_sandbox.fill(version.subject, version.body, {**_load_values(session, ticket, by), **(values or {})})
+    recipients, problems = _find_recipients(session, ticket, to)
     emails = tuple(str(contact.email) for contact in recipients)
     problems += find_problems(filled.subject, filled.text)
     return MessageDraft(ticket.id, kind, filled.subject, filled.text, emails, version, tuple(problems))
 
 
 def find_problems(subject: str, text: str) -> list[str]:
-    """What the words of a letter still lack, in words."""
-    left = [f"{{{{ {name} }}}} is not filled" for name in template_sandbox.find_unfilled(subject, text)]
-    return left if text.strip() else [*left, "there is no text yet"]
+    """Return what a message still lacks, as sentences."""
+    problems = [f"{{{{ {name} }}}} is not filled" for name in template_sandbox.find_unfilled(subject, text)]
+    return problems if text.strip() else [*problems, "there is no text yet"]
 
 
 def send(
@@ -106,18 +107,18 @@ def send(
     to: Sequence[str] = (),
     template: TemplateVersion | None = None,
 ) -> int:
-    """Send a letter to the requester, or to those people of the ticket who are named; answers with its entry's id.
+    """Send a message to the requester, or to those people of the ticket whom ``to`` names; return its entry's id.
 
-    Raises :class:`RefusedError` for a placeholder that is not filled, nobody to send it to, or a ticket that is over.
+    Raises :class:`RefusedError` for a placeholder that is not filled, a missing recipient, or a ticket that takes no message.
     """
     permissions.require(by, Action.WRITE)
     if kind not in TITLES:
-        raise RefusedError("unknown_kind", f"a letter is one of {', '.join(TITLES)}")
+        raise RefusedError("unknown_kind", f"a message is one of {', '.join(TITLES)}, not {kind!r}")
     ticket = lock_ticket(session, ticket_id)
     _refuse(ticket, kind, subject, text)
-    recipients, problems = _recipients(session, ticket, to)
+    recipients, problems = _find_recipients(session, ticket, to)
     if problems:
-        raise RefusedError("no_recipient", "; ".join(problems))
+        raise RefusedError("no_recipient", "; ".join(problems), hint="name people of the ticket who have an email address")
     clean_subject, clean_text = " ".join(subject.split()), text.strip() + "\n"
     data: dict[str, Any] = {"by": by.email, "letter": kind, "to": [one.email for one in recipients], "opening": ticket.opening}
     if template is not None:
@@ -130,17 +131,20 @@ def send(
 
 
 def record_outcomes(session: Session, outcomes: Sequence[MessageOutcome], now: datetime) -> None:
-    """Record what became of letters: a recap that got to its requester checks the box, what did not get through is a task."""
+    """Record the outcomes of mails, in the order of tickets, as other workers lock them.
+
+    A recap that reached the requester checks its box. A message that did not arrive raises a task for the owner.
+    """
     for outcome in sorted(outcomes, key=lambda one: (one.ticket_id, one.delivery_id)):
         entry = session.get(Activity, outcome.activity_id)
-        if entry is None or not _note(session, outcome, str(entry.data.get("letter")), now):
+        if entry is None or not _record_outcome(session, outcome, str(entry.data.get("letter")), now):
             continue
         if outcome.outcome == "sent" and entry.data.get("letter") == RECAP_MESSAGE and _is_main_copy(session, outcome, entry):
             lifecycle.mark_recap_accepted(session, outcome.ticket_id, int(entry.data.get("opening", 0)), now)
 
 
 def _is_main_copy(session: Session, outcome: MessageOutcome, entry: Activity) -> bool:
-    """Whether the recap counts as given by this copy: the requester's; without them, that of whoever is named first."""
+    """Whether this copy of a recap counts as the recap: the requester's, or without them that of the first recipient."""
     to = [str(address) for address in entry.data.get("to", [])]
     of_ticket = select(Ticket.requester_id).where(Ticket.id == outcome.ticket_id).scalar_subquery()
     requester = session.execute(select(Contact.email).where(Contact.id == of_ticket)).scalar()
@@ -149,22 +153,23 @@ def _is_main_copy(session: Session, outcome: MessageOutcome, entry: Activity) ->
 
 def _refuse(ticket: Ticket, kind: str, subject: str, text: str) -> None:
     if ticket.merged_into is not None:
-        where = f"{format_number(ticket.id)} was merged into {format_number(ticket.merged_into)}"
-        raise RefusedError("merged", where, hint="write from that one")
+        merged = f"{format_number(ticket.id)} was merged into {format_number(ticket.merged_into)}"
+        raise RefusedError("merged", merged, hint="write from that one")
     if kind == RECAP_MESSAGE and ticket.stage == COMPLETED:
         raise RefusedError("completed", f"{format_number(ticket.id)} is completed", hint="reopen it first, or send a reply")
     if not subject.strip() or not text.strip():
-        raise RefusedError("empty", "a letter needs a subject and a text")
-    if len(subject) > 300 or len(text) > MAX_TEXT_CHARACTERS:
-        raise RefusedError("too_long", f"a letter has at most 300 characters of subject and {MAX_TEXT_CHARACTERS} of text")
-    left = template_sandbox.find_unfilled(subject, text)
-    if left:
-        names = ", ".join(f"{{{{ {name} }}}}" for name in left)
-        raise RefusedError("unfilled", f"not filled yet: {names}", hint="write what belongs there, or take it out")
+        raise RefusedError("empty", "a message needs a subject and a text")
+    if len(subject) > MAX_SUBJECT_CHARACTERS or len(text) > MAX_TEXT_CHARACTERS:
+        limits = f"{MAX_SUBJECT_CHARACTERS} characters of subject and {MAX_TEXT_CHARACTERS} of text"
+        raise RefusedError("too_long", f"a message has at most {limits}", hint="shorten it")
+    unfilled = template_sandbox.find_unfilled(subject, text)
+    if unfilled:
+        names = ", ".join(f"{{{{ {name} }}}}" for name in unfilled)
+        raise RefusedError("unfilled", f"not filled yet: {names}", hint="write what belongs there, or delete the placeholder")
 
 
-def _recipients(session: Session, ticket: Ticket, to: Sequence[str]) -> tuple[list[Contact], list[str]]:
-    """The requester, or those of the ticket's people who are named; and what is wrong with them, in words."""
+def _find_recipients(session: Session, ticket: Ticket, to: Sequence[str]) -> tuple[list[Contact], list[str]]:
+    """The requester, or those of the ticket's people whom ``to`` names; and the problems with them, as sentences."""
     of_ticket = select(TicketContact.contact_id).where(TicketContact.ticket_id == ticket.id)
     people = list(session.execute(select(Contact).where(Contact.id.in_(of_ticket)).order_by(Contact.id)).scalars())
     if not to:
@@ -172,11 +177,11 @@ def _recipients(session: Session, ticket: Ticket, to: Sequence[str]) -> tuple[li
         return requester, [] if requester else ["the requester has no email address"]
     known = {one.email: one for one in people if one.email}
     wanted = list(dict.fromkeys(address.strip().lower() for address in to))
-    strangers = [f"{address} does not belong to {format_number(ticket.id)}" for address in wanted if address not in known]
-    return [known[address] for address in wanted if address in known], strangers
+    problems = [f"{address} does not belong to {format_number(ticket.id)}" for address in wanted if address not in known]
+    return [known[address] for address in wanted if address in known], problems
 
 
-def _values(session: Session, ticket: Ticket, by: Staff) -> dict[str, Mapping[str, str] | str]:
+def _load_values(session: Session, ticket: Ticket, by: Staff) -> dict[str, Mapping[str, str] | str]:
     contact = session.get(Contact, ticket.requester_id) if ticket.requester_id else None
     company = session.get(Company, ticket.company_id) if ticket.company_id else None
     owner = session.get(Staff, ticket.owner_id) if ticket.owner_id else None
@@ -196,9 +201,9 @@ def _values(session: Session, ticket: Ticket, by: Staff) -> dict[str, Mapping[st
     }
 
 
-def _note(session: Session, outcome: MessageOutcome, kind: str, now: datetime) -> bool:
-    """An entry of what became of it; False when that had been recorded."""
-    what = TITLES.get(kind, "Letter")
+def _record_outcome(session: Session, outcome: MessageOutcome, kind: str, now: datetime) -> bool:
+    """Add an entry with the outcome of a mail; False when that was recorded before."""
+    what = TITLES.get(kind, "Message")
     title = {
         "sent": f"{what} sent to {outcome.recipient}",
         "skipped": f"{what} not sent to {outcome.recipient}",
@@ -215,17 +220,17 @@ def _note(session: Session, outcome: MessageOutcome, kind: str, now: datetime) -
 def _raise_task(session: Session, outcome: MessageOutcome, title: str, now: datetime) -> bool:
     ticket = lock_ticket(session, outcome.ticket_id)
     key = f"letter:{outcome.delivery_id}"
-    if session.execute(select(FollowUp.id).where(FollowUp.key == key)).first() is not None:
+    if follow_ups.find_raised_keys(session, [key]):
         return False
-    task = {
-        "key": key,
-        "ticket_id": ticket.id,
-        "kind": "notice_problem",
-        "title": f"Call the customer or write again: {title[0].lower()}{title[1:]}",
-        "reason": outcome.reason.text,
-        "assignee_id": ticket.owner_id or find_default_manager(session),
-        "due_at": now + TASK_DUE,
-        "created_at": now,
-    }
-    insert_ignore(session, FollowUp, [task])
+    row = follow_ups.task_row(
+        key,
+        ticket.id,
+        follow_ups.NOTICE_PROBLEM,
+        f"Call the customer or write again: {title[0].lower()}{title[1:]}",
+        outcome.reason.text,
+        now + follow_ups.PROBLEM_DUE_AFTER,
+        now,
+        assignee_id=ticket.owner_id or follow_ups.find_default_manager(session),
+    )
+    follow_ups.insert_tasks(session, [row])
     return True

@@ -135,10 +135,10 @@ def raise_versions(
         return
     by_people = set(written_by_people)
     connection = session.connection()
-    connection.execute(_LOCK, {"listed": encode_list(ticket_ids)}).all()
+    connection.execute(_LOCK, {"values": encode_list(ticket_ids)}).all()
     for ids, statement in ((by_people, _RAISE_BY_PEOPLE), (set(ticket_ids) - by_people, _RAISE)):
         if ids:
-            connection.execute(statement, {"listed": encode_list(ids), "now": now})
+            connection.execute(statement, {"values": encode_list(ids), "now": now})
 
 
 _LOCK = select(Ticket.id).where(in_list_parameter(Ticket.id)).order_by(Ticket.id).with_for_update(key_share=True)

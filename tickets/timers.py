@@ -1,7 +1,11 @@
 """The sweep of the timers: reminders to owners, escalations to managers, each once per opening (domain.md, Tickets).
 
-A timer is a column with a moment. The rule is checked again at the moment it acts; a row that raises is pushed on and the
-others go on.
+A timer is a column with the time at which it is due. The sweep:
+
+1. Reads the ids of the tickets that are due.
+2. Locks each ticket in a transaction of its own, checks again that the timer is due and the rule still needed, clears the timer
+   and raises the task.
+3. Postpones a ticket whose transaction failed, so that it does not keep the others from their turn.
 """
 
 from __future__ import annotations
@@ -10,8 +14,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
-from sqlalchemy import Select, insert, select, update
+from sqlalchemy import Select, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from accounts.models import Company, Staff, Team
@@ -21,22 +26,22 @@ from core.reasons import Reason
 from core.settings.sections import Calendar
 from outbox.append import append_facts
 from outbox.facts import TaskRaised
+from tickets import follow_ups
 from tickets.deadlines import due_after
-from tickets.intake_writer import SYSTEM
-from tickets.lifecycle import ESCALATION, REMINDER
-from tickets.models import FollowUp, Ticket
+from tickets.follow_ups import ESCALATION, REMINDER
+from tickets.models import Ticket
 from tickets.stages import COMPLETED
-from tickets.timeline import add_entry
+from tickets.timeline import SYSTEM, add_entry
 
-log = logging.getLogger("casemill.due")
+log = logging.getLogger("casemill.timers")
 
-BATCH_SIZE = 100
-RETRY_DELAY = timedelta(minutes=5)
+BATCH_SIZE: Final = 100
+RETRY_DELAY: Final = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
 class Timer:
-    """One rule with its column: what it raises, and whether it is still needed when its moment comes."""
+    """One rule with its column: the task it raises, and whether that is still needed when the timer is due."""
 
     kind: str
     column: InstrumentedAttribute[datetime | None]
@@ -64,25 +69,25 @@ TIMERS = (
 
 
 def sweep(database: Database, calendar: Calendar) -> int:
-    """Fire what is due, a batch of each timer; returns how many tickets were looked at."""
-    return sum(_fire_all(database, timer, calendar) for timer in TIMERS)
+    """Fire the timers that are due, a batch of each; return how many tickets were looked at."""
+    return sum(_fire_batch(database, timer, calendar) for timer in TIMERS)
 
 
-def _fire_all(database: Database, timer: Timer, calendar: Calendar) -> int:
+def _fire_batch(database: Database, timer: Timer, calendar: Calendar) -> int:
     with database.read() as session:
-        due = list(session.execute(_due(timer, clock.now())).scalars())
+        due = list(session.execute(_select_due(timer, clock.now())).scalars())
     for ticket_id in due:
         try:
             database.transaction(lambda session, one=ticket_id: _fire(session, timer, one, calendar))  # type: ignore[misc]
         except Exception as error:
             if is_unavailable(error):
                 raise
-            log.error("a timer failed and is tried again later", exc_info=error, extra={"ticket": ticket_id, "kind": timer.kind})
-            database.transaction(lambda session, one=ticket_id: _push_on(session, timer, one))  # type: ignore[misc]
+            log.error("ticket timer failed, postponed", exc_info=error, extra={"ticket": ticket_id, "kind": timer.kind})
+            database.transaction(lambda session, one=ticket_id: _postpone(session, timer, one))  # type: ignore[misc]
     return len(due)
 
 
-def _due(timer: Timer, now: datetime) -> Select[int]:
+def _select_due(timer: Timer, now: datetime) -> Select[int]:
     return select(Ticket.id).where(timer.column <= now).order_by(timer.column, Ticket.id).limit(BATCH_SIZE)
 
 
@@ -96,28 +101,29 @@ def _fire(session: Session, timer: Timer, ticket_id: int, calendar: Calendar) ->
     if not timer.is_needed(ticket):
         return
     key = f"{timer.kind}:{ticket.id}:{ticket.opening}"
-    if session.execute(select(FollowUp.id).where(FollowUp.key == key)).first() is not None:
-        return  # it has fired in this opening, and a forced move wound the timer up again
+    # A forced move starts the timer again in the same opening, and a rule fires once per opening.
+    if follow_ups.find_raised_keys(session, [key]):
+        return
     _raise_task(session, timer, ticket, key, now, calendar)
 
 
 def _raise_task(session: Session, timer: Timer, ticket: Ticket, key: str, now: datetime, calendar: Calendar) -> None:
-    assignee_id = _assignee(session, timer, ticket)
-    row = {"key": key, "ticket_id": ticket.id, "kind": timer.kind, "title": timer.title, "reason": timer.reason}
-    moments = {"due_at": due_after(now, calendar.task_days, calendar), "created_at": now}
-    made = insert(FollowUp).values(**row, assignee_id=assignee_id, **moments).returning(FollowUp.id)
-    task_id = session.execute(made).scalar_one()
+    assignee_id = _find_assignee(session, timer, ticket)
+    due_at = due_after(now, calendar.task_days, calendar)
+    row = follow_ups.task_row(key, ticket.id, timer.kind, timer.title, timer.reason, due_at, now, assignee_id=assignee_id)
+    task_id = follow_ups.insert_task(session, row)
     reasons = [Reason(f"{timer.kind}_due", timer.reason).as_dict()]
     data = {"task_id": task_id, "code": "task_raised", "reasons": reasons}
-    name = session.execute(select(Staff.name).where(Staff.id == assignee_id)).scalar() or "nobody"
-    add_entry(session, ticket, now, SYSTEM, "task", f"Task for {name}: {timer.title}", timer.reason, data)
+    name = session.execute(select(Staff.name).where(Staff.id == assignee_id)).scalar()
+    title = f"Task for {name}: {timer.title}" if name else f"Unassigned task: {timer.title}"
+    add_entry(session, ticket, now, SYSTEM, "task", title, timer.reason, data)
     append_facts(session, [TaskRaised(ticket.id, task_id, timer.kind, assignee_id)], now)
 
 
-def _assignee(session: Session, timer: Timer, ticket: Ticket) -> int | None:
+def _find_assignee(session: Session, timer: Timer, ticket: Ticket) -> int | None:
     """The owner, or for an escalation the manager on the company record; else the default team's manager.
 
-    Whoever has left gets nothing: their task would be seen by nobody.
+    A person who has left gets no task, because an inactive member of staff does not see it.
     """
     of_company = select(Company.manager_id).where(Company.id == ticket.company_id)
     of_ticket = select(Ticket.owner_id).where(Ticket.id == ticket.id)
@@ -129,8 +135,8 @@ def _assignee(session: Session, timer: Timer, ticket: Ticket) -> int | None:
     return None
 
 
-def _push_on(session: Session, timer: Timer, ticket_id: int) -> None:
-    """Unless it was cleared or wound up anew meanwhile: then there is nothing to try again."""
+def _postpone(session: Session, timer: Timer, ticket_id: int) -> None:
+    """Postpone a timer that failed, unless it was cleared or started again meanwhile."""
     now = clock.now()
     still_due = Ticket.id == ticket_id, timer.column <= now
     session.execute(update(Ticket).where(*still_due).values({timer.column.key: now + RETRY_DELAY}))

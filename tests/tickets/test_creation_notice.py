@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from core.reasons import Reason
 from tests.tickets.world import NOW, World, matter
-from tickets import creation_notice
+from tickets import creation_notice, manual_entry
 from tickets.creation_notice import NoticeOutcome
 from tickets.models import Activity, FollowUp, Ticket
 
@@ -147,7 +147,5 @@ def test_a_batch_of_a_hundred_is_settled_in_a_few_statements(world: World) -> No
 def test_a_ticket_by_hand_is_made_through_the_same_door(world: World) -> None:
     world.staff("Ben")
     submission = matter(source="phone", owner_email="ben@billing.example")
-    ticket_id = world.database.transaction(
-        lambda session: creation_notice.create_by_hand(session, submission, world.settings, NOW)
-    )
+    ticket_id = world.database.transaction(lambda session: manual_entry.create_by_hand(session, submission, world.settings, NOW))
     assert world.show(ticket_id)["owner"] == "Ben"

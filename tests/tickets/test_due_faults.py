@@ -138,7 +138,7 @@ def refusing(database: Database, ticket_id: int) -> Iterator[None]:
 def test_a_row_that_raises_is_tried_again_later_and_holds_up_nobody(staffed: World, caplog: pytest.LogCaptureFixture) -> None:
     staffed.receive(*(matter() for _ in range(4)))
     moment = NOW + 2 * DAY
-    with refusing(staffed.database, 2), caplog.at_level(logging.INFO, "casemill.due"):
+    with refusing(staffed.database, 2), caplog.at_level(logging.INFO, "casemill.timers"):
         sweep(staffed, moment)
         assert raised(staffed) == [(1, "reminder"), (3, "reminder"), (4, "reminder")]
         assert staffed.ticket(2).reminder_due_at == moment + timers.RETRY_DELAY
@@ -156,7 +156,7 @@ def test_a_timer_that_was_changed_while_its_row_raised_is_left_as_it_is(staffed:
 
     def unit(session: Session) -> None:
         session.execute(update(Ticket).values(reminder_due_at=wound_up))
-        timers._push_on(session, timers.TIMERS[0], 1)
+        timers._postpone(session, timers.TIMERS[0], 1)
 
     with clock_at(NOW + 3 * DAY):
         staffed.database.transaction(unit)

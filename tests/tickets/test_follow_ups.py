@@ -61,10 +61,10 @@ def test_a_task_is_handed_over_postponed_done_and_opened_again_with_its_history(
     do(desk, lambda s: follow_ups.reopen_task(s, 1, person(s, "Ada"), "No answer", NOW + DAY))
     title = "Follow up with the customer"
     assert told(desk) == [
-        (f"Task handed over to Ben: {title}", "Handed over by Ada", "ada@billing.example"),
+        (f"Task reassigned to Ben: {title}", "Reassigned by Ada", "ada@billing.example"),
         (f"Task postponed: {title}", "The payer is closed", "ben@billing.example"),
         (f"Task done: {title}", "", "ben@billing.example"),
-        (f"Task opened again: {title}", "No answer", "ada@billing.example"),
+        (f"Task reopened: {title}", "No answer", "ada@billing.example"),
     ]
     assert (task(desk).done_at, task(desk).due_at) == (None, NOW + 9 * DAY)
 

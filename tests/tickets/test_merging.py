@@ -72,7 +72,7 @@ def test_merging_settles_the_possible_match(two: World) -> None:
     assert links == [("possible_match", True), ("merged", True)]
 
 
-@pytest.mark.parametrize("marks", [{"replies_to": 2}, {"answers": ("mail:b",)}, {"marker": 2}])
+@pytest.mark.parametrize("marks", [{"replies_to": 2}, {"answers": ("mail:b",)}, {"quoted_ticket_id": 2}])
 def test_an_answer_to_a_merged_ticket_reaches_the_one_that_took_its_place(two: World, marks: dict[str, Any]) -> None:
     merge(two, 2, 1)
     (result,) = two.receive(matter(email="lee@lakeside.example", text="three", **marks))
@@ -141,7 +141,7 @@ def test_only_a_message_of_the_ticket_can_be_split_off(two: World) -> None:
 def test_a_possible_match_that_is_none_is_dismissed(two: World) -> None:
     two.database.transaction(lambda session: merging.dismiss(session, 2, 1, person(session, "Ada"), NOW))
     assert two.listed("matches") == []
-    assert entries(two, 2, "note")[-1]["title"] == "Possible match dismissed"
+    assert entries(two, 2, "note")[-1]["title"] == "Possible duplicate dismissed"
     with pytest.raises(NotFoundError):
         two.database.transaction(lambda session: merging.dismiss(session, 2, 1, person(session, "Ada"), NOW))
 

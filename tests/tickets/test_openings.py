@@ -187,7 +187,7 @@ def test_the_owners_tasks_go_along_to_the_new_owner_and_the_managers_stay(world:
 
 @pytest.mark.parametrize(
     ("by", "reason", "told"),
-    [("Ben", "", "Taken"), ("Ada", "", "Handed over by Ada"), ("Ada", " Ben knows them ", "Ben knows them")],
+    [("Ben", "", "Taken"), ("Ada", "", "Reassigned by Ada"), ("Ada", " Ben knows them ", "Ben knows them")],
 )
 def test_a_ticket_that_changes_hands_says_why(opened: World, by: str, reason: str, told: str) -> None:
     hand_over(opened, "Ben", by=by, reason=reason, at=LATER)
