@@ -1,4 +1,4 @@
-"""Forwards by staff become submissions of the original sender."""
+"""Turn forwards by staff into submissions of the original sender."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tickets.submission import Submission
 
 
 def resolve_forwards(session: Session, submissions: Sequence[Submission]) -> Sequence[Submission]:
-    """The submissions, those that staff forwarded as their original sender's. One query a batch that holds a forward, else none.
+    """Return the submissions, with the original message in place of each that a member of staff forwarded.
 
-    Whoever the mailbox could not verify is not believed to be staff.
+    Runs one query for a batch that holds a forward, else none. A sender whose mail failed authentication does not count as staff.
     """
     senders = {one.email for one in submissions if one.original is not None and one.email and one.verified is not False}
     if not senders:
@@ -24,12 +24,12 @@ def resolve_forwards(session: Session, submissions: Sequence[Submission]) -> Seq
 
 
 def find_staff(session: Session, addresses: Collection[str]) -> frozenset[str]:
-    """Which of the addresses active members of staff have."""
+    """Return those of the addresses that belong to active members of staff."""
     found = session.execute(select(Staff.email).where(Staff.email.in_(sorted(addresses)), Staff.active.is_(True)))
     return frozenset(found.scalars())
 
 
 def resolve_forward(submission: Submission, staff: Collection[str]) -> Submission:
-    """The submission, or the original sender's when one of ``staff`` forwarded it. Pure."""
+    """Return the submission, or the original message when an address of ``staff`` forwarded it. Pure."""
     by_staff = submission.email in staff and submission.verified is not False
     return submission.original if submission.original is not None and by_staff else submission

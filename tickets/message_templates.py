@@ -1,4 +1,4 @@
-"""Message templates in the database: in folders, each edit a new version, the shipped ones put there once."""
+"""Message templates in the database: in folders, with a new version for each edit; shipped templates are seeded at start."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tickets.permissions import Action
 FOLDER: Final = "Billing Support"
 RECAP: Final = "Billing Support Recap of Resolution"
 ASK_FOR_MORE: Final = "Please Tell Us More"
-#: Who wrote what casemill brings along.
+#: The author of the templates that casemill ships.
 SHIPPED: Final = "casemill"
 
 
 class MessageTemplate(Base):
-    """A template by its name, which is unique; what it says is in its versions."""
+    """A template by its unique name; its texts are in its versions."""
 
     __tablename__ = "message_template"
 
@@ -36,7 +36,7 @@ class MessageTemplate(Base):
 
 
 class MessageTemplateVersion(Base):
-    """What a template says, from 1 on; the highest number is in force. Never changed."""
+    """The texts of a template, numbered from 1; the highest number is in force. A version never changes."""
 
     __tablename__ = "message_template_version"
 
@@ -50,7 +50,7 @@ class MessageTemplateVersion(Base):
 
 @dataclass(frozen=True, slots=True)
 class TemplateVersion:
-    """One version of a template, as it is shown and filled."""
+    """One version of a template with its texts."""
 
     template_id: int
     folder: str
@@ -62,7 +62,7 @@ class TemplateVersion:
     written_at: datetime
 
     def as_dict(self) -> dict[str, Any]:
-        """For programs."""
+        """Return the version as JSON for programs."""
         return {
             "folder": self.folder,
             "name": self.name,
@@ -75,13 +75,13 @@ class TemplateVersion:
 
 
 def list_all(session: Session) -> list[TemplateVersion]:
-    """Every template in the version in force, by folder and name."""
-    return _versions(session, in_force=True)
+    """List every template in the version in force, by folder and name."""
+    return _load_versions(session, in_force=True)
 
 
 def find(session: Session, name: str, number: int | None = None) -> TemplateVersion:
-    """The version in force, or that ``number``; the name in any case of letters. Raises :class:`NotFoundError`."""
-    matching = [one for one in _versions(session, in_force=number is None) if one.name.casefold() == name.strip().casefold()]
+    """Return the version in force, or version ``number``; the case of the name does not matter. Raises :class:`NotFoundError`."""
+    matching = [one for one in _load_versions(session, in_force=number is None) if one.name.casefold() == name.strip().casefold()]
     for version in matching:
         if number is None or version.number == number:
             return version
@@ -90,17 +90,17 @@ def find(session: Session, name: str, number: int | None = None) -> TemplateVers
 
 
 def history(session: Session, name: str) -> list[TemplateVersion]:
-    """All versions, the newest first. Raises :class:`NotFoundError`."""
+    """List all versions, the newest first. Raises :class:`NotFoundError`."""
     wanted = find(session, name).template_id
-    return [one for one in reversed(_versions(session, in_force=False)) if one.template_id == wanted]
+    return [one for one in reversed(_load_versions(session, in_force=False)) if one.template_id == wanted]
 
 
 def edit(
     session: Session, name: str, subject: str, body: str, by: Staff, now: datetime, *, folder: str = FOLDER
 ) -> TemplateVersion:
-    """A new version, of a new template when the name is new; the same words again change nothing.
+    """Add a version, of a new template when the name is new; unchanged texts add none.
 
-    Raises :class:`RefusedError` for what is no template (:func:`tickets.template_sandbox.check`).
+    Raises :class:`RefusedError` for texts that are no template (:func:`tickets.template_sandbox.check`).
     """
     permissions.require(by, Action.TEMPLATE)
     if not name.strip():
@@ -110,27 +110,27 @@ def edit(
 
 
 def restore(session: Session, name: str, number: int, by: Staff, now: datetime) -> TemplateVersion:
-    """An earlier version in force again, as a new one. Raises :class:`NotFoundError`."""
+    """Put an earlier version in force again, as a new version. Raises :class:`NotFoundError`."""
     permissions.require(by, Action.TEMPLATE)
     old = find(session, name, number)
     return _write(session, old.folder, old.name, old.subject, old.body, by.email, now)
 
 
 def needs_seeding(session: Session, folder: Path) -> bool:
-    """Whether :func:`seed` would write something."""
-    return bool(_news(session, folder))
+    """Whether :func:`seed` has something to write."""
+    return bool(_find_changes(session, folder))
 
 
 def seed(session: Session, folder: Path, now: datetime) -> int:
-    """Bring the shipped templates in; one that people have edited stays as it is. Returns how many were written."""
-    news = _news(session, folder)
-    for name, subject, body in news:
+    """Write the shipped templates; one that staff have edited stays as it is. Returns how many were written."""
+    changes = _find_changes(session, folder)
+    for name, subject, body in changes:
         _write(session, FOLDER, name, subject, body, SHIPPED, now)
-    return len(news)
+    return len(changes)
 
 
-def _news(session: Session, folder: Path) -> list[tuple[str, str, str]]:
-    """Name, subject and body of what is not there yet, or is there in an older wording of our own."""
+def _find_changes(session: Session, folder: Path) -> list[tuple[str, str, str]]:
+    """Name, subject and body of shipped templates that are missing, or stored in an older shipped text."""
     known = {one.name: one for one in list_all(session)}
     shipped = [read_file(path) for path in sorted(folder.glob("*.txt"))]
     return [
@@ -141,15 +141,18 @@ def _news(session: Session, folder: Path) -> list[tuple[str, str, str]]:
 
 
 def read_file(path: Path) -> tuple[str, str, str]:
-    """Name, subject and body: the first two lines are ``Name:`` and ``Subject:``. Raises :class:`ConfigurationError`."""
+    """Return name, subject and body of a file whose first two lines are ``Name:`` and ``Subject:``.
+
+    Raises :class:`ConfigurationError` for another form.
+    """
     head, _, body = path.read_text("utf-8").partition("\n\n")
     lines = head.split("\n")
     if len(lines) != 2 or not lines[0].startswith("Name: ") or not lines[1].startswith("Subject: "):
-        raise ConfigurationError("a message template begins with its name and its subject", key=path.name)
+        raise ConfigurationError("a message template begins with the lines Name: and Subject:", key=path.name)
     return lines[0].removeprefix("Name: "), lines[1].removeprefix("Subject: "), body.strip() + "\n"
 
 
-def _write(session: Session, folder: str, name: str, subject: str, body: str, who: str, now: datetime) -> TemplateVersion:
+def _write(session: Session, folder: str, name: str, subject: str, body: str, author: str, now: datetime) -> TemplateVersion:
     template = session.execute(select(MessageTemplate).where(MessageTemplate.name == name).with_for_update()).scalar_one_or_none()
     if template is None:
         template = MessageTemplate(folder=folder, name=name, created_at=now)
@@ -162,11 +165,11 @@ def _write(session: Session, folder: str, name: str, subject: str, body: str, wh
     if last is None or (last.subject, last.body) != (subject, body):
         number = last.number + 1 if last else 1
         row = {"template_id": template.id, "number": number, "subject": subject, "body": body}
-        session.execute(insert(MessageTemplateVersion).values(**row, written_by=who, written_at=now))
+        session.execute(insert(MessageTemplateVersion).values(**row, written_by=author, written_at=now))
     return find(session, name)
 
 
-def _versions(session: Session, *, in_force: bool) -> list[TemplateVersion]:
+def _load_versions(session: Session, *, in_force: bool) -> list[TemplateVersion]:
     columns = MessageTemplateVersion
     statement = select(
         columns.template_id, MessageTemplate.folder, MessageTemplate.name, columns.number, columns.subject, columns.body,

@@ -1,4 +1,4 @@
-"""Tables of tickets and what hangs on them."""
+"""Tables of tickets, their timeline, people, files and tasks."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from core.database.types import Base, where
 
 
 class Ticket(Base):
-    """One billing-support matter; its human number is ``BS-`` and the id in six digits.
+    """One billing-support matter; its number for people is ``BS-`` and the id in six digits.
 
-    ``creation_notice`` is ``pending`` until the notice to the requester has a final outcome. The three marks are moments
-    with who set them. ``reminder_due_at`` and ``escalation_due_at`` are the timers, cleared by what they wait for.
-    ``human_at`` is when a person last wrote, on either side. ``merged_into`` is the ticket that took this one's place.
+    ``creation_notice`` is ``pending`` until the notice to the requester has a final outcome. The three milestones are times with
+    the actor who set them. ``reminder_due_at`` and ``escalation_due_at`` are the timers, cleared by what they wait for.
+    ``human_at`` is when a person last wrote, on either side. ``merged_into`` is the ticket this one was merged into.
     """
 
     __tablename__ = "ticket"
@@ -84,9 +84,9 @@ class TicketContact(Base):
 
 
 class TicketLink(Base):
-    """Two tickets that have to do with each other, seen from the later one; ``settled_at`` ends the question.
+    """Two related tickets, seen from the later one; ``settled_at`` is when a possible duplicate was decided on.
 
-    ``kind`` is ``possible_match`` (what arrived may belong to the other), ``follows`` (the other was completed long ago),
+    ``kind`` is ``possible_match`` (a possible duplicate of the other), ``follows`` (the other was completed long ago),
     ``merged`` or ``split`` (out of the other).
     """
 
@@ -105,7 +105,7 @@ class TicketLink(Base):
 
 
 class TicketThread(Base):
-    """A key by which later items find their ticket, such as a secure-message thread or a Message-ID."""
+    """A key that leads later items to their ticket, such as a secure-message thread or a Message-ID."""
 
     __tablename__ = "ticket_thread"
 
@@ -114,7 +114,7 @@ class TicketThread(Base):
 
 
 class Activity(Base):
-    """An entry on a ticket's timeline; never changed and never deleted on its own.
+    """An entry on a ticket's timeline, never changed and never deleted on its own.
 
     ``kind`` is message_in, message_out, note, mark, stage, assignment, task or notice. ``data`` holds reasons and references.
     """

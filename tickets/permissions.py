@@ -1,4 +1,4 @@
-"""Who may do what with tickets and tasks: one table for commands, programs and pages alike. Pure."""
+"""Who may do what with tickets and tasks: one table for commands, the API and pages. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from core.reasons import Reason
 
 
 class Action(StrEnum):
-    """What a member of staff can want to do."""
+    """What a member of staff may do."""
 
     ENTER = "enter"
     MARK = "mark"
@@ -29,7 +29,7 @@ class Action(StrEnum):
 
 
 class Actor(Protocol):
-    """What is asked of a person."""
+    """The person who acts, as permissions see them."""
 
     name: str
     role: str
@@ -38,7 +38,7 @@ class Actor(Protocol):
 
 MANAGERS: Final = frozenset({"manager", "administrator"})
 ALL_ROLES: Final = MANAGERS | {"representative"}
-#: Tickets are the whole team's: every member may work on every one. What goes past rules or colleagues is for managers.
+#: Tickets belong to the whole team, so every role works on every ticket. Acts that override rules or colleagues are for managers.
 ROLES_BY_ACTION: Final[dict[Action, frozenset[str]]] = {
     Action.ENTER: ALL_ROLES,
     Action.MARK: ALL_ROLES,
@@ -55,27 +55,27 @@ ROLES_BY_ACTION: Final[dict[Action, frozenset[str]]] = {
     Action.REASSIGN_ALL: MANAGERS,
     Action.DEACTIVATE: MANAGERS,
 }
-_ONLY: Final = {
+_MANAGERS_ONLY: Final = {
     Action.TEMPLATE: "only managers change templates",
     Action.FORCE: "only managers force a move",
-    Action.REASSIGN_ALL: "only managers hand over the tickets of somebody else",
-    Action.DEACTIVATE: "only managers let somebody leave",
+    Action.REASSIGN_ALL: "only managers reassign the tickets of a colleague",
+    Action.DEACTIVATE: "only managers deactivate staff",
 }
 
 
-def refusal(who: Actor, act: Action) -> Reason | None:
-    """Why ``who`` may not do this, or None when they may."""
-    if not who.active:
-        return Reason("not_active", f"{who.name} is no longer active")
-    if who.role in ROLES_BY_ACTION[act]:
+def refusal(actor: Actor, action: Action) -> Reason | None:
+    """Return why ``actor`` may not do this, or None when they may."""
+    if not actor.active:
+        return Reason("not_active", f"{actor.name} is no longer active")
+    if actor.role in ROLES_BY_ACTION[action]:
         return None
-    if who.role not in ALL_ROLES:
-        return Reason("unknown_role", f"{who.name} has no role that works on tickets")
-    return Reason("not_a_manager", f"{who.name} is no manager, and {_ONLY[act]}")
+    if actor.role not in ALL_ROLES:
+        return Reason("unknown_role", f"{actor.name} has no role that works on tickets")
+    return Reason("not_a_manager", f"{actor.name} is not a manager, and {_MANAGERS_ONLY[action]}")
 
 
-def require(who: Actor, act: Action) -> None:
-    """Raises :class:`RefusedError` with the reason when ``who`` may not."""
-    reason = refusal(who, act)
+def require(actor: Actor, action: Action) -> None:
+    """Raise :class:`RefusedError` with the reason when ``actor`` may not do this."""
+    reason = refusal(actor, action)
     if reason is not None:
         raise RefusedError(reason.code, reason.text)

@@ -1,4 +1,4 @@
-"""What people and programs read of tickets: lists by view, and one ticket with its timeline and the reasons."""
+"""Read tickets for people and programs: lists by view, and one ticket with its timeline and the reasons."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tickets.numbers import format_number
 from tickets.stages import AUDIT, COMPLETED, STAGE_NAMES
 from tickets.tasks import OPEN
 
-#: Written out as in the index, for SQLite; every view of open tickets names it, and so goes by it.
+#: Spelled as in the index, which SQLite uses only then; every view of open tickets has this condition.
 WAITING: ColumnElement[bool] = literal_column("(ticket.owner_id IS NULL OR ticket.stage < 6)", Boolean)
 
 
 @dataclass(frozen=True, slots=True)
 class ViewRequest:
-    """When a view is asked for, when that day ends, and by whom (a staff id; None shows nobody's own)."""
+    """When a view is requested, when that day ends, and for which member of staff (None: no ticket is "mine")."""
 
     now: datetime
     day_ends: datetime
@@ -43,41 +43,41 @@ def _timers_until(moment: datetime) -> ColumnElement[bool]:
     return Ticket.id.in_(union_all(*due))
 
 
-#: Saved views everybody has (domain.md, Saved views), by the name given on the command line.
-#: A ticket is overdue while a timer has run out, or a task is past its time or was raised because a timer had.
+#: Saved views of all staff (domain.md, Saved views), by their name on the command line. A ticket is overdue while a timer has run
+#: out, or while a task is past its due time or was raised because a timer had run out.
 VIEWS: dict[str, tuple[str, View]] = {
-    "unassigned": ("PMB Support Unassigned/Open Tickets", lambda asked: WAITING),
-    "open": ("Open tickets", lambda asked: and_(WAITING, Ticket.stage < COMPLETED)),
-    "mine": ("My open tickets", lambda asked: and_(Ticket.owner_id == asked.person_id, Ticket.stage < COMPLETED)),
+    "unassigned": ("PMB Support Unassigned/Open Tickets", lambda request: WAITING),
+    "open": ("Open tickets", lambda request: and_(WAITING, Ticket.stage < COMPLETED)),
+    "mine": ("My open tickets", lambda request: and_(Ticket.owner_id == request.person_id, Ticket.stage < COMPLETED)),
     "today": (
         "Due today",
-        lambda asked: and_(
+        lambda request: and_(
             WAITING, Ticket.stage < COMPLETED,
-            or_(_with_tasks(FollowUp.due_at < asked.day_ends), _timers_until(asked.day_ends)),
+            or_(_with_tasks(FollowUp.due_at < request.day_ends), _timers_until(request.day_ends)),
         ),
     ),
     "overdue": (
         "Overdue",
-        lambda asked: and_(
+        lambda request: and_(
             WAITING, Ticket.stage < COMPLETED,
             or_(
-                _with_tasks(or_(FollowUp.due_at < asked.now, FollowUp.kind.in_(RULES))),
-                _timers_until(asked.now + timedelta.resolution),
+                _with_tasks(or_(FollowUp.due_at < request.now, FollowUp.kind.in_(RULES))),
+                _timers_until(request.now + timedelta.resolution),
             ),
         ),
     ),
-    "audit": ("Awaiting audit", lambda asked: and_(WAITING, Ticket.stage == AUDIT)),
+    "audit": ("Awaiting audit", lambda request: and_(WAITING, Ticket.stage == AUDIT)),
     "matches": (
-        "Possible matches",
-        lambda asked: and_(
+        "Possible duplicates",
+        lambda request: and_(
             WAITING, Ticket.stage < COMPLETED,
             exists().where(
                 TicketLink.ticket_id == Ticket.id, TicketLink.kind == "possible_match", TicketLink.settled_at.is_(None)
             ),
         ),
     ),
-    "completed": ("Completed", lambda asked: Ticket.stage == COMPLETED),
-    "all": ("All tickets", lambda asked: Ticket.id > 0),
+    "completed": ("Completed", lambda request: Ticket.stage == COMPLETED),
+    "all": ("All tickets", lambda request: Ticket.id > 0),
 }  # fmt: skip
 
 
@@ -93,13 +93,13 @@ def list_tickets(
     day_ends: datetime | None = None,
     person_id: int | None = None,
 ) -> list[dict[str, Any]]:
-    """The newest tickets of a view; raises KeyError for an unknown one. Rows as in ``interfaces.md``.
+    """List the newest tickets of a view, as rows of ``interfaces.md``. Raises KeyError for an unknown view.
 
-    ``day_ends`` is when "today" does (a day from ``now``, when left out), ``person_id`` whose tickets are "mine". ``before`` is
-    the id from which a list goes on: those below it.
+    ``day_ends`` is the end of "today" (by default a day from ``now``), ``person_id`` whose tickets are "mine". ``before`` is the
+    lowest ticket id of the page before.
     """
-    asked = ViewRequest(now, day_ends or now + timedelta(days=1), person_id)
-    statement = _listed(now).where(VIEWS[view][1](asked))
+    request = ViewRequest(now, day_ends or now + timedelta(days=1), person_id)
+    statement = _select_tickets(now).where(VIEWS[view][1](request))
     if source is not None:
         statement = statement.where(Ticket.source == source)
     if company_id is not None:
@@ -111,8 +111,8 @@ def list_tickets(
 
 
 def show(session: Session, ticket_id: int) -> dict[str, Any] | None:
-    """One ticket whole, or None: fields, people, timeline with reasons, files, tasks."""
-    found = session.execute(_listed(clock.now()).where(Ticket.id == ticket_id)).first()
+    """Return one ticket with fields, people, timeline with reasons, files and tasks; None when there is no such ticket."""
+    found = session.execute(_select_tickets(clock.now()).where(Ticket.id == ticket_id)).first()
     if found is None:
         return None
     ticket: Ticket = found[0]
@@ -131,11 +131,11 @@ def show(session: Session, ticket_id: int) -> dict[str, Any] | None:
         "missing": ticket.missing,
         "sender_verified": ticket.sender_verified,
         "creation_notice": ticket.creation_notice,
-        "follow_up_sent": _mark(ticket.follow_up_sent_at, ticket.follow_up_sent_by),
-        "resolution": _mark(ticket.resolution_at, ticket.resolution_by),
-        "recap_sent": _mark(ticket.recap_sent_at, ticket.recap_sent_by),
-        "reminder_due_at": _moment(ticket.reminder_due_at),
-        "escalation_due_at": _moment(ticket.escalation_due_at),
+        "follow_up_sent": _milestone(ticket.follow_up_sent_at, ticket.follow_up_sent_by),
+        "resolution": _milestone(ticket.resolution_at, ticket.resolution_by),
+        "recap_sent": _milestone(ticket.recap_sent_at, ticket.recap_sent_by),
+        "reminder_due_at": _format_time(ticket.reminder_due_at),
+        "escalation_due_at": _format_time(ticket.escalation_due_at),
         "merged_into": format_number(ticket.merged_into) if ticket.merged_into else None,
         "links": _links(session, ticket_id),
         "contacts": _contacts(session, ticket_id),
@@ -145,7 +145,7 @@ def show(session: Session, ticket_id: int) -> dict[str, Any] | None:
     }
 
 
-def _listed(now: datetime) -> Select[*tuple[Any, ...]]:
+def _select_tickets(now: datetime) -> Select[*tuple[Any, ...]]:
     away = select(Absence.id).where(Absence.staff_id == Ticket.owner_id, Absence.starts_at <= now, Absence.ends_at > now)
     return (
         select(Ticket, Staff.name, Company.name, Contact.email, Contact.name, or_(exists(away), Staff.active.is_(False)))
@@ -165,17 +165,17 @@ def _row(
         "owner": owner,
         "company": company,
         "requester": email or name or None,
-        "created_at": _moment(ticket.created_at),
+        "created_at": _format_time(ticket.created_at),
         "owner_away": bool(owner and away),
     }
 
 
-def _moment(value: datetime | None) -> str | None:
+def _format_time(value: datetime | None) -> str | None:
     return value.isoformat(timespec="seconds") if value else None
 
 
-def _mark(at: datetime | None, by: str | None) -> dict[str, Any] | None:
-    return {"at": _moment(at), "by": by} if at else None
+def _milestone(at: datetime | None, by: str | None) -> dict[str, Any] | None:
+    return {"at": _format_time(at), "by": by} if at else None
 
 
 def _contacts(session: Session, ticket_id: int) -> list[dict[str, Any]]:
@@ -190,7 +190,7 @@ def _contacts(session: Session, ticket_id: int) -> list[dict[str, Any]]:
 
 
 def _links(session: Session, ticket_id: int) -> list[dict[str, Any]]:
-    """Tickets that have to do with it, from both sides."""
+    """Related tickets, in both directions."""
     mine = select(TicketLink).where(or_(TicketLink.ticket_id == ticket_id, TicketLink.other_id == ticket_id))
     return [
         {
@@ -198,25 +198,25 @@ def _links(session: Session, ticket_id: int) -> list[dict[str, Any]]:
             "kind": row.kind,
             "from_here": row.ticket_id == ticket_id,
             "reason": row.reason,
-            "settled_at": _moment(row.settled_at),
+            "settled_at": _format_time(row.settled_at),
         }
         for row in session.execute(mine.order_by(TicketLink.id)).scalars()
     ]
 
 
-def _whole(ticket_id: int) -> Select[int]:
-    """The ticket, and those that were merged into it."""
+def _with_merged(ticket_id: int) -> Select[int]:
+    """The ids of the ticket and of those that were merged into it."""
     return select(Ticket.id).where(or_(Ticket.id == ticket_id, Ticket.merged_into == ticket_id))
 
 
 def _timeline(session: Session, ticket_id: int) -> list[dict[str, Any]]:
-    """With what those have that were merged into it."""
-    mine = select(Activity).where(Activity.ticket_id.in_(_whole(ticket_id)))
+    """The entries of the ticket and of those that were merged into it."""
+    mine = select(Activity).where(Activity.ticket_id.in_(_with_merged(ticket_id)))
     rows = session.execute(mine.order_by(Activity.id)).scalars()
     return [
         {
             "id": row.id,
-            "at": _moment(row.at),
+            "at": _format_time(row.at),
             "kind": row.kind,
             "actor": row.actor,
             "title": row.title,
@@ -236,7 +236,7 @@ def _reasons(data: dict[str, Any]) -> Sequence[dict[str, str]]:
 
 
 def _attachments(session: Session, ticket_id: int) -> list[dict[str, Any]]:
-    mine = select(Attachment).where(Attachment.ticket_id.in_(_whole(ticket_id)))
+    mine = select(Attachment).where(Attachment.ticket_id.in_(_with_merged(ticket_id)))
     rows = session.execute(mine.order_by(Attachment.id)).scalars()
     return [
         {"name": row.name, "type": row.sniffed or row.type, "size": row.size, "sha256": row.sha256, "inline": row.inline}
@@ -254,8 +254,8 @@ def _tasks(session: Session, ticket_id: int) -> list[dict[str, Any]]:
             "kind": task.kind,
             "reason": task.reason,
             "assignee": assignee,
-            "due_at": _moment(task.due_at),
-            "done_at": _moment(task.done_at),
+            "due_at": _format_time(task.due_at),
+            "done_at": _format_time(task.done_at),
         }
         for task, assignee in rows
     ]

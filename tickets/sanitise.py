@@ -1,6 +1,6 @@
-"""What a database cannot keep is taken out of a submission at the door, whatever source it came from.
+"""Remove from a submission, of any source, what a database cannot store.
 
-PostgreSQL refuses NUL, UTF-8 has no lone surrogates, and an index entry has a size: one such character must cost a character,
+PostgreSQL refuses NUL, UTF-8 has no lone surrogates, and an index entry has a size limit: such a character must cost a character,
 not the item.
 """
 
@@ -24,11 +24,11 @@ _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 
 def sanitise(submission: Submission) -> Submission:
-    """The submission with storable texts and short values short; what was left out is listed as missing."""
+    """Return the submission with storable texts and short values cut to length; what was left out is listed as missing."""
     changes: dict[str, Any] = {}
-    for name, value, clean in zip(_CLEANERS, _VALUES(submission), _CLEANERS.values(), strict=True):
+    for name, value, sanitise_value in zip(_SANITISERS, _VALUES(submission), _SANITISERS.values(), strict=True):
         if value:
-            changed = clean(value)
+            changed = sanitise_value(value)
             if changed is not value:
                 changes[name] = changed
         elif value == "" and name in _OPTIONAL:
@@ -40,8 +40,9 @@ def sanitise(submission: Submission) -> Submission:
 
 
 def _text(value: str) -> str:
+    # Nearly all texts are ASCII, and this check costs a fraction of the search.
     if value.isascii() and "\0" not in value:
-        return value  # nearly all of them, at a fraction of the search
+        return value
     return _UNSTORABLE.sub(_REPLACEMENT, value)
 
 
@@ -50,14 +51,14 @@ def _line(value: str) -> str:
 
 
 def _address(value: str) -> str | None:
-    """None for what cannot be an address: it would be another one if it were cut."""
+    """None for what cannot be an address: cut to length it would be another one."""
     if _UNSTORABLE.search(value) or len(value.encode()) > MAX_ADDRESS_OCTETS:
         return None
     return value
 
 
 def _key(value: str) -> str:
-    """A long key becomes its hash, which is as good to find a thread by."""
+    """Replace a long key by its hash, which finds a thread as well."""
     text = _text(value)
     return text if len(text) <= MAX_LINE_CHARACTERS else f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
@@ -80,18 +81,18 @@ def _detail(detail: tuple[str, str]) -> tuple[str, str]:
     return detail if name is detail[0] and value is detail[1] else (name, value)
 
 
-def _each(clean: Callable[[Any], Any]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
-    """``clean`` over the members of a tuple; the tuple itself when nothing changes. What becomes None is left out."""
+def _each(sanitise_value: Callable[[Any], Any]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """Apply to the members of a tuple; return the same tuple when nothing changes. A member that becomes None is left out."""
 
-    def over(values: tuple[Any, ...]) -> tuple[Any, ...]:
-        made = tuple(map(clean, values))
-        return values if all(map(is_, made, values)) else tuple(one for one in made if one is not None)
+    def sanitise_all(values: tuple[Any, ...]) -> tuple[Any, ...]:
+        sanitised = tuple(map(sanitise_value, values))
+        return values if all(map(is_, sanitised, values)) else tuple(one for one in sanitised if one is not None)
 
-    return over
+    return sanitise_all
 
 
-#: Field → what cleans it; it gives back the very value when there is nothing to clean.
-_CLEANERS: dict[str, Callable[[Any], Any]] = {
+#: Field → its function, which returns the same object when there is nothing to change.
+_SANITISERS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("name", "phone", "company", "account_number", "category", "issue", "issue_detail"), _line),
     "preferred_contact": _line,
     "subject": lambda value: _text(value)[:MAX_SUBJECT_CHARACTERS],
@@ -106,4 +107,4 @@ _CLEANERS: dict[str, Callable[[Any], Any]] = {
     "details": _each(_detail),
 }
 _OPTIONAL = frozenset({"email", "link", "thread_key"})
-_VALUES = attrgetter(*_CLEANERS)
+_VALUES = attrgetter(*_SANITISERS)

@@ -1,4 +1,4 @@
-"""Stages and the only moves between them (domain.md, Tickets; seeds/billing-support-tickets.txt). Pure."""
+"""The stages and the only moves between them (domain.md, Tickets; seeds/billing-support-tickets.txt). Pure."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from core.reasons import Reason
 
 SUBMITTED, IN_PROGRESS, AUDIT, COMPLETED = 1, 4, 5, 6
-#: 2 and 3 exist in the company's other pipelines; the numbers are kept.
+#: Stages 2 and 3 exist in the company's other pipelines, so the numbers have a gap.
 STAGE_NAMES = {SUBMITTED: "1-Submitted", IN_PROGRESS: "4-In Progress", AUDIT: "5-Audit", COMPLETED: "6-Completed"}
-#: Outcomes of the creation notice after which the ticket is worked on, whatever became of the mail.
+#: Outcomes of the creation notice after which work on the ticket begins.
 FINAL_NOTICES = {"sent", "skipped", "failed", "ambiguous"}
 
 
 @dataclass(frozen=True, slots=True)
 class StageState:
-    """What the moves depend on."""
+    """The columns of a ticket on which its moves depend."""
 
     stage: int
     creation_notice: str
@@ -58,7 +58,7 @@ MOVES = (
 
 
 def advance(state: StageState) -> list[tuple[int, Reason]]:
-    """The moves that apply now, one after the other until none does, each with its reason."""
+    """Return the moves that apply, one after the other until none does, each as (target stage, reason)."""
     moves: list[tuple[int, Reason]] = []
     while (move := next((m for m in MOVES if state.stage in m.sources and m.condition(state)), None)) is not None:
         moves.append((move.target, move.reason))

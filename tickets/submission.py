@@ -1,4 +1,4 @@
-"""Submission: the only shape in which anything comes in, whatever it came from."""
+"""A submission: the one form in which every inbound item reaches intake, of any source."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class TicketSource(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SubmittedFile:
-    """One file that came along; its bytes are stored as the blob ``sha256``."""
+    """One file of a submission; its bytes are stored as the blob ``sha256``."""
 
     name: str
     type: str
@@ -36,17 +36,21 @@ class SubmittedFile:
 class Submission:
     """One normalised inbound item.
 
-    ``text`` is what is new in it; ``quoted`` and ``signature`` are the rest of what a person reads, kept a click away.
-    ``item_id`` is its ledger row, None for what staff enter by hand. ``email`` is lower-cased; without it nobody can be
-    answered. ``missing`` lists in plain words what was left out. ``reasons`` say why this became a ticket. ``silence``, when
-    set, is why the requester gets no automatic mail. ``thread_key`` appends later items to the same ticket. ``verified`` is
-    whether the sender was authenticated, None when nobody checked. ``automatic`` is what a machine sent; ``thanks``, when set,
-    is why a reply is known to say thanks and nothing else: neither opens a completed ticket again. ``autoresponse`` is what a
-    machine sent and no list passed on: it joins the ticket whose mail it answers, whoever sent it. What says which ticket it
-    belongs to, the strongest first: ``replies_to`` (our signed Message-ID or reply address), ``answers`` (keys of mails it
-    answers), ``marker`` (our signed link in its text), ``hint`` (the number in its subject). ``message_key`` is its own key, for
-    those that answer it. ``owner_email`` is set for manual tickets only.
-    ``original`` is what it is if a member of staff forwarded it.
+    - ``text`` is what is new in it; ``quoted`` and ``signature`` are the rest that a person may read.
+    - ``item_id`` is its ledger row, None for a ticket that staff enter by hand.
+    - ``email`` is in lower case, None when the sender has no address.
+    - ``missing`` names in plain words what was left out; ``reasons`` say why the item became a ticket.
+    - ``silence``, when set, is why the requester gets no automatic mail.
+    - ``verified`` says whether the sender was authenticated, None when that was not checked.
+    - ``automatic``: a machine sent it. ``thanks``, when set, is why a reply says thanks and nothing else. Neither reopens a
+      completed ticket.
+    - ``autoresponse``: a machine sent it and no mailing list passed it on. It is added to the ticket whose mail it answers, from
+      any sender.
+    - Which ticket it belongs to, the strongest evidence first: ``replies_to`` (our signed Message-ID or reply address),
+      ``answers`` (keys of the mails it answers), ``quoted_ticket_id`` (our signed link in its text), ``subject_tag`` (the number
+      in its subject). ``thread_key`` is that of a secure-message thread, ``message_key`` its own, for later answers to it.
+    - ``owner_email`` is set for tickets entered by hand only.
+    - ``original`` is the forwarded message, which counts instead if a member of staff forwarded it.
     """
 
     source: TicketSource
@@ -77,7 +81,7 @@ class Submission:
     replies_to: int | None = None
     thanks: Reason | None = None
     answers: tuple[str, ...] = ()
-    marker: int | None = None
+    quoted_ticket_id: int | None = None
     subject_tag: int | None = None
     automatic: bool = False
     autoresponse: bool = False

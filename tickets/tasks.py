@@ -1,4 +1,4 @@
-"""Follow-up tasks as people and programs read them."""
+"""Read follow-up tasks for lists of people and programs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from accounts.models import Staff, Team, TeamMember
 from tickets.models import FollowUp
 from tickets.numbers import format_number
 
-#: Written out as in the indexes: SQLite takes a partial index only where it sees the same condition.
+#: Spelled as in the indexes: SQLite uses a partial index only where the query has the same condition.
 OPEN, DONE = text("follow_up.done_at IS NULL"), text("follow_up.done_at IS NOT NULL")
 
 
@@ -26,12 +26,12 @@ def list_tasks(
     after: int | None = None,
     limit: int = 1000,
 ) -> list[dict[str, Any]]:
-    """Open tasks, the most overdue first; with ``done`` those that are done, the latest first.
+    """List open tasks, the most overdue first; with ``done`` those that are done, the latest first.
 
-    ``assignee`` (an address) keeps it to that person and to the teams they belong to, ``until`` to what is due before then.
-    ``after`` is the id of the one after which a list goes on.
+    ``assignee`` (an email address) selects the tasks of that person and of their teams, ``until`` those due before then.
+    ``after`` is the id of the last task of the page before.
     """
-    statement = _listed()
+    statement = _select_tasks()
     if assignee is not None:
         person = select(Staff.id).where(Staff.email == assignee)
         teams = select(TeamMember.team_id).where(TeamMember.staff_id.in_(person))
@@ -51,12 +51,12 @@ def list_tasks(
 
 
 def show_task(session: Session, task_id: int, now: datetime) -> dict[str, Any] | None:
-    """One task as it is listed, or None."""
-    found = session.execute(_listed().where(FollowUp.id == task_id)).first()
+    """Return one task as :func:`list_tasks` shows it, or None."""
+    found = session.execute(_select_tasks().where(FollowUp.id == task_id)).first()
     return _row(found[0], found[1], found[2], now) if found else None
 
 
-def _listed() -> Select[*tuple[Any, ...]]:
+def _select_tasks() -> Select[*tuple[Any, ...]]:
     return (
         select(FollowUp, Staff.name, Team.title)
         .outerjoin(Staff, Staff.id == FollowUp.assignee_id)

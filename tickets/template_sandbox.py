@@ -1,7 +1,7 @@
-"""Texts with placeholders that people edit, filled in a sandbox.
+"""Fill texts with placeholders, which staff edit, in a sandbox.
 
-What people edit is data: a template holds placeholders and conditions, nothing that computes. A placeholder without a value
-stays in the text as it is written, so that everybody sees it and nothing is sent before it is filled.
+What staff edit is data: a template holds placeholders and conditions, and no expression that computes. A placeholder without a
+value stays in the text as it is written, so that the writer sees it and cannot send the message before it is filled.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from core.errors import RefusedError
 MAX_TEMPLATE_CHARACTERS: Final = 20_000
 _OPENS: Final = re.compile(r"\{[{%#]")
 _CLOSES: Final = re.compile(r"[%#}]\}")
-#: So much of a placeholder that nobody closed is shown.
-_SHOWN: Final = 40
+#: How many characters of a placeholder that is not closed an error shows.
+_SHOWN_CHARACTERS: Final = 40
 _ALLOWED: Final = (nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Getattr, nodes.If, nodes.Not)
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 @dataclass(frozen=True, slots=True)
 class FilledTemplate:
-    """Subject and text of a template with the values in it; ``unfilled`` names the placeholders that have none."""
+    """Subject and text of a template with the values inserted; ``unfilled`` names the placeholders without a value."""
 
     subject: str
     text: str
@@ -35,7 +35,7 @@ class FilledTemplate:
 
 
 class _Missing(Undefined):
-    """A placeholder without a value: prints itself, and is false in a condition."""
+    """A placeholder without a value: renders as it is written, and is false in a condition."""
 
     def __str__(self) -> str:
         return f"{{{{ {self._undefined_name} }}}}"
@@ -45,7 +45,7 @@ class _Missing(Undefined):
 
 
 class _Value(str):
-    """A value that knows its placeholder."""
+    """A value with the path of its placeholder."""
 
     path = ""
 
@@ -57,24 +57,24 @@ class _Value(str):
 
 
 class _Values(dict[str, _Value]):
-    """One group of values; its name is known to what is missing in it."""
+    """One group of values, with its name for the placeholders that are missing in it."""
 
     def __init__(self, name: str, values: Mapping[str, str]) -> None:
         super().__init__({key: _Value.at(f"{name}.{key}", text) for key, text in values.items() if text.strip()})
         self.name = name
 
     def __str__(self) -> str:
-        """A whole group is no placeholder."""
+        """Render as an unfilled placeholder: a group alone has no value."""
         return f"{{{{ {self.name} }}}}"
 
 
 class _Environment(ImmutableSandboxedEnvironment):
-    """No globals, no filters, no arithmetic; attributes are keys of a group of values and nothing else."""
+    """An environment without globals, filters and arithmetic; the only attributes are the keys of a group of values."""
 
     intercepted_binops = frozenset(ImmutableSandboxedEnvironment.default_binop_table)
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        raise TemplateError("a template does not compute")
+        raise TemplateError("a template cannot compute")
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         if isinstance(obj, _Values):
@@ -99,19 +99,22 @@ _ENVIRONMENT: Final = _make_environment()
 
 
 def check(subject: str, text: str) -> None:
-    """Raises :class:`RefusedError` for what is no template of ours: too long, empty, or more than placeholders and ``if``."""
+    """Raise :class:`RefusedError` for a template that is too long, empty, or holds more than placeholders and ``if``."""
     if not subject.strip() or not text.strip():
         raise RefusedError("empty_template", "a template needs a subject and a text")
     if "\n" in subject.strip():
-        raise RefusedError("bad_template", "the subject is one line")
+        raise RefusedError("bad_template", "the subject has more than one line", hint="write it on one line")
     if len(subject) + len(text) > MAX_TEMPLATE_CHARACTERS:
         raise RefusedError("too_long", f"a template has at most {MAX_TEMPLATE_CHARACTERS} characters")
     for part in (subject, text):
-        _read(part)
+        _compile(part)
 
 
 def fill(subject: str, text: str, values: Mapping[str, Mapping[str, str] | str]) -> FilledTemplate:
-    """The template with ``values``: groups by name, and single ones. Raises :class:`RefusedError` as :func:`check` does."""
+    """Return the template filled with ``values``: groups of values by name, and single ones.
+
+    Raises :class:`RefusedError` as :func:`check` does.
+    """
     check(subject, text)
     context: dict[str, Any] = {}
     for name, value in values.items():
@@ -120,37 +123,39 @@ def fill(subject: str, text: str, values: Mapping[str, Mapping[str, str] | str])
         elif value.strip():
             context[name] = _Value.at(name, value)
     try:
-        filled = [_read(part).render(context) for part in (subject, text)]
+        filled = [_compile(part).render(context) for part in (subject, text)]
     except TemplateError as error:
         raise RefusedError("bad_template", f"the template cannot be filled ({type(error).__name__})") from None
     return FilledTemplate(" ".join(filled[0].split()), filled[1].strip() + "\n", find_unfilled(*filled))
 
 
 def find_unfilled(subject: str, text: str) -> tuple[str, ...]:
-    """Placeholders that still stand in what is to be sent, each once, in order; one that is opened and never closed too."""
-    return tuple(dict.fromkeys(name for part in (subject, text) for name in _find_left(part)))
+    """Return the placeholders left in a text, each once, in order, including one that is opened and not closed."""
+    return tuple(dict.fromkeys(name for part in (subject, text) for name in _find_placeholders(part)))
 
 
-def _find_left(text: str) -> Iterator[str]:
-    """By two scans that never go back: one pattern for the whole takes cubic time on a run of blanks."""
+def _find_placeholders(text: str) -> Iterator[str]:
+    """Find placeholders by two scans that only go forward: one pattern for both takes cubic time on a run of blanks."""
     at = 0
     while (opened := _OPENS.search(text, at)) is not None:
         closed = _CLOSES.search(text, opened.end())
         if closed is None:
-            yield text[opened.end() : opened.end() + _SHOWN].strip()
+            yield text[opened.end() : opened.end() + _SHOWN_CHARACTERS].strip()
             return
         yield text[opened.end() : closed.start()].strip()
         at = closed.end()
 
 
-def _read(source: str) -> Template:
+def _compile(source: str) -> Template:
     try:
         tree = _ENVIRONMENT.parse(source)
     except TemplateError as error:
         raise RefusedError("bad_template", f"line {getattr(error, 'lineno', 1)} cannot be read", hint=_HINT) from None
     for node in tree.find_all(nodes.Node):
         if not isinstance(node, _ALLOWED):
-            raise RefusedError("bad_template", f"line {node.lineno}: {type(node).__name__} is not for templates", hint=_HINT)
+            raise RefusedError(
+                "bad_template", f"line {node.lineno}: {type(node).__name__} is not allowed in a template", hint=_HINT
+            )
     return _ENVIRONMENT.from_string(source)
 
 

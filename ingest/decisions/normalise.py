@@ -1,4 +1,4 @@
-"""Parsed values become Submissions: the one shape that goes on. Pure."""
+"""Normalise parsed mails, forms and rows into submissions, the input of :mod:`tickets.intake`. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tickets.submission import Submission, SubmittedFile, TicketSource
 
 NO_SUBJECT, NO_TEXT = "(no subject)", "(no text)"
 
-#: Labels that forms commonly use, folded → what they mean; a form's own ``labels`` come first.
+#: Common labels of form fields, normalised → their meaning; a form's configured ``labels`` take precedence.
 COMMON_LABELS = {
     "email": "requester_email",
     "email address": "requester_email",
@@ -49,8 +49,14 @@ COMMON_LABELS = {
 MEANINGS = frozenset(COMMON_LABELS.values())
 
 
-def from_mail(mail: ParsedMail, verdict: Classification, rules: MailRules, item_id: int, received_at: datetime) -> Submission:
-    """A mail as a submission: what is new and the rest beside it, all of it where nothing is new, placeholders for nothing."""
+def from_mail(
+    mail: ParsedMail, classification: Classification, rules: MailRules, item_id: int, received_at: datetime
+) -> Submission:
+    """Return a mail as a submission.
+
+    ``text`` is the new text of the mail, with quote and signature beside it; without new text it is the whole body, and
+    :data:`NO_TEXT` for an empty body.
+    """
     text = mail.reply if mail.reply.strip() else mail.body if mail.body.strip() else NO_TEXT
     missing = []
     if not mail.subject:
@@ -59,9 +65,9 @@ def from_mail(mail: ParsedMail, verdict: Classification, rules: MailRules, item_
         missing.append("the mail has no text")
     if mail.from_addr is None:
         missing.append("the sender's address could not be read with certainty")
-    replies_to, marker = thread_tokens.answered_ticket(mail, rules), thread_tokens.marked_ticket(mail, rules)
+    replies_to, marker = thread_tokens.answered_ticket(mail, rules), thread_tokens.linked_ticket(mail, rules)
     answers = thread_tokens.answered_keys(mail)
-    notes = [*mail.notes, *(["reply_signature_wrong"] if thread_tokens.is_forged(mail, rules) else [])]
+    notes = [*mail.notes, *(["reply_signature_wrong"] if thread_tokens.has_forged_token(mail, rules) else [])]
     submission = Submission(
         source=TicketSource.EMAIL,
         received_at=received_at,
@@ -75,8 +81,8 @@ def from_mail(mail: ParsedMail, verdict: Classification, rules: MailRules, item_
         category=rules.category,
         files=tuple(_file(attachment) for attachment in mail.attachments),
         missing=tuple(missing),
-        reasons=(verdict.reason,),
-        silence=verdict.silence,
+        reasons=(classification.reason,),
+        silence=classification.silence,
         verified=mail.authentication.passed if mail.authentication else None,
         automatic=mail.is_auto,
         autoresponse=mail.is_auto and not mail.is_list,
@@ -84,7 +90,7 @@ def from_mail(mail: ParsedMail, verdict: Classification, rules: MailRules, item_
         message_id=mail.message_id,
         replies_to=replies_to,
         answers=answers,
-        marker=marker,
+        quoted_ticket_id=marker,
         subject_tag=thread_tokens.tagged_ticket(mail),
         thanks=_thanks(mail, text) if replies_to or answers or marker else None,
         details=tuple(("note", note) for note in notes),
@@ -95,12 +101,12 @@ def from_mail(mail: ParsedMail, verdict: Classification, rules: MailRules, item_
 
 
 def _thanks(mail: ParsedMail, text: str) -> Reason | None:
-    """Only of an answer to something anybody asks whether it says thanks and nothing else."""
+    """Return why a reply is known to say thanks and nothing else; a reply with a document says more."""
     return None if any(map(_is_document, mail.attachments)) else find_thanks(text, mail.from_name or "")
 
 
 def from_form(form: ParsedForm, settings: Form, item_id: int, received_at: datetime) -> Submission:
-    """A Formstack submission: known labels become fields, all answers stay readable, the link leads to Formstack."""
+    """Return a Formstack submission: known labels become fields, and the text keeps all answers and the link to Formstack."""
     known = form_values(form, settings)
     email = read_mailbox(known.get("requester_email", ""))
     link = settings.submission_link.replace("{submission}", form.submission_id).replace("{form}", form.form_id)
@@ -124,33 +130,33 @@ def from_form(form: ParsedForm, settings: Form, item_id: int, received_at: datet
         preferred_contact=known.get("preferred_contact", "email").casefold(),
         link=link,
         missing=_form_missing(known, email),
-        reasons=(Reason("form_submission", f"Somebody filled in {settings.name}"),),
+        reasons=(Reason("form_submission", f"The form {settings.name} was filled in"),),
         details=tuple(("note", note) for note in form.notes),
     )
 
 
 def form_values(form: ParsedForm, settings: Form) -> dict[str, str]:
-    """What the answers mean: the first answer for each meaning, by the form's own labels, then by common ones."""
+    """Return meaning → first answer with it, by the form's configured labels, then by common ones, then by field type."""
     own = {label.casefold(): meaning for label, meaning in settings.labels.items()}
     values: dict[str, str] = {}
     for field in form.fields:
-        meaning = own.get(field.key.casefold()) or COMMON_LABELS.get(_folded(field.key))
+        meaning = own.get(field.key.casefold()) or COMMON_LABELS.get(_normalise_label(field.key))
         if meaning and field.text:
             values.setdefault(meaning, field.text)
-    _by_type(form, values)
+    _add_by_type(form, values)
     return values
 
 
 def from_row(
     fields: Mapping[str, str], extra: Mapping[str, str], item_id: int, received_at: datetime, category: str
 ) -> Submission:
-    """One secure message, a row of a workbook."""
+    """Return a secure message, a row of a workbook, as a submission; ``fields`` is by meaning, ``extra`` by column."""
     email = read_mailbox(fields.get("sender_email", ""))
     thread = fields.get("thread_id")
     known = (("reference", "Reference"), ("attachment_names", "Attachments in the practice software"), ("sent_at", "Sent"))
     details = [(label, fields[name]) for name, label in known if fields.get(name)]
     if email is None and fields.get("sender_email"):
-        details.append(("Sender email, as it stands", fields["sender_email"]))
+        details.append(("Sender email, as received", fields["sender_email"]))
     return Submission(
         source=TicketSource.SECURE_MESSAGE,
         received_at=received_at,
@@ -182,8 +188,8 @@ def _row_missing(fields: Mapping[str, str], email: str | None) -> tuple[str, ...
     return tuple(missing)
 
 
-def unreadable(kind: str, item_id: int, reason: Reason, received_at: datetime) -> Submission:
-    """A ticket that says that an item could not be read, so that somebody looks at it."""
+def from_unreadable(kind: str, item_id: int, reason: Reason, received_at: datetime) -> Submission:
+    """Return a submission whose ticket asks staff to look at an item that could not be read."""
     return Submission(
         source=TicketSource.FORMSTACK
         if kind == "form"
@@ -192,7 +198,7 @@ def unreadable(kind: str, item_id: int, reason: Reason, received_at: datetime) -
         else TicketSource.EMAIL,
         received_at=received_at,
         subject=f"An item that arrived could not be read (item {item_id})",
-        text=f"{reason.text}\n\nThe original is kept: casemill quarantine show {item_id}",
+        text=f"{reason.text}\n\nThe original is stored: casemill quarantine show {item_id}",
         item_id=item_id,
         missing=("everything: the item could not be read",),
         reasons=(reason,),
@@ -200,26 +206,26 @@ def unreadable(kind: str, item_id: int, reason: Reason, received_at: datetime) -
     )
 
 
-def oversize(mail: ParsedMail, size: int, verdict: Classification, item_id: int, received_at: datetime) -> Submission:
-    """A ticket for a message of which only the headers were taken."""
+def from_oversize(mail: ParsedMail, size: int, classification: Classification, item_id: int, received_at: datetime) -> Submission:
+    """Return a submission for a message above the size limit, of which only the headers were fetched; ``size`` is in bytes."""
     return Submission(
         source=TicketSource.EMAIL,
         received_at=received_at,
         subject=mail.subject or NO_SUBJECT,
-        text=f"The message is too large to be taken in ({size / 1_048_576:.1f} MB). It is still in the mailbox.",
+        text=f"The message is too large to be fetched ({size / 1_048_576:.1f} MB). It is still in the mailbox.",
         item_id=item_id,
         email=mail.from_addr,
         name=mail.from_name or "",
         missing=("the text and the attachments: the message is too large",),
-        reasons=(Reason("oversize", "The message is larger than the limit; its headers were taken"),),
-        silence=verdict.silence,
+        reasons=(Reason("oversize", "The message is larger than the limit; only its headers were fetched"),),
+        silence=classification.silence,
         verified=mail.authentication.passed if mail.authentication else None,
         automatic=mail.is_auto,
     )
 
 
 def _is_document(file: ParsedAttachment) -> bool:
-    """Whether a file is more than a picture in the text; some programs call every file inline."""
+    """Return whether a file is more than an image in the text; some mail programs mark every file as inline."""
     return not file.inline or not file.type.startswith("image/")
 
 
@@ -235,19 +241,19 @@ def _file(attachment: ParsedAttachment) -> SubmittedFile:
     )
 
 
-def _folded(label: str) -> str:
+def _normalise_label(label: str) -> str:
     return " ".join(label.replace("_", " ").casefold().split())
 
 
-def _by_type(form: ParsedForm, values: dict[str, str]) -> None:
-    """Fields whose type tells what they are, for forms that post ids without a label map."""
+def _add_by_type(form: ParsedForm, values: dict[str, str]) -> None:
+    """Add answers whose field type gives their meaning, for forms that send field ids without configured labels."""
     for field in form.fields:
-        meaning = {"email": "requester_email", "phone": "phone"}.get(field.field_type or "") or _name_like(field)
+        meaning = {"email": "requester_email", "phone": "phone"}.get(field.field_type or "") or _meaning_of_name(field)
         if meaning and field.text:
             values.setdefault(meaning, field.text)
 
 
-def _name_like(field: FormField) -> str | None:
+def _meaning_of_name(field: FormField) -> str | None:
     return "requester_name" if field.field_type == "name" or {"first", "last"} <= set(field.parts) else None
 
 

@@ -65,7 +65,7 @@ class SurveyPost:
             if self._chance.random() < 0.05:
                 try:
                     score = self._chance.randint(1, 5)
-                    answers.answer(session, survey_id, score, "", self._world.settings.surveys, now)
+                    answers.save_answer(session, survey_id, score, "", self._world.settings.surveys, now)
                     self._done["survey answered"] += 1
                 except (RefusedError, NotFoundError) as error:
                     self._done[f"answer refused: {getattr(error, 'code', 'gone')}"] += 1

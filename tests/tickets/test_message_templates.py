@@ -113,5 +113,5 @@ def test_what_is_no_template_is_refused_and_what_is_not_there_is_said(office: Wo
 
 def test_a_file_without_its_two_first_lines_is_named(tmp_path: Path) -> None:
     (tmp_path / "odd.txt").write_text("Hello\n\nWorld\n")
-    with pytest.raises(ConfigurationError, match="begins with its name"):
+    with pytest.raises(ConfigurationError, match="begins with the lines"):
         message_templates.read_file(tmp_path / "odd.txt")

@@ -47,4 +47,4 @@ def test_a_role_nobody_knows_may_do_nothing() -> None:
 @pytest.mark.parametrize("act", sorted(FOR_MANAGERS))
 def test_a_refusal_says_who_and_why_in_a_sentence(act: Action) -> None:
     reason = refusal(Person("representative"), act)
-    assert reason is not None and reason.text.startswith("Ada is no manager, and only managers ")
+    assert reason is not None and reason.text.startswith("Ada is not a manager, and only managers ")

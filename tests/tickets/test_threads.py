@@ -46,10 +46,10 @@ def find(contact: ContactView | None = DANA, known: ThreadIndex | None = None, *
 @pytest.mark.parametrize(
     ("values", "target", "code"),
     [
-        ({"replies_to": 7, "answers": ("mail:eight",), "marker": 8}, 7, "reply_to_notice"),
+        ({"replies_to": 7, "answers": ("mail:eight",), "quoted_ticket_id": 8}, 7, "reply_to_notice"),
         ({"replies_to": 4711, "answers": ("mail:seven",)}, 7, "message_known"),
-        ({"answers": ("mail:unknown", "mail:gone", "mail:seven"), "marker": 8}, 7, "message_known"),
-        ({"marker": 7, "hint": 8}, 7, "marker_line"),
+        ({"answers": ("mail:unknown", "mail:gone", "mail:seven"), "quoted_ticket_id": 8}, 7, "message_known"),
+        ({"quoted_ticket_id": 7, "subject_tag": 8}, 7, "marker_line"),
         ({"replies_to": 10}, 7, "reply_to_notice"),
     ],
 )
@@ -58,7 +58,7 @@ def test_the_first_step_that_leads_to_a_ticket_decides(values: dict[str, Any], t
     assert (found.target, found.reason and found.reason.code, found.links) == (target, code, ())
 
 
-@pytest.mark.parametrize("step", [{"replies_to": 7}, {"answers": ("mail:seven",)}, {"marker": 7}])
+@pytest.mark.parametrize("step", [{"replies_to": 7}, {"answers": ("mail:seven",)}, {"quoted_ticket_id": 7}])
 @pytest.mark.parametrize("contact", [STRANGER, COLLEAGUE, None])
 def test_somebody_else_gets_a_ticket_that_shows_the_possible_match(step: dict[str, Any], contact: ContactView | None) -> None:
     found = find(contact, **step)
@@ -73,9 +73,9 @@ def test_a_participant_whom_nobody_vouches_for_gets_a_ticket_that_shows_the_poss
 
 
 def test_the_subject_alone_is_a_hint_for_people_only() -> None:
-    found = find(hint=7)
+    found = find(subject_tag=7)
     assert (found.target, [(link.target, link.reason.code) for link in found.links]) == (None, [(7, "subject_tag")])
-    assert find(hint=4711) == find() == ThreadMatch()
+    assert find(subject_tag=4711) == find() == ThreadMatch()
 
 
 @pytest.mark.parametrize(("verified", "target"), [(True, 7), (None, None), (False, None)])
@@ -132,7 +132,7 @@ def test_a_possible_match_is_on_the_ticket_its_timeline_and_in_the_list(world: W
     (link,) = shown["links"]
     assert (link["number"], link["kind"], link["settled_at"]) == ("BS-000001", "possible_match", None)
     told = [reason["text"] for reason in shown["timeline"][0]["reasons"] if reason["code"] == "possible_match"]
-    assert told == ["Possible match BS-000001: It points to that ticket, but its sender is not one of its people"]
+    assert told == ["Possible duplicate of BS-000001: It points to that ticket, but its sender is not one of its people"]
     assert [link["number"] for link in world.show(1)["links"]] == ["BS-000002"]
     assert [row["number"] for row in world.listed("matches")] == ["BS-000002"]
 
