@@ -1,1 +1,1 @@
-"""Who is who: companies, contacts, staff, teams."""
+"""Companies, contacts, staff, teams, and the tokens of programs."""

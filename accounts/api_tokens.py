@@ -1,6 +1,6 @@
-"""Tokens with which programs act for a member of staff: only their hashes are kept, and each has scopes and an end.
+"""API tokens, with which a program acts for a member of staff: only hashes are stored, and each has scopes and an expiry.
 
-A token is no more than its holder: what the person may not do, no scope allows, and who is not active has none.
+A token allows no more than its holder may do, and is invalid while its holder is inactive.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from accounts.models import Staff
 from core.database.types import Base
 from core.errors import NotFoundError, RefusedError
 
-#: Scope → what it lets a program do.
+#: Scope → what it allows.
 SCOPES: Final = {
     "tickets:read": "list and read tickets",
     "tickets:write": "enter tickets, write from them, change them",
     "tasks:read": "list follow-up tasks",
-    "tasks:write": "add, finish, hand over and postpone follow-up tasks",
+    "tasks:write": "add, finish, reassign and postpone follow-up tasks",
     "directory:read": "list companies and contacts",
-    "items:read": "list inbound items and why they became what they did",
+    "items:read": "list inbound items with their outcomes and reasons",
 }
-#: So that a scanner for secrets, and whoever finds one in a file, knows what it is.
+#: Names the secret for scanners, and for a person who finds one in a file.
 PREFIX = "casemill_"
 MAX_TOKEN_DAYS = 730
-#: Written no more often, or every call of a program would be a commit.
+#: Last use is written no more often: otherwise each API call would cost a commit.
 LAST_USED_INTERVAL = timedelta(minutes=1)
 
 
 class ApiToken(Base):
-    """A token of a member of staff. ``token_hash`` is the SHA-256 of the secret, which has 256 random bits itself."""
+    """A token of a member of staff. ``token_hash`` is the SHA-256 of the secret, which has 256 random bits."""
 
     __tablename__ = "api_token"
 
@@ -53,7 +53,7 @@ class ApiToken(Base):
 
 @dataclass(frozen=True, slots=True)
 class Bearer:
-    """Whoever showed a good token: its id, the person it acts for, and what it may be used for."""
+    """The holder of a valid token. ``is_use_recorded``: its last use was written a moment ago."""
 
     token_id: int
     staff_id: int
@@ -62,18 +62,18 @@ class Bearer:
 
 
 def issue(session: Session, staff: Staff, name: str, scopes: Iterable[str], days: int, now: datetime) -> tuple[ApiToken, str]:
-    """A new token and its secret, which nobody can read again. Raises :class:`RefusedError`."""
+    """Create a token valid for ``days`` and return it with its secret, which is not stored. Raises :class:`RefusedError`."""
     wanted = sorted(set(scopes))
     unknown = [scope for scope in wanted if scope not in SCOPES]
     if unknown or not wanted:
         problem = f"there is no scope {', '.join(unknown)}" if unknown else "a token needs a scope"
-        raise RefusedError("bad_scope", problem, hint=f"choose of {', '.join(SCOPES)}")
+        raise RefusedError("bad_scope", problem, hint=f"choose from {', '.join(SCOPES)}")
     if not staff.active:
-        raise RefusedError("not_active", f"{staff.name} is no longer active")
+        raise RefusedError("not_active", f"{staff.name} is no longer active", hint="choose a member of staff who is")
     if not name.strip() or len(name) > 100:
-        raise RefusedError("bad_name", "a token needs a name of at most 100 characters, such as what uses it")
+        raise RefusedError("bad_name", "a token needs a name of at most 100 characters", hint="name the program that uses it")
     if not 1 <= days <= MAX_TOKEN_DAYS:
-        raise RefusedError("bad_days", f"a token lasts 1 to {MAX_TOKEN_DAYS} days")
+        raise RefusedError("bad_days", f"a token is valid for 1 to {MAX_TOKEN_DAYS} days")
     secret = PREFIX + secrets.token_urlsafe(32)
     token = ApiToken(
         staff_id=staff.id, name=name.strip(), token_hash=_hash(secret), scopes=wanted, created_at=now,
@@ -85,9 +85,9 @@ def issue(session: Session, staff: Staff, name: str, scopes: Iterable[str], days
 
 
 def authenticate(session: Session, secret: str, now: datetime) -> Bearer | None:
-    """Whose token it is; None for one that is unknown, over, revoked, or of somebody who is not active.
+    """Return the holder of a token; None for one that is unknown, expired, revoked, or of an inactive member of staff.
 
-    The comparison is the index's, over a hash of what was given: how long it takes tells nothing about a secret.
+    The index compares hashes, so the time it takes reveals nothing about a secret.
     """
     statement = select(ApiToken, Staff.active).join(Staff, Staff.id == ApiToken.staff_id)
     found = session.execute(statement.where(ApiToken.token_hash == _hash(secret))).first()
@@ -101,12 +101,12 @@ def authenticate(session: Session, secret: str, now: datetime) -> Bearer | None:
 
 
 def record_use(session: Session, token_id: int, now: datetime) -> None:
-    """Note that a token was used."""
+    """Record that a token was used at ``now``."""
     session.execute(update(ApiToken).where(ApiToken.id == token_id).values(last_used_at=now))
 
 
 def revoke(session: Session, token_id: int, now: datetime) -> ApiToken:
-    """End a token; one that is revoked stays so. Raises :class:`NotFoundError`."""
+    """Revoke a token; one that is revoked already stays so. Raises :class:`NotFoundError`."""
     token = session.get(ApiToken, token_id)
     if token is None:
         raise NotFoundError(f"there is no token {token_id}", hint="`casemill token list` lists them")
@@ -115,7 +115,7 @@ def revoke(session: Session, token_id: int, now: datetime) -> ApiToken:
 
 
 def list_tokens(session: Session, now: datetime) -> list[dict[str, Any]]:
-    """All tokens without their secrets, the newest first."""
+    """List all tokens without their secrets, the newest first."""
     statement = select(ApiToken, Staff.email, Staff.active).join(Staff, Staff.id == ApiToken.staff_id)
     return [
         {

@@ -1,4 +1,4 @@
-"""Answers given to programs, kept for a day: whoever asks again with the same key gets the first one, and nothing is done twice.
+"""Idempotency keys: API answers are stored for a day, and a request that repeats a key gets the first answer again.
 
 (The Idempotency-Key HTTP Header Field, draft-ietf-httpapi-idempotency-key-header.)
 """
@@ -22,9 +22,9 @@ RETENTION = timedelta(hours=24)
 
 
 class ApiAnswer(Base):
-    """What a token was answered under a key. ``request_hash`` is of method, path and body.
+    """The answer to a token under a key. ``request_hash`` is of method, path and body.
 
-    ``status`` and ``body`` are written at the end of the unit that began it: nobody else sees them empty.
+    ``status`` and ``body`` are written at the end of the transaction that inserted the row, so no other one sees them empty.
     """
 
     __tablename__ = "api_answer"
@@ -38,23 +38,26 @@ class ApiAnswer(Base):
 
 
 def reserve_key(session: Session, token_id: int, key: str, request_hash: str, now: datetime) -> ApiAnswer | None:
-    """Take the key for this unit, or the answer that was given under it. Another unit with the same key is waited for."""
+    """Reserve a key for this transaction and return None, or return the answer stored under it.
+
+    Waits for another transaction that has reserved the same key.
+    """
     insert: Any = sqlite_insert if session.get_bind().dialect.name == "sqlite" else postgresql_insert
     row = {"token_id": token_id, "key": key, "request_hash": request_hash, "status": 0, "body": "", "created_at": now}
-    taken = insert(ApiAnswer.__table__).values(row).on_conflict_do_nothing().returning(ApiAnswer.key)
-    if session.execute(taken).first() is not None:
+    reserved = insert(ApiAnswer.__table__).values(row).on_conflict_do_nothing().returning(ApiAnswer.key)
+    if session.execute(reserved).first() is not None:
         return None
     return session.execute(select(ApiAnswer).where(ApiAnswer.token_id == token_id, ApiAnswer.key == key)).scalar_one()
 
 
 def store_answer(session: Session, token_id: int, key: str, status: int, body: str) -> None:
-    """Keep the answer of this unit."""
+    """Store the answer of this transaction under its key."""
     statement = update(ApiAnswer).where(ApiAnswer.token_id == token_id, ApiAnswer.key == key)
     session.execute(statement.values(status=status, body=body))
 
 
 def delete_expired(database: Database) -> int:
-    """Delete answers older than a day; returns how many."""
+    """Delete the answers older than :data:`RETENTION` and return how many."""
 
     def unit(session: Session) -> int:
         old = delete(ApiAnswer).where(ApiAnswer.created_at < clock.now() - RETENTION)

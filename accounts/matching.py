@@ -1,4 +1,4 @@
-"""Which contact and which company a sender is: loaded for a batch in a few queries, decided in plain values."""
+"""Match senders to contacts and companies: load a batch in a few queries, then decide on plain values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from core.reasons import Reason
 
 @dataclass(frozen=True, slots=True)
 class SenderIdentity:
-    """What an item says of its sender. ``trusted`` is a source that names the company on good authority."""
+    """What an item says of its sender. ``trusted``: its source is one whose company name is reliable."""
 
     email: str | None
     name: str
@@ -51,7 +51,7 @@ class ContactView:
 
 @dataclass(slots=True)
 class SenderDirectory:
-    """The contacts and companies a batch may need. ``recorded`` says why contacts made by the batch have their company."""
+    """The contacts and companies a batch may need. ``recorded`` says why contacts of this batch have their company."""
 
     contacts: dict[str, ContactView] = field(default_factory=dict)
     companies: dict[int, CompanyView] = field(default_factory=dict)
@@ -60,25 +60,25 @@ class SenderDirectory:
     accounts: dict[str, int] = field(default_factory=dict)
     recorded: dict[str, Reason] = field(default_factory=dict)
 
-    def find_company(self, claim: SenderIdentity, public: frozenset[str] = PUBLIC_DOMAINS) -> tuple[CompanyView | None, Reason]:
-        """The company on record, else by email domain, account number or name, else none; and why.
+    def find_company(self, sender: SenderIdentity, public: frozenset[str] = PUBLIC_DOMAINS) -> tuple[CompanyView | None, Reason]:
+        """Return the company and why: the one on record, else by email domain, account number or name, else None.
 
-        What a trusted source says of the company goes before the domain; what a form says, behind it.
+        What a trusted source says of the company counts before the domain; what a public form says, after it.
         """
-        contact = self.contacts.get(claim.email or "")
+        contact = self.contacts.get(sender.email or "")
         if contact is not None and contact.company_id in self.companies:
             company = self.companies[contact.company_id]
-            reason = self.recorded.get(claim.email or "")
+            reason = self.recorded.get(sender.email or "")
             return company, reason or Reason("company_on_record", f"The contact belongs to {company.name}")
-        said = (
-            (self.accounts.get(claim.account_number), "company_by_account", "The account number is that of"),
-            (self.names.get(fold_name(claim.company)), "company_by_name", "The item names"),
+        stated = (
+            (self.accounts.get(sender.account_number), "company_by_account", "The account number is that of"),
+            (self.names.get(fold_name(sender.company)), "company_by_name", "The item names"),
         )
-        domain = (self.find_company_by_domain(claim.email, public), "company_by_domain", "The sender's email domain belongs to")
-        for company_id, code, what in (*said, domain) if claim.trusted else (domain, *said):
+        domain = (self.find_company_by_domain(sender.email, public), "company_by_domain", "The sender's email domain belongs to")
+        for company_id, code, text in (*stated, domain) if sender.trusted else (domain, *stated):
             if company_id is not None:
                 company = self.companies[company_id]
-                return company, Reason(code, f"{what} {company.name}")
+                return company, Reason(code, f"{text} {company.name}")
         return None, Reason("company_unknown", "No company on record, by name or by email domain")
 
     def find_company_by_domain(self, email: str | None, public: frozenset[str] = PUBLIC_DOMAINS) -> int | None:
@@ -87,21 +87,21 @@ class SenderDirectory:
 
 
 def domain_of(email: str | None) -> str:
-    """The domain of an address, empty without one."""
+    """Return the domain of an address, an empty string for None."""
     return (email or "").rpartition("@")[2]
 
 
-def load(session: Session, claims: Iterable[SenderIdentity]) -> SenderDirectory:
-    """The directory entries that ``claims`` could refer to."""
-    claims = list(claims)
+def load(session: Session, senders: Iterable[SenderIdentity]) -> SenderDirectory:
+    """Load the contacts and companies that ``senders`` could be. Three queries."""
+    senders = list(senders)
     directory = SenderDirectory()
-    load_contacts(session, directory, {claim.email for claim in claims if claim.email})
-    domains = {domain_of(claim.email) for claim in claims if claim.email}
+    load_contacts(session, directory, {sender.email for sender in senders if sender.email})
+    domains = {domain_of(sender.email) for sender in senders if sender.email}
     found = session.connection().execute(_DOMAINS, {"values": encode_list(domains)})
     directory.domains = {domain: company_id for domain, company_id in found}  # noqa: C416 - rows are no pairs to mypy
     ids = {*directory.domains.values(), *(c.company_id for c in directory.contacts.values() if c.company_id)}
-    names = {fold_name(claim.company) for claim in claims if claim.company} - {""}
-    accounts = {claim.account_number for claim in claims if claim.account_number}
+    names = {fold_name(sender.company) for sender in senders if sender.company} - {""}
+    accounts = {sender.account_number for sender in senders if sender.account_number}
     wanted = {"ids": encode_list(ids), "names": encode_list(names), "accounts": encode_list(accounts)}
     for row in session.connection().execute(_COMPANIES, wanted):
         view = CompanyView(row.id, row.name, row.active, row.consultant_id, row.manager_id, row.telemedicine)

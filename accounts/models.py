@@ -11,7 +11,7 @@ from core.database.types import Base
 
 
 class Staff(Base):
-    """An internal user. Working hours are in ``zone``; ``weekdays`` is a string of digits, Monday is 0."""
+    """An internal user. Working hours are local to ``zone``; ``weekdays`` is a string of digits, Monday is 0."""
 
     __tablename__ = "staff"
 
@@ -65,7 +65,7 @@ class TeamMember(Base):
 
 
 class Company(Base):
-    """A customer's practice. ``folded`` is its name as compared: case and punctuation do not matter."""
+    """A customer's practice. ``folded`` is its name by :func:`accounts.names.fold_name`, for comparison."""
 
     __tablename__ = "company"
 
@@ -93,7 +93,7 @@ class CompanyDomain(Base):
 class Contact(Base):
     """A person at a company; without an email address when only a telephone number is known.
 
-    ``last_surveyed_at`` is the slot of the survey's throttle. ``surveys_off_at``: they asked for no more surveys.
+    ``last_surveyed_at`` is what the survey throttle compares. ``surveys_off_at`` is when they unsubscribed from surveys.
     """
 
     __tablename__ = "contact"

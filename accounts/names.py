@@ -1,4 +1,4 @@
-"""Names as they are compared."""
+"""Fold company names, so that different spellings of one name compare equal."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _LEGAL_FORMS = frozenset(
 
 
 def fold_name(name: str) -> str:
-    """A company's name as compared: without case, accents, punctuation, spacing and the legal form at its end.
+    """Return a company's name without case, accents, punctuation, extra spaces and the legal form at its end.
 
     ``"St. Mary's Clinic, P.C."`` and ``"ST MARYS CLINIC"`` fold to the same. Empty when the name has no letter or digit.
     """
     plain = "".join(c for c in unicodedata.normalize("NFKD", name.casefold()) if not 0x300 <= ord(c) <= 0x36F)
     plain = _ABBREVIATION.sub("", plain.replace("&", " and ").replace("'", "").replace("’", ""))
     words = "".join(c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in plain).split()
-    while (length := _legal_form(words)) and length < len(words):
+    while (length := _count_legal_form_words(words)) and length < len(words):
         del words[-length:]
     return " ".join(words)
 
 
-def _legal_form(words: list[str]) -> int:
+def _count_legal_form_words(words: list[str]) -> int:
     """How many words at the end are a legal form; ``P. C.`` comes as two."""
     if words and words[-1] in _LEGAL_FORMS:
         return 1

@@ -1,4 +1,4 @@
-"""Domains at which anybody can have a mailbox: they never say which company somebody belongs to."""
+"""Public mail domains: any person can have an address there, so they never identify a company."""
 
 from __future__ import annotations
 

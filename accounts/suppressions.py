@@ -1,7 +1,7 @@
-"""Addresses that get no mail of one kind: which, why, until when; and how they are lifted again.
+"""Suppressions: addresses that get no mail of a scope, with the reason and an end, until they are lifted.
 
-A row is about one address, or about a whole domain written as ``@domain``. ``scope`` says what it gets no longer:
-``automatic`` is everything that no person wrote, ``surveys`` are surveys only.
+A row is for one address, or for a whole domain written as ``@domain``. The scope ``automatic`` is all mail that no person wrote,
+``surveys`` is surveys only.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Suppression(Base):
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One address to be blocked."""
+    """One address to be blocked, until a time or (None) until it is lifted."""
 
     address: str
     scope: str
@@ -49,7 +49,7 @@ class Block:
 
 
 def block(session: Session, blocks: Iterable[Block], now: datetime) -> None:
-    """Block addresses; one that is blocked already stays so at least as long as before."""
+    """Block addresses; one that is blocked already stays blocked at least as long as before."""
     wanted = {(one.address, one.scope): one for one in blocks}
     rows = [
         {"address": one.address, "scope": one.scope, "code": one.reason.code, "reason": one.reason.text,
@@ -60,12 +60,12 @@ def block(session: Session, blocks: Iterable[Block], now: datetime) -> None:
     for row in rows:
         known = Suppression.address == row["address"], Suppression.scope == row["scope"], Suppression.until.is_not(None)
         later = [] if row["until"] is None else [Suppression.until < row["until"]]
-        news = {"code": row["code"], "reason": row["reason"], "until": row["until"]}
-        session.execute(update(Suppression).where(*known, *later).values(news))
+        changes = {"code": row["code"], "reason": row["reason"], "until": row["until"]}
+        session.execute(update(Suppression).where(*known, *later).values(changes))
 
 
 def find_blocked(session: Session, addresses: Iterable[str], now: datetime, scope: str = AUTOMATIC) -> set[str]:
-    """Which of the addresses are blocked now, themselves or by their domain. One query."""
+    """Return those of the addresses that are blocked now, themselves or by their domain. One query."""
     names = set(addresses)
     by_domain = {f"@{name.rpartition('@')[2]}" for name in names if "@" in name}
     statement = select(Suppression.address).where(
@@ -76,7 +76,7 @@ def find_blocked(session: Session, addresses: Iterable[str], now: datetime, scop
 
 
 def list_blocks(session: Session, now: datetime) -> Sequence[dict[str, Any]]:
-    """Every block in force: address, scope, code, reason, until, since."""
+    """List the blocks in force: address, scope, code, reason, until, since."""
     statement = select(Suppression).where(_in_force(now)).order_by(Suppression.address, Suppression.scope)
     return [
         {"address": row.address, "scope": row.scope, "code": row.code, "reason": row.reason,
@@ -87,19 +87,19 @@ def list_blocks(session: Session, now: datetime) -> Sequence[dict[str, Any]]:
 
 
 def lift(session: Session, address: str, scope: str | None = None) -> int:
-    """Let an address (or ``@domain``) get mail again; how many blocks that ended. Raises :class:`NotFoundError`."""
+    """Let an address (or ``@domain``) get mail again; return how many blocks ended. Raises :class:`NotFoundError`."""
     name = parse_target(address)
     statement = delete(Suppression).where(Suppression.address == name)
     if scope is not None:
         statement = statement.where(Suppression.scope == scope)
     lifted = len(session.execute(statement.returning(Suppression.address)).all())
     if not lifted:
-        raise NotFoundError(f"{name} is not blocked", hint="`casemill contact blocks` lists who is")
+        raise NotFoundError(f"{name} is not blocked", hint="`casemill contact blocks` lists the blocked addresses")
     return lifted
 
 
 def parse_target(text: str) -> str:
-    """An address, or a domain as ``@domain``, in the form in which it is kept. Raises :class:`RefusedError`."""
+    """Return an address, or a domain as ``@domain``, in the stored form. Raises :class:`RefusedError`."""
     name = text.strip()
     if name.startswith("@"):
         (domain,) = field_parsers.read_domains("address", [name.removeprefix("@")])

@@ -1,4 +1,4 @@
-"""Teams as the configuration says: brought into the database at every start."""
+"""Write the configured teams to the database, at every start."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from core.settings import sections
 
 
 def sync_teams(session: Session, teams: Mapping[str, sections.Team]) -> list[str]:
-    """Make teams, their members and managers what ``teams`` says. Returns a sentence for each address nobody on the staff has.
+    """Update teams, members and managers to the configuration; return a sentence for each address that is not on the staff.
 
-    Teams that are no longer configured stay as rows (tasks point at them) without members. Writes only what differs, so
-    several processes may do it at every start. Raises :class:`ConfigurationError` when not exactly one is the default.
+    Teams that are no longer configured stay as rows, because tasks refer to them, without members. Only differences are written,
+    so several processes may do this at every start. Raises :class:`ConfigurationError` unless exactly one team is the default.
     """
     default = find_default_team(teams)
     staff = _load_staff(session, teams)
@@ -34,7 +34,7 @@ def sync_teams(session: Session, teams: Mapping[str, sections.Team]) -> list[str
 
 
 def find_default_team(teams: Mapping[str, sections.Team]) -> str | None:
-    """The team that gets what nobody else does: the flagged one, or the only one. None without any team."""
+    """Return the default team: the one with ``default = true``, or the only one. None without any team."""
     flagged = [name for name, team in teams.items() if team.default]
     candidates = flagged or list(teams)
     if len(candidates) > 1:
