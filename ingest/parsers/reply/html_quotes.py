@@ -122,7 +122,7 @@ def extract_quote_marks(text: str) -> tuple[str, QuoteMarks]:
         reader.read(line)
     lines = reader.lines
     quoted = {number for first, last in reader.find_quotes() for number in range(first, last)}
-    return "\n".join(lines), QuoteMarks(frozenset(quoted), frozenset(reader.signature), reader.rest)
+    return "\n".join(lines), QuoteMarks(frozenset(quoted), frozenset(reader.signature), reader.rest_start)
 
 
 class _MarkReader:
@@ -131,7 +131,7 @@ class _MarkReader:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.signature: set[int] = set()
-        self.rest = -1
+        self.rest_start = -1
         self._in_signature = False
         self._attribution = -1
         # First line, end, and whether the quote is certain.
@@ -166,7 +166,7 @@ class _MarkReader:
         elif mark == _ATTRIBUTION:
             self._attribution = number
         elif mark == _REST_START:
-            self.rest = number if self.rest < 0 else self.rest
+            self.rest_start = number if self.rest_start < 0 else self.rest_start
         else:
             self._in_signature = mark == _SIGNATURE
 
