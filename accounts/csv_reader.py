@@ -1,4 +1,4 @@
-"""Lists that people export from other programs: any delimiter, any usual encoding, headers as people write them."""
+"""Read CSV lists exported from other programs: any delimiter, any usual encoding, headers as people write them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from core.errors import RefusedError
 
 MAX_BYTES = 50 * 1024 * 1024
 DELIMITERS = (",", ";", "\t", "|")
-#: What a spreadsheet would take for a formula (security.md, rule 6).
+#: First characters that make a cell a formula to a spreadsheet (security.md, rule 6).
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\0")
 
 _NAME = ("name", "full name", "display name")
@@ -25,7 +25,7 @@ _EMAIL = ("email", "e mail", "mail", "email address", "e mail address", "address
 _ACTIVE = ("active", "is active", "enabled", "status")
 _COMPANY = ("company", "company name", "practice", "practice name", "clinic", "organization", "organisation")
 
-#: Per kind of list: field → the folded headers it is known by.
+#: Kind of list → field → its known headers, folded.
 ALIASES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "staff": {
         "email": _EMAIL, "name": _NAME, "first_name": _FIRST, "last_name": _LAST, "active": _ACTIVE,
@@ -59,7 +59,7 @@ REQUIRED_FIELD = {"staff": "email", "company": "name", "contact": "email"}
 
 
 class CsvLine(NamedTuple):
-    """One record: the physical line it begins on, its cells as they stand, and their values by field."""
+    """One record: the physical line it begins on, its cells unchanged, and their values by field."""
 
     number: int
     cells: tuple[str, ...]
@@ -69,7 +69,7 @@ class CsvLine(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CsvTable:
-    """A list as read. ``ignored`` are headers that mean nothing here."""
+    """A list as read. ``ignored`` are headers that name no known field."""
 
     header: tuple[str, ...]
     lines: tuple[CsvLine, ...]
@@ -79,7 +79,7 @@ class CsvTable:
 
 
 def read_csv(kind: str, path: Path) -> CsvTable:
-    """Read a CSV list of ``kind`` (staff, company, contact). Raises :class:`RefusedError` for what is no such list."""
+    """Read a CSV list of ``kind`` (staff, company, contact). Raises :class:`RefusedError` for a file that is not such a list."""
     text, encoding = _decode(_read_bytes(path))
     delimiter, text = _find_delimiter(kind, text)
     records = _read_records(text, delimiter)
@@ -94,24 +94,24 @@ def read_csv(kind: str, path: Path) -> CsvTable:
 
 
 def fold_header(header: str) -> str:
-    """A header as compared: ``E-Mail_Address*`` and ``e mail address`` are the same."""
+    """Return a header for comparison: ``E-Mail_Address*`` and ``e mail address`` are equal."""
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", header)
     return " ".join(re.sub(r"[\W_]+", " ", spaced).casefold().split())
 
 
 def escape_cell(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula."""
+    """Return a cell that a spreadsheet does not take for a formula."""
     return f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell
 
 
 def unescape_cell(cell: str) -> str:
-    """What :func:`escape_cell` made, undone: a corrected list of refused lines comes back as it was."""
+    """Undo :func:`escape_cell`, so that a corrected list of refused lines is read with its original values."""
     return cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULA_STARTS) else cell
 
 
 def _read_bytes(path: Path) -> bytes:
     if path.stat().st_size > MAX_BYTES:
-        raise RefusedError("large_file", f"{path.name} is over {MAX_BYTES // 1024**2} MB", hint="split it")
+        raise RefusedError("large_file", f"{path.name} is over {MAX_BYTES // 1024**2} MB", hint="split it into several files")
     data = path.read_bytes()
     if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
         raise RefusedError("workbook", f"{path.name} is a workbook, not a CSV list", hint="save it as CSV and import that")
@@ -121,7 +121,7 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _decode(data: bytes) -> tuple[str, str]:
-    """UTF-8 with or without its mark, UTF-16 with its mark, else windows-1252, which Excel writes."""
+    """UTF-8 with or without a byte order mark, UTF-16 with one, else windows-1252, which Excel writes."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16", "replace"), "utf-16"
     try:
@@ -131,9 +131,9 @@ def _decode(data: bytes) -> tuple[str, str]:
 
 
 def _find_delimiter(kind: str, text: str) -> tuple[str, str]:
-    """The delimiter under which most headers are known; Excel may name it in a first line ``sep=;``.
+    """The delimiter that yields the most known headers; Excel may name it in a first line ``sep=;``.
 
-    That line is left empty and not cut off, so that line numbers stay what an editor shows.
+    That line is emptied, not removed, so that line numbers stay those that an editor shows.
     """
     first, _, rest = text.partition("\n")
     if match := re.fullmatch(r'"?sep=(.)"?\r?', first, re.I):
@@ -163,7 +163,7 @@ def _read_records(text: str, delimiter: str) -> Iterator[tuple[int, tuple[str, .
 
 
 def _match_header(kind: str, header: Sequence[str]) -> dict[int, str]:
-    """Column → field; the first column of a meaning counts."""
+    """Column → field; the first column of a field counts."""
     fields = {alias: field for field, aliases in ALIASES[kind].items() for alias in (*aliases, field.replace("_", " "))}
     columns: dict[int, str] = {}
     for index, name in enumerate(header):
@@ -184,7 +184,7 @@ def _refuse_incomplete(kind: str, columns: Mapping[int, str]) -> None:
 
 
 def _find_overflow(header: Sequence[str], cells: Sequence[str]) -> str:
-    """A delimiter inside an unquoted cell shifts all that follows: better refused than taken wrongly."""
+    """Find a delimiter inside an unquoted cell: it shifts all cells after it, so the line is refused."""
     return "more cells than columns; is a quote missing?" if any(cell.strip() for cell in cells[len(header) :]) else ""
 
 

@@ -1,4 +1,4 @@
-"""Lists of staff, companies and contacts brought in from CSV files: each line for itself, and a report of what was refused."""
+"""Import staff, companies and contacts from CSV files, line by line, with a report of the refused lines."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SAVE: dict[str, Callable[..., Saved[Any]]] = {"staff": save_staff, "company": s
 
 @dataclass(frozen=True, slots=True)
 class RefusedLine:
-    """A line that was not taken: the line in the file, the field at fault, and why."""
+    """A line that was refused: its number in the file, the field at fault, and why."""
 
     line: int
     field: str
@@ -47,7 +47,7 @@ class RefusedLine:
 
 @dataclass(slots=True)
 class ImportReport:
-    """What became of a list; every line is counted once. ``ignored`` are columns that mean nothing here."""
+    """The result of an import; every line is counted once. ``ignored`` are columns that name no known field."""
 
     path: Path
     kind: str
@@ -83,20 +83,20 @@ def import_file(
 ) -> ImportReport:
     """Import a list of ``kind`` (staff, company, contact); ``progress(done, total)`` is called after each batch of lines.
 
-    ``may_leave`` raises for a member of staff who has work in hand: a list makes nobody inactive who has.
+    ``check_deactivation`` raises for a member of staff with open work, whom a list cannot make inactive.
 
-    A line is created, updated, unchanged, or refused with its reason and without effect on others. Raises
-    :class:`RefusedError` when the file as a whole is no such list, :class:`OSError` when it cannot be read.
+    Each line is created, updated, unchanged, or refused with its reason, without effect on other lines. Raises
+    :class:`RefusedError` when the file as a whole is not such a list, :class:`OSError` when it cannot be read.
     """
     sheet = read_csv(kind, path)
     report = ImportReport(path, kind, sheet.header, sheet.encoding, sheet.ignored)
     lines, later = _defer_stand_ins(sheet) if kind == "staff" else (list(sheet.lines), [])
     total = len(lines) + len(later)
     outcomes: dict[int, SaveOutcome | RefusedLine] = {}
-    for done, batch in _cut(lines):
+    for done, batch in _batches(lines):
         outcomes.update(_save_batch(database, kind, batch, check_deactivation))
         progress(done, total)
-    for done, batch in _cut([line for line in later if not isinstance(outcomes[line.number], RefusedLine)]):
+    for done, batch in _batches([line for line in later if not isinstance(outcomes[line.number], RefusedLine)]):
         for number, outcome in _save_batch(database, kind, batch, check_deactivation).items():
             outcomes[number] = _combine(outcomes[number], outcome)
         progress(len(lines) + done, total)
@@ -113,21 +113,21 @@ def write_refused(report: ImportReport) -> Path | None:
     """
     if not report.refused:
         return None
-    keep = [index for index, name in enumerate(report.header) if name.strip().casefold() != "reason"]
+    columns = [index for index, name in enumerate(report.header) if name.strip().casefold() != "reason"]
     target = report.path.with_name(f"{report.path.name}.refused.csv")
     unfinished = target.with_name(f"{target.name}.part")
     with unfinished.open("w", encoding="utf-8-sig", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow([*(escape_cell(report.header[index]) for index in keep), "Reason"])
+        writer.writerow([*(escape_cell(report.header[index]) for index in columns), "Reason"])
         for line in report.refused:
-            cells = [line.cells[index] if index < len(line.cells) else "" for index in keep]
+            cells = [line.cells[index] if index < len(line.cells) else "" for index in columns]
             extra = line.cells[len(report.header) :]
             writer.writerow([escape_cell(cell) for cell in (*cells, f"line {line.line}: {line.reason}", *extra)])
     unfinished.replace(target)
     return target
 
 
-def _cut(lines: list[CsvLine]) -> Iterator[tuple[int, list[CsvLine]]]:
+def _batches(lines: list[CsvLine]) -> Iterator[tuple[int, list[CsvLine]]]:
     """Batches of lines, each with the number of lines up to its end."""
     for start in range(0, len(lines), BATCH_LINES):
         batch = lines[start : start + BATCH_LINES]
@@ -135,7 +135,7 @@ def _cut(lines: list[CsvLine]) -> Iterator[tuple[int, list[CsvLine]]]:
 
 
 def _defer_stand_ins(sheet: CsvTable) -> tuple[list[CsvLine], list[CsvLine]]:
-    """Two people of one list may stand in for each other: who stands in is set when everybody is there."""
+    """Split off the stand-ins: two people of one list may stand in for each other, so they are set when all lines are saved."""
     listed = {line.values.get("email", "").strip().lower() for line in sheet.lines} - {""}
     now, later = [], []
     for line in sheet.lines:
@@ -155,45 +155,47 @@ def _combine(earlier: SaveOutcome | RefusedLine, later: SaveOutcome | RefusedLin
 
 
 def _save_batch(
-    database: Database, kind: str, batch: Sequence[CsvLine], may_leave: DeactivationCheck
+    database: Database, kind: str, batch: Sequence[CsvLine], check_deactivation: DeactivationCheck
 ) -> dict[int, SaveOutcome | RefusedLine]:
-    """All lines of a batch in one transaction; when the database refuses it, each line in its own."""
+    """Save all lines of a batch in one transaction; when the database refuses it, each line in its own."""
     try:
-        return retry_on_conflict(database, lambda session: _save_lines(session, kind, batch, may_leave))
+        return retry_on_conflict(database, lambda session: _save_lines(session, kind, batch, check_deactivation))
     except DBAPIError as error:
         if is_unavailable(error):
             raise
-    return {line.number: _save_alone(database, kind, line, may_leave) for line in batch}
+    return {line.number: _save_alone(database, kind, line, check_deactivation) for line in batch}
 
 
-def _save_alone(database: Database, kind: str, line: CsvLine, may_leave: DeactivationCheck) -> SaveOutcome | RefusedLine:
+def _save_alone(database: Database, kind: str, line: CsvLine, check_deactivation: DeactivationCheck) -> SaveOutcome | RefusedLine:
     try:
-        return retry_on_conflict(database, lambda session: _save_lines(session, kind, [line], may_leave))[line.number]
+        return retry_on_conflict(database, lambda session: _save_lines(session, kind, [line], check_deactivation))[line.number]
     except DBAPIError as error:
         if is_unavailable(error):
             raise
-        refusal = RefusedError("refused_by_database", "the database does not take this line", hint="look at its characters")
+        refusal = RefusedError("refused_by_database", "the database refused this line", hint="look for unusual characters in it")
         return _refuse(line, refusal)
 
 
 def _save_lines(
-    session: Session, kind: str, batch: Sequence[CsvLine], may_leave: DeactivationCheck
+    session: Session, kind: str, batch: Sequence[CsvLine], check_deactivation: DeactivationCheck
 ) -> dict[int, SaveOutcome | RefusedLine]:
-    register = RecordCache(session)
-    _prefetch(register, kind, batch)
-    outcomes = {line.number: _save_line(register, kind, line, may_leave) for line in batch}
-    register.flush()
+    records = RecordCache(session)
+    _prefetch(records, kind, batch)
+    outcomes = {line.number: _save_line(records, kind, line, check_deactivation) for line in batch}
+    records.flush()
     return outcomes
 
 
-def _check_leaving(register: RecordCache, line: CsvLine, may_leave: DeactivationCheck) -> None:
-    person = register.staff.get(line.values.get("email", "").strip().lower())
+def _check_deactivation(records: RecordCache, line: CsvLine, check_deactivation: DeactivationCheck) -> None:
+    person = records.staff.get(line.values.get("email", "").strip().lower())
     active = line.values.get("active", "")
     if person is not None and person.active and active.strip() and not read_flag("active", active):
-        may_leave(register.session, person.id)
+        check_deactivation(records.session, person.id)
 
 
-def _save_line(register: RecordCache, kind: str, line: CsvLine, may_leave: DeactivationCheck) -> SaveOutcome | RefusedLine:
+def _save_line(
+    records: RecordCache, kind: str, line: CsvLine, check_deactivation: DeactivationCheck
+) -> SaveOutcome | RefusedLine:
     needed = REQUIRED_FIELD[kind]
     try:
         if line.problem:
@@ -201,8 +203,8 @@ def _save_line(register: RecordCache, kind: str, line: CsvLine, may_leave: Deact
         if not line.values.get(needed, "").strip():
             raise RefusedValueError(needed, f"missing_{needed}", f"the line has no {needed}", hint="fill it in")
         if kind == "staff":
-            _check_leaving(register, line, may_leave)
-        return _SAVE[kind](register, **line.values).outcome
+            _check_deactivation(records, line, check_deactivation)
+        return _SAVE[kind](records, **line.values).outcome
     except RefusedError as refusal:
         return _refuse(line, refusal)
 
@@ -212,24 +214,24 @@ def _refuse(line: CsvLine, refusal: RefusedError) -> RefusedLine:
     return RefusedLine(line.number, where, refusal.code, refusal.text, refusal.hint, line.cells)
 
 
-def _prefetch(register: RecordCache, kind: str, batch: Sequence[CsvLine]) -> None:
-    """Everything the lines of a batch may ask for, in a few queries."""
+def _prefetch(records: RecordCache, kind: str, batch: Sequence[CsvLine]) -> None:
+    """Load all records that the lines of a batch refer to, in a few queries."""
 
     def gather(*fields: str) -> list[str]:
         return sorted({value.strip().lower() for line in batch for name in fields if (value := line.values.get(name))})
 
     if kind == "staff":
-        register.staff.fetch(gather("email", "stand_in"))
+        records.staff.fetch(gather("email", "stand_in"))
     elif kind == "contact":
-        register.contacts.fetch(gather("email"))
-        register.companies.fetch(sorted({fold_name(line.values.get("company", "")) for line in batch} - {""}))
+        records.contacts.fetch(gather("email"))
+        records.companies.fetch(sorted({fold_name(line.values.get("company", "")) for line in batch} - {""}))
     else:
         folded = sorted({fold_name(line.values.get("name", "")) for line in batch} - {""})
-        register.staff.fetch(gather("manager", "consultant"))
-        register.companies.fetch(folded)
-        register.fetch_domains(folded)
-        register.accounts.fetch(sorted({line.values.get("account_number", "").strip() for line in batch} - {""}))
-        register.domain_owners.fetch(sorted({domain for line in batch for domain in _domains(line)}))
+        records.staff.fetch(gather("manager", "consultant"))
+        records.companies.fetch(folded)
+        records.fetch_domains(folded)
+        records.accounts.fetch(sorted({line.values.get("account_number", "").strip() for line in batch} - {""}))
+        records.domain_owners.fetch(sorted({domain for line in batch for domain in _domains(line)}))
 
 
 def _domains(line: CsvLine) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""The directory as lists: one plain entry a record, with the names and addresses that people look for."""
+"""List staff, companies and contacts: one plain entry a record, with names and addresses in place of ids."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class AbsenceSpan:
 
 @dataclass(frozen=True, slots=True)
 class StaffEntry:
-    """A member of staff. ``hours`` in ``zone``; ``weekdays`` are digits (Monday is 0); ``away``: absences not yet over."""
+    """A member of staff. ``hours`` are local to ``zone``, ``weekdays`` digits (Monday 0), ``away`` current and later absences."""
 
     email: str
     name: str
@@ -64,7 +64,7 @@ class CompanyEntry:
 
 @dataclass(frozen=True, slots=True)
 class ContactEntry:
-    """A contact and the company on record."""
+    """A contact with the company on record."""
 
     id: int
     email: str | None
@@ -80,7 +80,7 @@ class ContactEntry:
 
 
 def list_staff(session: Session, now: datetime) -> list[StaffEntry]:
-    """All staff by name."""
+    """List all staff by name."""
     stand_in = aliased(Staff)
     query = select(Staff, stand_in.email).outerjoin(stand_in, Staff.stand_in_id == stand_in.id)
     teams = _group(session.execute(select(TeamMember.staff_id, Team.name).join(Team).order_by(Team.name)))
@@ -99,7 +99,7 @@ def list_staff(session: Session, now: datetime) -> list[StaffEntry]:
 
 @dataclass(frozen=True, slots=True)
 class IdPage:
-    """A part of a list in the order of ids: those above ``after``, ``limit`` at most; or the one of ``only``."""
+    """A page of a list in the order of ids: at most ``limit`` of those above ``after``, or only the record ``only``."""
 
     after: int = 0
     limit: int = 50
@@ -107,7 +107,7 @@ class IdPage:
 
 
 def list_companies(session: Session, *, find: str | None = None, page: IdPage | None = None) -> list[CompanyEntry]:
-    """All companies by name; with ``find`` those that have it in their names or account numbers."""
+    """List companies by name; ``find`` selects those with that text in their name or account number."""
     manager, consultant = aliased(Staff), aliased(Staff)
     query = (
         select(Company, manager.email, consultant.email)
@@ -116,7 +116,7 @@ def list_companies(session: Session, *, find: str | None = None, page: IdPage | 
     )
     if find:
         query = query.where(or_(*(one.icontains(find, autoescape=True) for one in (Company.name, Company.account_number))))
-    ordered = _cut(query, Company, page) if page else query.order_by(Company.folded)
+    ordered = _select_page(query, Company, page) if page else query.order_by(Company.folded)
     domains = select(CompanyDomain.company_id, CompanyDomain.domain).order_by(CompanyDomain.domain)
     owned = _group(session.execute(domains))
     return [
@@ -131,7 +131,7 @@ def list_companies(session: Session, *, find: str | None = None, page: IdPage | 
 def list_contacts(
     session: Session, *, company: str | None = None, find: str | None = None, page: IdPage | None = None
 ) -> list[ContactEntry]:
-    """Contacts by company and name; of one company (its name, compared folded), or with ``find`` in name, address or phone."""
+    """List contacts by company and name: of one ``company`` (its name), or with the text ``find`` in name, address or phone."""
     query = select(Contact, Company.name).outerjoin(Company, Contact.company_id == Company.id)
     if company:
         query = query.where(Company.folded == fold_name(company))
@@ -139,7 +139,7 @@ def list_contacts(
         columns = (Contact.name, Contact.email, Contact.phone)
         query = query.where(or_(*(column.icontains(find, autoescape=True) for column in columns)))
     by_name = query.order_by(Company.folded.nulls_last(), Contact.name, Contact.email, Contact.id)
-    ordered = _cut(query, Contact, page) if page else by_name
+    ordered = _select_page(query, Contact, page) if page else by_name
     return [
         ContactEntry(
             id=contact.id, email=contact.email, name=contact.name, phone=contact.phone,
@@ -149,7 +149,7 @@ def list_contacts(
     ]  # fmt: skip
 
 
-def _cut(query: Select[*tuple[Any, ...]], table: type[Company] | type[Contact], page: IdPage) -> Select[*tuple[Any, ...]]:
+def _select_page(query: Select[*tuple[Any, ...]], table: type[Company] | type[Contact], page: IdPage) -> Select[*tuple[Any, ...]]:
     if page.only is not None:
         return query.where(table.id == page.only)
     return query.where(table.id > page.after).order_by(table.id).limit(page.limit)

@@ -1,4 +1,4 @@
-"""What one unit of work knows of the directory: records looked up in few queries, and what it adds to them."""
+"""Records of the directory in one transaction: looked up in few queries, with the changes it makes to them."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from accounts.models import Company, CompanyDomain, Contact, Staff
 
 T = TypeVar("T")
 
-#: Keys asked for in one query; well under SQLite's limit of variables.
+#: Well under SQLite's limit of variables in one statement.
 MAX_KEYS_PER_QUERY = 500
 
 
 class Lookup(Generic[T]):
-    """Records by key: each key is asked for once, many keys in one query."""
+    """Records by key: each key is queried once, many keys in one query."""
 
     def __init__(self, load: Callable[[list[str]], Iterable[tuple[str, T]]]) -> None:
         self._load = load
         self._found: dict[str, T | None] = {}
 
     def fetch(self, keys: Iterable[str]) -> None:
-        """Look up all of ``keys`` that were not asked for yet."""
+        """Query those of ``keys`` that were not queried before."""
         missing = [key for key in dict.fromkeys(keys) if key not in self._found]
         for start in range(0, len(missing), MAX_KEYS_PER_QUERY):
             chunk = missing[start : start + MAX_KEYS_PER_QUERY]
@@ -41,7 +41,7 @@ class Lookup(Generic[T]):
 
 
 class RecordCache:
-    """The directory as one session sees it. :meth:`flush` at the end of the unit writes what waits for ids."""
+    """The directory as one session sees it. Call :meth:`flush` at the end of the transaction: it writes what waits for ids."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -72,7 +72,7 @@ class RecordCache:
         return [(folded, frozenset(domains)) for folded, domains in found.items()]
 
     def domains_of(self, company: Company) -> frozenset[str]:
-        """The domains a company has after this unit."""
+        """Return the domains that a company has after this transaction."""
         if company.folded in self._wanted:
             return self._wanted[company.folded][1]
         return self._domains.get(company.folded) or frozenset()
@@ -85,27 +85,33 @@ class RecordCache:
             self.domain_owners.put(domain, None)
         for domain in domains:
             self.domain_owners.put(domain, company)
-        self._domains.get(company.folded)  # what is stored, for the difference that flush() writes
+        # Load what is stored, for the difference that flush() writes.
+        self._domains.get(company.folded)
         self._wanted[company.folded] = (company, domains)
 
     def find_staff(self, field: str, email: str) -> Staff:
-        """The person with this address; refused when there is none."""
+        """Return the member of staff with this address. Raises :class:`RefusedValueError` when there is none."""
         person = self.staff.get(email)
         if person is None:
             raise RefusedValueError(
-                field, f"unknown_{field}", f"nobody on the staff has the address {email}",
+                field, f"unknown_{field}", f"no member of staff has the address {email}",
                 hint=f"add the person first: casemill staff add {email}",
             )  # fmt: skip
         return person
 
     def id_of(self, record: Staff | Company) -> int:
-        """The primary key; a record made in this unit gets it now."""
+        """Return the primary key; a record made in this transaction gets it now."""
         if record.id is None:
             self.session.flush()
         return record.id
 
     def flush(self) -> None:
-        """Write everything, domains last: they need the ids, and one that changes hands is let go before it is taken."""
+        """Write everything in this order:
+
+        1. Records, whose ids the domains need.
+        2. Deletions of domains, so that one that moves to another company is free.
+        3. New domains.
+        """
         self.session.flush()
         stored = {folded: self._domains.get(folded) or frozenset() for folded in self._wanted}
         gone = sorted(d for folded, (_, wanted) in self._wanted.items() for d in stored[folded] - wanted)

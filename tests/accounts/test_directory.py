@@ -79,12 +79,12 @@ def test_staff_are_added_once_and_then_updated_by_address(database: Database) ->
     assert (person.role, person.active, person.weekdays) == ("representative", True, "01234")
 
 
-def test_somebody_new_without_a_name_is_refused(database: Database) -> None:
+def test_new_member_of_staff_without_a_name_is_refused(database: Database) -> None:
     assert refusal(staff, database, "mara@billing.example") == "missing_name"
     assert rows(database, Staff) == []
 
 
-def test_a_stand_in_must_be_on_the_staff_and_somebody_else(database: Database) -> None:
+def test_stand_in_must_be_another_member_of_staff(database: Database) -> None:
     staff(database, "mara@billing.example", name="Mara")
     assert refusal(staff, database, "mara@billing.example", stand_in="nobody@billing.example") == "unknown_stand_in"
     assert refusal(staff, database, "mara@billing.example", stand_in="mara@billing.example") == "own_stand_in"
@@ -116,7 +116,7 @@ def test_a_company_is_updated_under_its_folded_name_and_its_domains_are_replaced
     assert (row.name, row.account_number) == ("OAK HILL, LLC", "1")
 
 
-def test_a_domain_belongs_to_one_company_until_it_is_given_up(database: Database) -> None:
+def test_domain_belongs_to_one_company_until_it_is_removed(database: Database) -> None:
     company(database, "Oak Hill", domains="shared.example")
     assert refusal(company, database, "Riverside", domains="shared.example") == "domain_taken"
     assert [row.name for row in rows(database, Company)] == ["Oak Hill"]
@@ -147,7 +147,7 @@ def test_a_company_needs_a_name_with_a_letter_or_digit(database: Database) -> No
     assert refusal(company, database, " - ") == "missing_name"
 
 
-def test_a_contact_is_tied_to_the_company_whose_name_folds_to_the_same(database: Database) -> None:
+def test_contact_gets_the_company_whose_name_folds_to_the_same(database: Database) -> None:
     company(database, "Riverside Family Clinic, PC")
     assert (
         contact(database, "Dana@riverside.example", name="Dana Ortiz", company="riverside family clinic") is SaveOutcome.CREATED
@@ -186,7 +186,7 @@ def test_an_absence_that_overlaps_replaces_the_earlier_ones(database: Database) 
     assert sorted(spans) == [(NOW + 2 * DAY, NOW + 5 * DAY), (NOW + 5 * DAY, NOW + 6 * DAY)]
 
 
-def test_an_absence_names_who_stands_in(database: Database) -> None:
+def test_absence_sets_the_stand_in(database: Database) -> None:
     staff(database, "mara@billing.example", name="Mara")
     staff(database, "ben@billing.example", name="Ben")
     away(database, "mara@billing.example", NOW, NOW + DAY, stand_in="ben@billing.example")
@@ -201,7 +201,7 @@ def test_an_absence_that_ends_before_it_begins_is_refused(database: Database) ->
     assert refusal(away, database, "mara@billing.example", NOW, NOW) == "odd_span"
 
 
-def test_somebody_unknown_cannot_be_away(database: Database) -> None:
+def test_absence_of_an_unknown_person_is_refused(database: Database) -> None:
     with pytest.raises(NotFoundError):
         away(database, "nobody@billing.example", NOW, NOW + DAY)
 
@@ -212,7 +212,7 @@ def test_a_refused_stand_in_leaves_no_absence(database: Database) -> None:
     assert rows(database, Absence) == []
 
 
-def test_coming_back_ends_the_running_absence_and_drops_coming_ones(database: Database) -> None:
+def test_ending_an_absence_ends_the_current_one_and_deletes_later_ones(database: Database) -> None:
     staff(database, "mara@billing.example", name="Mara")
     away(database, "mara@billing.example", NOW - DAY, NOW + DAY)
     away(database, "mara@billing.example", NOW + 5 * DAY, NOW + 6 * DAY)
@@ -220,7 +220,7 @@ def test_coming_back_ends_the_running_absence_and_drops_coming_ones(database: Da
     assert [(row.starts_at, row.ends_at) for row in rows(database, Absence)] == [(NOW - DAY, NOW)]
 
 
-def test_two_who_add_the_same_contact_at_once_both_succeed(database: Database) -> None:
+def test_concurrent_adds_of_one_contact_both_succeed(database: Database) -> None:
     both, outcomes = Barrier(2), []
 
     def add() -> None:

@@ -40,7 +40,7 @@ def test_an_address_is_read_in_lower_case_with_an_ascii_domain(written: str, mea
         "dana@" + "x" * 64 + ".example", "dänä@riverside.example", "dana@[192.0.2.1]",
     ],
 )  # fmt: skip
-def test_anything_but_one_plain_mailbox_is_refused(written: str) -> None:
+def test_text_other_than_one_plain_mailbox_is_refused(written: str) -> None:
     assert refused(field_parsers.read_email, written) == "odd_address"
 
 
@@ -51,7 +51,7 @@ def test_a_refused_value_is_shown_cut_and_quoted() -> None:
     assert "\x1b" not in caught.value.text
 
 
-def test_domains_are_split_cleaned_and_each_kept_once() -> None:
+def test_domains_are_split_normalised_and_unique() -> None:
     found = field_parsers.read_domains("domains", "@Riverside.example; www.riverside.example, oakhill.example oakhill.example.")
     assert found == {"riverside.example", "oakhill.example"}
     assert field_parsers.read_domains("domains", ["a.example", " "]) == {"a.example"}
@@ -61,14 +61,14 @@ def test_a_public_mail_domain_is_never_a_companys() -> None:
     assert refused(field_parsers.read_domains, "riverside.example, GMAIL.com") == "public_domain"
 
 
-def test_what_is_no_domain_is_refused() -> None:
+def test_invalid_domain_is_refused() -> None:
     assert refused(field_parsers.read_domains, "riverside") == "odd_domain"
     assert refused(field_parsers.read_domain, "a b.example") == "odd_domain"
     assert refused(field_parsers.read_domain, "\u2024.example") == "odd_domain"
 
 
 @pytest.mark.parametrize("domain", ["gmail.com", "yahoo.com", "outlook.com", "hotmail.com", "aol.com", "comcast.net"])
-def test_the_public_domains_people_use_are_known(domain: str) -> None:
+def test_common_public_domains_are_known(domain: str) -> None:
     assert domain in PUBLIC_DOMAINS
 
 
@@ -85,7 +85,7 @@ def test_text_is_one_line_without_hidden_characters() -> None:
 
 
 @pytest.mark.parametrize(("written", "meant"), [("Rep", "representative"), (" MANAGER", "manager"), ("admin", "administrator")])
-def test_roles_are_understood(written: str, meant: str) -> None:
+def test_roles_are_read(written: str, meant: str) -> None:
     assert field_parsers.read_role("role", written) == meant
 
 
@@ -93,7 +93,7 @@ def test_roles_are_understood(written: str, meant: str) -> None:
     ("written", "meant"),
     [("Mon-Fri", "01234"), ("mon, wed;FRI", "024"), ("Saturday – Monday", "056"), ("43210", "01234"), ("Tuesday", "1")],
 )
-def test_weekdays_are_understood(written: str, meant: str) -> None:
+def test_weekdays_are_read(written: str, meant: str) -> None:
     assert field_parsers.read_weekdays("weekdays", written) == meant
 
 
@@ -106,7 +106,7 @@ def test_weekdays_are_understood(written: str, meant: str) -> None:
         ("12am-12pm", time(0), time(12)),
     ],
 )
-def test_working_hours_are_understood(written: str, starts: time, ends: time) -> None:
+def test_working_hours_are_read(written: str, starts: time, ends: time) -> None:
     assert field_parsers.read_hours("hours", written) == (starts, ends)
 
 
@@ -132,7 +132,7 @@ def test_working_hours_are_understood(written: str, starts: time, ends: time) ->
         (field_parsers.read_preferred_contact, "pigeon", "unknown_contact_method"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_with_its_code(read, written: str, code: str) -> None:
+def test_unreadable_value_is_refused_with_its_code(read, written: str, code: str) -> None:
     assert refused(read, written) == code
 
 
@@ -141,14 +141,14 @@ def test_a_lone_dash_between_days_is_refused_and_not_read_as_one_day() -> None:
 
 
 @pytest.mark.parametrize(("written", "meant"), [("Yes", True), ("x", True), ("0", False), ("inactive", False), (True, True)])
-def test_yes_and_no_are_understood(written: bool | str, meant: bool) -> None:
+def test_yes_and_no_are_read(written: bool | str, meant: bool) -> None:
     assert field_parsers.read_flag("active", written) is meant
 
 
 @pytest.mark.parametrize(("written", "meant"), [("E-Mail", "email"), ("Phone call", "phone"), ("telephone", "phone")])
-def test_ways_of_contact_are_understood(written: str, meant: str) -> None:
+def test_contact_methods_are_read(written: str, meant: str) -> None:
     assert field_parsers.read_preferred_contact("preferred_contact", written) == meant
 
 
-def test_skills_are_kept_in_order_and_once() -> None:
+def test_skills_keep_their_order_and_are_unique() -> None:
     assert field_parsers.read_skills("skills", "Denials; appeals,denials, ") == "denials,appeals"

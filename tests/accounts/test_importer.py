@@ -65,7 +65,7 @@ def test_a_delimiter_in_other_cells_does_not_mislead(database: Database, contact
     assert report.ignored == ("a, b, c, d, e, f",)
 
 
-def test_excels_line_that_names_the_delimiter_is_understood(database: Database, contacts: Path) -> None:
+def test_excels_sep_line_sets_the_delimiter(database: Database, contacts: Path) -> None:
     report = bring(database, "contact", contacts, "sep=;\r\nemail;name\r\na@x.example;Ann\r\nbad;Bad\r\n")
     assert counts(report) == (1, 0, 0, 1)
     assert refusals(report) == [(4, "email", "odd_address")]
@@ -81,7 +81,7 @@ def test_the_usual_encodings_are_read(database: Database, contacts: Path, encodi
 
 
 @pytest.mark.parametrize("header", ["E-Mail", "email_address", "EMAIL ADDRESS*", " e mail ", "EmailAddress"])
-def test_headers_are_known_in_the_ways_people_write_them(database: Database, contacts: Path, header: str) -> None:
+def test_headers_are_recognised_in_common_spellings(database: Database, contacts: Path, header: str) -> None:
     assert counts(bring(database, "contact", contacts, f"{header}\na@x.example\n")) == (1, 0, 0, 0)
 
 
@@ -106,7 +106,7 @@ def test_a_line_with_more_cells_than_columns_is_refused(database: Database, cont
     assert refusals(report) == [(2, "", "unreadable_line")]
 
 
-def test_a_missing_closing_quote_does_not_take_the_rest_of_the_file_with_it(database: Database, contacts: Path) -> None:
+def test_missing_closing_quote_refuses_one_line_only(database: Database, contacts: Path) -> None:
     swallowed = "x" * 140_000
     report = bring(database, "contact", contacts, f'email,name\na@x.example,Ann\nb@x.example,"{swallowed}\nc@x.example,Cy\n')
     assert report.created >= 1
@@ -143,7 +143,7 @@ def test_companies_are_imported_with_their_people_and_domains(database: Database
     assert company.domains == ("oak.example", "oakhill.example")
 
 
-def test_companies_can_pass_a_domain_and_a_number_on_within_one_list(database: Database, tmp_path: Path) -> None:
+def test_domain_and_number_can_move_between_companies_within_one_list(database: Database, tmp_path: Path) -> None:
     path = tmp_path / "practices.csv"
     bring(database, "company", path, "name,domain,account number\nB,shared.example,1\nA,a.example,2\n")
     report = bring(database, "company", path, "name,domain,account number\nB,b.example,3\nA,shared.example,1\n")
@@ -163,7 +163,7 @@ def test_staff_of_one_list_may_stand_in_for_each_other(database: Database, tmp_p
     assert [(person.name, person.stand_in) for person in people] == [("Ann", "b@b.example"), ("Bob", "a@b.example")]
 
 
-def test_a_stand_in_whose_own_line_is_refused_is_told(database: Database, tmp_path: Path) -> None:
+def test_stand_in_whose_own_line_is_refused_is_reported(database: Database, tmp_path: Path) -> None:
     text = "email,name,stand in,capacity\na@b.example,Ann,b@b.example,\nb@b.example,Bob,,many\nc@b.example,Cy,z@b.example,\n"
     report = bring(database, "staff", tmp_path / "staff.csv", text)
     assert refusals(report) == [
@@ -174,7 +174,7 @@ def test_a_stand_in_whose_own_line_is_refused_is_told(database: Database, tmp_pa
         assert [person.name for person in list_staff(session, clock.now())] == ["Ann"]
 
 
-def test_a_refused_line_of_somebody_known_changes_nothing_of_them(database: Database, tmp_path: Path) -> None:
+def test_refused_line_of_a_known_person_changes_nothing(database: Database, tmp_path: Path) -> None:
     path = tmp_path / "staff.csv"
     bring(database, "staff", path, "email,name\na@b.example,Ann\nb@b.example,Bob\n")
     report = bring(database, "staff", path, "email,stand in,capacity\na@b.example,b@b.example,many\nb@b.example,,7\n")
@@ -212,7 +212,7 @@ def test_without_refused_lines_no_file_is_written(database: Database, contacts: 
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\0"])
-def test_what_a_spreadsheet_takes_for_a_formula_is_escaped_and_comes_back(start: str) -> None:
+def test_formula_cell_is_escaped_and_unescaped(start: str) -> None:
     assert escape_cell(f"{start}1") == f"'{start}1"
     assert unescape_cell(escape_cell(f"{start}1")) == f"{start}1"
     assert unescape_cell("'tis fine") == "'tis fine"
@@ -228,7 +228,7 @@ def test_what_a_spreadsheet_takes_for_a_formula_is_escaped_and_comes_back(start:
         (b"\x00\xff\xfe\x80 binary \x01", "missing_column"),
     ],
 )
-def test_a_file_that_is_no_such_list_is_refused_with_the_mend(contacts: Path, content: bytes, code: str) -> None:
+def test_file_that_is_not_such_a_list_is_refused_with_a_hint(contacts: Path, content: bytes, code: str) -> None:
     contacts.write_bytes(content)
     with pytest.raises(RefusedError) as caught:
         read_csv("contact", contacts)
@@ -236,7 +236,7 @@ def test_a_file_that_is_no_such_list_is_refused_with_the_mend(contacts: Path, co
     assert caught.value.hint
 
 
-def test_characters_a_database_refuses_spoil_one_line_at_most(database: Database, contacts: Path) -> None:
+def test_unstorable_characters_refuse_one_line_at_most(database: Database, contacts: Path) -> None:
     report = bring(database, "contact", contacts, b"email,name\na@x.example,An\x00n\nb@x.example,Bob\n")
     assert report.created == 2
     assert names(database) == ["Ann", "Bob"]

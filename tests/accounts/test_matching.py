@@ -104,7 +104,7 @@ def test_a_batch_is_loaded_with_the_same_few_queries_as_one(filled: Database) ->
     assert few == many <= 3
 
 
-def test_a_directory_without_entries_knows_nobody() -> None:
+def test_empty_directory_matches_no_company() -> None:
     company, reason = SenderDirectory().find_company(claim("dana@lakeside.example", company="Lakeside", account="A-1"))
     assert company is None and reason.code == "company_unknown"
 
@@ -135,7 +135,7 @@ def test_the_domain_of_an_address_is_what_follows_its_last_at_sign(address: str 
         ("!!!", ""),
     ],
 )
-def test_names_are_compared_without_what_does_not_matter(written: str, folded: str) -> None:
+def test_names_fold_case_punctuation_and_legal_form(written: str, folded: str) -> None:
     assert fold_name(written) == folded
 
 

@@ -38,7 +38,7 @@ def defaults(database: Database) -> list[str]:
         return list(session.scalars(select(Team.name).where(Team.is_default)))
 
 
-def test_teams_members_and_managers_are_what_the_configuration_says(database: Database) -> None:
+def test_teams_members_and_managers_follow_the_configuration(database: Database) -> None:
     assert sync(database, support=sections.Team(title="Support", manager=MARA, members=[BEN, MARA])) == []
     assert members(database) == {"support": [BEN, MARA]}
     with database.read() as session:
@@ -47,7 +47,7 @@ def test_teams_members_and_managers_are_what_the_configuration_says(database: Da
     assert (team.title, team.is_default, manager.email) == ("Support", True, MARA)
 
 
-def test_a_second_time_only_what_differs_changes(database: Database) -> None:
+def test_second_sync_writes_only_differences(database: Database) -> None:
     sync(database, support=sections.Team(members=[BEN, MARA], manager=MARA))
     sync(database, support=sections.Team(title="New", members=[MARA]))
     assert members(database) == {"support": [MARA]}
@@ -56,7 +56,7 @@ def test_a_second_time_only_what_differs_changes(database: Database) -> None:
     assert (team.title, team.manager_id) == ("New", None)
 
 
-def test_addresses_nobody_has_are_told_and_the_rest_is_done(database: Database) -> None:
+def test_unknown_addresses_are_reported_and_the_rest_is_synced(database: Database) -> None:
     team = sections.Team(members=["gone@billing.example", BEN], manager="lost@billing.example")
     warnings = sync(database, support=team)
     assert members(database) == {"support": [BEN]}
@@ -80,7 +80,7 @@ def test_the_flagged_team_is_the_default(database: Database) -> None:
     assert defaults(database) == ["a"]
 
 
-def test_no_teams_at_all_is_no_mistake(database: Database) -> None:
+def test_configuration_without_teams_is_valid(database: Database) -> None:
     assert sync(database) == []
     assert defaults(database) == []
 

@@ -1,4 +1,4 @@
-"""`casemill staff`, `company` and `contact`, on both databases, through the commands themselves."""
+"""`casemill staff`, `company` and `contact`, run as commands, on both databases."""
 
 import json
 import subprocess
@@ -16,8 +16,8 @@ from core.database.session import Database
 
 
 @pytest.fixture(autouse=True)
-def home(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A migrated database that the commands find by their environment."""
+def workdir(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with a migrated database that the commands find by their environment."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CASEMILL_DATABASE_URL", database_url)
     monkeypatch.setenv("CASEMILL_DATA_DIR", str(tmp_path))
@@ -34,7 +34,7 @@ def run(app: typer.Typer, *arguments: str) -> Result:
     return result
 
 
-def listed(app: typer.Typer, *arguments: str) -> list[dict[str, object]]:
+def list_json(app: typer.Typer, *arguments: str) -> list[dict[str, object]]:
     result = run(app, "list", "--json", *arguments)
     assert result.exit_code == 0
     return json.loads(result.stdout)
@@ -44,7 +44,7 @@ def test_staff_are_added_updated_and_listed() -> None:
     added = run(staff_app, "add", "Mara@billing.example", "--name", "Mara Lind", "--hours", "8-17", "--days", "Mon-Thu")
     assert (added.exit_code, added.stdout) == (0, "Mara@billing.example: created\n")
     assert run(staff_app, "add", "mara@billing.example", "--inactive").stdout == "mara@billing.example: updated\n"
-    assert listed(staff_app) == [
+    assert list_json(staff_app) == [
         {
             "email": "mara@billing.example", "name": "Mara Lind", "role": "representative", "active": False, "capacity": 50,
             "skills": [], "zone": "America/New_York", "weekdays": "0123", "hours": "08:00-17:00", "stand_in": None,
@@ -58,13 +58,13 @@ def test_companies_and_contacts_are_added_and_listed() -> None:
     arguments = ["--domain", "oakhill.example", "--domain", "oak.example", "--manager", "ana@billing.example", "--telemedicine"]
     assert run(company_app, "add", "Oak Hill, PC", *arguments).exit_code == 0
     assert run(contact_app, "add", "lee@oakhill.example", "--company", "oak hill", "--admin", "--prefers", "phone").exit_code == 0
-    (company,) = listed(company_app)
+    (company,) = list_json(company_app)
     assert (company["name"], company["manager"], company["domains"]) == (
         "Oak Hill, PC", "ana@billing.example", ["oak.example", "oakhill.example"],
     )  # fmt: skip
-    (contact,) = listed(contact_app, "--company", "OAK HILL")
+    (contact,) = list_json(contact_app, "--company", "OAK HILL")
     assert (contact["company"], contact["is_admin"], contact["preferred_contact"]) == ("Oak Hill, PC", True, "phone")
-    assert listed(contact_app, "--find", "nobody") == []
+    assert list_json(contact_app, "--find", "nobody") == []
 
 
 @pytest.mark.parametrize(
@@ -72,12 +72,12 @@ def test_companies_and_contacts_are_added_and_listed() -> None:
     [
         (staff_app, ["add", "mara@billing.example"], "needs a name"),
         (staff_app, ["add", "not an address", "--name", "M"], "not one plain email address"),
-        (company_app, ["add", "Oak Hill", "--manager", "nobody@billing.example"], "nobody on the staff"),
+        (company_app, ["add", "Oak Hill", "--manager", "nobody@billing.example"], "no member of staff"),
         (company_app, ["add", "Oak Hill", "--domain", "gmail.com"], "public mail domain"),
         (contact_app, ["add", "lee@oakhill.example", "--company", "Nowhere"], "there is no company"),
     ],
 )
-def test_a_wrong_value_is_refused_with_its_mend_and_exit_code_2(app: typer.Typer, arguments: list[str], text: str) -> None:
+def test_wrong_value_is_refused_with_a_hint_and_exit_code_2(app: typer.Typer, arguments: list[str], text: str) -> None:
     result = run(app, *arguments)
     assert result.exit_code == 2
     assert text in result.stderr
@@ -86,11 +86,11 @@ def test_a_wrong_value_is_refused_with_its_mend_and_exit_code_2(app: typer.Typer
 
 
 @pytest.mark.parametrize("app", [staff_app, company_app, contact_app])
-def test_a_list_of_nothing_says_what_to_do(app: typer.Typer) -> None:
+def test_empty_list_says_what_to_do(app: typer.Typer) -> None:
     result = run(app, "list")
     assert result.exit_code == 0
     assert "casemill" in result.stdout
-    assert listed(app) == []
+    assert list_json(app) == []
 
 
 @pytest.mark.parametrize("app", [staff_app, company_app, contact_app])
@@ -101,51 +101,51 @@ def test_every_command_has_help_with_an_example(app: typer.Typer) -> None:
         assert "Example: casemill" in result.stdout
 
 
-def test_somebody_is_set_out_of_office_in_their_own_zone_and_comes_back() -> None:
+def test_out_of_office_is_set_in_the_persons_time_zone_and_ended() -> None:
     run(staff_app, "add", "mara@billing.example", "--name", "Mara", "--zone", "America/Chicago")
     run(staff_app, "add", "ben@billing.example", "--name", "Ben")
     dates = ["--from", "2099-12-24", "--until", "2099-12-26", "--stand-in", "ben@billing.example"]
     result = run(staff_app, "out", "mara@billing.example", *dates)
     assert result.exit_code == 0
     assert "2099-12-24 06:00 to 2099-12-27 06:00 UTC" in result.stdout
-    mara = listed(staff_app)[1]
+    mara = list_json(staff_app)[1]
     assert mara["away"] == [{"starts": "2099-12-24T06:00:00+00:00", "ends": "2099-12-27T06:00:00+00:00"}]
     assert mara["stand_in"] == "ben@billing.example"
     assert "away 2099-12-24" in run(staff_app, "list").stdout
     assert run(staff_app, "out", "mara@billing.example", "--back").stdout == "mara@billing.example is back\n"
-    assert listed(staff_app)[1]["away"] == []
+    assert list_json(staff_app)[1]["away"] == []
 
 
 @pytest.mark.parametrize(
     "arguments", [[], ["--until", "soon"], ["--until", "2099-01-01", "--back"], ["--from", "2099-01-02", "--until", "2099-01-01"]]
 )
-def test_an_absence_that_makes_no_sense_is_wrong_usage(arguments: list[str]) -> None:
+def test_impossible_absence_is_wrong_usage(arguments: list[str]) -> None:
     run(staff_app, "add", "mara@billing.example", "--name", "Mara")
     assert run(staff_app, "out", "mara@billing.example", *arguments).exit_code == 2
-    assert listed(staff_app)[0]["away"] == []
+    assert list_json(staff_app)[0]["away"] == []
 
 
-def test_somebody_unknown_cannot_be_set_out_of_office() -> None:
+def test_unknown_person_cannot_be_set_out_of_office() -> None:
     result = run(staff_app, "out", "nobody@billing.example", "--until", "2099-01-01")
     assert result.exit_code == 1
-    assert "nobody on the staff" in result.stderr
+    assert "no member of staff" in result.stderr
 
 
-def test_an_import_tells_what_was_refused_and_where_it_is(home: Path) -> None:
-    path = home / "contacts.csv"
+def test_import_reports_refused_lines_and_their_file(workdir: Path) -> None:
+    path = workdir / "contacts.csv"
     path.write_text("email,name,shoe size\na@x.example,Ann,38\nbad,[bold]Bob,44\n")
     result = run(contact_app, "import", str(path))
     assert result.exit_code == 1
     assert "contacts.csv: 1 created, 0 updated, 0 unchanged, 1 refused" in result.stdout
     assert "'bad' is not one plain email address" in result.stdout
     assert "shoe size" in result.stdout
-    assert str(home / "contacts.csv.refused.csv") in result.stdout
-    assert (home / "contacts.csv.refused.csv").exists()
-    assert [contact["email"] for contact in listed(contact_app)] == ["a@x.example"]
+    assert str(workdir / "contacts.csv.refused.csv") in result.stdout
+    assert (workdir / "contacts.csv.refused.csv").exists()
+    assert [contact["email"] for contact in list_json(contact_app)] == ["a@x.example"]
 
 
-def test_an_import_reports_to_programs_in_json(home: Path) -> None:
-    path = home / "staff.csv"
+def test_import_report_is_available_as_json(workdir: Path) -> None:
+    path = workdir / "staff.csv"
     path.write_text("email,name\na@x.example,Ann\nbad,Bob\n")
     result = run(staff_app, "import", str(path), "--json")
     report = json.loads(result.stdout)
@@ -154,30 +154,30 @@ def test_an_import_reports_to_programs_in_json(home: Path) -> None:
     assert [(line["line"], line["field"], line["code"]) for line in report["refused"]] == [(3, "email", "odd_address")]
 
 
-def test_an_import_without_fault_ends_with_0(home: Path) -> None:
-    path = home / "practices.csv"
+def test_import_without_errors_exits_with_0(workdir: Path) -> None:
+    path = workdir / "practices.csv"
     path.write_text("practice\nOak Hill\n")
     assert run(company_app, "import", str(path)).exit_code == 0
-    assert not list(home.glob("*.refused.csv"))
+    assert not list(workdir.glob("*.refused.csv"))
 
 
-def test_a_file_that_is_missing_or_no_list_is_wrong_usage(home: Path) -> None:
-    assert run(company_app, "import", str(home / "nowhere.csv")).exit_code == 2
-    (home / "empty.csv").touch()
-    result = run(company_app, "import", str(home / "empty.csv"))
+def test_missing_or_empty_import_file_is_wrong_usage(workdir: Path) -> None:
+    assert run(company_app, "import", str(workdir / "nowhere.csv")).exit_code == 2
+    (workdir / "empty.csv").touch()
+    result = run(company_app, "import", str(workdir / "empty.csv"))
     assert result.exit_code == 2
     assert "empty.csv is empty" in result.stderr
 
 
-def test_an_unknown_configuration_key_is_named_with_file_and_mend(home: Path) -> None:
-    (home / "casemill.toml").write_text("colour = 'red'\n")
+def test_unknown_configuration_key_is_reported_with_file_and_hint(workdir: Path) -> None:
+    (workdir / "casemill.toml").write_text("colour = 'red'\n")
     result = run(staff_app, "list")
     assert result.exit_code == 2
     assert "casemill.toml: colour: unknown key" in result.stderr
     assert "hint:" in result.stderr
 
 
-def test_piped_lists_have_one_line_a_record_and_nothing_cut() -> None:
+def test_piped_list_has_one_untruncated_line_a_record() -> None:
     for number in range(3):
         email = f"somebody.with.a.very.long.name.{number}@a-practice-with-a-very-long-name-indeed.example"
         run(contact_app, "add", email, "--name", "Somebody with an equally long name \u202e[red]that is longer than this")
@@ -188,7 +188,7 @@ def test_piped_lists_have_one_line_a_record_and_nothing_cut() -> None:
     assert lines[1].endswith("[red]that is longer than this")
 
 
-def test_the_commands_are_described_without_loading_the_database_layer() -> None:
+def test_directory_commands_import_no_database_layer() -> None:
     program = "import sys, cli.directory; print([name for name in ('sqlalchemy', 'rich', 'pydantic') if name in sys.modules])"
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=root, check=True)

@@ -1,4 +1,4 @@
-"""`casemill ticket …` for a ticket in the hands of staff, and `casemill tasks`, on both databases."""
+"""`casemill ticket …`, the commands that change a ticket, and `casemill tasks`, on both databases."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DAY = timedelta(days=1)
 
 @pytest.fixture
 def world(workdir_each_database: Path) -> Iterator[World]:
-    """Ticket 1 of Ada for Lakeside, in progress; Max manages Lakeside, Ben is there too."""
+    """Ticket 1 for Lakeside, owned by Ada, in progress. Max is Lakeside's manager, Ben is another member of staff."""
     world = World(Database(os.environ["CASEMILL_DATABASE_URL"]))
     ada, max_ = world.staff("Ada"), world.staff("Max", role="manager")
     world.staff("Ben")
@@ -32,19 +32,19 @@ def world(workdir_each_database: Path) -> Iterator[World]:
     world.database.close()
 
 
-def told(*arguments: str, by: str = ADA) -> str:
-    """What a command that works out says of the ticket."""
+def change(*arguments: str, by: str = ADA) -> str:
+    """Run a command that succeeds and return its output."""
     ran = run("ticket", *arguments, "--by", by)
     assert (ran.code, ran.err) == (0, "")
     return ran.out
 
 
-def test_a_ticket_goes_through_its_life_by_commands(world: World) -> None:
-    assert told("follow-up-sent", "BS-000001") == "BS-000001: 5-Audit\n"
-    assert told("resolve", "bs-1") == "BS-000001: 5-Audit\n"
-    assert told("recap", "1", "--by-phone", by=BEN) == "BS-000001: 6-Completed\n"
-    assert told("reopen", "1", "--reason", "Denied again") == "BS-000001: 4-In Progress\n"
-    assert told("move", "1", "--to", "5", "--reason", "Done by phone", by=MAX) == "BS-000001: 5-Audit\n"
+def test_ticket_passes_all_stages_by_commands(world: World) -> None:
+    assert change("follow-up-sent", "BS-000001") == "BS-000001: 5-Audit\n"
+    assert change("resolve", "bs-1") == "BS-000001: 5-Audit\n"
+    assert change("recap", "1", "--by-phone", by=BEN) == "BS-000001: 6-Completed\n"
+    assert change("reopen", "1", "--reason", "Denied again") == "BS-000001: 4-In Progress\n"
+    assert change("move", "1", "--to", "5", "--reason", "Done by phone", by=MAX) == "BS-000001: 5-Audit\n"
     assert [(e["title"], e["actor"]) for e in world.show(1)["timeline"] if e["kind"] in ("mark", "stage")][1:] == [
         ("4-Support Follow Up Sent", ADA), ("Moved to 5-Audit", "casemill"), ("Resolution: Yes", ADA),
         ("5-Recap of Resolution Sent", BEN), ("Moved to 6-Completed", "casemill"), ("Moved to 4-In Progress", ADA),
@@ -52,23 +52,23 @@ def test_a_ticket_goes_through_its_life_by_commands(world: World) -> None:
     ]  # fmt: skip
 
 
-def test_the_same_command_again_changes_nothing(world: World) -> None:
-    first = told("follow-up-sent", "1")
+def test_repeated_command_changes_nothing(world: World) -> None:
+    first = change("follow-up-sent", "1")
     before = world.show(1)
-    assert told("follow-up-sent", "1", by=BEN) == first
+    assert change("follow-up-sent", "1", by=BEN) == first
     assert world.show(1) == before
 
 
-def test_a_ticket_is_taken_and_handed_over_with_a_reason(world: World) -> None:
-    told("assign", "1", by=BEN)
+def test_ticket_is_taken_and_reassigned_with_a_reason(world: World) -> None:
+    change("assign", "1", by=BEN)
     assert world.show(1)["owner"] == "Ben"
-    told("assign", "1", "--to", "Max@billing.example", "--reason", "Max knows the payer", by=BEN)
+    change("assign", "1", "--to", "Max@billing.example", "--reason", "Max knows the payer", by=BEN)
     shown = world.show(1)
     assert (shown["owner"], shown["timeline"][-1]["body"]) == ("Max", "Max knows the payer")
 
 
-def test_a_note_is_put_on_the_timeline_and_shown_with_the_ticket(world: World) -> None:
-    told("note", "1", "Called, no answer")
+def test_note_is_shown_on_the_timeline(world: World) -> None:
+    change("note", "1", "Called, no answer")
     assert "Called, no answer" in run("ticket", "show", "1").out
 
 
@@ -80,16 +80,14 @@ def test_a_note_is_put_on_the_timeline_and_shown_with_the_ticket(world: World) -
         (["move", "1", "--by", MAX, "--to", "3", "--reason", "x"], 2, "there is no stage 3"),
         (["move", "1", "--by", MAX, "--to", "5", "--reason", " "], 2, "a reason is needed"),
         (["assign", "1", "--by", ADA], 2, "owns BS-000001 already"),
-        (["assign", "1", "--by", ADA, "--to", "nobody@billing.example"], 1, "nobody on the staff has the address"),
+        (["assign", "1", "--by", ADA, "--to", "nobody@billing.example"], 1, "no member of staff has the address"),
         (["note", "1", " ", "--by", ADA], 2, "a note needs a text"),
-        (["resolve", "1", "--by", "stranger@billing.example"], 1, "nobody on the staff has the address"),
+        (["resolve", "1", "--by", "stranger@billing.example"], 1, "no member of staff has the address"),
         (["resolve", "99", "--by", ADA], 1, "there is no ticket BS-000099"),
-        (["resolve", "nonsense", "--by", ADA], 2, "no ticket number"),
+        (["resolve", "nonsense", "--by", ADA], 2, "not a ticket number"),
     ],
 )
-def test_what_is_refused_is_told_in_a_sentence_and_changes_nothing(
-    world: World, arguments: list[str], code: int, words: str
-) -> None:
+def test_refused_command_gives_a_reason_and_changes_nothing(world: World, arguments: list[str], code: int, words: str) -> None:
     before = world.show(1)
     ran = run("ticket", *arguments)
     assert (ran.code, ran.out) == (code, "")
@@ -97,22 +95,22 @@ def test_what_is_refused_is_told_in_a_sentence_and_changes_nothing(
     assert world.show(1) == before
 
 
-def test_a_completed_ticket_takes_no_mark_and_says_what_to_do(world: World) -> None:
+def test_completed_ticket_refuses_a_milestone_with_a_hint(world: World) -> None:
     for verb in (("follow-up-sent",), ("resolve",), ("recap", "--by-phone")):
-        told(*verb, "1")
+        change(*verb, "1")
     ran = run("ticket", "resolve", "1", "--by", BEN)
     assert ran.code == 2
     assert "BS-000001 is completed" in ran.err and "hint: reopen it first, with a reason" in ran.err
 
 
-def test_who_acts_may_be_said_once_for_all_commands(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_acting_person_is_read_from_the_environment(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("ticket", "resolve", "1").code == 2
     monkeypatch.setenv("CASEMILL_USER", "Ben@billing.example")
     assert run("ticket", "resolve", "1").code == 0
     assert world.show(1)["resolution"]["by"] == BEN
 
 
-def test_tasks_are_listed_finished_and_listed_as_finished(world: World) -> None:
+def test_finished_task_moves_to_the_list_of_finished_ones(world: World) -> None:
     assert run("tasks").out == "no tasks\n"
     sweep(world, NOW - 2 * DAY)
     assert run("tasks", "--json").json == []
@@ -133,21 +131,21 @@ def test_tasks_are_listed_finished_and_listed_as_finished(world: World) -> None:
     assert finished[0]["done_at"][:16].replace("T", " ") in run("tasks", "--finished").out
 
 
-def test_tasks_of_nobody_and_a_task_that_is_not_there_are_told(world: World) -> None:
+def test_unknown_assignee_and_unknown_task_are_reported(world: World) -> None:
     for arguments in (("--for", "stranger@billing.example"), ("done", "7", "--by", ADA)):
         ran = run("tasks", *arguments)
         assert (ran.code, ran.out) == (1, "")
         assert "hint:" in ran.err
 
 
-def test_the_commands_work_as_a_program_too(world: World) -> None:
+def test_ticket_command_works_in_its_own_process(world: World) -> None:
     settings = {name: value for name, value in os.environ.items() if name.startswith("CASEMILL_")}
     ran = run_process("ticket", "follow-up-sent", "BS-000001", cwd=Path.cwd(), CASEMILL_USER=ADA, **settings)
     assert (ran.code, ran.out, ran.err) == (0, "BS-000001: 5-Audit\n", "")
     assert world.show(1)["follow_up_sent"]["by"] == ADA
 
 
-def test_tickets_are_merged_split_and_told_apart(workdir: Path) -> None:
+def test_tickets_are_merged_split_and_marked_as_different(workdir: Path) -> None:
     run("staff", "add", "ada@billing.example", "--name", "Ada")
     for number in (1, 2, 3):
         mail = write_mail(workdir / f"{number}.eml", number)

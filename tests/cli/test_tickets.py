@@ -28,7 +28,7 @@ def new(*arguments: str) -> CommandResult:
     return run("ticket", "new", "--owner", OWNER, *arguments)
 
 
-def test_a_ticket_by_hand_has_all_its_fields_and_sends_its_notices(staffed: Path) -> None:
+def test_manual_ticket_has_all_fields_and_sends_its_notices(staffed: Path) -> None:
     (staffed / "scan.pdf").write_bytes(b"%PDF-1.7 a scan")
     ran = new(
         "--company", "Oak Hill Clinic", "--email", "Lee.Moss@oakhill.example", "--name", "Lee Moss", "--phone", "555 010 4477",
@@ -52,7 +52,7 @@ def test_a_ticket_by_hand_has_all_its_fields_and_sends_its_notices(staffed: Path
     assert recipients == {"lee.moss@oakhill.example", OWNER}
 
 
-def test_what_was_not_given_is_listed_on_the_ticket(staffed: Path) -> None:
+def test_missing_information_is_listed_on_the_ticket(staffed: Path) -> None:
     ran = new("--name", "Lee", "--description", "Please call")
     assert ran.code == 0
     assert "missing: the requester's email address" in ran.out
@@ -64,28 +64,28 @@ def test_what_was_not_given_is_listed_on_the_ticket(staffed: Path) -> None:
     [
         (["--owner", "", "--name", "Lee", "--description", "x"], 2, "needs an owner"),
         (["--name", "Lee"], 2, "what it is about"),
-        (["--description", "x"], 2, "whom it is for"),
+        (["--description", "x"], 2, "has no requester"),
         (["--email", "not an address", "--description", "x"], 2, "not one plain email address"),
         (["--contact", "nobody", "--name", "Lee", "--description", "x"], 2, "not one plain email address"),
         (["--name", "Lee", "--description", "x", "--prefers", "fax"], 2, "fax"),
-        (["--owner", "nobody@billing.example", "--name", "Lee", "--description", "x"], 1, "nobody on the staff"),
+        (["--owner", "nobody@billing.example", "--name", "Lee", "--description", "x"], 1, "no member of staff"),
         (["--name", "Lee", "--description", "x", "--attach", "missing.pdf"], 1, "missing.pdf"),
     ],
 )
-def test_a_ticket_that_cannot_be_is_refused_and_none_is_made(workdir: Path, arguments: list[str], code: int, text: str) -> None:
+def test_invalid_manual_ticket_is_refused(workdir: Path, arguments: list[str], code: int, text: str) -> None:
     run("staff", "add", OWNER, "--name", "Mara Lind")
     ran = new(*arguments)
     assert (ran.code, text in ran.err) == (code, True)
     assert run("tickets", "--json").json == []
 
 
-def test_somebody_who_has_left_owns_no_new_ticket(workdir: Path) -> None:
+def test_inactive_person_cannot_own_a_new_ticket(workdir: Path) -> None:
     run("staff", "add", OWNER, "--name", "Mara Lind", "--inactive")
     ran = new("--name", "Lee", "--description", "x")
-    assert (ran.code, "not active" in ran.err) == (2, True)
+    assert (ran.code, "no longer active" in ran.err) == (2, True)
 
 
-def test_lists_show_views_sources_and_no_more_than_asked(workdir_each_database: Path) -> None:
+def test_ticket_list_is_limited_by_view_source_and_number(workdir_each_database: Path) -> None:
     for number in range(3):
         write_mail(workdir_each_database / f"{number}.eml", number)
     run("ingest", ".")
@@ -101,19 +101,19 @@ def test_lists_show_views_sources_and_no_more_than_asked(workdir_each_database: 
     assert "unassigned" in run("tickets", "--view", "open").out
 
 
-def test_a_ticket_is_shown_with_its_timeline_and_the_reasons(staffed: Path) -> None:
+def test_ticket_is_shown_with_timeline_and_reasons(staffed: Path) -> None:
     write_mail(staffed / "a.eml", 1, "Hello,\nplease look at claim 88.")
     run("ingest", "a.eml")
     shown = run("ticket", "show", "bs-1")
     for text in ("BS-000001  Claim 1", "the company is not known", "please look at claim 88", "because: There is no default team",
                  "Creation notice sent", "Moved to 4-In Progress"):  # fmt: skip
         assert text in shown.out
-    told = run("ticket", "show", "1", "--json").json
-    assert [entry["kind"] for entry in told["timeline"]] == ["message_in", "assignment", "notice", "stage"]
-    assert all(entry["reasons"] for entry in told["timeline"])
+    ticket = run("ticket", "show", "1", "--json").json
+    assert [entry["kind"] for entry in ticket["timeline"]] == ["message_in", "assignment", "notice", "stage"]
+    assert all(entry["reasons"] for entry in ticket["timeline"])
 
 
-def test_of_a_message_what_is_new_is_shown_and_the_rest_when_asked_for(staffed: Path) -> None:
+def test_quoted_text_and_signature_are_shown_only_with_full(staffed: Path) -> None:
     wrote = "On Mon, Nov 2, 2026 at 9:12 AM A <a@oak.example> wrote:"
     write_mail(staffed / "a.eml", 1, f"It is paid.\n\n-- \nDana\n\n{wrote}\n> Paid?")
     run("ingest", "a.eml")
@@ -126,25 +126,25 @@ def test_of_a_message_what_is_new_is_shown_and_the_rest_when_asked_for(staffed: 
 
 
 @pytest.mark.parametrize("number", ["BS-000099", "nonsense", "0"])
-def test_a_ticket_that_is_not_there_is_told(workdir: Path, number: str) -> None:
+def test_unknown_ticket_is_reported(workdir: Path, number: str) -> None:
     run("migrate")
     ran = run("ticket", "show", number)
     assert (ran.code, ran.out) == (1, "")
     assert f"there is no ticket {number}" in ran.err and "hint:" in ran.err
 
 
-def test_a_terminal_is_asked_for_what_was_not_given_and_nothing_is_wider_than_it(workdir: Path) -> None:
+def test_terminal_prompts_for_missing_values_and_output_fits_its_width(workdir: Path) -> None:
     run("staff", "add", OWNER, "--name", "Mara Lind")
     answers = [OWNER, "Oak Hill Clinic", "Lee Moss", "lee.moss@oakhill.example", "555 010 4477", "A long story " * 20]
-    told = on_terminal(["ticket", "new"], answers)
-    assert "Who is calling" in told and "BS-000001" in told
+    written = on_terminal(["ticket", "new"], answers)
+    assert "Name of the caller" in written and "BS-000001" in written
     shown = on_terminal(["ticket", "show", "1"], [])
     assert "A long story" in shown
     assert max(map(len, shown.splitlines())) <= 80
 
 
 def on_terminal(arguments: list[str], answers: list[str]) -> str:
-    """What a command writes to a terminal of 80 columns that gives these answers, one to each question."""
+    """Return what a command writes to a terminal of 80 columns that gives these answers, one to each question."""
     main, child = pty.openpty()
     environ = {**os.environ, "COLUMNS": "80", "TERM": "dumb"}
     command = [sys.executable, "-c", CLI_PROGRAM, *arguments]
@@ -167,7 +167,7 @@ def on_terminal(arguments: list[str], answers: list[str]) -> str:
     return written.replace("\r", "")
 
 
-def test_looking_in_a_folder_without_a_database_makes_none(workdir: Path) -> None:
+def test_listing_tickets_creates_no_database(workdir: Path) -> None:
     ran = run("tickets")
     assert ran.code == 1
     assert "no database here" in ran.err and "hint:" in ran.err
