@@ -1,33 +1,33 @@
-"""What the configuration says of mail from one source."""
+"""Mail rules: what the configuration says of mail from one source. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from core.reasons import Reason
 from core.settings import Settings
 from core.settings.sections import Mailbox
 from core.signing import Signer
+from ingest.ledger.types import Source
 
-#: Why nobody is written to about mail of the past (mail-rules.md, Never start a loop).
-HISTORY = Reason("imported_history", "It is mail of the past that was taken in later: nobody is written to about it")
+#: Why old mail gets no automatic answer (mail-rules.md, Never start a loop).
+IMPORTED_HISTORY = Reason("imported_history", "It is old mail that was imported later, so no automatic mail is sent about it")
+
+#: Returns what a signed text says when it carries our signature, else None.
+TokenVerifier = Callable[[str], str | None]
 
 
-Reader = Callable[[str], str | None]
-
-
-def _nothing(_value: str) -> str | None:
+def _verify_nothing(_value: str) -> str | None:
     return None
 
 
 @dataclass(frozen=True, slots=True)
 class MailRules:
-    """What the configuration says of mail from one source.
+    """The rules for mail from one source.
 
-    ``own_token`` reads our own signed Message-IDs, ``own_envelope`` our bounce addresses, ``own_reply`` our reply addresses
-    and ``own_link`` the signed part of our links; each answers None for what is not ours. ``history`` holds for mail of the
-    past, whoever wrote it.
+    ``lists`` and ``automatic`` are the dispositions configured for such mail. The four verifiers read our own signatures: in
+    Message-IDs, in bounce addresses, in reply addresses and in links. With ``is_history``, no sender gets an automatic answer.
     """
 
     own_addresses: frozenset[str]
@@ -38,21 +38,19 @@ class MailRules:
     category: str = ""
     secure_senders: frozenset[str] = frozenset()
     forwarders: frozenset[str] = frozenset()
-    workbook_columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    workbook_passwords: tuple[str, ...] = ()
     authserv_id: str = ""
     bounce_days: int = 60
-    history: bool = False
-    own_token: Reader = _nothing
-    own_envelope: Reader = _nothing
-    own_reply: Reader = _nothing
-    own_link: Reader = _nothing
+    is_history: bool = False
+    verify_message_id: TokenVerifier = _verify_nothing
+    verify_envelope_sender: TokenVerifier = _verify_nothing
+    verify_reply_address: TokenVerifier = _verify_nothing
+    verify_link: TokenVerifier = _verify_nothing
 
 
 def rules_for(settings: Settings, source: str, signer: Signer | None = None) -> MailRules:
-    """The rules for mail from ``source`` (``mailbox:NAME``, ``folder:NAME`` or ``upload``)."""
-    kind, _, name = source.partition(":")
-    mailbox: Mailbox | None = settings.mailboxes.get(name) if kind == "mailbox" else None
+    """Return the rules for mail from ``source`` (the text of a :class:`Source`); without ``signer`` nothing counts as signed."""
+    origin = Source.parse(source)
+    mailbox: Mailbox | None = settings.mailboxes.get(origin.name) if origin.kind == "mailbox" else None
     notices = settings.notices
     own = {notices.from_address, notices.reply_to, *notices.own_addresses}
     own |= {m.address or m.user.lower() for m in settings.mailboxes.values()}
@@ -65,12 +63,10 @@ def rules_for(settings: Settings, source: str, signer: Signer | None = None) -> 
         category=mailbox.category if mailbox else "",
         secure_senders=frozenset(mailbox.secure_senders) if mailbox else frozenset(),
         forwarders=frozenset(settings.routing.forwarders),
-        workbook_columns={k: tuple(v) for k, v in mailbox.workbooks.columns.items()} if mailbox else {},
-        workbook_passwords=tuple(p.get_secret_value() for p in mailbox.workbooks.passwords) if mailbox else (),
         authserv_id=mailbox.authserv_id if mailbox else "",
         bounce_days=notices.bounce_days,
-        own_token=signer.verify_message_id if signer else _nothing,
-        own_envelope=signer.verify_envelope_sender if signer else _nothing,
-        own_reply=signer.verify_reply_address if signer else _nothing,
-        own_link=signer.verify_link if signer else _nothing,
+        verify_message_id=signer.verify_message_id if signer else _verify_nothing,
+        verify_envelope_sender=signer.verify_envelope_sender if signer else _verify_nothing,
+        verify_reply_address=signer.verify_reply_address if signer else _verify_nothing,
+        verify_link=signer.verify_link if signer else _verify_nothing,
     )

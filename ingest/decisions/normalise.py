@@ -46,7 +46,6 @@ COMMON_LABELS = {
     "comments": "details",
     "preferred contact method": "preferred_contact",
 }
-MEANINGS = frozenset(COMMON_LABELS.values())
 
 
 def from_mail(

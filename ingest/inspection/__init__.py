@@ -1,1 +1,1 @@
-"""Reads what the rules would decide, and writes nothing."""
+"""Inspection: what the rules would decide, without writing anything."""

@@ -1,6 +1,6 @@
-"""What would become of a file or an item, and why, by the rules in force. Writes nothing; for files it needs no database.
+"""Explain files and items: what the current rules would decide, and why. Writes nothing; for files it needs no database.
 
-Whose ticket a forward would be hangs on who is staff: the database knows, else the teams in the configuration say.
+The ticket of a forward depends on who is staff: the database knows, else the teams in the configuration say.
 """
 
 from __future__ import annotations
@@ -22,28 +22,27 @@ from core.reasons import Reason
 from core.settings import Settings
 from core.signing import Signer, signer_for
 from ingest.decisions.forwards import FORWARDED
-from ingest.decisions.outcome import Plan, Planner
-from ingest.decisions.workbook_rules import workbook_options
+from ingest.decisions.outcome import AppendToTicket, CreateTicket, Plan, Planner
+from ingest.decisions.workbook_rules import row_category
 from ingest.ledger.models import InboundItem, Sighting
-from ingest.ledger.types import Arrival, ClaimedItem
+from ingest.ledger.types import UNPARSED_KINDS, Arrival, ClaimedItem, Source
 from ingest.parser_pool import ParserPool
-from ingest.parsers.types import Forward, ParsedAttachment, ParsedForm, ParsedMail, ParsedWorkbook, ParseOptions, WorkbookRow
-from ingest.parsers.worker import ParseAnswer, ParseFailure, ParseTask
+from ingest.parsers.types import Forward, ParsedAttachment, ParsedForm, ParsedMail, ParsedWorkbook, WorkbookRow
+from ingest.parsers.worker import ParseAnswer, ParseFailure
 from ingest.sources.upload import UPLOAD, UploadFile, read_file
 from tickets import forwards
 from tickets.submission import Submission
 
-CHUNK_ITEMS, CHUNK_BYTES = 64, 16 * 1024 * 1024
-#: Kinds of which there is nothing to parse, as in the pipeline.
-UNPARSED = frozenset({"row", "unfetched"})
-#: Answers which of some addresses are those of staff.
+#: Originals that are in memory at a time.
+EXPLAIN_CHUNK_ITEMS, EXPLAIN_CHUNK_BYTES = 64, 16 * 1024 * 1024
+#: Returns which of the given addresses belong to staff.
 StaffFinder = Callable[[Collection[str]], Collection[str]]
-FORM_ENDINGS, WORKBOOK_ENDINGS = frozenset({".json"}), frozenset({".xlsx", ".xlsm", ".xls", ".csv"})
+FORM_SUFFIXES, WORKBOOK_SUFFIXES = frozenset({".json"}), frozenset({".xlsx", ".xlsm", ".xls", ".csv"})
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """One message, form or row (or the one line of what cannot be read): what it is and what would become of it."""
+    """What one message, form or row is, and its outcome by the current rules; a file that cannot be read has one too."""
 
     path: str
     kind: str
@@ -57,24 +56,25 @@ class Explanation:
 
     @property
     def is_refused(self) -> bool:
+        """Whether it would be rejected or quarantined."""
         return self.disposition in ("rejected", "quarantined")
 
     def as_dict(self) -> dict[str, Any]:
-        """The keys of ``interfaces.md``, Command line, all of them, with null or [] where there is no value."""
-        fate = {"disposition": self.disposition, "reason": self.reason.text}
+        """Return all keys of ``interfaces.md``, Command line, with None or [] where there is no value."""
+        outcome = {"disposition": self.disposition, "reason": self.reason.text}
         if self.kind == "form":
-            return {"path": self.path, **_form_keys(self.parsed), "requester": self.requester, **fate}
+            return {"path": self.path, **_form_keys(self.parsed), "requester": self.requester, **outcome}
         if self.kind in ("row", "workbook"):
-            return {"path": self.path, **_row_keys(self.parsed), "requester": self.requester, **fate}
+            return {"path": self.path, **_row_keys(self.parsed), "requester": self.requester, **outcome}
         mail = self.parsed if isinstance(self.parsed, ParsedMail) else None
         notes = [*(mail.notes if mail else ()), *_sender_notes(mail)]
-        return {"path": self.path, **_mail_keys(mail), "requester": self.requester, **fate, "notes": notes}
+        return {"path": self.path, **_mail_keys(mail), "requester": self.requester, **outcome, "notes": notes}
 
 
 class Explainer:
-    """Explains with one set of rules and one pool of parser children.
+    """Explains files and items by the rules of one source, with one pool of parser processes.
 
-    ``find_staff`` is asked about forwards alone; without it the teams in the configuration tell who is staff.
+    ``find_staff`` is called for forwards only; without it, the teams in the configuration say who is staff.
     """
 
     def __init__(
@@ -93,37 +93,37 @@ class Explainer:
         self._find_staff = find_staff or configured_staff(settings)
 
     def explain_files(self, files: Iterable[UploadFile]) -> Iterator[Explanation]:
-        """Explanations in the order of the files and of what is in them; a few dozen are in memory at a time."""
+        """Yield explanations in the order of the files and of their contents."""
         for chunk in _chunks(self._read(files)):
             arrivals = [one for _, one in chunk if isinstance(one, Arrival)]
-            items = [_claimed(self._settings, arrival) for arrival in arrivals]
+            items = [_claimed_item(self._settings, arrival) for arrival in arrivals]
             answers = iter(self._parse(items, [arrival.raw for arrival in arrivals]))
             claimed = iter(items)
             for file, one in chunk:
                 if isinstance(one, Reason):
-                    yield Explanation(_text(file.path), _kind(file.ending), "rejected", one)
+                    yield Explanation(_path_text(file.path), _kind(file.suffix), "rejected", one)
                 else:
-                    yield from self._explain(_text(file.path), next(claimed), one.raw, next(answers))
+                    yield from self._explain(_path_text(file.path), next(claimed), one.raw, next(answers))
 
     def explain_item(self, session: Session, item_id: int) -> list[Explanation]:
-        """What the rules in force say of an item of the ledger. Raises :class:`NotFoundError`."""
+        """Return what the current rules say of an item of the ledger. Raises :class:`NotFoundError`."""
         row = session.get(InboundItem, item_id)
         if row is None:
             raise NotFoundError(f"there is no item {item_id}", hint="a ticket's timeline names the items it came from")
-        item = self.claimed(row)
+        item = self.as_claimed(row)
         self._find_staff = lambda addresses: forwards.find_staff(session, addresses)
         raw = blobs.get(session, row.sha256)
         if item.kind == "row":
             return [self._explain_row(f"item:{item_id}", item, _stored_row(session, item_id, raw))]
         return list(self._explain(f"item:{item_id}", item, raw, self._parse([item], [raw])[0]))
 
-    def claimed(self, row: InboundItem) -> ClaimedItem:
-        """A row of the ledger as an item at its last attempt."""
+    def as_claimed(self, row: InboundItem) -> ClaimedItem:
+        """Return a row of the ledger as a claimed item at its last attempt, so that a failure is final."""
         values = {name: getattr(row, name) for name in ClaimedItem.__slots__}
         return ClaimedItem(**{**values, "attempts": self._settings.limits.attempts, "losses": 0})
 
-    def decide_all(self, items: Sequence[ClaimedItem], raws: Sequence[bytes]) -> list[Plan]:
-        """What the rules in force say of items, in the order given."""
+    def plan_all(self, items: Sequence[ClaimedItem], raws: Sequence[bytes]) -> list[Plan]:
+        """Return the plans of items by the current rules, in the order given."""
         answers = self._parse(items, raws)
         return [self._decide(item, raw, answer) for item, raw, answer in zip(items, raws, answers, strict=True)]
 
@@ -133,47 +133,40 @@ class Explainer:
                 yield file, one
 
     def _parse(self, items: Sequence[ClaimedItem], raws: Sequence[bytes]) -> list[ParseAnswer | None]:
-        """Answers in order, None for what needs no parser; what fails among others is tried again alone."""
-        numbers = [number for number, item in enumerate(items) if item.kind not in UNPARSED]
-        tasks = [self._task(items[number], raws[number]) for number in numbers]
+        """Return parser answers in order, None for kinds that need no parser; what failed in a batch is parsed again alone."""
+        numbers = [number for number, item in enumerate(items) if item.kind not in UNPARSED_KINDS]
+        tasks = [self._planner.parse_task(items[number], raws[number], html_text=True) for number in numbers]
         answers: list[ParseAnswer | None] = [None] * len(items)
         for number, task, answer in zip(numbers, tasks, self._pool.parse(tasks), strict=True):
             failed = isinstance(answer, ParseFailure) and not answer.alone
             answers[number] = self._pool.parse([task], alone=True)[0] if failed else answer
         return answers
 
-    def _task(self, item: ClaimedItem, raw: bytes) -> ParseTask:
-        if item.kind == "form":
-            return ParseTask("form", raw, ParseOptions(content_type=item.extra.get("content_type")))
-        if item.kind == "workbook":
-            return ParseTask("workbook", raw, workbook_options(self._settings, item.source, item.extra))
-        return ParseTask("mail", raw, self._planner.mail_options(item.source, html_text=True))
-
     def _explain(self, path: str, item: ClaimedItem, raw: bytes, answer: ParseAnswer | None) -> Iterator[Explanation]:
         if not isinstance(answer, ParsedWorkbook):
             parsed = answer if isinstance(answer, ParsedMail | ParsedForm) else None
-            yield self._tell(path, item.kind, self._decide(item, raw, answer), parsed)
+            yield self._explanation(path, item.kind, self._decide(item, raw, answer), parsed)
         elif answer.rows:
-            child = _child(item, self._category(item))
-            yield from (self._explain_row(path, child, row) for row in answer.rows)
+            row_item = _row_item(item, row_category(self._settings, item.source, item.extra))
+            yield from (self._explain_row(path, row_item, row) for row in answer.rows)
         else:
             yield Explanation(path, "workbook", "expanded", Reason("no_rows", "The workbook has no rows with text."))
 
     def _explain_row(self, path: str, item: ClaimedItem, row: WorkbookRow) -> Explanation:
         raw = msgspec.json.encode({"fields": row.fields, "extra": row.extra})
-        return self._tell(path, "row", self._decide(item, raw, None), msgspec.structs.replace(row, cells=()))
+        return self._explanation(path, "row", self._decide(item, raw, None), msgspec.structs.replace(row, cells=()))
 
     def _decide(self, item: ClaimedItem, raw: bytes, answer: ParseAnswer | None) -> Plan:
-        """As the pipeline does it: an item that nobody knows what to do with has failed by itself."""
+        """Plan as the pipeline does: an exception is a failure of the item by itself."""
         try:
             return self._planner.plan(item, raw, answer)
         except Exception as error:
             return self._planner.plan(item, raw, ParseFailure(type(error).__name__, alone=True))
 
-    def _tell(self, path: str, kind: str, plan: Plan, parsed: Any) -> Explanation:
-        submission = plan.submission if plan.disposition == "ticket" else None
-        if submission is None:
+    def _explanation(self, path: str, kind: str, plan: Plan, parsed: Any) -> Explanation:
+        if not isinstance(plan, CreateTicket | AppendToTicket) or plan.disposition != "ticket":
             return Explanation(path, kind, plan.disposition, plan.reason, parsed)
+        submission = plan.submission
         if submission.original is not None:
             submission = forwards.resolve_forward(submission, self._find_staff([submission.email or ""]))
         return Explanation(
@@ -188,43 +181,36 @@ class Explainer:
             silence=submission.silence,
         )
 
-    def _category(self, item: ClaimedItem) -> str:
-        kind, _, name = item.source.partition(":")
-        if kind == "folder" and name in self._settings.folders:
-            return self._settings.folders[name].category
-        mailbox = self._settings.mailboxes.get(str(item.extra.get("mailbox", "")))
-        return mailbox.category if mailbox else ""
-
 
 def _with_forwarder(reason: Reason, submission: Submission) -> Reason:
-    """Why the ticket is not the sender's, where it is not."""
-    told = [one.text for one in submission.reasons if one.code == FORWARDED]
-    return Reason(reason.code, f"{reason.text}; {told[0]}") if told else reason
+    """Add to the reason why the ticket is not the sender's, if it is not."""
+    texts = [one.text for one in submission.reasons if one.code == FORWARDED]
+    return Reason(reason.code, f"{reason.text}; {texts[0]}") if texts else reason
 
 
 def configured_staff(settings: Settings) -> StaffFinder:
-    """Members and managers of the teams in the configuration."""
+    """Return a finder of the members and managers of the teams in the configuration."""
     staff = {email for team in settings.teams.values() for email in (*team.members, team.manager) if email}
     return staff.intersection
 
 
 def _stored_row(session: Session, item_id: int, raw: bytes) -> WorkbookRow:
-    """A row as the ledger keeps it, at the first place it was seen."""
-    seen = select(Sighting.place).where(Sighting.item_id == item_id).order_by(Sighting.id).limit(1)
-    sheet, _, number = str(session.execute(seen).scalar_one()).rpartition("!")
+    """Return a row as the ledger stores it, at its first sighting."""
+    first_place = select(Sighting.place).where(Sighting.item_id == item_id).order_by(Sighting.id).limit(1)
+    sheet, _, number = str(session.execute(first_place).scalar_one()).rpartition("!")
     stored = msgspec.json.decode(raw)
     return WorkbookRow(sheet, int(number), "", (), stored["fields"], stored["extra"])
 
 
 def _signer(settings: Settings) -> Signer:
-    """Our own signature is known by the keys in force; where none has been made yet nothing can carry it."""
+    """Return a signer with the current keys; where none has been made yet, no mail can carry our signature."""
     has_keys = settings.secret_key.get_secret_value() or (settings.data_dir / "secret.key").exists()
     keys = settings.signing_keys() if has_keys else [secrets.token_bytes(32)]
     return signer_for(settings, keys)
 
 
-def _claimed(settings: Settings, arrival: Arrival) -> ClaimedItem:
-    """An arrival as an item at its last attempt, so that a failure is told as what it comes to."""
+def _claimed_item(settings: Settings, arrival: Arrival) -> ClaimedItem:
+    """Return an arrival as a claimed item at its last attempt, so that a failure is final."""
     return ClaimedItem(
         id=0,
         family=arrival.family,
@@ -242,9 +228,11 @@ def _claimed(settings: Settings, arrival: Arrival) -> ClaimedItem:
     )
 
 
-def _child(item: ClaimedItem, category: str) -> ClaimedItem:
+def _row_item(item: ClaimedItem, category: str) -> ClaimedItem:
     values = {name: getattr(item, name) for name in ClaimedItem.__slots__}
-    return ClaimedItem(**{**values, "kind": "row", "source": f"workbook:{item.id}", "extra": {"category": category}})
+    return ClaimedItem(
+        **{**values, "kind": "row", "source": str(Source("workbook", str(item.id))), "extra": {"category": category}}
+    )
 
 
 def _chunks(
@@ -255,7 +243,7 @@ def _chunks(
     for file, one in pairs:
         chunk.append((file, one))
         size += len(one.raw) if isinstance(one, Arrival) else 0
-        if len(chunk) >= CHUNK_ITEMS or size >= CHUNK_BYTES:
+        if len(chunk) >= EXPLAIN_CHUNK_ITEMS or size >= EXPLAIN_CHUNK_BYTES:
             yield chunk
             chunk, size = [], 0
     if chunk:
@@ -286,7 +274,7 @@ def _mail_keys(mail: ParsedMail | None) -> dict[str, Any]:
 
 
 def _bounce_keys(mail: ParsedMail | None) -> dict[str, Any] | None:
-    """Of a delivery report, or of a bounce by text; of a delay warning too, which is none."""
+    """Return the keys of a delivery report, a bounce by text or a delay warning; None for other mail."""
     report = mail.report if mail else None
     if report is None or report.kind not in ("bounce", "delay", "delivery"):
         return None
@@ -300,9 +288,9 @@ def _bounce_keys(mail: ParsedMail | None) -> dict[str, Any] | None:
 
 
 def _sender_notes(mail: ParsedMail | None) -> list[str]:
-    """Whether the sender is vouched for, where the mailbox names who vouches."""
-    found = mail.authentication if mail else None
-    return [] if found is None else [f"sender_{'verified' if found.passed else 'not_verified'}: {found.text}"]
+    """Return whether the sender is authenticated, where the mailbox names the server that checks."""
+    result = mail.authentication if mail else None
+    return [] if result is None else [f"sender_{'verified' if result.passed else 'not_verified'}: {result.text}"]
 
 
 _PARTS = ("reply", "quoted", "signature")
@@ -343,9 +331,9 @@ def _row_keys(row: object) -> dict[str, Any]:
 
 
 def _kind(ending: str) -> str:
-    return "form" if ending in FORM_ENDINGS else "workbook" if ending in WORKBOOK_ENDINGS else "mail"
+    return "form" if ending in FORM_SUFFIXES else "workbook" if ending in WORKBOOK_SUFFIXES else "mail"
 
 
-def _text(path: Path) -> str:
-    """A path as text that can be written in any encoding; what is no UTF-8 is written out."""
+def _path_text(path: Path) -> str:
+    """Return a path as text that any encoding can write; bytes that are no UTF-8 are escaped."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

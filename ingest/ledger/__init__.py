@@ -1,1 +1,1 @@
-"""What arrived: inbound items, where they were seen, and what became of them."""
+"""The ledger of inbound items: accept, claim, hand off, settle, quarantine and query."""

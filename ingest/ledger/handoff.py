@@ -1,7 +1,7 @@
-"""The in-tray: what a source of this process took in already claimed, for the pipeline of the same process.
+"""Hand-off queue: batches that a source of this process accepted already claimed, for the pipeline of the same process.
 
-Taking in and claiming are one commit then, nothing is looked for, and the parsers need not wait until it is the claim's turn to
-write. For the ledger it is a claim like any other: one that ends without a word comes back.
+Accepting and claiming are one commit then, the pipeline does not search for due items, and the parsers do not wait for the
+writer lock. In the ledger it is a claim like any other: when it expires, its items return to waiting.
 """
 
 from __future__ import annotations
@@ -15,88 +15,92 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from core.claims import SPAN, Claim, new_token
+from core.claims import CLAIM_TTL, Claim, new_token
 from core.database.session import Database
 from ingest.ledger import claims
-from ingest.ledger.accept import due_at
+from ingest.ledger.accept import due_time
 from ingest.ledger.types import Accepted, Arrival, ClaimedItem
 
-#: Fewer than that wait for others to come, so that they are parsed and stored together.
-FEWEST = 20
-#: What is on top of that is claimed when its turn comes: a claim must not run out in the tray.
-MOST = 500
-#: A claim is renewed as it is taken when so much of its time has passed.
-OLD_SECONDS = SPAN.total_seconds() / 3
+#: Fewer arrivals wait in the ledger, so that they are parsed and stored together with later ones.
+MIN_HANDOFF_ITEMS = 20
+#: Further arrivals wait in the ledger and are claimed later, so that no claim expires in the queue.
+MAX_QUEUED_ITEMS = 500
+#: A batch older than this has its claim renewed as it is taken.
+RENEW_AFTER_SECONDS = CLAIM_TTL.total_seconds() / 3
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """Items under one token, and when they were claimed (`time.monotonic()`)."""
+class HandoffBatch:
+    """Items claimed under one token; ``claimed_at`` is by `time.monotonic()`."""
 
     token: str
     items: Sequence[ClaimedItem]
-    at: float = field(default_factory=time.monotonic)
+    claimed_at: float = field(default_factory=time.monotonic)
 
     @property
-    def is_old(self) -> bool:
-        return time.monotonic() - self.at > OLD_SECONDS
+    def needs_renewal(self) -> bool:
+        return time.monotonic() - self.claimed_at > RENEW_AFTER_SECONDS
 
 
 class HandoffQueue:
-    """First in, first out; safe to use from several threads."""
+    """A first-in, first-out queue of claimed batches; safe to use from several threads."""
 
-    def __init__(self, database: Database, largest: int) -> None:
-        """``largest``: how many items the pipeline takes at a time."""
+    def __init__(self, database: Database, batch_limit: int) -> None:
+        """``batch_limit`` is how many items the pipeline processes in one batch."""
         self._database = database
-        self._largest = largest
-        self._batches: deque[Batch] = deque()
-        self._items = 0
-        self._guard = threading.Lock()
+        self._batch_limit = batch_limit
+        self._batches: deque[HandoffBatch] = deque()
+        self._queued_items = 0
+        self._lock = threading.Lock()
 
     def claim(self, session: Session, count: int) -> Claim | None:
-        """The claim under which ``count`` arrivals may be accepted in this transaction; None: they are to wait in the ledger.
+        """Return the claim under which ``count`` arrivals may be accepted in this transaction.
 
-        So are few, and all for as long as something waits there: what came first is worked on first.
+        Returns None when they are to wait in the ledger: when they are too few or too many for a batch, when the queue is full,
+        and while due items wait in the ledger, because the oldest items are processed first.
         """
-        is_fit = FEWEST <= count <= self._largest and self._items + count <= MOST
-        if not is_fit or claims.has_due_items(session, self._database):
+        fits = MIN_HANDOFF_ITEMS <= count <= self._batch_limit and self._queued_items + count <= MAX_QUEUED_ITEMS
+        if not fits or claims.has_due_items(session, self._database):
             return None
-        return Claim(new_token(), self._database.now(session) + SPAN)
+        return Claim(new_token(), self._database.now(session) + CLAIM_TTL)
 
     def put(self, claim: Claim, arrivals: Sequence[Arrival], accepted: Sequence[Accepted], now: datetime) -> None:
-        """After the commit: hand over what was accepted under ``claim`` at ``now``, but for what had been there before."""
+        """Queue what was accepted under ``claim`` at ``now``, except items the ledger had before. Call it after the commit."""
         pairs = enumerate(zip(arrivals, accepted, strict=True))
-        items = [_claimed(arrival, one, due_at(now, order)) for order, (arrival, one) in pairs if not one.known]
+        items = [_claimed_item(arrival, one, due_time(now, order)) for order, (arrival, one) in pairs if not one.known]
         if items:
-            with self._guard:
-                self._batches.append(Batch(claim.token, items))
-                self._items += len(items)
+            with self._lock:
+                self._batches.append(HandoffBatch(claim.token, items))
+                self._queued_items += len(items)
 
-    def take(self) -> Batch | None:
-        """The oldest batch; one that lay long is renewed, and what others have by now is not in it."""
-        while (batch := self._pop()) is not None and batch.is_old:
+    def take(self) -> HandoffBatch | None:
+        """Return the oldest batch, None when there is none.
+
+        The claim of a batch that waited long is renewed first; items that the claim has lost since are left out.
+        """
+        while (batch := self._pop()) is not None and batch.needs_renewal:
             held = claims.renew(self._database, batch.token)
             if held:
-                return Batch(batch.token, [item for item in batch.items if item.id in held])
+                return HandoffBatch(batch.token, [item for item in batch.items if item.id in held])
         return batch
 
     def clear(self) -> list[str]:
-        """Take all; answers their tokens."""
+        """Empty the queue and return the tokens of its batches."""
         tokens = []
         while (batch := self._pop()) is not None:
             tokens.append(batch.token)
         return tokens
 
-    def _pop(self) -> Batch | None:
-        with self._guard:
+    def _pop(self) -> HandoffBatch | None:
+        with self._lock:
             if not self._batches:
                 return None
             batch = self._batches.popleft()
-            self._items -= len(batch.items)
+            self._queued_items -= len(batch.items)
             return batch
 
 
-def _claimed(arrival: Arrival, accepted: Accepted, due_at: datetime) -> ClaimedItem:
+def _claimed_item(arrival: Arrival, accepted: Accepted, due_at: datetime) -> ClaimedItem:
     return ClaimedItem(
         id=accepted.item_id,
         family=arrival.family,

@@ -1,4 +1,4 @@
-"""Tables of the ledger: where items were seen, what they are and what became of them."""
+"""Tables of the ledger: inbound items, sightings, cursors and mail fingerprints."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from core.database.types import Base, where
 
 
 class InboundItem(Base):
-    """One thing that arrived, once. UNIQUE on (family, identity), for ever.
+    """One item that arrived: a mail, form submission, workbook or row. UNIQUE on (family, identity), permanently.
 
-    ``state`` is ``waiting``, ``claimed`` or ``settled``; ``disposition`` is one of the words of ``mail-rules.md`` once settled
-    (``failed`` while it is still to be tried again). ``attempts`` counts failures while alone in its child, ``losses`` claims
-    that ended without a word. ``alone`` makes the next attempt a single one. ``extra`` holds what its kind needs.
+    ``state`` is ``waiting``, ``claimed`` or ``settled``. ``disposition`` is one of the words of ``mail-rules.md`` once settled,
+    and ``failed`` while the item is to be retried. ``attempts`` counts failures of the item by itself, ``losses`` claims that
+    expired. ``alone`` isolates the item: its next attempt is in a batch of its own. ``extra`` holds values of its kind.
     """
 
     __tablename__ = "inbound_item"
@@ -55,7 +55,7 @@ class InboundItem(Base):
 
 
 class Sighting(Base):
-    """Where an item was seen: a UID of a mailbox, a row of a workbook, a file of a folder. UNIQUE on (source, place)."""
+    """A place where an item was seen: a mailbox UID, a workbook row, a file of a folder. UNIQUE on (source, place)."""
 
     __tablename__ = "sighting"
     __table_args__ = (UniqueConstraint("source", "place"), Index("ix_sighting_item_id", "item_id"))
@@ -71,7 +71,7 @@ class Sighting(Base):
 
 
 class MailboxCursor(Base):
-    """How far a mailbox has been read. ``first_uid`` is the first UID that counts, ``last_uid`` the last that has a sighting."""
+    """How far a mailbox has been read: ``first_uid`` is the first UID to read, ``last_uid`` the last one with a sighting."""
 
     __tablename__ = "mailbox_cursor"
 
@@ -86,9 +86,9 @@ class MailboxCursor(Base):
 
 
 class FormCursor(Base):
-    """How far a form's own list of submissions has been read (formstack.md, Backfill).
+    """How far a form's list of submissions at Formstack has been read (formstack.md, Backfill).
 
-    Submissions count from ``started_at`` on; ``missed`` is how many the webhook had not brought, the last at ``missed_at``.
+    Submissions since ``started_at`` are read. ``missed`` counts those the webhook had not delivered, the last at ``missed_at``.
     """
 
     __tablename__ = "form_cursor"
@@ -105,7 +105,7 @@ class FormCursor(Base):
 
 
 class MailFingerprint(Base):
-    """The content of a mail, claimed by the first item that brought it; a second claim within 7 days is a duplicate."""
+    """The content of a mail, claimed by the first item that has it; another item with it within 7 days is a duplicate."""
 
     __tablename__ = "mail_fingerprint"
 

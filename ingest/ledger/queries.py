@@ -1,4 +1,4 @@
-"""Inbound items as programs read them: what arrived, what became of it, and why."""
+"""Inbound items as plain dicts, for the API and the command line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from core.errors import NotFoundError
 from ingest.ledger.models import InboundItem, Sighting
-from tickets.numbers import number
+from tickets.numbers import format_number
 
 
 def list_items(
@@ -22,33 +22,36 @@ def list_items(
     before: int | None = None,
     limit: int = 50,
 ) -> list[dict[str, Any]]:
-    """Items in the order in which they were accepted, the last first; ``before`` is the id from which a list goes on."""
+    """Return up to ``limit`` items, the newest id first, filtered by the given columns.
+
+    ``before`` continues a list: only items with a smaller id are returned.
+    """
     statement = select(InboundItem)
-    for column, wanted in (
+    for column, value in (
         (InboundItem.state, state), (InboundItem.disposition, disposition), (InboundItem.source, source),
     ):  # fmt: skip
-        if wanted is not None:
-            statement = statement.where(column == wanted)
+        if value is not None:
+            statement = statement.where(column == value)
     if before is not None:
         statement = statement.where(InboundItem.id < before)
-    return [row(item) for item in session.execute(statement.order_by(InboundItem.id.desc()).limit(limit)).scalars()]
+    return [item_dict(item) for item in session.execute(statement.order_by(InboundItem.id.desc()).limit(limit)).scalars()]
 
 
 def show_item(session: Session, item_id: int) -> dict[str, Any]:
-    """One item with where it was seen. Raises :class:`NotFoundError`."""
+    """Return one item with its sightings. Raises :class:`NotFoundError` when there is none with this id."""
     item = session.get(InboundItem, item_id)
     if item is None:
         raise NotFoundError(f"there is no item {item_id}", hint="see `casemill quarantine list`")
-    seen = session.execute(select(Sighting).where(Sighting.item_id == item_id).order_by(Sighting.id)).scalars()
+    sightings = session.execute(select(Sighting).where(Sighting.item_id == item_id).order_by(Sighting.id)).scalars()
     return {
-        **row(item),
+        **item_dict(item),
         "sha256": item.sha256,
-        "seen": [{"source": one.source, "place": one.place, "at": one.seen_at.isoformat()} for one in seen],
+        "seen": [{"source": one.source, "place": one.place, "at": one.seen_at.isoformat()} for one in sightings],
     }
 
 
-def row(item: InboundItem) -> dict[str, Any]:
-    """An item as it is listed."""
+def item_dict(item: InboundItem) -> dict[str, Any]:
+    """Return an item with its keys of the API."""
     return {
         "id": item.id,
         "kind": item.kind,
@@ -61,11 +64,11 @@ def row(item: InboundItem) -> dict[str, Any]:
         "reason": item.reason,
         "attempts": item.attempts,
         "losses": item.losses,
-        "ticket": number(item.ticket_id) if item.ticket_id else None,
+        "ticket": format_number(item.ticket_id) if item.ticket_id else None,
         "parent": item.parent_id,
-        "settled_at": _moment(item.settled_at),
+        "settled_at": _iso_seconds(item.settled_at),
     }
 
 
-def _moment(value: datetime | None) -> str | None:
+def _iso_seconds(value: datetime | None) -> str | None:
     return value.isoformat(timespec="seconds") if value else None

@@ -1,33 +1,58 @@
-"""Plain values of the ledger, free of SQLAlchemy: arrivals, accepted and claimed items, outcomes."""
+"""Plain values of the ledger, free of SQLAlchemy: sources, arrivals, accepted and claimed items, outcomes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from core.reasons import Reason
 
-#: Families: the same identity within a family is the same item, for ever.
+#: Families of items. Within a family one identity is one item, permanently (UNIQUE on family and identity).
 MAIL, FORMSTACK, WORKBOOK, ROW = "mail", "formstack", "workbook", "row"
-
-
-#: Sources in which a person puts a file, first words of ``Arrival.source``.
-DROPPED = ("folder", "upload")
-
+#: Kinds that need no parser: a row is our own JSON, and of an unfetched message there are no bytes to read.
+UNPARSED_KINDS: Final = frozenset({"row", "unfetched"})
+#: Kinds of source into which a person puts a file by hand.
+FILE_DROP_KINDS: Final = frozenset({"folder", "upload"})
+#: An item whose claims expired this often goes into quarantine (reliability.md, promise 5).
+MAX_LOSSES = 10
 
 #: (family, identity).
 ItemKey = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """Where an item came from: ``mailbox:NAME``, ``folder:NAME``, ``form:ID``, ``mail:ITEM``, ``workbook:ITEM`` or ``upload``.
+
+    ``str(source)`` is the text that the tables store; :meth:`parse` reads it.
+    """
+
+    kind: str
+    name: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Source:
+        """Split a stored source at its first colon; a text without a colon is a kind without a name."""
+        kind, _, name = text.partition(":")
+        return cls(kind, name)
+
+    @property
+    def is_file_drop(self) -> bool:
+        """Whether a person put the file there, and so reads its outcome beside the file."""
+        return self.kind in FILE_DROP_KINDS
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}" if self.name else self.kind
+
+
+@dataclass(frozen=True, slots=True)
 class Arrival:
     """Bytes and where they came from.
 
-    ``source`` is ``mailbox:NAME``, ``form:ID``, ``folder:NAME``, ``upload`` or ``workbook:ITEM``; ``place`` says exactly where
-    in it (``INBOX/uidvalidity/uid``, a file with its inode and time, ``sheet!row``). ``kind`` is ``mail``, ``form``,
-    ``workbook``, ``row`` or ``oversize`` (headers of a message too large to take). ``identity`` defaults to the SHA-256 of
-    ``raw``.
+    ``source`` is the text of a :class:`Source`. ``place`` is the position within it: ``INBOX/uidvalidity/uid``, a file with
+    its inode and time, or ``sheet!row``. ``kind`` is ``mail``, ``form``, ``workbook``, ``row``, ``oversize`` (only the headers
+    of a message above the size limit) or ``unfetched``. ``identity`` defaults to the SHA-256 of ``raw``.
     """
 
     family: str
@@ -43,20 +68,23 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The ledger row of an arrival; ``known`` when its identity had been there before. ``sha256`` is of what came."""
+    """The ledger row of an arrival.
+
+    ``known`` is true when the ledger had the identity before. ``sha256`` is the hash of the bytes that came this time.
+    """
 
     item_id: int
     known: bool
     sha256: str
 
 
-#: An item given back this often by claims that ended without a word is set aside (reliability.md, promise 5).
-MAX_LOSSES = 10
-
-
 @dataclass(frozen=True, slots=True)
 class ClaimedItem:
-    """An item in hand."""
+    """An inbound item that a worker has claimed.
+
+    The fields are the columns of the same names: ``attempts`` counts failures of the item by itself, ``losses`` claims that
+    expired, and ``alone`` means that the item is processed in a batch of its own.
+    """
 
     id: int
     family: str
@@ -75,7 +103,7 @@ class ClaimedItem:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of an item: its disposition, why, and its ticket."""
+    """How an item ended: its disposition, the reason, and its ticket if it has one."""
 
     item_id: int
     disposition: str

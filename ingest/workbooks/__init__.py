@@ -1,1 +1,1 @@
-"""Secure-message workbooks: expansion into rows, and the receipt."""
+"""Workbooks: expand their rows into items, and write receipts."""

@@ -24,7 +24,7 @@ from core.errors import BusyError, RefusedError
 from core.metrics import WEBHOOK_POSTS
 from core.settings import Settings
 from core.settings.sections import Form
-from ingest.ledger.types import FORMSTACK, Arrival
+from ingest.ledger.types import FORMSTACK, Arrival, Source
 from ingest.parsers.types import Refusal
 from ingest.sources.formstack_envelope import Envelope, split_envelope, verify_signature
 from web.hooks.batch_writer import BatchWriter
@@ -121,7 +121,7 @@ def _make_arrival(form: str, envelope: Envelope, media_type: str) -> Arrival:
     return Arrival(
         family=FORMSTACK,
         kind="form",
-        source=f"form:{form}",
+        source=str(Source("form", form)),
         place=envelope.submission_id,
         raw=envelope.stored,
         received_at=clock.now(),

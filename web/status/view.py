@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from core.findings import Finding
 from core.settings import Settings
+from ingest.ledger.types import Source
 from web.health import MAX_SILENCE, OK, check_mailbox
 from web.status.queries import MailboxHealth, RecentTicket, SourceCount, StatusFigures
 
@@ -175,13 +176,14 @@ def format_age(age: timedelta) -> str:
 
 def describe_source(source: str, settings: Settings) -> tuple[str, str]:
     """Return kind and name of a source of the ledger: ``form:5512345`` is ("Form", its configured name)."""
-    prefix, _, name = source.partition(":")
-    if prefix == "form":
+    origin = Source.parse(source)
+    kind, name = origin.kind, origin.name
+    if kind == "form":
         form = settings.forms.get(name)
         return "Form", form.name if form else name
-    if prefix == "workbook":
+    if kind == "workbook":
         return "Workbook rows", ""
-    return {"mailbox": "Mailbox", "folder": "Folder", "upload": "Files"}.get(prefix, prefix.capitalize()), name
+    return {"mailbox": "Mailbox", "folder": "Folder", "upload": "Files"}.get(kind, kind.capitalize()), name
 
 
 def arrange_sources(by_source: Iterable[SourceCount], settings: Settings) -> list[SourceBar]:
