@@ -1,1 +1,1 @@
-"""What arrives: ledger, parsing, classification, pipeline."""
+"""Ingest: sources, ledger, parsers, decisions and the pipeline that turns items into tickets."""

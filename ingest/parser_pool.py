@@ -1,8 +1,8 @@
-"""The parser children: a few processes with limits that parse what nobody trusts.
+"""The pool of parser processes: limited processes without privileges that parse untrusted input.
 
-A call carries several small items. When a child dies or takes too long, the items that were answered keep their answers, the
-first that was not is tried again alone in a fresh child, and the rest goes on with each answer sent at once: only a failure
-alone counts against an item, and no item answers for what another left behind in its child, nor for the start of one.
+A call carries several small tasks. When a process dies or exceeds its time, the tasks it answered keep their answers. The first
+unanswered task is parsed again alone in a fresh process, and the rest continues with each answer flushed at once. Only a failure
+alone counts against an item: never one caused by what an earlier task left behind in the process, nor by the process's start.
 """
 
 from __future__ import annotations
@@ -22,17 +22,19 @@ from pathlib import Path
 import msgspec
 
 from core.errors import CasemillError
+from core.metrics import PARSE_SECONDS
 from core.settings.sections import Limits as LimitSettings
-from ingest.parsers import worker as child
+from ingest.parsers import worker as parser_worker
 from ingest.parsers.worker import ParseAnswer, ParseCall, ParseFailure, ParseTask
 
-#: A call carries no more, and fewer when that lets all children work, down to those few that hide the round trip.
-CALL_ITEMS = 50
-FEWEST_ITEMS = 8
-#: How long a child may take until it is ready; a machine under load has needed several seconds.
-START_SECONDS = 60.0
-CALL_BYTES = 2_000_000
-RECYCLE_AFTER = 5_000
+#: Tasks of one call. Fewer than the maximum when that occupies all processes, but enough to hide the round trip of a call.
+MAX_CALL_TASKS = 50
+MIN_CALL_TASKS = 8
+#: How long a process may take until it is ready; a machine under load has needed several seconds.
+START_TIMEOUT_SECONDS = 60.0
+MAX_CALL_BYTES = 2_000_000
+#: A process is replaced after this many tasks.
+MAX_TASKS_PER_PROCESS = 5_000
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from ingest.parsers.worker import main; main()"
 
@@ -41,91 +43,102 @@ _decoder: msgspec.msgpack.Decoder[ParseAnswer] = msgspec.msgpack.Decoder(ParseAn
 
 
 class ParserPool:
-    """Children that parse; safe to use from several threads.
+    """Parser processes and the threads that exchange calls with them; safe to use from several threads.
 
-    As many as ``limits.parser_processes`` says; 0 means one a core, at most four, or its share when so many pools as
-    ``sharers`` work side by side on the same cores. ``niceness`` (nice(2)) is how far they let others go first.
+    The pool has ``limits.parser_processes`` processes; 0 means one for each core, at most four. ``sharers`` is the number of
+    pools that share the cores of this machine. ``niceness`` (nice(2)) lowers the processes' CPU priority.
     """
 
     def __init__(self, limits: LimitSettings, *, sharers: int = 1, niceness: int = 0) -> None:
         self.size = limits.parser_processes or min(math.ceil((os.cpu_count() or 1) / sharers), 4)
         self._wall = limits.parser_wall_seconds
-        self._limits = child.ProcessLimits(limits.parser_cpu_seconds, limits.parser_memory_bytes, niceness)
-        self._keeper = _ProcessSupervisor(self._limits)
+        self._limits = parser_worker.ProcessLimits(limits.parser_cpu_seconds, limits.parser_memory_bytes, niceness)
+        self._supervisor = _ProcessSupervisor(self._limits)
         self._idle: queue.SimpleQueue[_ParserProcess] = queue.SimpleQueue()
         for _ in range(self.size):
-            self._idle.put(self._keeper.spawn())
+            self._idle.put(self._supervisor.spawn())
         self._threads = ThreadPoolExecutor(self.size, thread_name_prefix="parse")
 
     def parse(self, tasks: Sequence[ParseTask], *, alone: bool = False) -> list[ParseAnswer]:
-        """Parse ``tasks``, answers in their order. ``alone`` gives each a call of its own."""
-        calls = [[task] for task in tasks] if alone else _calls(tasks, self.size)
+        """Parse ``tasks`` and return their answers in order; ``alone`` gives each task a call of its own.
+
+        Raises OSError when no process can be started.
+        """
+        calls = [[task] for task in tasks] if alone else _split_calls(tasks, self.size)
         futures = [self._threads.submit(self._call, call) for call in calls]
         return [answer for future in futures for answer in future.result()]
 
     def close(self) -> None:
-        """End the children and wait for them."""
+        """End the processes and wait for them."""
         self._threads.shutdown(wait=True)
-        self._keeper.close()
+        self._supervisor.close()
 
     def _call(self, tasks: Sequence[ParseTask]) -> list[ParseAnswer]:
-        """The answers to ``tasks``; raises OSError when no child can be started, which is nobody's fault in ``tasks``."""
+        """Return the answers to ``tasks``, parsing alone what failed among others."""
         answers: list[ParseAnswer] = []
         prompt = False
         while len(answers) < len(tasks):
             rest = tasks[len(answers) :]
-            found = self._one_call(rest, prompt=prompt)
-            answers += found
-            if len(found) < len(rest):
-                prompt = True  # what was answered and not yet sent is lost once, and not with every loss of a child
-                answers += self._one_call(rest[len(found) : len(found) + 1], fresh=True)
+            received = self._one_call(rest, prompt=prompt)
+            answers += received
+            if len(received) < len(rest):
+                # Answers that the process had not sent yet are lost. With each answer flushed at once, that happens only once.
+                prompt = True
+                answers += self._one_call(rest[len(received) : len(received) + 1], fresh=True)
         return answers
 
     def _one_call(self, tasks: Sequence[ParseTask], *, fresh: bool = False, prompt: bool = False) -> list[ParseAnswer]:
-        """What a child answered before it came to an end; one answer a task when all went well.
+        """Return what a process answered until it ended: one answer for each task when all went well.
 
-        A task that failed alone, in a child that had worked before, is left unanswered like one that ended its child.
+        A task that failed alone in a used process is left without an answer, as if it had ended the process; the caller parses
+        it again in a fresh one.
         """
-        with self._borrowed(fresh=fresh) as worker:
-            was_fresh = worker.tasks == 0
-            answers = self._exchange(worker, tasks, prompt=prompt)
+        with self._borrow(fresh=fresh) as process:
+            was_fresh = process.tasks == 0
+            answers = self._exchange(process, tasks, prompt=prompt)
         if len(tasks) > 1:
             return answers
-        answer = answers[0] if answers else ParseFailure("timeout" if worker.timed_out else "killed")
+        answer = answers[0] if answers else ParseFailure("timeout" if process.timed_out else "killed")
         if not isinstance(answer, ParseFailure):
             return [answer]
         return [ParseFailure(answer.code, alone=True)] if was_fresh else []
 
     @contextmanager
-    def _borrowed(self, *, fresh: bool) -> Iterator[_ParserProcess]:
-        """A child that lives; its place is given back whatever happens, or the pool would run dry."""
-        worker = self._idle.get()
+    def _borrow(self, *, fresh: bool) -> Iterator[_ParserProcess]:
+        """Yield a ready process and put it back afterwards, also after an error: a lost place would shrink the pool."""
+        process = self._idle.get()
         try:
-            if not worker.usable() or (fresh and worker.tasks):
-                worker = self._keeper.replace(worker)
-            worker.wait_until_ready()
-            yield worker
+            if not process.is_usable() or (fresh and process.tasks):
+                process = self._supervisor.replace(process)
+            process.wait_until_ready()
+            yield process
         finally:
-            self._idle.put(worker)
+            self._idle.put(process)
 
-    def _exchange(self, worker: _ParserProcess, tasks: Sequence[ParseTask], *, prompt: bool) -> list[ParseAnswer]:
+    def _exchange(self, process: _ParserProcess, tasks: Sequence[ParseTask], *, prompt: bool) -> list[ParseAnswer]:
         answers: list[ParseAnswer] = []
+        started = time.perf_counter()
         try:
-            worker.send(tasks, self._wall * _slowness(tasks[0]), prompt=prompt)
+            process.send(tasks, self._wall * _time_factor(tasks[0]), prompt=prompt)
             for task in tasks:
-                answers.append(worker.receive(self._wall * _slowness(task)))
-        except Exception:  # whatever a broken child writes, it is a failure of the child
-            worker.kill()
+                answers.append(process.receive(self._wall * _time_factor(task)))
+        except Exception:
+            # A broken process can write anything, so every exception here is a failure of the process.
+            process.kill()
+        if len(answers) == len(tasks):
+            seconds = (time.perf_counter() - started) / len(tasks)
+            for task in tasks:
+                PARSE_SECONDS.labels(task.kind).observe(seconds)
         return answers
 
 
 class _ParserProcess:
-    """One process; ``deadline`` is when the keeper kills it."""
+    """One process; the supervisor kills it at ``deadline`` (`time.monotonic()`)."""
 
-    def __init__(self, limits: child.ProcessLimits) -> None:
+    def __init__(self, limits: parser_worker.ProcessLimits) -> None:
         self.deadline: float | None = None
         self.timed_out = False
-        self.worn = False
+        self.is_worn_out = False
         self.tasks = 0
         self._ready = False
         self._process = subprocess.Popen(
@@ -134,10 +147,11 @@ class _ParserProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env={"LANG": "C.UTF-8"},
-            process_group=0,  # Ctrl-C is for the parent
+            # Ctrl-C in the terminal goes to the parent alone.
+            process_group=0,
         )
         with suppress(OSError):
-            child.write_frame(self._stdin, _encoder.encode(limits))
+            parser_worker.write_frame(self._stdin, _encoder.encode(limits))
 
     @property
     def _stdin(self):  # type: ignore[no-untyped-def]
@@ -149,26 +163,26 @@ class _ParserProcess:
         return self._process.pid
 
     def wait_until_ready(self) -> None:
-        """Raises OSError when it does not start: that is the fault of no task."""
+        """Wait for the process to report that it is ready; raises OSError when it does not start, which is no task's fault."""
         if self._ready:
             return
         try:
-            self._ready = self._read(START_SECONDS) == b""
+            self._ready = self._read(START_TIMEOUT_SECONDS) == b""
         except EOFError:
             self._ready = False
         if not self._ready:
             self.kill()
-            raise OSError("a parser child did not start")
+            raise OSError("a parser process did not start")
 
     def send(self, tasks: Sequence[ParseTask], wall: float, *, prompt: bool) -> None:
         self.tasks += len(tasks)
         self.deadline = time.monotonic() + wall
-        child.write_frame(self._stdin, _encoder.encode(ParseCall(list(tasks), prompt)))
+        parser_worker.write_frame(self._stdin, _encoder.encode(ParseCall(list(tasks), prompt)))
 
     def _read(self, wall: float) -> bytes:
         assert self._process.stdout is not None  # noqa: S101 - tells the type checker
         self.deadline = time.monotonic() + wall
-        frame = child.read_frame(self._process.stdout)  # type: ignore[arg-type]
+        frame = parser_worker.read_frame(self._process.stdout)  # type: ignore[arg-type]
         self.deadline = None
         if frame is None:
             raise EOFError
@@ -176,11 +190,12 @@ class _ParserProcess:
 
     def receive(self, wall: float) -> ParseAnswer:
         answer = _decoder.decode(self._read(wall))
-        self.worn |= isinstance(answer, ParseFailure)  # memory that ran out stays used
+        # After a failure the process is replaced: memory that ran out stays allocated.
+        self.is_worn_out |= isinstance(answer, ParseFailure)
         return answer
 
-    def usable(self) -> bool:
-        return self._process.poll() is None and not self.timed_out and not self.worn and self.tasks < RECYCLE_AFTER
+    def is_usable(self) -> bool:
+        return self._process.poll() is None and not self.timed_out and not self.is_worn_out and self.tasks < MAX_TASKS_PER_PROCESS
 
     def kill(self) -> None:
         self.deadline = None
@@ -201,68 +216,69 @@ class _ParserProcess:
 
 
 class _ProcessSupervisor:
-    """The thread that starts the children and kills those past their deadline.
+    """The thread that starts the processes and kills those past their deadline.
 
-    It lives as long as the pool does: the kernel ends a child with the *thread* that started it.
+    It lives as long as the pool: with PDEATHSIG the kernel ends a process together with the *thread* that started it.
     """
 
-    def __init__(self, limits: child.ProcessLimits) -> None:
+    def __init__(self, limits: parser_worker.ProcessLimits) -> None:
         self._limits = limits
-        self._children: set[_ParserProcess] = set()
-        self._orders: queue.SimpleQueue[Future[_ParserProcess] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._loop, name="parser-keeper", daemon=True)
+        self._processes: set[_ParserProcess] = set()
+        self._start_requests: queue.SimpleQueue[Future[_ParserProcess] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._loop, name="parser-supervisor", daemon=True)
         self._thread.start()
 
     def spawn(self) -> _ParserProcess:
         if not self._thread.is_alive():
-            raise CasemillError("the parser children have been closed")
-        order: Future[_ParserProcess] = Future()
-        self._orders.put(order)
-        return order.result(timeout=30)
+            raise CasemillError("the parser processes have been closed")
+        started: Future[_ParserProcess] = Future()
+        self._start_requests.put(started)
+        return started.result(timeout=30)
 
-    def replace(self, worn: _ParserProcess) -> _ParserProcess:
-        self._children.discard(worn)
-        worn.close()
+    def replace(self, process: _ParserProcess) -> _ParserProcess:
+        self._processes.discard(process)
+        process.close()
         return self.spawn()
 
     def close(self) -> None:
-        self._orders.put(None)
+        self._start_requests.put(None)
         self._thread.join(timeout=10)
-        for worker in list(self._children):
-            worker.close()
+        for process in list(self._processes):
+            process.close()
 
     def _loop(self) -> None:
         while True:
-            self._kill_late()
+            self._kill_overdue()
             try:
-                order = self._orders.get(timeout=0.25)
+                started = self._start_requests.get(timeout=0.25)
             except queue.Empty:
                 continue
-            if order is None:
+            if started is None:
                 return
             try:
-                worker = _ParserProcess(self._limits)
+                process = _ParserProcess(self._limits)
             except OSError as error:
-                order.set_exception(error)
+                started.set_exception(error)
                 continue
-            self._children.add(worker)
-            order.set_result(worker)
+            self._processes.add(process)
+            started.set_result(process)
 
-    def _kill_late(self) -> None:
+    def _kill_overdue(self) -> None:
         now = time.monotonic()
-        for worker in list(self._children):
-            deadline = worker.deadline  # read once: the thread that waits for an answer takes it away
+        for process in list(self._processes):
+            # Read once: the thread that waits for an answer may reset the deadline in between.
+            deadline = process.deadline
             if deadline is not None and deadline < now:
-                worker.expire()
+                process.expire()
 
 
-def _calls(tasks: Sequence[ParseTask], children: int) -> list[list[ParseTask]]:
-    """Shared out among the children, up to 50 items and 2 MB a call."""
-    most = min(CALL_ITEMS, max(FEWEST_ITEMS, math.ceil(len(tasks) / children)))
+def _split_calls(tasks: Sequence[ParseTask], processes: int) -> list[list[ParseTask]]:
+    """Split tasks into calls that occupy all processes, up to 50 tasks and 2 MB a call."""
+    limit = min(MAX_CALL_TASKS, max(MIN_CALL_TASKS, math.ceil(len(tasks) / processes)))
     calls: list[list[ParseTask]] = []
     size = 0
     for task in tasks:
-        if not calls or len(calls[-1]) >= most or size + len(task.data) > CALL_BYTES:
+        if not calls or len(calls[-1]) >= limit or size + len(task.data) > MAX_CALL_BYTES:
             calls.append([])
             size = 0
         calls[-1].append(task)
@@ -270,5 +286,5 @@ def _calls(tasks: Sequence[ParseTask], children: int) -> list[list[ParseTask]]:
     return calls
 
 
-def _slowness(task: ParseTask) -> int:
-    return child.WORKBOOK_TIME_FACTOR if task.kind == "workbook" else 1
+def _time_factor(task: ParseTask) -> int:
+    return parser_worker.WORKBOOK_TIME_FACTOR if task.kind == "workbook" else 1
