@@ -1,4 +1,4 @@
-"""Mails in the ledger, and the tickets they become."""
+"""Accept numbered mails into the ledger, and list the tickets they become."""
 
 from __future__ import annotations
 

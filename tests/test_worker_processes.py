@@ -21,7 +21,7 @@ from core.database.session import Database
 from core.settings import Settings
 from tests.arrivals import INGEST, accept_mails, tickets
 from tests.e2e.system import COMMAND, ROOT, WORKERS, System
-from tests.ingest.processes import find_children
+from tests.ingest.processes import find_child_processes
 from tests.servers.redis_server import RedisServer
 from tests.waiting import poll_until
 
@@ -54,7 +54,9 @@ def test_a_worker_process_follows_a_hint_through_redis(scaled_out: System, redis
     accept_mails(database, *range(20))
     assert tickets(database) == []
     send(redis_url, INGEST)
-    assert poll_until(lambda: len([row for row in tickets(database) if row["stage"] == "4-In Progress"]) == 20, 30), scaled_out.log
+    assert poll_until(lambda: len([row for row in tickets(database) if row["stage"] == "4-In Progress"]) == 20, 30), (
+        scaled_out.log
+    )
     database.close()
     assert scaled_out.stop() == [0]
 
@@ -67,7 +69,9 @@ def test_work_whose_hint_was_lost_is_found_by_the_clock(scaled_out: System, redi
     time.sleep(2)
     redis_server.flush()
     accept_mails(database, *range(5, 10))
-    assert poll_until(lambda: len([row for row in tickets(database) if row["stage"] == "4-In Progress"]) == 10, 30), scaled_out.log
+    assert poll_until(lambda: len([row for row in tickets(database) if row["stage"] == "4-In Progress"]) == 10, 30), (
+        scaled_out.log
+    )
     database.close()
 
 
@@ -85,7 +89,7 @@ def test_worker_processes_share_the_cores_among_their_parsers(scaled_out: System
     command = [*WORKERS[: WORKERS.index("--processes")], "--processes", "2", "--threads", "1"]
     scaled_out.start(command, ready=False)
     assert poll_until(lambda: scaled_out.log.count("ready for work") == 2, 60), scaled_out.log
-    families = [find_children(worker) for worker in find_children(scaled_out.processes[0].pid)]
+    families = [find_child_processes(worker) for worker in find_child_processes(scaled_out.processes[0].pid)]
     share = min(math.ceil((os.cpu_count() or 1) / 2), 4)
     assert [len(family) for family in families if family] == [share, share]
     assert {os.getpriority(os.PRIO_PROCESS, pid) for family in families for pid in family} == {os.getpriority(os.PRIO_PROCESS, 0)}

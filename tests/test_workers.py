@@ -34,7 +34,7 @@ from ingest.parsers.worker import ParseTask
 from runtime import drain_requests, redis_wakeups
 from tests.arrivals import INGEST, accept_mails, mail, tickets
 from tests.e2e.system import ROOT, System
-from tests.ingest.processes import new_children
+from tests.ingest.processes import new_child_processes
 from tests.servers.redis_server import RedisServer
 from tests.waiting import poll_until
 
@@ -74,7 +74,7 @@ def queued(broker: StubBroker, name: str = "ingest") -> int:
 @pytest.mark.parametrize(("redis_url", "niceness"), [("", PARSER_NICENESS), ("redis://127.0.0.1:1/0", 0)])
 def test_all_in_one_process_the_parsers_let_it_go_first(tmp_path: Path, redis_url: str, niceness: int) -> None:
     values = {"data_dir": tmp_path, "redis_url": redis_url, "limits": {"parser_processes": 1}}
-    with new_children() as pids:
+    with new_child_processes() as pids:
         services = build_services(Settings.model_validate(values))
     with closing(services):
         services.pool.parse([ParseTask("mail", mail(1))])  # it is ready, and as nice as it will be

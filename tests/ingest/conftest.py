@@ -9,12 +9,12 @@ import pytest
 
 from core.settings.sections import Limits
 from ingest.parser_pool import ParserPool
-from tests.ingest.support import Room, open_room, settings_for
+from tests.ingest.support import IngestHarness, open_harness, settings_for
 
 
 @pytest.fixture(scope="session")
 def parser_pool() -> Iterator[ParserPool]:
-    """The parser children of this run."""
+    """Return the parser pool shared by all tests of the session."""
     pool = ParserPool(Limits(parser_processes=2))
     yield pool
     pool.close()
@@ -22,7 +22,7 @@ def parser_pool() -> Iterator[ParserPool]:
 
 @pytest.fixture
 def make_pool() -> Iterator[Callable[..., ParserPool]]:
-    """Makes pools of one child; keywords are limits."""
+    """Return a function that creates pools of one process; its keywords are limits."""
     with ExitStack() as stack:
 
         def make(**limits: float) -> ParserPool:
@@ -34,19 +34,19 @@ def make_pool() -> Iterator[Callable[..., ParserPool]]:
 
 
 @pytest.fixture
-def make_room(database_url: str, tmp_path: Path, parser_pool: ParserPool) -> Iterator[Callable[..., Room]]:
-    """Makes pipelines on the test's database; keywords are further settings."""
+def make_harness(database_url: str, tmp_path: Path, parser_pool: ParserPool) -> Iterator[Callable[..., IngestHarness]]:
+    """Return a function that creates pipelines on the test's database; its keywords are further settings."""
     with ExitStack() as stack:
 
-        def make(pool: ParserPool = parser_pool, **further: Any) -> Room:
-            room = open_room(settings_for(database_url, tmp_path, **further), pool)
-            stack.callback(room.database.close)
-            return room
+        def make(pool: ParserPool = parser_pool, **further: Any) -> IngestHarness:
+            harness = open_harness(settings_for(database_url, tmp_path, **further), pool)
+            stack.callback(harness.database.close)
+            return harness
 
         yield make
 
 
 @pytest.fixture
-def room(make_room: Callable[..., Room]) -> Room:
-    """A pipeline with two mailboxes and a form, on an empty database."""
-    return make_room()
+def harness(make_harness: Callable[..., IngestHarness]) -> IngestHarness:
+    """Return a pipeline with two mailboxes and a form, on an empty database."""
+    return make_harness()

@@ -1,4 +1,4 @@
-"""What the tests of the ledger and the pipeline share: mails, forms, workbooks, and a pipeline with its database."""
+"""Shared by the tests of ledger and pipeline: mails, forms, workbooks, and a pipeline with its database."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def mailbox(**values: Any) -> dict[str, Any]:
 def make_mail(
     number: int | str = 1, *, body: str = "Claim 88-2041 was denied.", headers: Sequence[str] = (), sender: str = ""
 ) -> bytes:
-    """A mail that is a person's unless ``headers`` say otherwise."""
+    """Return a mail written by a person unless ``headers`` say otherwise."""
     lines = [
         *headers,
         f"From: Dana Ortiz <{sender or f'dana{number}@riverside.example'}>",
@@ -72,13 +72,13 @@ def make_mail(
 
 
 def make_form(number: int = 1, **fields: object) -> bytes:
-    """A Formstack submission in JSON."""
+    """Return a Formstack submission in JSON."""
     answers = fields or {"practice_name": "Riverside Clinic", "email": "dana@riverside.example", "details": "Denied twice."}
     return json.dumps({"FormID": "5512345", "UniqueID": str(1512345600 + number), **answers}).encode()
 
 
 def make_row(number: int | str, **values: str) -> tuple[str, ...]:
-    """A good row with the message id ``number``; ``values`` by header replace its cells."""
+    """Return a valid row with the message id ``number``; ``values`` by header replace its cells."""
     row = {
         "Message ID": str(number),
         "Sent Date": "2026-11-19 10:00",
@@ -104,13 +104,13 @@ def make_workbook(*rows: Sequence[str], title: str = "Messages", headers: Sequen
 
 
 def read_cells(data: bytes, sheet: int = 0) -> list[tuple[str, ...]]:
-    """The cells of one sheet of a workbook as texts."""
+    """Return the cells of one sheet of a workbook as text."""
     book = load_workbook(io.BytesIO(data))
     return [tuple("" if cell is None else str(cell) for cell in row) for row in book.worksheets[sheet].values]
 
 
 def mail_with_file(name: str, content: bytes, *, sender: str = SECURE, number: int | str = 1) -> bytes:
-    """A mail with one attachment, declared as anything."""
+    """Return a mail with one attachment, declared as application/octet-stream."""
     head = make_mail(number, sender=sender, headers=["MIME-Version: 1.0", "Content-Type: multipart/mixed; boundary=cut"])
     packed = base64.encodebytes(content).decode()
     kind = f'Content-Type: application/octet-stream; name="{name}"\r\nContent-Transfer-Encoding: base64'
@@ -120,7 +120,7 @@ def mail_with_file(name: str, content: bytes, *, sender: str = SECURE, number: i
 
 
 def arrival(raw: bytes, place: str = "1", **values: Any) -> Arrival:
-    """A mail in the mailbox ``support`` unless ``values`` say otherwise."""
+    """Return an arrival of a mail in the mailbox ``support`` unless ``values`` say otherwise."""
     defaults: dict[str, Any] = {"family": MAIL, "kind": "mail", "source": "mailbox:support", "received_at": RECEIVED}
     return Arrival(raw=raw, place=place, **(defaults | values))
 
@@ -142,7 +142,7 @@ def workbook_arrival(raw: bytes, place: str = "export.xlsx", source: str = "uplo
 
 
 @dataclass
-class Room:
+class IngestHarness:
     """A pipeline, its database and its settings."""
 
     database: Database
@@ -154,16 +154,16 @@ class Room:
         return self.database.transaction(lambda session: accept(session, arrivals, clock.now()))
 
     def drain(self) -> None:
-        """Work until nothing is due."""
+        """Process batches until nothing is due."""
         while self.pipeline.drain():
             pass
 
     def take(self, *arrivals: Arrival) -> list[InboundItem]:
-        """Accept, work until nothing is due, and answer with the items."""
+        """Accept arrivals, drain the ledger, and return their items."""
         accepted = self.accept(*arrivals)
         self.drain()
-        found = {item.id: item for item in self.items()}
-        return [found[one.item_id] for one in accepted]
+        by_id = {item.id: item for item in self.items()}
+        return [by_id[one.item_id] for one in accepted]
 
     def items(self, **values: Any) -> list[InboundItem]:
         with self.database.read() as session:
@@ -174,7 +174,7 @@ class Room:
             return list(session.execute(select(Ticket).order_by(Ticket.id)).scalars())
 
     def messages(self) -> list[Activity]:
-        """What came in, as the timelines of the tickets have it."""
+        """Return the incoming messages on the timelines of all tickets."""
         with self.database.read() as session:
             statement = select(Activity).where(Activity.kind == "message_in").order_by(Activity.id)
             return list(session.execute(statement).scalars())
@@ -188,11 +188,11 @@ class Room:
             return [tuple(row) for row in session.execute(text(statement), values)]
 
     def make_due(self) -> None:
-        """The time that waiting items are to wait is over."""
+        """Make all waiting items due."""
         self.sql("UPDATE inbound_item SET due_at = :past WHERE state = 'waiting'", past=self._past())
 
     def expire(self) -> int:
-        """The time of all claims is over; answers how many items are given back."""
+        """Expire all claims and return how many items went back to waiting."""
         self.sql("UPDATE inbound_item SET claim_until = :past WHERE state = 'claimed'", past=self._past())
         return claims.recover_expired(self.database)
 
@@ -200,11 +200,11 @@ class Room:
         return "2026-01-01 00:00:00.000000" if self.database.is_sqlite else datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def open_room(settings: Settings, pool: ParserPool) -> Room:
+def open_harness(settings: Settings, pool: ParserPool) -> IngestHarness:
     database = Database(settings.database)
     migrations.upgrade(database)
     signer = Signer(settings.signing_keys(), settings.notices.domain)
-    return Room(database, settings, Pipeline(database, settings, pool, signer), pool)
+    return IngestHarness(database, settings, Pipeline(database, settings, pool, signer), pool)
 
 
 def arrivals(count: int, first: int = 0) -> list[Arrival]:
@@ -216,22 +216,22 @@ def assert_all_tickets(items: list[InboundItem]) -> None:
     assert len({item.ticket_id for item in items}) == len(items)
 
 
-def notices(room: Room) -> dict[int, tuple[bool, str]]:
-    """Ticket → whether its creation notice is wanted, and the code of why not."""
-    with room.database.read() as session:
-        found = session.execute(select(OutboxFact).where(OutboxFact.kind == TicketCreated.kind)).scalars()
-        facts = [TicketCreated(**fact.payload) for fact in found]
+def notices(harness: IngestHarness) -> dict[int, tuple[bool, str]]:
+    """Return ticket id → (whether its creation notice is to be sent, reason code why not)."""
+    with harness.database.read() as session:
+        rows = session.execute(select(OutboxFact).where(OutboxFact.kind == TicketCreated.kind)).scalars()
+        facts = [TicketCreated(**row.payload) for row in rows]
     return {fact.ticket_id: (fact.answer, fact.refusal_code) for fact in facts}
 
 
 def subjects(answers: list[ParseAnswer]) -> list[str | None]:
-    """The subjects of mails, None for every other answer."""
+    """Return the subjects of mails, None for every other answer."""
     return [answer.subject if isinstance(answer, ParsedMail) else None for answer in answers]
 
 
 @cache
 def slow_task() -> ParseTask:
-    """A workbook within all limits that takes more than a second of any processor."""
+    """Return a workbook within all limits that takes more than a second of CPU."""
     headers = (*HEADERS, *(f"Column {number}" for number in range(40)))
     rows = [(*make_row(number), *["x"] * 40) for number in range(5_000)]
     return ParseTask("workbook", make_workbook(*rows, headers=headers))

@@ -1,4 +1,4 @@
-"""Every key of `explain --json` with a value that is not its empty one, for each kind of line."""
+"""Every key of `explain --json` has a value other than its empty one in a test, for each kind of line."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ PERSONS_KEYS = {
     "references": ["<n1@oak.example>", "<n2@acme.example>"], "body": TEXT.strip(), "html_text": "It was denied again.",
     "reply": "It was denied again.", "signature": "-- \nDana Ortiz",
     "quoted": "On Mon, Nov 2, 2026 at 9:12 AM Support <s@acme.example> wrote:\n\n> Was it paid?", "attachments": [FILE],
-    "requester": "dana@oak.example", "disposition": "ticket", "reason": "A person wrote, and it belongs to no known ticket",
+    "requester": "dana@oak.example", "disposition": "ticket", "reason": "A person wrote, and the mail belongs to no known ticket",
 }  # fmt: skip
-#: Message of the corpus → the keys that it is here for.
+#: Message of the corpus → the keys it tests.
 MACHINES: dict[str, dict[str, Any]] = {
     "bounce_postfix": {
         "is_auto": True, "is_bounce": True, "is_dsn": True, "must_not_autoreply": True, "disposition": "bounce",
@@ -81,34 +81,34 @@ def explain(tmp_path: Path, parser_pool: ParserPool) -> Explain:
     return run
 
 
-def test_what_a_person_wrote_is_told_key_by_key(explain: Explain) -> None:
+def test_mail_of_a_person_is_explained_with_every_key(explain: Explain) -> None:
     (line,) = explain("person.eml", PERSON)
     assert {key: line[key] for key in PERSONS_KEYS} == PERSONS_KEYS
     assert [note for note in line["notes"] if "charset" in note], line["notes"]
 
 
 @pytest.mark.parametrize("name", MACHINES)
-def test_what_machines_and_forwarders_sent_is_told_key_by_key(explain: Explain, name: str) -> None:
+def test_automatic_and_forwarded_mail_is_explained_with_every_key(explain: Explain, name: str) -> None:
     (line,) = explain(f"{name}.eml", (CORPUS / f"{name}.eml").read_bytes())
     assert {key: line[key] for key in MACHINES[name]} == MACHINES[name]
 
 
-def test_no_key_of_a_message_is_left_out_here(explain: Explain) -> None:
+def test_every_key_of_a_message_is_covered_by_these_tests(explain: Explain) -> None:
     (line,) = explain("person.eml", PERSON)
     shown = {*PERSONS_KEYS, "notes", *(key for keys in MACHINES.values() for key, value in keys.items() if value)}
     assert set(line) == shown
 
 
-def test_a_form_is_told_key_by_key(explain: Explain) -> None:
+def test_form_is_explained_with_every_key(explain: Explain) -> None:
     (line,) = explain("form.json", make_form(1, email="dana@riverside.example", practice_name="Riverside"))
     assert line == {
         "path": "form.json", "form_id": "5512345", "submission_id": "1512345601", "requester": "dana@riverside.example",
         "fields": {"email": "dana@riverside.example", "practice_name": "Riverside"}, "disposition": "ticket",
-        "reason": "Somebody filled in Billing questions",
+        "reason": "The form Billing questions was filled in",
     }  # fmt: skip
 
 
-def test_a_row_is_told_key_by_key_and_one_that_is_rejected_says_why(explain: Explain) -> None:
+def test_row_is_explained_with_every_key_and_a_rejected_one_with_its_reason(explain: Explain) -> None:
     good, bad = explain("book.xlsx", make_workbook(make_row(1), make_row(2, Message="", Subject="")))
     assert good == {
         "path": "book.xlsx", "sheet": "Messages", "row": 2, "requester": "ben1@riverside.example", "disposition": "ticket",
@@ -134,7 +134,7 @@ def test_a_row_is_told_key_by_key_and_one_that_is_rejected_says_why(explain: Exp
         ("odd.xlsx", b"PK\x03\x04" + b"x" * 500, "The file is damaged"),
     ],
 )
-def test_what_cannot_be_read_has_one_line_with_all_keys_and_a_sentence(
+def test_unreadable_file_has_one_line_with_all_keys_and_a_reason(
     explain: Explain, name: str, content: bytes, reason: str
 ) -> None:
     (line,) = explain(name, content)
@@ -146,7 +146,7 @@ def test_what_cannot_be_read_has_one_line_with_all_keys_and_a_sentence(
     assert not any(value for key, value in line.items() if key not in ("path", "disposition", "reason"))
 
 
-def test_what_an_ordinary_mail_does_not_have_is_null_or_nothing(explain: Explain) -> None:
+def test_missing_values_of_a_mail_are_null_or_empty(explain: Explain) -> None:
     (line,) = explain("a.eml", make_mail(1))
     nothing = {key for key, value in line.items() if value in (None, [], False)}
     assert nothing >= {"cc", "quoted", "signature", "html_text", "bounce", "forward", "in_reply_to", "references", "notes"}

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from msoffcrypto.format.ooxml import OOXMLFile
 
 from ingest.ledger.models import InboundItem
-from ingest.workbooks.expand import receipt
+from ingest.workbooks.expand import make_receipt
 from tests.ingest.support import (
     SECURE,
-    Room,
+    IngestHarness,
     arrival,
     mail_with_file,
     mailbox,
@@ -22,13 +22,13 @@ from tests.ingest.support import (
 PASSWORD = "open sesame"
 
 
-def drop(room: Room, raw: bytes, place: str = "export.xlsx") -> InboundItem:
-    """Take a workbook in and work until nothing is due."""
-    return room.take(workbook_arrival(raw, place))[0]
+def drop(harness: IngestHarness, raw: bytes, place: str = "export.xlsx") -> InboundItem:
+    """Accept a workbook, drain the ledger and return its item."""
+    return harness.take(workbook_arrival(raw, place))[0]
 
 
-def write_receipt(room: Room, item: InboundItem, *, repeated: bool = False) -> bytes:
-    return receipt(room.database, room.pool, room.settings, item.id, repeated=repeated)
+def write_receipt(harness: IngestHarness, item: InboundItem, *, repeated: bool = False) -> bytes:
+    return make_receipt(harness.database, harness.pool, harness.settings, item.id, repeated=repeated)
 
 
 def read_outcomes(receipt: bytes) -> list[tuple[str, ...]]:
@@ -42,64 +42,64 @@ def encrypt(raw: bytes) -> bytes:
     return packed.getvalue()
 
 
-def test_a_mail_of_a_configured_sender_goes_row_by_row(room: Room) -> None:
+def test_workbook_from_configured_sender_becomes_a_ticket_for_each_row(harness: IngestHarness) -> None:
     raw = mail_with_file("export.xlsx", make_workbook(make_row(1), make_row(2)))
-    (mail,) = room.take(arrival(raw))
-    (workbook,) = room.items(kind="workbook")
+    (mail,) = harness.take(arrival(raw))
+    (workbook,) = harness.items(kind="workbook")
     assert (mail.disposition, mail.reason_code, mail.ticket_id) == ("expanded", "secure_message_workbook", None)
     assert (workbook.disposition, workbook.parent_id, workbook.source) == ("expanded", mail.id, f"mail:{mail.id}")
-    assert [row.disposition for row in room.items(kind="row")] == ["ticket", "ticket"]
-    assert {ticket.source for ticket in room.tickets()} == {"secure_message"}
-    cells = read_cells(write_receipt(room, workbook))
+    assert [row.disposition for row in harness.items(kind="row")] == ["ticket", "ticket"]
+    assert {ticket.source for ticket in harness.tickets()} == {"secure_message"}
+    cells = read_cells(write_receipt(harness, workbook))
     assert [row[-3] for row in cells] == ["Outcome", "ticket", "ticket"]
 
 
-def test_a_workbook_of_anybody_else_is_an_attachment_of_a_ticket(room: Room) -> None:
+def test_workbook_from_another_sender_is_an_attachment_of_a_ticket(harness: IngestHarness) -> None:
     raw = mail_with_file("export.xlsx", make_workbook(make_row(1)), sender="dana@riverside.example")
-    (mail,) = room.take(arrival(raw))
+    (mail,) = harness.take(arrival(raw))
     assert mail.disposition == "ticket"
-    assert room.items(kind="workbook") == []
-    assert room.rows("SELECT name FROM attachment") == [("export.xlsx",)]
+    assert harness.items(kind="workbook") == []
+    assert harness.rows("SELECT name FROM attachment") == [("export.xlsx",)]
 
 
-def test_the_same_workbook_by_another_mail_creates_nothing_and_says_so(room: Room) -> None:
+def test_same_workbook_in_another_mail_creates_nothing_and_the_reason_says_so(harness: IngestHarness) -> None:
     book = make_workbook(make_row(1))
-    drop(room, book)
-    (mail,) = room.take(arrival(mail_with_file("export.xlsx", book)))
+    drop(harness, book)
+    (mail,) = harness.take(arrival(mail_with_file("export.xlsx", book)))
     assert mail.disposition == "expanded"
-    assert (mail.reason or "").endswith("files taken in before: 1")
-    assert len(room.items(kind="workbook")) == 1
-    assert len(room.tickets()) == 1
-    assert (f"mail:{mail.id}",) in room.rows("SELECT source FROM sighting")
+    assert (mail.reason or "").endswith("files received before: 1")
+    assert len(harness.items(kind="workbook")) == 1
+    assert len(harness.tickets()) == 1
+    assert (f"mail:{mail.id}",) in harness.rows("SELECT source FROM sighting")
 
 
-def test_a_mail_of_a_configured_sender_delivered_twice_is_expanded_once(room: Room) -> None:
+def test_mail_of_configured_sender_delivered_twice_is_expanded_once(harness: IngestHarness) -> None:
     raw = mail_with_file("export.xlsx", make_workbook(make_row(1)))
-    first, second = room.take(arrival(raw), arrival(b"Received: by two\r\n" + raw, "2"))
+    first, second = harness.take(arrival(raw), arrival(b"Received: by two\r\n" + raw, "2"))
     assert (first.disposition, second.disposition) == ("expanded", "duplicate")
-    assert len(room.tickets()) == 1
+    assert len(harness.tickets()) == 1
 
 
-def test_a_rejected_workbook_of_a_mail_raises_a_ticket_that_says_why(room: Room) -> None:
-    (mail,) = room.take(arrival(mail_with_file("export.xlsx", b"PK\x03\x04 not a workbook")))
-    (workbook,) = room.items(kind="workbook")
-    (ticket,) = room.tickets()
+def test_rejected_workbook_of_a_mail_creates_a_ticket_with_the_reason(harness: IngestHarness) -> None:
+    (mail,) = harness.take(arrival(mail_with_file("export.xlsx", b"PK\x03\x04 not a workbook")))
+    (workbook,) = harness.items(kind="workbook")
+    (ticket,) = harness.tickets()
     assert mail.disposition == "expanded"
     assert (workbook.disposition, workbook.ticket_id) == ("rejected", ticket.id)
     assert (workbook.reason or "?") in ticket.description
     assert ticket.requester_id is None
 
 
-def test_an_encrypted_workbook_opens_with_the_password_of_its_mailbox(make_room: Callable[..., Room]) -> None:
+def test_an_encrypted_workbook_opens_with_the_password_of_its_mailbox(make_harness: Callable[..., IngestHarness]) -> None:
     boxes = {"support": mailbox(secure_senders=[SECURE], workbooks={"passwords": [PASSWORD]}), "other": mailbox()}
-    room = make_room(mailboxes=boxes)
-    room.take(arrival(mail_with_file("export.xlsx", encrypt(make_workbook(make_row(1))))))
-    assert [item.disposition for item in room.items(kind="row")] == ["ticket"]
+    harness = make_harness(mailboxes=boxes)
+    harness.take(arrival(mail_with_file("export.xlsx", encrypt(make_workbook(make_row(1))))))
+    assert [item.disposition for item in harness.items(kind="row")] == ["ticket"]
 
 
-def test_a_rejected_file_that_comes_again_by_mail_stays_rejected(room: Room) -> None:
+def test_rejected_file_that_arrives_again_by_mail_stays_rejected(harness: IngestHarness) -> None:
     raw = b"PK.. no workbook"
-    drop(room, raw)
-    (mail,) = room.take(arrival(mail_with_file("export.xlsx", raw)))
-    assert (mail.disposition, room.items(kind="workbook")[0].disposition) == ("expanded", "rejected")
-    assert room.tickets() == []
+    drop(harness, raw)
+    (mail,) = harness.take(arrival(mail_with_file("export.xlsx", raw)))
+    assert (mail.disposition, harness.items(kind="workbook")[0].disposition) == ("expanded", "rejected")
+    assert harness.tickets() == []

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from core.signing import Signer
-from ingest.decisions.classify import Classification, classify, is_workbook, report_fact
+from ingest.decisions.classify import Classification, classify, is_workbook_attachment, report_fact
 from ingest.decisions.mail_rules import MailRules, rules_for
 from ingest.parsers.mail.message import parse_mail
 from ingest.parsers.types import ParsedAttachment, ParsedMail, ParsedReport, ParseOptions
@@ -22,10 +22,10 @@ RULES = MailRules(
     own_domain="casemill.example",
     never_answer=frozenset({"quiet@customer.example", "silent.example"}),
     secure_senders=frozenset({SECURE}),
-    own_token=SIGNER.verify_message_id,
-    own_envelope=SIGNER.verify_envelope_sender,
-    own_reply=SIGNER.verify_reply_address,
-    own_link=SIGNER.verify_link,
+    verify_message_id=SIGNER.verify_message_id,
+    verify_envelope_sender=SIGNER.verify_envelope_sender,
+    verify_reply_address=SIGNER.verify_reply_address,
+    verify_link=SIGNER.verify_link,
 )
 
 
@@ -35,7 +35,7 @@ def read(*headers: str, sender: str = "") -> ParsedMail:
     return mail
 
 
-def judge(*headers: str, sender: str = "", rules: MailRules = RULES) -> Classification:
+def classify_mail(*headers: str, sender: str = "", rules: MailRules = RULES) -> Classification:
     return classify(read(*headers, sender=sender), rules)
 
 
@@ -52,9 +52,9 @@ def with_rules(**values: object) -> MailRules:
     return replace(RULES, **values)  # type: ignore[arg-type]
 
 
-def test_a_person_who_writes_gets_a_ticket_and_an_answer() -> None:
-    verdict = judge()
-    assert (verdict.disposition, verdict.reason.code, verdict.silence) == ("ticket", "new_matter", None)
+def test_mail_of_a_person_is_a_ticket_and_may_be_answered() -> None:
+    result = classify_mail()
+    assert (result.disposition, result.reason.code, result.silence) == ("ticket", "new_matter", None)
 
 
 AUTOMATIC = [
@@ -75,10 +75,10 @@ AUTOMATIC = [
 
 @pytest.mark.parametrize("header", AUTOMATIC)
 def test_automatic_mail_is_never_answered_and_the_mailbox_says_whether_it_is_a_ticket(header: str) -> None:
-    verdict = judge(header)
-    assert (verdict.disposition, verdict.reason.code) == ("ticket", "automatic_mail")
-    assert verdict.silence == verdict.reason
-    assert judge(header, rules=with_rules(automatic="set-aside")).disposition == "automatic"
+    result = classify_mail(header)
+    assert (result.disposition, result.reason.code) == ("ticket", "automatic_mail")
+    assert result.silence == result.reason
+    assert classify_mail(header, rules=with_rules(automatic="set-aside")).disposition == "automatic"
 
 
 LISTS = ["List-Id: <news.example>", "List-Post: <mailto:x@y.example>", "List-Unsubscribe: <https://x.example>"]
@@ -87,10 +87,10 @@ BULK = [*LISTS, "Precedence: list", "Precedence: BULK (mass)"]
 
 @pytest.mark.parametrize("header", BULK)
 def test_list_and_bulk_mail_is_never_answered_and_the_mailbox_says_whether_it_is_a_ticket(header: str) -> None:
-    verdict = judge(header)
-    assert (verdict.disposition, verdict.reason.code) == ("list", "list_mail")
-    assert verdict.silence == verdict.reason
-    as_ticket = judge(header, rules=with_rules(lists="ticket"))
+    result = classify_mail(header)
+    assert (result.disposition, result.reason.code) == ("list", "list_mail")
+    assert result.silence == result.reason
+    as_ticket = classify_mail(header, rules=with_rules(lists="ticket"))
     assert as_ticket.disposition == "ticket"
     assert as_ticket.silence is not None
 
@@ -104,51 +104,51 @@ def test_list_and_bulk_mail_is_never_answered_and_the_mailbox_says_whether_it_is
         (["Return-Path: <>"], "postmaster@mx.example"),
     ],
 )
-def test_a_report_of_failed_delivery_is_a_bounce(headers: list[str], sender: str) -> None:
-    verdict = judge(*headers, sender=sender)
-    assert (verdict.disposition, verdict.reason.code) == ("bounce", "bounce")
-    assert verdict.silence is not None
+def test_report_of_failed_delivery_is_a_bounce(headers: list[str], sender: str) -> None:
+    result = classify_mail(*headers, sender=sender)
+    assert (result.disposition, result.reason.code) == ("bounce", "bounce")
+    assert result.silence is not None
 
 
-def test_a_postmaster_who_writes_with_a_return_path_is_a_machine_and_no_bounce() -> None:
-    verdict = judge("Return-Path: <postmaster@mx.example>", sender="postmaster@mx.example")
-    assert (verdict.disposition, verdict.reason.code) == ("ticket", "automatic_mail")
-    assert verdict.silence is not None
+def test_postmaster_mail_with_a_return_path_is_automatic_and_no_bounce() -> None:
+    result = classify_mail("Return-Path: <postmaster@mx.example>", sender="postmaster@mx.example")
+    assert (result.disposition, result.reason.code) == ("ticket", "automatic_mail")
+    assert result.silence is not None
 
 
 @pytest.mark.parametrize(
     ("kind", "code"), [("feedback-report", "complaint_report"), ("disposition-notification", "read_receipt")]
 )
-def test_a_complaint_and_a_read_receipt_are_recorded_and_not_answered(kind: str, code: str) -> None:
-    verdict = judge(REPORT.format(kind))
-    assert (verdict.disposition, verdict.reason.code) == ("automatic", code)
-    assert verdict.silence is not None
+def test_complaint_and_read_receipt_are_recorded_and_not_answered(kind: str, code: str) -> None:
+    result = classify_mail(REPORT.format(kind))
+    assert (result.disposition, result.reason.code) == ("automatic", code)
+    assert result.silence is not None
 
 
 @pytest.mark.parametrize("sender", ["no-reply@shop.example", "noreply@shop.example", "billing.do-not-reply@shop.example"])
-def test_a_sender_that_takes_no_replies_has_a_ticket_and_no_answer(sender: str) -> None:
-    verdict = judge(sender=sender)
-    assert (verdict.disposition, verdict.reason.code) == ("ticket", "new_matter")
-    assert verdict.silence is not None
-    assert verdict.silence.code == "must_not_autoreply"
+def test_no_reply_sender_gets_a_ticket_and_no_answer(sender: str) -> None:
+    result = classify_mail(sender=sender)
+    assert (result.disposition, result.reason.code) == ("ticket", "new_matter")
+    assert result.silence is not None
+    assert result.silence.code == "must_not_autoreply"
 
 
 @pytest.mark.parametrize("value", ["All", "oof, DR", "AutoReply (x)"])
-def test_a_mail_that_asks_for_no_automatic_answer_is_a_persons_all_the_same(value: str) -> None:
-    verdict = judge(f"X-Auto-Response-Suppress: {value}", rules=with_rules(automatic="set-aside"))
-    assert (verdict.disposition, verdict.reason.code) == ("ticket", "new_matter")
-    assert verdict.silence is not None
+def test_mail_that_asks_for_no_automatic_answer_is_still_a_persons_mail(value: str) -> None:
+    result = classify_mail(f"X-Auto-Response-Suppress: {value}", rules=with_rules(automatic="set-aside"))
+    assert (result.disposition, result.reason.code) == ("ticket", "new_matter")
+    assert result.silence is not None
 
 
 NOTHING = ["Auto-Submitted: no", "Precedence: first-class", "X-Auto-Response-Suppress: DR", "Return-Path: <dana@x.example>"]
 
 
 @pytest.mark.parametrize("header", NOTHING)
-def test_headers_that_say_nothing_are_answered(header: str) -> None:
-    assert judge(header).silence is None
+def test_headers_without_a_signal_do_not_prevent_an_answer(header: str) -> None:
+    assert classify_mail(header).silence is None
 
 
-def test_a_subject_prefix_counts_only_together_with_another_sign() -> None:
+def test_subject_prefix_counts_only_with_another_signal() -> None:
     away = make_mail().replace(b"Subject: Claim 1", b"Subject: Out of office: claim 1")
     mail = parse_mail(away, ParseOptions())
     assert isinstance(mail, ParsedMail)
@@ -158,13 +158,13 @@ def test_a_subject_prefix_counts_only_together_with_another_sign() -> None:
     assert classify(suppressed, RULES).reason.code == "automatic_mail"
 
 
-def test_mail_from_our_own_addresses_is_our_own() -> None:
-    verdict = judge(sender="Support@Casemill.example")
-    assert (verdict.disposition, verdict.reason.code) == ("own", "own_address")
-    assert verdict.silence is not None
+def test_mail_from_our_own_addresses_is_own_mail() -> None:
+    result = classify_mail(sender="Support@Casemill.example")
+    assert (result.disposition, result.reason.code) == ("own", "own_address")
+    assert result.silence is not None
 
 
-def test_our_own_signed_message_id_is_our_own_and_a_forged_one_is_not() -> None:
+def test_signed_message_id_is_own_mail_and_a_forged_one_is_not() -> None:
     own = SIGNER.message_id("t1.d2")
     assert classify(with_id(own), RULES).reason.code == "own_message_id"
     assert classify(with_id(own.upper()), RULES).disposition == "own"
@@ -173,110 +173,109 @@ def test_our_own_signed_message_id_is_our_own_and_a_forged_one_is_not() -> None:
         assert classify(with_id(forged), RULES).disposition == "ticket"
 
 
-def test_an_own_message_id_signed_with_an_earlier_key_is_our_own() -> None:
+def test_message_id_signed_with_an_earlier_key_is_own_mail() -> None:
     rotated = Signer([b"the new key, long enough", KEY.encode()], "casemill.example")
-    rules = with_rules(own_token=rotated.verify_message_id)
+    rules = with_rules(verify_message_id=rotated.verify_message_id)
     assert classify(with_id(SIGNER.message_id("t1.d2")), rules).disposition == "own"
 
 
 @pytest.mark.parametrize("value", ["casemill.example", "<support@CASEMILL.example>", "loop casemill.example;"])
-def test_our_own_loop_mark_is_our_own(value: str) -> None:
-    verdict = judge(f"X-Loop: {value}")
-    assert (verdict.disposition, verdict.reason.code) == ("own", "own_loop_mark")
+def test_x_loop_header_with_our_domain_is_own_mail(value: str) -> None:
+    result = classify_mail(f"X-Loop: {value}")
+    assert (result.disposition, result.reason.code) == ("own", "own_loop_mark")
 
 
 @pytest.mark.parametrize("value", ["mycasemill.example", "casemill.example.org", "sub.casemill.example", "other.example"])
-def test_a_loop_mark_of_another_installation_loses_nobody_their_ticket(value: str) -> None:
-    assert judge(f"X-Loop: {value}").disposition == "ticket"
+def test_x_loop_header_of_another_installation_is_a_ticket(value: str) -> None:
+    assert classify_mail(f"X-Loop: {value}").disposition == "ticket"
 
 
-def test_the_first_rule_that_applies_decides() -> None:
-    everything = [
+def test_first_rule_that_applies_decides() -> None:
+    headers = [
         "X-Loop: casemill.example",
         REPORT.format("feedback-report"),
         "X-Failed-Recipients: x@y.example",
         "List-Id: <x.example>",
         "Auto-Submitted: auto-replied",
     ]
-    ladder = []
-    for first in range(len(everything) + 1):
-        mail = with_workbook(read(*everything[first:], sender=SECURE if first <= 3 else ""))
-        ladder.append(classify(mail, RULES).reason.code)
+    codes = []
+    for first in range(len(headers) + 1):
+        mail = with_workbook(read(*headers[first:], sender=SECURE if first <= 3 else ""))
+        codes.append(classify(mail, RULES).reason.code)
         if first == 3:
-            ladder.append(classify(read(*everything[first:]), RULES).reason.code)
-    assert ladder == [
+            codes.append(classify(read(*headers[first:]), RULES).reason.code)
+    assert codes == [
         "own_loop_mark", "complaint_report", "bounce", "secure_message_workbook", "list_mail", "automatic_mail", "new_matter",
     ]  # fmt: skip
 
 
-def test_a_reply_to_our_notice_is_answered_when_a_person_wrote_it() -> None:
+def test_reply_to_our_notice_may_be_answered_when_a_person_wrote_it() -> None:
     notice = SIGNER.message_id("t12.d3")
-    verdict = judge(f"In-Reply-To: {notice}")
-    assert (verdict.disposition, verdict.reason.code, verdict.silence) == ("ticket", "reply_to_notice", None)
-    assert "BS-000012" in verdict.reason.text
-    automatic = judge(f"In-Reply-To: {notice}", "Auto-Submitted: auto-replied", rules=with_rules(automatic="set-aside"))
+    result = classify_mail(f"In-Reply-To: {notice}")
+    assert (result.disposition, result.reason.code, result.silence) == ("ticket", "reply_to_notice", None)
+    assert "BS-000012" in result.reason.text
+    automatic = classify_mail(f"In-Reply-To: {notice}", "Auto-Submitted: auto-replied", rules=with_rules(automatic="set-aside"))
     assert (automatic.disposition, automatic.reason.code) == ("ticket", "reply_to_notice")
     assert automatic.silence is not None
 
 
-def test_a_reply_to_a_list_is_never_answered() -> None:
+def test_reply_through_a_list_is_never_answered() -> None:
     for header in BULK:
-        verdict = judge(header, f"In-Reply-To: {SIGNER.message_id('t12.d3')}", rules=with_rules(lists="ticket"))
-        assert verdict.silence is not None
+        result = classify_mail(header, f"In-Reply-To: {SIGNER.message_id('t12.d3')}", rules=with_rules(lists="ticket"))
+        assert result.silence is not None
 
 
-def test_who_is_on_the_list_of_those_never_answered_is_not() -> None:
+def test_sender_on_the_never_answer_list_is_not_answered() -> None:
     for sender in ("quiet@customer.example", "anybody@silent.example"):
-        verdict = judge(sender=sender)
-        assert verdict.disposition == "ticket"
-        assert verdict.silence is not None
-        assert verdict.silence.code == "never_answer"
-    assert judge(sender="loud@customer.example").silence is None
+        result = classify_mail(sender=sender)
+        assert result.disposition == "ticket"
+        assert result.silence is not None
+        assert result.silence.code == "never_answer"
+    assert classify_mail(sender="loud@customer.example").silence is None
 
 
 @pytest.mark.parametrize("sender", ["a@b.example>, Other <c@d.example", '"quoted"@b.example', "not an address"])
-def test_a_sender_who_is_not_one_plain_address_is_not_answered(sender: str) -> None:
-    verdict = judge(sender=sender)
-    assert verdict.disposition == "ticket"
-    assert verdict.silence is not None
-    assert verdict.silence.code == "no_address"
+def test_sender_without_one_plain_address_is_not_answered(sender: str) -> None:
+    result = classify_mail(sender=sender)
+    assert result.disposition == "ticket"
+    assert result.silence is not None
+    assert result.silence.code == "no_address"
 
 
-def test_workbooks_of_a_secure_sender_are_expanded_and_other_files_are_not() -> None:
+def test_workbooks_of_a_secure_sender_are_expanded_and_other_files_are_not_expanded() -> None:
     assert classify(with_workbook(read(sender=SECURE)), RULES).disposition == "expanded"
     assert classify(with_workbook(read(sender=SECURE), "notes.pdf"), RULES).disposition == "ticket"
     assert classify(with_workbook(read()), RULES).disposition == "ticket"
     assert classify(read(sender=SECURE), RULES).disposition == "ticket"
 
 
-def test_a_workbook_is_known_by_its_name_or_by_its_bytes() -> None:
+def test_workbook_is_recognised_by_its_name_or_its_bytes() -> None:
     sheet = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
-    assert is_workbook("Export.XLSX", None)
-    assert is_workbook("macros.xlsm", None)
-    assert is_workbook("no name", sheet)
-    assert not is_workbook("export.xls", None)
-    assert not is_workbook("export.xlsx.pdf", "application/pdf")
+    assert is_workbook_attachment("Export.XLSX", None)
+    assert is_workbook_attachment("macros.xlsm", None)
+    assert is_workbook_attachment("no name", sheet)
+    assert not is_workbook_attachment("export.xls", None)
+    assert not is_workbook_attachment("export.xlsx.pdf", "application/pdf")
 
 
-def test_the_rules_come_from_the_mailbox(tmp_path: Path) -> None:
+def test_rules_come_from_the_mailbox_settings(tmp_path: Path) -> None:
     boxes = {
         "a": mailbox(address="A@casemill.example", lists="ticket", automatic="set-aside", category="Claims"),
-        "b": mailbox(user="b@casemill.example", secure_senders=["X@Y.example"], workbooks={"columns": {"subject": ["Betreff"]}}),
+        "b": mailbox(user="b@casemill.example", secure_senders=["X@Y.example"]),
     }
     notices = {"domain": "casemill.example", "reply_to": "answers@casemill.example", "own_addresses": ["old@casemill.example"]}
     settings = settings_for("", tmp_path, mailboxes=boxes, notices=notices | {"never_answer": ["Q@x.example"]})
     a, b, folder = (rules_for(settings, source, SIGNER) for source in ("mailbox:a", "mailbox:b", "folder:a"))
     assert (a.lists, a.automatic, a.category) == ("ticket", "set-aside", "Claims")
     assert (b.lists, b.automatic, b.secure_senders) == ("list", "ticket", frozenset({"x@y.example"}))
-    assert b.workbook_columns == {"subject": ("Betreff",)}
     assert (folder.lists, folder.automatic, folder.secure_senders) == ("list", "ticket", frozenset())
     names = ("a", "b", "support", "answers", "old")
     assert a.own_addresses == b.own_addresses == {f"{name}@casemill.example" for name in names}
     assert a.never_answer == {"q@x.example"}
-    assert a.own_token(SIGNER.message_id("t1.d1")) == "t1.d1"
+    assert a.verify_message_id(SIGNER.message_id("t1.d1")) == "t1.d1"
 
 
-# What is reported about our mail
+# -- reports about our mail
 
 
 def report(kind: str = "bounce", message_id: str | None = None, status: str = "5.1.1") -> ParsedReport:
@@ -301,27 +300,27 @@ OURS = SIGNER.message_id("t12.d34")
         ("receipt", "", ReportReceived(7, 34, "receipt", "displayed")),
     ],
 )
-def test_a_report_finds_its_delivery_by_the_signed_message_id(kind: str, status: str, expected: Fact) -> None:
+def test_report_finds_its_delivery_by_the_signed_message_id(kind: str, status: str, expected: Fact) -> None:
     assert fact_of(report(kind, OURS, status)) == expected
 
 
 @pytest.mark.parametrize("header", ["Delivered-To", "X-Original-To", "Envelope-To", "Cc"])
-def test_a_bounce_that_names_nothing_finds_it_by_the_address_it_came_to(header: str) -> None:
-    found = fact_of(report(), f"{header}: <{SIGNER.envelope_sender('t12.d34')}>")
-    assert found == BounceReceived(7, 34, False, "5.1.1", "failed", True, 60)
+def test_bounce_without_message_id_finds_its_delivery_by_the_address_it_came_to(header: str) -> None:
+    fact = fact_of(report(), f"{header}: <{SIGNER.envelope_sender('t12.d34')}>")
+    assert fact == BounceReceived(7, 34, False, "5.1.1", "failed", True, 60)
 
 
 @pytest.mark.parametrize(
     "headers", [[], [f"Delivered-To: {STRANGER.envelope_sender('d34')}"], [f"Delivered-To: {SIGNER.reply_address('t34')}"]]
 )
-def test_nobody_without_our_signature_can_bounce_a_mail(headers: list[str]) -> None:
+def test_report_without_our_signature_marks_no_delivery(headers: list[str]) -> None:
     assert fact_of(report(message_id=STRANGER.message_id("t12.d34")), *headers) is None
     assert fact_of(report(message_id="<m1@customer.example>"), *headers) is None
     assert fact_of(None, *headers) is None
 
 
 @pytest.mark.parametrize(("kind", "code"), [("delay", "delay_warning"), ("delivery", "delivery_report")])
-def test_a_delay_warning_is_no_bounce_and_never_answered(kind: str, code: str) -> None:
+def test_delay_warning_and_delivery_report_are_no_bounce_and_never_answered(kind: str, code: str) -> None:
     mail = msgspec.structs.replace(read(), report=report(kind), is_auto=True)
-    verdict = classify(mail, RULES)
-    assert (verdict.disposition, verdict.reason.code, verdict.silence) == ("automatic", code, verdict.reason)
+    result = classify(mail, RULES)
+    assert (result.disposition, result.reason.code, result.silence) == ("automatic", code, result.reason)

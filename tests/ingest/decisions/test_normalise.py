@@ -41,8 +41,8 @@ def read_mail(raw: bytes) -> ParsedMail:
     return mail
 
 
-def from_mail(raw: bytes, verdict: Classification = PERSON) -> Submission:
-    return normalise.from_mail(read_mail(raw), verdict, RULES, 7, RECEIVED)
+def from_mail(raw: bytes, classification: Classification = PERSON) -> Submission:
+    return normalise.from_mail(read_mail(raw), classification, RULES, 7, RECEIVED)
 
 
 def read_form(raw: bytes, content_type: str = "application/json") -> ParsedForm:
@@ -67,7 +67,7 @@ def from_row(**fields: str) -> Submission:
 # -- mail
 
 
-def test_a_mail_is_taken_over_as_it_is() -> None:
+def test_mail_becomes_a_submission_with_its_values() -> None:
     submission = from_mail(make_mail(3))
     assert submission.source is TicketSource.EMAIL
     assert (submission.item_id, submission.received_at) == (7, RECEIVED)
@@ -77,7 +77,7 @@ def test_a_mail_is_taken_over_as_it_is() -> None:
     assert submission.reasons == (PERSON.reason,)
 
 
-def test_what_a_mail_leaves_out_has_a_placeholder_and_is_listed() -> None:
+def test_missing_parts_of_a_mail_get_placeholders_and_are_listed() -> None:
     submission = from_mail(b"From: a@b.example, c@d.example\r\nDate: Fri, 20 Nov 2026 09:15:00 +0000\r\n\r\n \r\n")
     assert (submission.subject, submission.text, submission.email) == ("(no subject)", "(no text)", None)
     assert submission.missing == (
@@ -85,18 +85,18 @@ def test_what_a_mail_leaves_out_has_a_placeholder_and_is_listed() -> None:
     )  # fmt: skip
 
 
-def test_what_is_new_is_the_text_and_the_rest_is_kept_beside_it() -> None:
+def test_new_text_is_separated_from_quote_and_signature() -> None:
     submission = from_mail(make_mail(body=f"It is paid.\r\n\r\n-- \r\nDana\r\n\r\n{WROTE}\r\n> Paid?"))
     assert (submission.text, submission.signature) == ("It is paid.", "-- \nDana")
     assert submission.quoted == f"{WROTE}\n> Paid?"
 
 
-def test_where_nothing_is_new_everything_is_the_text() -> None:
+def test_mail_without_new_text_keeps_its_whole_body_as_text() -> None:
     submission = from_mail(make_mail(body=f"{WROTE}\r\n> Paid?"))
     assert (submission.text, submission.quoted, submission.missing) == (f"{WROTE}\n> Paid?", "", ())
 
 
-def test_an_answer_that_only_says_thanks_is_known_unless_a_file_came_along() -> None:
+def test_reply_that_only_says_thanks_is_recognised_unless_a_file_is_attached() -> None:
     answers = ("In-Reply-To: <earlier@billing.example>",)
     submission = from_mail(make_mail(body=f"Thank you!\r\nDana\r\n\r\n{WROTE}\r\n> It is paid.", headers=answers))
     assert submission.thanks is not None and submission.thanks.code == "only_thanks"
@@ -108,13 +108,13 @@ def test_an_answer_that_only_says_thanks_is_known_unless_a_file_came_along() -> 
     assert from_mail(called_inline).files[0].inline and from_mail(called_inline).thanks is None
 
 
-def test_of_a_mail_that_answers_nothing_nobody_asks_whether_it_says_thanks() -> None:
+def test_mail_that_is_no_reply_is_not_checked_for_thanks() -> None:
     assert from_mail(make_mail(body="Thank you!")).thanks is None
 
 
-def test_the_verdicts_silence_goes_with_the_submission() -> None:
+def test_silence_of_the_classification_is_kept_in_the_submission() -> None:
     silent = Classification(
-        "ticket", Reason("automatic_mail", "A machine sent it"), Reason("automatic_mail", "A machine sent it")
+        "ticket", Reason("automatic_mail", "It was sent automatically"), Reason("automatic_mail", "It was sent automatically")
     )
     assert from_mail(make_mail(), silent).silence == silent.silence
 
@@ -125,16 +125,16 @@ def test_files_keep_their_name_hash_and_bytes() -> None:
     assert len(file.sha256) == 64
 
 
-def test_what_the_parser_noted_is_kept_as_a_detail() -> None:
+def test_parser_notes_are_kept_as_details() -> None:
     mail = msgspec.structs.replace(read_mail(make_mail()), notes=("date_unreadable",))
     submission = normalise.from_mail(mail, PERSON, RULES, 7, RECEIVED)
     assert submission.details == (("note", "date_unreadable"),)
 
 
-def test_a_large_message_says_how_large_it_is_and_where_it_still_is() -> None:
-    submission = normalise.oversize(read_mail(make_mail(3)), 41_943_040, PERSON, 7, RECEIVED)
+def test_oversize_message_says_its_size_and_that_it_is_still_in_the_mailbox() -> None:
+    submission = normalise.from_oversize(read_mail(make_mail(3)), 41_943_040, PERSON, 7, RECEIVED)
     assert submission.subject == "Claim 3"
-    assert submission.text == "The message is too large to be taken in (40.0 MB). It is still in the mailbox."
+    assert submission.text == "The message is too large to be fetched (40.0 MB). It is still in the mailbox."
     assert submission.missing == ("the text and the attachments: the message is too large",)
     assert submission.email == "dana3@riverside.example"
 
@@ -142,7 +142,7 @@ def test_a_large_message_says_how_large_it_is_and_where_it_still_is() -> None:
 # -- forms
 
 
-def test_a_form_with_labels_is_understood() -> None:
+def test_form_with_labels_is_mapped_to_fields() -> None:
     form = read_form((FORMS / "webhook-json-labels.json").read_bytes())
     submission = from_form(form)
     assert submission.source is TicketSource.FORMSTACK
@@ -152,10 +152,10 @@ def test_a_form_with_labels_is_understood() -> None:
     assert submission.subject == "Claim status question – Riverside Family Clinic"
     assert submission.text.startswith("Claim 88-2041 was denied twice.\nPlease call me after 2 pm.\n\n")
     assert submission.missing == ()
-    assert submission.reasons[0].text == "Somebody filled in Billing questions"
+    assert submission.reasons[0].text == "The form Billing questions was filled in"
 
 
-def test_an_urlencoded_form_is_understood_and_its_secret_is_nowhere() -> None:
+def test_urlencoded_form_is_mapped_and_its_secret_is_not_stored() -> None:
     raw = (FORMS / "webhook-urlencoded.form").read_bytes()
     submission = from_form(read_form(raw, "application/x-www-form-urlencoded"))
     assert (submission.name, submission.email, submission.company) == (
@@ -166,16 +166,17 @@ def test_an_urlencoded_form_is_understood_and_its_secret_is_nowhere() -> None:
     assert submission.missing == ("the form gives no telephone number",)
 
 
-def test_a_form_that_posts_ids_is_understood_by_its_label_map() -> None:
+def test_form_with_field_ids_is_mapped_by_its_configured_labels() -> None:
     form = read_form((FORMS / "webhook-json-typed.json").read_bytes())
     labels = {"172000001": "company", "172000002": "requester_name", "172000005": "category"}
     submission = from_form(form, labels=labels)
     assert (submission.company, submission.name) == ("Riverside Family Clinic", "Dana Ortiz")
     assert submission.category == "Eligibility, Denials"
-    assert submission.email == "dana.ortiz@riverside.example"  # by its type
+    # By the type of the field.
+    assert submission.email == "dana.ortiz@riverside.example"
 
 
-def test_a_form_that_posts_ids_without_a_map_is_understood_by_its_field_types() -> None:
+def test_form_with_field_ids_and_no_labels_is_mapped_by_its_field_types() -> None:
     submission = from_form(read_form((FORMS / "webhook-json-typed.json").read_bytes()), category="Other")
     assert (submission.name, submission.email) == ("Dana Ortiz", "dana.ortiz@riverside.example")
     assert (submission.company, submission.category, submission.subject) == ("", "Other", "Billing questions")
@@ -183,25 +184,25 @@ def test_a_form_that_posts_ids_without_a_map_is_understood_by_its_field_types() 
     assert "172000005: Eligibility, Denials" in submission.text
 
 
-def test_a_forms_own_labels_come_before_common_ones() -> None:
+def test_configured_labels_take_precedence_over_common_ones() -> None:
     form = make(Email="front@clinic.example", **{"Who asks": "dana@clinic.example", "Details": "d"})
     assert from_form(form).email == "front@clinic.example"
     assert from_form(form, labels={"WHO ASKS": "requester_email", "email": "other"}).email == "dana@clinic.example"
 
 
-def test_of_two_answers_for_one_meaning_the_first_that_is_not_empty_counts() -> None:
+def test_first_answer_that_is_not_empty_counts() -> None:
     form = make(**{"Practice": "", "Practice Name": "Riverside", "Company": "Other"})
     assert from_form(form).company == "Riverside"
 
 
-def test_all_answers_stay_readable() -> None:
+def test_text_contains_all_answers() -> None:
     text = from_form(make(**{"Favourite colour": "green", "Empty": "", "Details": "Why?"})).text
     assert "Favourite colour: green" in text
     assert text.count("Why?") == 1
     assert "Empty" not in text
 
 
-def test_what_a_form_leaves_out_is_listed() -> None:
+def test_missing_answers_of_a_form_are_listed() -> None:
     assert from_form(make(colour="green")).missing == (
         "the form gives no valid email address",
         "the form names no person",
@@ -213,29 +214,29 @@ def test_what_a_form_leaves_out_is_listed() -> None:
 
 
 @pytest.mark.parametrize("address", ["dana@", "dana ortiz@clinic.example", "a@b.example, c@d.example", "Dana <a@b.example>"])
-def test_an_address_that_is_not_one_plain_mailbox_is_missing(address: str) -> None:
+def test_address_that_is_not_one_plain_mailbox_is_listed_as_missing(address: str) -> None:
     submission = from_form(make(email=address))
     assert submission.email is None
     assert submission.missing[0] == "the form gives no valid email address"
     assert f"email: {address}" in submission.text
 
 
-def test_the_link_leads_to_the_submission() -> None:
+def test_link_leads_to_the_submission() -> None:
     submission = from_form(read_form((FORMS / "webhook-json-labels.json").read_bytes()))
     assert submission.link == "https://www.formstack.com/admin/submission/view/1512345678/5512345"
     assert submission.text.endswith(f"Formstack submission: {submission.link}")
 
 
 @pytest.mark.parametrize("name", ["path-as-submission-id", "arabic-digits", "no-form-id"])
-def test_a_form_whose_ids_are_no_digits_never_becomes_a_link(name: str) -> None:
-    found = parse_form((FORMS / f"{name}.json").read_bytes(), ParseOptions(content_type="application/json"))
-    assert not isinstance(found, ParsedForm)
+def test_form_with_ids_that_are_no_digits_is_refused(name: str) -> None:
+    answer = parse_form((FORMS / f"{name}.json").read_bytes(), ParseOptions(content_type="application/json"))
+    assert not isinstance(answer, ParsedForm)
 
 
 # -- rows
 
 
-def test_a_row_is_taken_over_with_all_it_says() -> None:
+def test_row_becomes_a_submission_with_its_values() -> None:
     submission = from_row(**ROW, thread_id="T-1")
     assert submission.source is TicketSource.SECURE_MESSAGE
     assert (submission.email, submission.name, submission.phone) == ("ben@riverside.example", "Ben Ortiz", "(555) 010-4477")
@@ -246,11 +247,11 @@ def test_a_row_is_taken_over_with_all_it_says() -> None:
     assert submission.missing == ()
 
 
-def test_a_rows_own_category_comes_before_its_sources() -> None:
+def test_category_of_a_row_takes_precedence_over_that_of_its_source() -> None:
     assert from_row(**ROW, category="Denials").category == "Denials"
 
 
-def test_what_a_row_leaves_out_is_listed_and_its_subject_stands_for_its_text() -> None:
+def test_missing_values_of_a_row_are_listed_and_its_subject_replaces_a_missing_text() -> None:
     submission = from_row(**ROW | {"sender_email": "", "message": ""})
     assert submission.email is None
     assert submission.text == "Statement"
@@ -259,19 +260,19 @@ def test_what_a_row_leaves_out_is_listed_and_its_subject_stands_for_its_text() -
     assert submission.thread_key is None
 
 
-def test_a_sender_email_of_a_row_that_is_none_is_said_to_be_missing() -> None:
+def test_invalid_sender_email_of_a_row_is_listed_as_missing() -> None:
     submission = from_row(**ROW | {"sender_email": "ask the front desk"})
     assert submission.email is None
     assert submission.missing == ("the row's sender email is no valid address",)
-    assert ("Sender email, as it stands", "ask the front desk") in submission.details
+    assert ("Sender email, as received", "ask the front desk") in submission.details
 
 
-def test_unrecognised_columns_of_a_row_are_kept_as_details() -> None:
+def test_unrecognised_columns_of_a_row_are_kept_as_details_of_the_ticket() -> None:
     submission = normalise.from_row(ROW, {"Provider": "Dr. Lee"}, 7, RECEIVED, "")
     assert ("Provider", "Dr. Lee") in submission.details
 
 
-# -- what could not be read
+# -- unreadable items
 
 
 @pytest.mark.parametrize(
@@ -283,9 +284,9 @@ def test_unrecognised_columns_of_a_row_are_kept_as_details() -> None:
         ("row", TicketSource.SECURE_MESSAGE),
     ],
 )
-def test_what_could_not_be_read_is_a_ticket_that_nobody_is_mailed_about(kind: str, source: TicketSource) -> None:
+def test_unreadable_item_becomes_a_submission_without_automatic_mail(kind: str, source: TicketSource) -> None:
     reason = Reason("unreadable", "It could not be read within its limits")
-    submission = normalise.unreadable(kind, 7, reason, RECEIVED)
+    submission = normalise.from_unreadable(kind, 7, reason, RECEIVED)
     assert submission.source is source
     assert (submission.email, submission.silence) == (None, reason)
     assert "casemill quarantine show 7" in submission.text

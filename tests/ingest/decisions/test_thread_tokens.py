@@ -1,4 +1,4 @@
-"""What a mail carries that says which ticket it belongs to."""
+"""Thread tokens: what a mail carries that names its ticket."""
 
 from __future__ import annotations
 
@@ -16,9 +16,14 @@ from tests.ingest.support import KEY, mailbox, make_mail, settings_for
 SIGNER = Signer([KEY.encode()], "casemill.example", reply="help")
 STRANGER = Signer([b"another key, long enough"], "casemill.example", reply="help")
 RULES = MailRules(
-    frozenset(), "casemill.example", frozenset(), own_token=SIGNER.verify_message_id, own_reply=SIGNER.verify_reply_address,
-    own_link=SIGNER.verify_link, own_envelope=SIGNER.verify_envelope_sender,
-)  # fmt: skip
+    frozenset(),
+    "casemill.example",
+    frozenset(),
+    verify_message_id=SIGNER.verify_message_id,
+    verify_reply_address=SIGNER.verify_reply_address,
+    verify_link=SIGNER.verify_link,
+    verify_envelope_sender=SIGNER.verify_envelope_sender,
+)
 NOTICE = SIGNER.message_id("t12.d34")
 ADDRESS = SIGNER.reply_address("t12")
 LINK = f"https://desk.example/care/cases/{SIGNER.link('t12')}"
@@ -45,7 +50,7 @@ def read(*headers: str, body: str = "Hello", subject: str = "") -> ParsedMail:
         [f"Delivered-To: {SIGNER.envelope_sender('t12.d34')}"],
     ],
 )
-def test_a_signed_message_id_then_a_signed_address_leads_to_the_ticket(headers: list[str]) -> None:
+def test_signed_message_id_then_signed_address_leads_to_the_ticket(headers: list[str]) -> None:
     assert thread_tokens.answered_ticket(read(*headers), RULES) == 12
 
 
@@ -60,44 +65,44 @@ def test_a_signed_message_id_then_a_signed_address_leads_to_the_ticket(headers: 
         ["Cc: help+t12@casemill.example"],
     ],
 )
-def test_nothing_without_our_signature_leads_anywhere(headers: list[str]) -> None:
+def test_token_without_our_signature_leads_to_no_ticket(headers: list[str]) -> None:
     assert thread_tokens.answered_ticket(read(*headers), RULES) is None
 
 
-def test_a_forged_answer_is_known_as_one_and_an_ordinary_one_is_not() -> None:
-    assert thread_tokens.is_forged(read(f"In-Reply-To: {STRANGER.message_id('t12.d34')}"), RULES)
+def test_forged_token_is_recognised_and_ordinary_replies_are_not() -> None:
+    assert thread_tokens.has_forged_token(read(f"In-Reply-To: {STRANGER.message_id('t12.d34')}"), RULES)
     for header in (f"In-Reply-To: {NOTICE}", "In-Reply-To: <a@x.example>", "X-Other: y"):
-        assert not thread_tokens.is_forged(read(header), RULES)
+        assert not thread_tokens.has_forged_token(read(header), RULES)
 
 
 @pytest.mark.parametrize("body", [f"> See your case:\r\n> {LINK}\r\n", f"see {LINK}.", f"<{LINK}>"])
-def test_our_link_in_the_text_leads_to_the_ticket(body: str) -> None:
-    assert thread_tokens.marked_ticket(read(body=body), RULES) == 12
+def test_signed_link_in_the_text_leads_to_the_ticket(body: str) -> None:
+    assert thread_tokens.linked_ticket(read(body=body), RULES) == 12
 
 
 @pytest.mark.parametrize(
     "body", ["", f"https://desk.example/care/cases/{STRANGER.link('t12')}", LINK[:-1], f"{LINK}x", LINK.replace("t12", "t13")]
 )
-def test_a_link_that_is_not_ours_leads_nowhere(body: str) -> None:
-    assert thread_tokens.marked_ticket(read(body=body), RULES) is None
+def test_link_without_our_signature_leads_to_no_ticket(body: str) -> None:
+    assert thread_tokens.linked_ticket(read(body=body), RULES) is None
 
 
 @pytest.mark.parametrize(
     ("subject", "ticket"),
     [("Re: [BS-000123] Claim", 123), ("AW: BS-000123", 123), ("[bs-7]", 7), ("BS-12 and more", None), ("ABS-000123", None)],
 )
-def test_a_number_in_the_subject_is_a_hint(subject: str, ticket: int | None) -> None:
+def test_ticket_number_in_the_subject_is_read(subject: str, ticket: int | None) -> None:
     assert thread_tokens.tagged_ticket(read(subject=subject)) == ticket
 
 
-def test_the_nearest_mails_of_a_long_thread_are_looked_for() -> None:
-    many = " ".join(f"<{number}@x.example>" for number in range(40))
-    keys = thread_tokens.answered_keys(read(f"In-Reply-To: <39@x.example>\r\nReferences: {many}"))
+def test_answered_keys_of_a_long_thread_are_the_nearest() -> None:
+    references = " ".join(f"<{number}@x.example>" for number in range(40))
+    keys = thread_tokens.answered_keys(read(f"In-Reply-To: <39@x.example>\r\nReferences: {references}"))
     assert keys[:2] == (thread_tokens.mail_key("<39@x.example>"), thread_tokens.mail_key("<38@x.example>"))
-    assert len(keys) <= thread_tokens.MAX_ANSWERS
+    assert len(keys) <= thread_tokens.MAX_ANSWERED_IDS
 
 
-def test_reply_addresses_are_those_of_the_mailbox_in_the_settings(tmp_path: object) -> None:
+def test_reply_addresses_follow_the_settings(tmp_path: object) -> None:
     notices = {"domain": "casemill.example", "reply_to": "help@casemill.example", "plus_addressing": True}
     settings = settings_for("", tmp_path, notices=notices)
     rules = rules_for(settings, "upload", signer_for(settings))
@@ -105,16 +110,14 @@ def test_reply_addresses_are_those_of_the_mailbox_in_the_settings(tmp_path: obje
     assert thread_tokens.answered_ticket(read(f"Delivered-To: {ADDRESS}"), rules) == 12
 
 
-@pytest.mark.parametrize("found", [None, Authentication(False, "dmarc", "dmarc=fail for riverside.example")])
-def test_where_the_mailbox_names_its_server_only_verified_senders_are_answered(
-    tmp_path: object, found: Authentication | None
-) -> None:
+@pytest.mark.parametrize("authentication", [None, Authentication(False, "dmarc", "dmarc=fail for riverside.example")])
+def test_mailbox_with_authserv_id_answers_only_verified_senders(tmp_path: object, authentication: Authentication | None) -> None:
     settings = settings_for("", tmp_path, mailboxes={"support": mailbox(authserv_id="mx.casemill.example")})
     rules = rules_for(settings, "mailbox:support", signer_for(settings))
-    silent = classify(_with(read(), found), rules)
+    silent = classify(_with_authentication(read(), authentication), rules)
     assert (silent.disposition, silent.silence and silent.silence.code) == ("ticket", "sender_not_verified")
-    assert classify(_with(read(), Authentication(True, "dmarc", "dmarc=pass")), rules).silence is None
+    assert classify(_with_authentication(read(), Authentication(True, "dmarc", "dmarc=pass")), rules).silence is None
 
 
-def _with(mail: ParsedMail, found: Authentication | None) -> ParsedMail:
-    return msgspec.structs.replace(mail, authentication=found)
+def _with_authentication(mail: ParsedMail, result: Authentication | None) -> ParsedMail:
+    return msgspec.structs.replace(mail, authentication=result)

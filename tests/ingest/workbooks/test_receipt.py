@@ -1,4 +1,4 @@
-"""Receipts: what they show, that nothing in them is a formula, and that they can be dropped again."""
+"""Receipts show outcomes, contain no formula, and can be dropped again."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def make_workbook(*rows: tuple[str, ...]) -> ParsedWorkbook:
     return parse(save(make_book(("Subject", "Message", "Sender"), *rows)))
 
 
-def test_a_receipt_shows_each_row_with_its_outcome() -> None:
+def test_receipt_shows_each_row_with_its_outcome() -> None:
     workbook = make_workbook(("A", "text", "Ana"), ("B", "text", ""), ("C", "text", "Cy"))
     receipt = write_receipt(
         workbook,
@@ -49,19 +49,19 @@ def test_a_receipt_shows_each_row_with_its_outcome() -> None:
     ]
 
 
-def test_the_summary_counts_outcomes_and_names_what_was_left_alone() -> None:
+def test_summary_counts_outcomes_and_names_sheets_that_were_not_read() -> None:
     workbook = parse((FOLDER / "hidden-sheets.xlsx").read_bytes())
     book = open_receipt(write_receipt(workbook, {("Messages", 2): RowOutcome("ticket", "BS-000001")}))
     assert book.sheetnames == ["Messages", "Receipt"]
     lines = [tuple(value for value in row if value is not None) for row in book["Receipt"].values]
     assert lines == [
         ("Receipt of a secure-message workbook",), ("Rows", 1), ("ticket", 1), (),
-        ("Hidden sheets, left alone",), ("Secret",), ("Deep",), (),
-        ("Sheets without a header row, left alone",), ("Legend",),
+        ("Hidden sheets, not read",), ("Secret",), ("Deep",), (),
+        ("Sheets without a header row, not read",), ("Legend",),
     ]  # fmt: skip
 
 
-def test_a_receipt_dropped_again_has_the_same_rows() -> None:
+def test_receipt_dropped_again_has_the_same_rows() -> None:
     for name in ("plain", "kinds-of-cells", "header-in-row-5", "several-sheets", "receipt-again", "rich-text"):
         workbook = parse((FOLDER / f"{name}.xlsx").read_bytes())
         again = parse(write_receipt(workbook, {("Messages", 2): RowOutcome("duplicate", "BS-000001", "=seen")}))
@@ -72,7 +72,7 @@ def test_a_receipt_dropped_again_has_the_same_rows() -> None:
         assert again.sheets_without_header == ()
 
 
-def test_a_corrected_row_of_a_receipt_alone_is_new() -> None:
+def test_only_a_corrected_row_of_a_receipt_is_new() -> None:
     workbook = parse(save(make_book(HEADERS, make_message(1), ("", "", "", "", "", "", "No sender", "text"))))
     book = open_receipt(write_receipt(workbook, {}))
     book["Messages"]["E3"] = "Ben Ortiz"
@@ -82,7 +82,7 @@ def test_a_corrected_row_of_a_receipt_alone_is_new() -> None:
     assert again.rows[1].fields["sender_name"] == "Ben Ortiz"
 
 
-def test_no_cell_of_a_receipt_begins_like_a_formula() -> None:
+def test_no_cell_of_a_receipt_starts_a_formula() -> None:
     nasty = ["=1+1", "+1", "-1", "@SUM(A1)", "=cmd|' /C calc'!A0", "'=1"]
     workbook = make_workbook(*((text, text, text) for text in nasty))
     book = open_receipt(
@@ -96,7 +96,7 @@ def test_no_cell_of_a_receipt_begins_like_a_formula() -> None:
     assert list_identities(again) == list_identities(workbook)
 
 
-def test_a_cell_past_the_last_header_keeps_its_place() -> None:
+def test_cell_past_the_last_header_keeps_its_column() -> None:
     workbook = parse(save(make_book(("Subject", "Message"), ("A", "text", None, "beyond"), ("B", "text"))))
     receipt = write_receipt(workbook, {})
     assert next(iter(open_receipt(receipt)["Messages"].values)) == (
@@ -105,14 +105,14 @@ def test_a_cell_past_the_last_header_keeps_its_place() -> None:
     assert list_identities(parse(receipt)) == list_identities(workbook)
 
 
-def test_a_cell_longer_than_a_spreadsheet_holds_keeps_its_rows_identity() -> None:
+def test_cell_longer_than_excel_allows_keeps_the_identity_of_its_row() -> None:
     row = WorkbookRow("M", 2, "", ("s", "=" + "x" * 40_000), {}, {})
     workbook = ParsedWorkbook((ParsedSheet("M", 1, ("Subject", "Message"), {}),), (row,), (), (), ())
     once = parse(write_receipt(workbook, {}))
     assert list_identities(parse(write_receipt(once, {}))) == list_identities(once)
 
 
-def test_a_sheet_called_receipt_is_data_unless_it_is_ours() -> None:
+def test_sheet_called_receipt_is_data_unless_it_is_ours() -> None:
     book = make_book(("Subject", "Message"), ("A", "text"), title="Receipt")
     workbook = parse(save(book))
     assert len(workbook.rows) == 1
@@ -121,7 +121,7 @@ def test_a_sheet_called_receipt_is_data_unless_it_is_ours() -> None:
     assert list_identities(parse(receipt)) == list_identities(workbook)
 
 
-def test_sheet_names_excel_refuses_are_mended_and_told_apart() -> None:
+def test_sheet_names_excel_refuses_are_corrected_and_unique() -> None:
     names = ["a" * 40, "A" * 40, "x/y:[z]", "''", "receipt"]
     sheets = tuple(ParsedSheet(name, 1, ("Subject", "Message"), {}) for name in names)
     rows = tuple(WorkbookRow(name, 2, "", ("S", name), {}, {}) for name in names)
@@ -135,7 +135,7 @@ CELLS = st.text(max_size=15) | st.text(alphabet="'=+-@_x0D5F \n\r\t", max_size=1
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(CELLS, CELLS, CELLS), min_size=1, max_size=4))
-def test_any_texts_survive_two_receipts(rows: list[tuple[str, str, str]]) -> None:
+def test_any_texts_survive_two_receipts_unchanged(rows: list[tuple[str, str, str]]) -> None:
     listed = tuple(WorkbookRow("M", number, "", row, {}, {}) for number, row in enumerate(rows, start=2))
     sheet = ParsedSheet("M", 1, ("Subject", "Message", "Sender"), {})
     once = parse(write_receipt(ParsedWorkbook((sheet,), listed, (), (), ()), {}))

@@ -12,7 +12,7 @@ from core import clock
 from core.findings import ok, problem
 from ops.invariants.alerts import InvariantAlerts
 from outbox.models import OutboxFact
-from tests.ingest.support import Room
+from tests.ingest.support import IngestHarness
 
 
 def update(alerts: InvariantAlerts, *violated: str) -> None:
@@ -21,8 +21,8 @@ def update(alerts: InvariantAlerts, *violated: str) -> None:
 
 
 @pytest.fixture
-def alerts(room: Room) -> InvariantAlerts:
-    return InvariantAlerts(room.database, room.settings)
+def alerts(harness: IngestHarness) -> InvariantAlerts:
+    return InvariantAlerts(harness.database, harness.settings)
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
@@ -62,9 +62,9 @@ def test_worse_problem_is_logged_again_and_a_better_one_is_not(alerts: Invariant
     assert logged(caplog)[3:] == [("invariant holds again", "ending_secrets")]
 
 
-def test_check_reads_the_database(alerts: InvariantAlerts, room: Room, caplog: pytest.LogCaptureFixture) -> None:
+def test_check_reads_the_database(alerts: InvariantAlerts, harness: IngestHarness, caplog: pytest.LogCaptureFixture) -> None:
     late = clock.now() - timedelta(minutes=2)
-    with room.database.write() as session:
+    with harness.database.write() as session:
         row = {"kind": "ticket.created", "payload": {}, "created_at": late, "due_at": late}
         session.execute(insert(OutboxFact), [row])
     alerts.check()

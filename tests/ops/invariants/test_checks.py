@@ -22,58 +22,58 @@ from ops.invariants.checks import check_count, check_invariants, check_leases, c
 from ops.invariants.counts import QuarantineCounts, RowCount
 from outbox.models import OutboxFact
 from tests.ingest.sources.support import make_tables
-from tests.ingest.support import Room, arrival, make_mail, make_row, make_workbook, workbook_arrival
+from tests.ingest.support import IngestHarness, arrival, make_mail, make_row, make_workbook, workbook_arrival
 
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 
 
-def find_violated(room: Room, *, all_rows: bool = False) -> dict[str, Finding]:
+def find_violated(harness: IngestHarness, *, all_rows: bool = False) -> dict[str, Finding]:
     """Return the violated invariants, without those that only say that casemill is not running."""
-    with room.database.read() as session:
-        findings = check_invariants(session, room.settings, room.database.now(session), all_rows=all_rows)
+    with harness.database.read() as session:
+        findings = check_invariants(session, harness.settings, harness.database.now(session), all_rows=all_rows)
     assert len({one.check for one in findings}) == len(findings)
     not_running = {checks.DEAD_LEASES, checks.SILENT_MAILBOXES}
     return {one.check: one for one in findings if not one.is_ok and one.check not in not_running}
 
 
-def set_moment(room: Room, table: str, column: str, ago: timedelta, condition: str = "1 = 1") -> None:
+def set_moment(harness: IngestHarness, table: str, column: str, ago: timedelta, condition: str = "1 = 1") -> None:
     moment: Any = clock.now() - ago
-    if room.database.is_sqlite:
+    if harness.database.is_sqlite:
         moment = moment.replace(tzinfo=None).isoformat(" ", "microseconds")
-    room.sql(f"UPDATE {table} SET {column} = :moment WHERE {condition}", moment=moment)
+    harness.sql(f"UPDATE {table} SET {column} = :moment WHERE {condition}", moment=moment)
 
 
-def add_delivery(room: Room, key: str, ago: timedelta, **values: Any) -> None:
+def add_delivery(harness: IngestHarness, key: str, ago: timedelta, **values: Any) -> None:
     due = clock.now() - ago
     row = {"key": key, "mailing": "ticket_created", "ticket_id": 1, "recipient": "a@x.example", "domain": "x.example"}
     rest = {"outside": True, "context": {}, "due_at": due, "created_at": due}
-    with room.database.write() as session:
+    with harness.database.write() as session:
         session.execute(insert(Delivery), [row | rest | values])
 
 
 @pytest.fixture
-def settled_room(room: Room) -> Room:
+def settled_room(harness: IngestHarness) -> IngestHarness:
     """An installation in which a mail and a workbook have become tickets, and all notices have an outcome."""
-    room.take(arrival(make_mail(1)))
-    room.take(workbook_arrival(make_workbook(make_row(1), make_row(2))))
-    room.drain()
-    room.sql("UPDATE outbox_fact SET done_at = created_at")
-    room.sql("UPDATE ticket SET stage = 4, creation_notice = 'sent'")
-    return room
+    harness.take(arrival(make_mail(1)))
+    harness.take(workbook_arrival(make_workbook(make_row(1), make_row(2))))
+    harness.drain()
+    harness.sql("UPDATE outbox_fact SET done_at = created_at")
+    harness.sql("UPDATE ticket SET stage = 4, creation_notice = 'sent'")
+    return harness
 
 
 @pytest.mark.parametrize("all_rows", [False, True])
-def test_all_invariants_hold_in_a_healthy_installation(settled_room: Room, all_rows: bool) -> None:
+def test_all_invariants_hold_in_a_healthy_installation(settled_room: IngestHarness, all_rows: bool) -> None:
     assert len(settled_room.tickets()) == 3
     assert find_violated(settled_room, all_rows=all_rows) == {}
 
 
-def test_all_invariants_hold_in_an_empty_installation(room: Room) -> None:
-    assert find_violated(room) == {}
+def test_all_invariants_hold_in_an_empty_installation(harness: IngestHarness) -> None:
+    assert find_violated(harness) == {}
 
 
-def test_open_fact_is_old_after_a_minute_even_when_it_is_postponed(settled_room: Room) -> None:
+def test_open_fact_is_old_after_a_minute_even_when_it_is_postponed(settled_room: IngestHarness) -> None:
     now = clock.now()
     row = {"kind": "ticket.created", "payload": {}, "created_at": now - 50 * MINUTE / 60, "due_at": now}
     with settled_room.database.write() as session:
@@ -87,7 +87,7 @@ def test_open_fact_is_old_after_a_minute_even_when_it_is_postponed(settled_room:
     assert found["old_facts"].oldest is not None and now - found["old_facts"].oldest > MINUTE
 
 
-def test_due_items_are_stuck_after_a_minute_and_lost_when_their_claim_expires(settled_room: Room) -> None:
+def test_due_items_are_stuck_after_a_minute_and_lost_when_their_claim_expires(settled_room: IngestHarness) -> None:
     settled_room.accept(arrival(make_mail(2), "2"), arrival(make_mail(3), "3"))
     assert find_violated(settled_room) == {}
     set_moment(settled_room, "inbound_item", "due_at", 2 * MINUTE, "state = 'waiting'")
@@ -99,7 +99,7 @@ def test_due_items_are_stuck_after_a_minute_and_lost_when_their_claim_expires(se
     assert {code: one.count for code, one in find_violated(settled_room).items()} == {"lost_items": 2}
 
 
-def test_due_notices_are_stuck_and_retried_or_rate_limited_ones_are_not(settled_room: Room) -> None:
+def test_due_notices_are_stuck_and_retried_or_rate_limited_ones_are_not(settled_room: IngestHarness) -> None:
     add_delivery(settled_room, "backs off", -5 * MINUTE, state="pending", reason_code="put_off")
     add_delivery(settled_room, "rate limited", 5 * MINUTE, state="pending", reason_code="total_limit")
     add_delivery(settled_room, "just due", timedelta(seconds=30), state="pending")
@@ -110,7 +110,7 @@ def test_due_notices_are_stuck_and_retried_or_rate_limited_ones_are_not(settled_
     assert {code: one.count for code, one in find_violated(settled_room).items()} == {"stuck_deliveries": 2}
 
 
-def test_claimed_notices_are_lost_when_the_claim_expires_and_ambiguous_ones_after_a_minute(settled_room: Room) -> None:
+def test_claimed_notices_are_lost_when_the_claim_expires_and_ambiguous_ones_after_a_minute(settled_room: IngestHarness) -> None:
     soon = clock.now() + MINUTE
     for key, state in (("a", "claimed"), ("b", "intent")):
         add_delivery(settled_room, key, 10 * MINUTE, state=state, claim="x", claim_until=soon)
@@ -125,7 +125,7 @@ def test_claimed_notices_are_lost_when_the_claim_expires_and_ambiguous_ones_afte
     }
 
 
-def test_ticket_in_the_first_stage_for_five_minutes_is_a_violation(settled_room: Room) -> None:
+def test_ticket_in_the_first_stage_for_five_minutes_is_a_violation(settled_room: IngestHarness) -> None:
     settled_room.sql("UPDATE ticket SET stage = 1 WHERE id <= 2")
     set_moment(settled_room, "ticket", "created_at", 4 * MINUTE)
     assert find_violated(settled_room) == {}
@@ -133,20 +133,20 @@ def test_ticket_in_the_first_stage_for_five_minutes_is_a_violation(settled_room:
     assert {code: one.count for code, one in find_violated(settled_room).items()} == {"submitted_tickets": 2}
 
 
-def test_ticket_without_activity_is_a_violation(settled_room: Room) -> None:
+def test_ticket_without_activity_is_a_violation(settled_room: IngestHarness) -> None:
     settled_room.sql("DELETE FROM attachment WHERE ticket_id = 2")
     settled_room.sql("DELETE FROM activity WHERE ticket_id = 2")
     assert {code: one.count for code, one in find_violated(settled_room).items()} == {"silent_tickets": 1}
 
 
-def test_old_loss_is_found_only_when_all_rows_are_read(settled_room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_loss_is_found_only_when_all_rows_are_read(settled_room: IngestHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counts, "RECENT_ROWS", 1)
     settled_room.sql("DELETE FROM activity WHERE ticket_id = 1")
     assert find_violated(settled_room) == {}
     assert find_violated(settled_room, all_rows=True).keys() == {"silent_tickets"}
 
 
-def test_items_without_sighting_and_workbooks_without_rows_are_violations(settled_room: Room) -> None:
+def test_items_without_sighting_and_workbooks_without_rows_are_violations(settled_room: IngestHarness) -> None:
     workbook = settled_room.items(kind="workbook")[0]
     settled_room.sql("DELETE FROM sighting WHERE source = :source", source=f"workbook:{workbook.id}")
     found = find_violated(settled_room)
@@ -154,13 +154,13 @@ def test_items_without_sighting_and_workbooks_without_rows_are_violations(settle
     assert "reconcile" in found["childless_workbooks"].hint
 
 
-def test_workbook_that_had_no_rows_is_no_violation(settled_room: Room) -> None:
+def test_workbook_that_had_no_rows_is_no_violation(settled_room: IngestHarness) -> None:
     item = settled_room.take(workbook_arrival(make_workbook(), "empty.xlsx"))[0]
     assert item.disposition == "expanded"
     assert find_violated(settled_room) == {}
 
 
-def test_sighting_without_item_is_a_violation(settled_room: Room) -> None:
+def test_sighting_without_item_is_a_violation(settled_room: IngestHarness) -> None:
     # A foreign key forbids this; a damaged file or a bad restore can still contain it.
     sqlite = settled_room.database.is_sqlite
     without_foreign_keys = "PRAGMA defer_foreign_keys = ON" if sqlite else "SET LOCAL session_replication_role = replica"
@@ -241,7 +241,7 @@ def test_quarantine_grows_when_a_day_brings_more_than_the_day_before(today: int,
     assert "40 in all" in finding.text
 
 
-def test_quarantine_is_counted_by_the_time_of_the_outcome(settled_room: Room) -> None:
+def test_quarantine_is_counted_by_the_time_of_the_outcome(settled_room: IngestHarness) -> None:
     settled_room.sql("UPDATE inbound_item SET disposition = 'quarantined' WHERE kind = 'mail'")
     found = find_violated(settled_room)["growing_quarantine"]
     assert (found.count, found.text) == (1, "1 items were quarantined in the last 24 hours, 0 in the 24 hours before; 1 in all")

@@ -12,7 +12,7 @@ from core.settings import Settings
 from ingest.ledger.models import FormCursor
 from ops.invariants import external_services
 from ops.invariants.external_services import SecretExpiry, check_client_secrets, check_forms, check_missed_submissions
-from tests.ingest.support import Room
+from tests.ingest.support import IngestHarness
 
 NOW = datetime(2026, 11, 20, 15, 0, tzinfo=UTC)
 MAX_PAUSES = {"5512345": timedelta(hours=1)}
@@ -76,7 +76,7 @@ def test_expiring_client_secret_is_reported_30_14_7_and_1_days_ahead(days: int, 
     assert finding.count == (0 if level is None else 1)
 
 
-def test_only_configured_services_are_checked(room: Room) -> None:
+def test_only_configured_services_are_checked(harness: IngestHarness) -> None:
     oauth = {
         "provider": "microsoft", "tenant": "t", "client_id": "c", "client_secret": "secret-canary",
         "client_secret_expires": clock.now().date(),
@@ -84,7 +84,7 @@ def test_only_configured_services_are_checked(room: Room) -> None:
     mailbox = {"host": "localhost", "user": "u", "auth": "xoauth2", "oauth": oauth}
     form = {"unsigned": True, "backfill": {"token": "token-canary"}}
     configured = Settings.model_validate({"mailboxes": {"desk": mailbox}, "forms": {"5512345": form}})
-    with room.database.read() as session:
+    with harness.database.read() as session:
         assert list(external_services.check_external_services(session, Settings(), clock.now())) == []
         findings = list(external_services.check_external_services(session, configured, clock.now()))
     assert {one.check: one.is_ok for one in findings} == {"silent_forms": False, "missed_posts": True, "ending_secrets": False}
