@@ -1,4 +1,4 @@
-"""Settings: one TOML file, environment overrides, secrets by reference. What is wrong is refused with file, key and mend."""
+"""Settings: one TOML file, environment overrides, secrets by reference. A wrong value is refused with file, key and hint."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from core.settings.sections import (
     Calendar,
     Folder,
     Form,
-    Graph,
     Limits,
     Mailbox,
     Notices,
@@ -42,12 +41,17 @@ ENVIRONMENT_OVERRIDES = {
 }
 #: Variables with the prefix that are not settings of the file.
 KNOWN_VARIABLES = {*ENVIRONMENT_OVERRIDES, "CASEMILL_CONFIG", "CASEMILL_CRASH_AT", "CASEMILL_USER"}
-#: Shorter keys can be guessed.
+#: Shorter signing keys are refused, because they can be guessed.
 MIN_KEY_BYTES = 16
+#: Sections and keys that earlier versions accepted and nothing reads: key → what to do.
+NOT_YET_AVAILABLE = {
+    "graph": 'remove the sections [graph.…]; watch a Microsoft mailbox by IMAP with auth = "xoauth2"',
+    "retention.raw_days": "remove `raw_days`; the originals of messages are not deleted",
+}
 FORM_ID_HINT = "name the section after the Formstack form id, digits only: [forms.5512345]"
 
 
-def _digits(forms: dict[str, Form]) -> dict[str, Form]:
+def _require_numeric_form_ids(forms: dict[str, Form]) -> dict[str, Form]:
     for name in forms:
         if not name.isdigit():
             raise ValueError(f"form id {name!r} is not a number; {FORM_ID_HINT}")
@@ -55,7 +59,7 @@ def _digits(forms: dict[str, Form]) -> dict[str, Form]:
 
 
 class Settings(Section):
-    """All settings. ``database_url``, ``redis_url`` and ``smtp_url`` empty mean the embedded defaults under ``data_dir``."""
+    """All settings. An empty ``database_url``, ``redis_url`` or ``smtp_url`` means the embedded default under ``data_dir``."""
 
     data_dir: Path = Path("var")
     database_url: SecretUrl = ""
@@ -66,9 +70,8 @@ class Settings(Section):
     env: str = Field(default="development", pattern="^(development|production|test)$")
 
     mailboxes: dict[str, Mailbox] = {}
-    forms: Annotated[dict[str, Form], AfterValidator(_digits)] = {}
+    forms: Annotated[dict[str, Form], AfterValidator(_require_numeric_form_ids)] = {}
     folders: dict[str, Folder] = {}
-    graph: dict[str, Graph] = {}
     pipelines: Pipelines = Pipelines()
     routing: Routing = Routing()
     teams: dict[str, Team] = {}
@@ -82,29 +85,34 @@ class Settings(Section):
 
     @property
     def database(self) -> str:
-        """The database URL in force."""
+        """The database URL in force, with the driver's name."""
         url = self.database_url or f"sqlite:///{self.data_dir / 'casemill.db'}"
         return url.replace("postgresql://", "postgresql+psycopg://", 1)
 
     @property
     def mail_out(self) -> str:
-        """Where mail goes: the SMTP URL, or the embedded Maildir."""
+        """Where outgoing mail is sent: the SMTP URL in force, or the embedded Maildir."""
         return self.smtp_url or f"maildir:{self.data_dir / 'sent'}"
 
     def signing_keys(self) -> list[bytes]:
-        """Signing keys, the one that signs first; made and kept under ``data_dir`` when none is configured."""
-        own = self.secret_key.get_secret_value() or _kept_key(self.data_dir / "secret.key")
-        return [own.encode(), *(key.get_secret_value().encode() for key in self.previous_secret_keys)]
+        """Return the signing keys: first the one that signs, then the previous ones.
+
+        Without a configured ``secret_key`` a random one is created under ``data_dir`` and used from then on.
+        """
+        current = self.secret_key.get_secret_value() or _load_or_create_key(self.data_dir / "secret.key")
+        return [current.encode(), *(key.get_secret_value().encode() for key in self.previous_secret_keys)]
 
 
 def load(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings in force: ``path``, else ``CASEMILL_CONFIG``, else ``./casemill.toml``, else the defaults.
+    """Return the settings in force, from ``path``, else ``CASEMILL_CONFIG``, else ``./casemill.toml``, else the defaults.
 
-    Raises :class:`ConfigurationError` naming file, key and mend.
+    Variables in ``environ`` (default: the environment of the process) override keys of the file.
+    Raises :class:`ConfigurationError`, which names file, key and what to do.
     """
     environ = os.environ if environ is None else environ
     _refuse_unknown_variables(environ)
     chosen = path or environ.get("CASEMILL_CONFIG") or ("casemill.toml" if Path("casemill.toml").exists() else None)
+    origin = str(chosen or "environment")
     values: dict[str, Any] = _read_toml(Path(chosen)) if chosen else {}
     for variable, key in ENVIRONMENT_OVERRIDES.items():
         if environ.get(variable):
@@ -112,9 +120,9 @@ def load(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] 
     try:
         settings = Settings.model_validate(values, context={"environ": environ})
     except ValidationError as error:
-        raise _explained(error, str(chosen or "environment"), environ) from None
-    _refuse_short_keys(settings, str(chosen or "environment"))
-    _refuse_unsafe(settings, str(chosen or "environment"))
+        raise _to_configuration_error(error, origin, environ) from None
+    _refuse_short_keys(settings, origin)
+    _refuse_unsafe_production(settings, origin)
     return settings
 
 
@@ -128,26 +136,30 @@ def _read_toml(path: Path) -> dict[str, Any]:
         ) from None
     except OSError as error:
         text = f"the configuration file cannot be read ({error.strerror})"
-        raise ConfigurationError(text, file=str(path), hint="name a file that this account may read") from None
+        raise ConfigurationError(text, file=str(path), hint="name a file that this user account may read") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"not valid TOML: {error}", file=str(path), hint="correct it there; text is in quotes") from None
+        raise ConfigurationError(
+            f"not valid TOML: {error}", file=str(path), hint="correct that line; texts need quotes"
+        ) from None
 
 
-def _explained(error: ValidationError, file: str, environ: Mapping[str, str]) -> ConfigurationError:
+def _to_configuration_error(error: ValidationError, file: str, environ: Mapping[str, str]) -> ConfigurationError:
     first = error.errors(include_input=False, include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"])
     variable = next((name for name, overridden in ENVIRONMENT_OVERRIDES.items() if overridden == key and environ.get(name)), None)
     if variable is not None:
         file, key = "environment", variable
+    if first["type"] == "extra_forbidden" and key in NOT_YET_AVAILABLE:
+        return ConfigurationError("not available yet", file=file, key=key, hint=NOT_YET_AVAILABLE[key])
     if first["type"] == "extra_forbidden":
         return ConfigurationError(
             "unknown key", file=file, key=key, hint="remove it or correct its spelling; `casemill init` writes all known keys"
         )
     if first["type"] == "missing":
-        return ConfigurationError("this key is needed", file=file, key=key, hint=f"add `{first['loc'][-1]} = …`")
+        return ConfigurationError("this key is missing", file=file, key=key, hint=f"add `{first['loc'][-1]} = …`")
     text = first["msg"].removeprefix("Value error, ")
-    missing = "the secret is missing" in text
-    hint = "set the variable or write the file it names" if missing else "give a value of that kind"
+    is_missing_secret = "the secret is missing" in text
+    hint = "set the variable or write the file it names" if is_missing_secret else "give a value of that kind"
     return ConfigurationError(text, file=file, key=key, hint=hint)
 
 
@@ -155,7 +167,10 @@ def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
     for name in sorted(environ):
         if name.startswith("CASEMILL_") and name not in KNOWN_VARIABLES and not name.startswith("CASEMILL_SECRET_"):
             raise ConfigurationError(
-                "unknown variable", file="environment", key=name, hint=f"known are {', '.join(sorted(KNOWN_VARIABLES))}"
+                "unknown variable",
+                file="environment",
+                key=name,
+                hint=f"correct its spelling; known are {', '.join(sorted(KNOWN_VARIABLES))}",
             )
 
 
@@ -167,13 +182,13 @@ def _refuse_short_keys(settings: Settings, file: str) -> None:
             raise ConfigurationError(f"shorter than {MIN_KEY_BYTES} bytes", file=file, key=name, hint=hint)
 
 
-def _refuse_unsafe(settings: Settings, file: str) -> None:
-    """Production mode refuses to start with what is only fit for trying out (security.md, rule 18)."""
+def _refuse_unsafe_production(settings: Settings, file: str) -> None:
+    """Raise when production mode is set with values that are only fit for a trial (security.md, rule 18)."""
     if settings.env != "production":
         return
     checks = [
         (not settings.secret_key.get_secret_value(), "secret_key", 'set CASEMILL_SECRET_KEY or secret_key = "file:/path"'),
-        (not settings.smtp_url, "smtp_url", "set CASEMILL_SMTP_URL so that mail leaves the house"),
+        (not settings.smtp_url, "smtp_url", "set CASEMILL_SMTP_URL; without it mail is only stored under data_dir"),
         (not settings.web.base_url.startswith("https://"), "web.base_url", "give the public https:// address"),
         (settings.notices.domain.endswith(".example"), "notices.domain", "set the domain your mail is sent from"),
     ]
@@ -182,8 +197,12 @@ def _refuse_unsafe(settings: Settings, file: str) -> None:
             raise ConfigurationError("not safe in production", file=file, key=key, hint=hint)
 
 
-def _kept_key(path: Path) -> str:
-    """The key in ``path``. It appears there whole or not at all: two processes may start at once, or one die on the way."""
+def _load_or_create_key(path: Path) -> str:
+    """Return the key in the file ``path``; create the file when it is missing.
+
+    The file appears whole or not at all, because two processes may start at once and one may die while it writes: 1. write the
+    key to a draft and sync it, 2. link the draft to ``path``, which fails if another process was first, 3. read ``path``.
+    """
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")

@@ -1,4 +1,4 @@
-"""The sections of the settings file, one class each. Unknown keys are refused; every key says what it is for."""
+"""The sections of the settings file, one class each. Unknown keys are refused; `cli/config_help.py` explains every key."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ from datetime import date, time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    Field,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
 from core.settings.types import LowerStr, SafeUrl, Secret, Section, Zone, is_loopback
 
 
 class OAuth(Section):
-    """Signing in with tokens instead of a password (docs/sign-in-to-mail.md)."""
+    """Sign-in with tokens instead of a password (docs/sign-in-to-mail.md)."""
 
     provider: Literal["microsoft", "google", "other"]
     tenant: str = ""
@@ -31,35 +28,35 @@ class OAuth(Section):
 
     @model_validator(mode="after")
     def _complete(self) -> OAuth:
-        own = bool(self.client_id and self.client_secret)
-        if self.provider == "microsoft" and not (self.tenant and self.client_id and (own or self.refresh_token)):
+        has_credentials = bool(self.client_id and self.client_secret)
+        if self.provider == "microsoft" and not (self.tenant and self.client_id and (has_credentials or self.refresh_token)):
             raise ValueError("microsoft needs tenant, client_id, and client_secret or refresh_token")
-        if self.provider == "google" and not (self.service_account or (own and self.refresh_token)):
+        if self.provider == "google" and not (self.service_account or (has_credentials and self.refresh_token)):
             raise ValueError("google needs service_account, or client_id, client_secret and refresh_token")
-        if self.provider == "other" and not (self.token_url and (own or self.refresh_token)):
+        if self.provider == "other" and not (self.token_url and (has_credentials or self.refresh_token)):
             raise ValueError("this provider needs token_url, and client_id with client_secret, or refresh_token")
         return self
 
 
-def _need_oauth(auth: str, oauth: OAuth | None) -> None:
+def _require_oauth(auth: str, oauth: OAuth | None) -> None:
     if auth == "xoauth2" and oauth is None:
-        raise ValueError('auth = "xoauth2" needs a section of its own, oauth, that says where tokens come from')
+        raise ValueError('auth = "xoauth2" needs the section oauth, which says where tokens come from')
 
 
 class Smtp(Section):
-    """How casemill signs in where smtp_url points; the user stands in smtp_url."""
+    """How casemill signs in to the SMTP server of smtp_url, which also names the user."""
 
     auth: Literal["password", "xoauth2"] = "password"
     oauth: OAuth | None = None
 
     @model_validator(mode="after")
-    def _has_tokens(self) -> Smtp:
-        _need_oauth(self.auth, self.oauth)
+    def _require_tokens(self) -> Smtp:
+        _require_oauth(self.auth, self.oauth)
         return self
 
 
 class Workbooks(Section):
-    """How secure-message workbooks are read."""
+    """How workbooks of secure messages are read."""
 
     columns: dict[str, list[str]] = {}
     passwords: list[Secret] = []
@@ -91,23 +88,23 @@ class Mailbox(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _tokens_need_no_password(cls, values: Any) -> Any:
+    def _default_password_for_tokens(cls, values: Any) -> Any:
         return {"password": "", **values} if isinstance(values, dict) and values.get("auth") == "xoauth2" else values
 
     @model_validator(mode="after")
-    def _has_tokens(self) -> Mailbox:
-        _need_oauth(self.auth, self.oauth)
+    def _require_tokens(self) -> Mailbox:
+        _require_oauth(self.auth, self.oauth)
         return self
 
     @model_validator(mode="after")
-    def _plain_text_stays_home(self) -> Mailbox:
+    def _require_tls_or_insecure(self) -> Mailbox:
         if not self.tls and not self.insecure and not is_loopback(self.host):
             raise ValueError("without TLS the password would travel in plain text: set tls = true, or insecure = true")
         return self
 
 
 class Backfill(Section):
-    """Asking Formstack's own list of submissions for what the webhook missed."""
+    """Reading Formstack's list of submissions to find those that the webhook missed."""
 
     token: Secret
     base_url: SafeUrl = "https://www.formstack.com/api/v2025"
@@ -118,7 +115,7 @@ class Backfill(Section):
 
 
 class Form(Section):
-    """One Formstack form. ``labels``: field key or label → what it means (requester_email, company, subject …)."""
+    """One Formstack form. ``labels`` maps a field's key or label to its meaning (requester_email, company, subject …)."""
 
     name: str = "Formstack form"
     signature_keys: list[Secret] = []
@@ -131,29 +128,20 @@ class Form(Section):
     backfill: Backfill | None = None
 
     @model_validator(mode="after")
-    def _closed_without_key(self) -> Form:
+    def _require_key_or_unsigned(self) -> Form:
         if not self.signature_keys and not self.handshake_key and not self.unsigned:
-            raise ValueError("no secret is configured: set signature_keys or handshake_key, or say unsigned = true")
+            raise ValueError("no secret is configured: set signature_keys or handshake_key, or unsigned = true")
         return self
 
 
 class Folder(Section):
-    """One watched folder: .xlsx, .eml, .mbox and form .json files dropped there are taken in."""
+    """One watched folder, from which .xlsx, .eml, .mbox and form .json files are imported."""
 
     path: Path
     settle_seconds: float = Field(default=2.0, ge=0)
     poll_seconds: float = Field(default=5.0, gt=0)
     workbooks: Workbooks = Workbooks()
     category: str = ""
-
-
-class Graph(Section):
-    """A Microsoft Graph mailbox; kept for later versions."""
-
-    tenant: str
-    client_id: str
-    client_secret: Secret
-    mailbox: str
 
 
 class Pipelines(Section):
@@ -165,7 +153,7 @@ class Pipelines(Section):
 
 
 class Rule(Section):
-    """One routing rule: all given conditions must hold; then the person or a member of the team gets the ticket."""
+    """One routing rule: when all its conditions hold, the person or a member of the team gets the ticket."""
 
     source: Literal["email", "formstack", "secure_message", "portal", "phone"] | None = None
     category: str | None = None
@@ -184,7 +172,7 @@ class Rule(Section):
 
 
 class Telemedicine(Section):
-    """Who assists with telemedicine, and by what it is recognised besides the company's setting."""
+    """Who assists with telemedicine, and how a ticket is recognised as such besides the company's setting."""
 
     person: LowerStr | None = None
     team: str | None = None
@@ -193,7 +181,7 @@ class Telemedicine(Section):
 
 
 class Routing(Section):
-    """Who gets tickets made by automation. ``forwarders`` (addresses or domains) forward mail of others, as staff do."""
+    """Who gets tickets made by automation. ``forwarders`` are addresses or domains that forward mail of others, as staff do."""
 
     rules: list[Rule] = []
     telemedicine: Telemedicine = Telemedicine()
@@ -212,7 +200,7 @@ class Team(Section):
 
 
 class Calendar(Section):
-    """How the days of reminders and escalations are counted."""
+    """How the days until reminders and escalations are counted."""
 
     days: Literal["calendar", "business"] = "calendar"
     zone: Zone = "America/New_York"
@@ -227,14 +215,14 @@ class Calendar(Section):
     digest_at: time = time(7, 30)
 
     @model_validator(mode="after")
-    def _opens_first(self) -> Calendar:
+    def _require_opening_before_closing(self) -> Calendar:
         if self.opens >= self.closes:
             raise ValueError("the business day closes before it opens: opens must be earlier than closes")
         return self
 
 
 class Notices(Section):
-    """What mail from casemill looks like, and how much of it is too much (mail-rules.md)."""
+    """Sender and limits of the mail that casemill sends (mail-rules.md)."""
 
     domain: LowerStr = "casemill.example"
     sender: LowerStr = ""
@@ -261,20 +249,20 @@ class Notices(Section):
 
     @property
     def reply_mailbox(self) -> str:
-        """The name of the mailbox that answers come to, without its domain."""
+        """The local part of the address that replies are sent to, without a ``+`` part."""
         return (self.reply_to or self.from_address).rpartition("@")[0].partition("+")[0]
 
     @model_validator(mode="after")
-    def _replies_come_home(self) -> Notices:
+    def _require_own_reply_domain(self) -> Notices:
         if self.plus_addressing and not (self.reply_to or self.from_address).endswith(f"@{self.domain}"):
-            raise ValueError("plus_addressing needs reply_to (or sender) to be an address in the domain of the notices")
+            raise ValueError("plus_addressing needs reply_to (or sender) to be an address in notices.domain")
         if self.plus_addressing and len(self.reply_mailbox) > 24:
-            raise ValueError("plus_addressing needs a mailbox with a name of at most 24 characters in reply_to (or sender)")
+            raise ValueError("plus_addressing needs an address with at most 24 characters before the @ in reply_to (or sender)")
         return self
 
 
 class Surveys(Section):
-    """The survey after completion."""
+    """The survey after a ticket is completed."""
 
     enabled: bool = True
     throttle: Literal["contact", "company"] = "contact"
@@ -285,9 +273,11 @@ class Surveys(Section):
     low_score: int = Field(default=2, ge=0, le=5)
 
     @model_validator(mode="after")
-    def _sent_within_the_span(self) -> Surveys:
+    def _require_delay_within_throttle(self) -> Surveys:
         if self.delay_hours > self.days * 24:
-            raise ValueError("the delay is longer than the span in which there is one survey: lower delay_hours")
+            raise ValueError(
+                "the delay is longer than the days in which a customer gets one survey: lower delay_hours or raise days"
+            )
         return self
 
 
@@ -305,14 +295,13 @@ class Limits(Section):
 
 
 class Retention(Section):
-    """How long things are kept, in days; 0 keeps them."""
+    """After how many days done facts are deleted."""
 
-    raw_days: int = 0
     facts_days: int = 7
 
 
 class Web(Section):
-    """The web address others see, and where to listen."""
+    """The public web address, and the address to listen on."""
 
     base_url: str = "http://127.0.0.1:8025"
     listen: str = "127.0.0.1:8025"

@@ -1,4 +1,4 @@
-"""What sections of the configuration are made of: strict sections, secrets by reference, safe addresses, time zones."""
+"""Value types of the settings: strict sections, secrets by reference, safe addresses, time zones."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from pydantic import (
 
 
 class Section(BaseModel):
-    """Frozen, and no key it does not know."""
+    """Base of all sections: frozen, and refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-def _resolve(value: object, info: ValidationInfo) -> object:
-    """``env:NAME`` and ``file:PATH`` become the secret they name; anything else is the secret itself."""
+def _resolve_secret(value: object, info: ValidationInfo) -> object:
+    """Return the secret that ``env:NAME`` or ``file:PATH`` names; any other text is the secret itself."""
     if not isinstance(value, str):
         return value
     environ: Mapping[str, str] = (info.context or {}).get("environ", os.environ)
@@ -38,11 +38,11 @@ def _resolve(value: object, info: ValidationInfo) -> object:
             raise ValueError(f"the secret is missing: environment variable {name} is not set")
         return environ[name]
     if value.startswith("file:"):
-        return _secret_in(Path(value.removeprefix("file:")))
+        return _read_secret(Path(value.removeprefix("file:")))
     return value
 
 
-def _secret_in(path: Path) -> str:
+def _read_secret(path: Path) -> str:
     try:
         secret = path.read_text("utf-8").strip()
     except OSError as error:
@@ -54,23 +54,23 @@ def _secret_in(path: Path) -> str:
     return secret
 
 
-def _zone(value: str) -> str:
+def _require_zone(value: str) -> str:
     try:
         ZoneInfo(value)
     except (ZoneInfoNotFoundError, ValueError):
-        raise ValueError(f"{value!r} is no time zone; write one like America/New_York") from None
+        raise ValueError(f"{value!r} is no time zone; write a name such as America/New_York") from None
     return value
 
 
-Secret = Annotated[SecretStr, BeforeValidator(_resolve)]
-#: An address of a server that may hold its password.
-SecretUrl = Annotated[str, BeforeValidator(_resolve), Field(repr=False)]
-Zone = Annotated[str, AfterValidator(_zone)]
+Secret = Annotated[SecretStr, BeforeValidator(_resolve_secret)]
+#: A server's address, which may contain a password; it may also be a reference to a secret.
+SecretUrl = Annotated[str, BeforeValidator(_resolve_secret), Field(repr=False)]
+Zone = Annotated[str, AfterValidator(_require_zone)]
 LowerStr = Annotated[str, AfterValidator(str.lower)]
 
 
 def is_loopback(host: str) -> bool:
-    """Whether ``host`` is this machine, so that plain text does not leave it."""
+    """Return whether ``host`` is this machine, so that plain text does not leave it."""
     if host == "localhost":
         return True
     try:
@@ -80,7 +80,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _is_safe(url: str) -> bool:
-    """Whether what is sent to ``url`` is encrypted, or stays on this machine."""
+    """Return whether a connection to ``url`` is encrypted or stays on this machine."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -89,11 +89,11 @@ def _is_safe(url: str) -> bool:
     return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)))
 
 
-def _safe_url(value: str) -> str:
+def _require_safe_url(value: str) -> str:
     if value and not _is_safe(value):
         raise ValueError("the address must begin with https:// (http:// is for this machine only)")
     return value.rstrip("/")
 
 
-#: An address that secrets are sent to.
-SafeUrl = Annotated[str, AfterValidator(_safe_url)]
+#: An address to which secrets are sent.
+SafeUrl = Annotated[str, AfterValidator(_require_safe_url)]

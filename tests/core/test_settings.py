@@ -50,6 +50,8 @@ REFUSED = {
     "a weekday that is none": ("[calendar]\nweekdays = [7]", "calendar.weekdays.0", "kind"),
     "closing before opening": ("[calendar]\nopens = 17:00:00\ncloses = 09:00:00", "calendar", "kind"),
     "no time between polls": (MAILBOX + "poll_seconds = 0", "mailboxes.support.poll_seconds", "kind"),
+    "section that is not available yet": ('[graph.shared]\ntenant = "t"', "graph", "remove the sections [graph"),
+    "key that is not available yet": ("[retention]\nraw_days = 30", "retention.raw_days", "remove `raw_days`"),
 }  # fmt: skip
 
 
@@ -61,6 +63,12 @@ def test_a_wrong_value_is_refused_with_file_key_and_mend(tmp_path: Path, case: s
     assert error.key == key
     assert hint in error.hint
     assert all(part in str(error) for part in (error.file, error.key, error.text, error.hint))
+
+
+@pytest.mark.parametrize("toml", ['[graph.shared]\ntenant = "t"', "[graph]", "[retention]\nraw_days = 0\nfacts_days = 3"])
+def test_sections_and_keys_that_nothing_reads_are_refused_as_not_available_yet(tmp_path: Path, toml: str) -> None:
+    error = refusal(tmp_path, toml)
+    assert (error.text, error.file) == ("not available yet", str(tmp_path / "casemill.toml"))
 
 
 def test_toml_that_is_none_is_refused_with_the_line(tmp_path: Path) -> None:
