@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -19,12 +17,10 @@ from web.http_limits import LimitedHttpProtocol
 
 SHUTDOWN_SECONDS = 8
 _STARTUP_SECONDS = 10.0
-_LIVENESS_POLL_SECONDS = 1.0
 _JOIN_SECONDS = 10.0
 _TICK_SECONDS = 1.0
 _SWITCH_INTERVAL_SECONDS = 0.0003
 _LISTEN_BACKLOG = 2048
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class WebServer:
@@ -36,7 +32,6 @@ class WebServer:
         self._server = _Server(_make_config(app))
         self._socket: socket.socket | None = None
         self._thread: threading.Thread | None = None
-        self._stopped = threading.Event()
         self._start_lock = threading.Lock()
 
     @property
@@ -61,26 +56,12 @@ class WebServer:
     def stop(self) -> None:
         """Stop accepting connections, wait up to ten seconds for requests in progress, and close the socket."""
         self._server.request_exit()
-        self._stopped.set()
         with self._start_lock:
             thread, listener = self._thread, self._socket
         if thread is not None:
             thread.join(_JOIN_SECONDS)
         if listener is not None:
             listener.close()
-
-    def serve_forever(self) -> None:
-        """Serve until :meth:`stop`, or SIGINT or SIGTERM when called in the main thread; then return normally.
-
-        Raises ConfigurationError when the address cannot be bound.
-        """
-        self.start()
-        try:
-            with _set_on_signals(self._stopped):
-                while not self._stopped.wait(_LIVENESS_POLL_SECONDS) and self._thread is not None and self._thread.is_alive():
-                    pass
-        finally:
-            self.stop()
 
     def _serve(self) -> None:
         # This thread and the threads that write to the database exchange the interpreter lock at every statement. With the
@@ -123,7 +104,8 @@ class _Server(uvicorn.Server):
         """Ask the server to stop, from any thread."""
         self.should_exit = True
         if self._loop is not None:
-            with suppress(RuntimeError):  # the loop has ended by itself
+            # The loop may have ended by itself.
+            with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._exit.set)
 
     async def main_loop(self) -> None:
@@ -173,20 +155,3 @@ def parse_listen(listen: str) -> tuple[str, int]:
             f"{listen!r} is not host:port", key="web.listen", hint='write host and port: listen = "127.0.0.1:8025"'
         )
     return host, int(port)
-
-
-@contextmanager
-def _set_on_signals(event: threading.Event) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        event.set()
-
-    previous = {number: signal.signal(number, handle) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
