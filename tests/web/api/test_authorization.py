@@ -78,6 +78,12 @@ def test_no_route_answers_without_valid_token(api: ApiSite) -> None:
     assert len(api.get(f"/tickets/{ticket}")["timeline"]) == 2, "no refused request may change the ticket"
 
 
+def test_unsupported_method_without_token_is_unauthorized(api: ApiSite) -> None:
+    response = api.site.client.delete("/api/v1/tickets")
+    assert (response.status_code, response.json()["code"]) == (401, "no_token")
+    assert "allow" not in response.headers
+
+
 def test_token_without_scope_is_refused(api: ApiSite) -> None:
     ticket = api.ticket()
     for scope in ALL_SCOPES:
