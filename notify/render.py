@@ -86,7 +86,7 @@ class Renderer:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        self._environment.globals["reply_marker"] = separator_line()
+        self._environment.globals["reply_separator"] = separator_line()
         self._environment.filters["when"] = lambda moment: format_datetime(moment, zone)
         # Applied to the rendered page, where each selector sees its elements; measured at 0.1 ms a page. At-rules stay, for
         # narrow screens. Remote style sheets are never loaded.

@@ -15,8 +15,8 @@ from notify.delivery import DeliveryWorker
 from notify.models import Delivery
 from tests.notify.post import Post, mail
 from tests.servers.smtp import SmtpServer
-from tests.tickets.acts import clock_at
-from tests.tickets.world import World, matter
+from tests.tickets.staff_actions import clock_at
+from tests.tickets.world import World, dana_mail
 
 CANARY = "CANARY"
 MORNING = datetime(2026, 11, 23, 15, tzinfo=UTC)  # Monday, 10:00 in New York
@@ -41,7 +41,7 @@ def desk(post: Post) -> World:
     world.staff("Ben")
     world.staff("Max", role="manager", digest=True)
     world.company("Lakeside", "lakeside.example", consultant_id=ada)
-    world.receive(matter(subject=CANARY, text=CANARY), now=MORNING - timedelta(days=1))
+    world.receive(dana_mail(subject=CANARY, text=CANARY), now=MORNING - timedelta(days=1))
     return world
 
 
@@ -57,12 +57,12 @@ def test_it_is_made_once_a_day_for_those_who_want_it_and_an_empty_one_is_recorde
 def test_it_arrives_with_number_company_stage_and_age_and_no_word_of_the_customer(
     desk: World, post: Post, worker: DeliveryWorker, smtp_server: SmtpServer
 ) -> None:
-    desk.receive(matter(email="x@elsewhere.example", subject=CANARY, text=CANARY), now=MORNING)
+    desk.receive(dana_mail(email="x@elsewhere.example", subject=CANARY, text=CANARY), now=MORNING)
     sweep(post)
     post.settle(worker)
     digest = {one.recipients[0]: one for one in smtp_server.messages if b"Your day" in one.content}
     assert set(digest) == {"ada@billing.example", "max@billing.example"}
-    for address, words in (("ada", ("Lakeside", "1 day", "1-Submitted")), ("max", ("Waiting without an owner", "BS-000002"))):
+    for address, words in (("ada", ("Lakeside", "1 day", "1-Submitted")), ("max", ("Tickets without an owner", "BS-000002"))):
         content = digest[f"{address}@billing.example"].content
         assert CANARY.encode() not in content
         plain = mail(content).get_body(("plain",))

@@ -11,8 +11,8 @@ from core import clock
 from notify.delivery import DeliveryWorker
 from tests.notify.post import Post, mail
 from tests.servers.smtp import SmtpServer
-from tests.tickets.acts import hand_over, mark
-from tests.tickets.world import World, matter
+from tests.tickets.staff_actions import assign_ticket, mark
+from tests.tickets.world import World, dana_mail
 from tickets import lifecycle, timers
 
 CANARY = "CANARY"
@@ -32,7 +32,7 @@ def desk(post: Post) -> World:
 
 def opened(desk: World, days: int) -> None:
     """A ticket of Ada that was opened days ago, and whatever is due on it by now."""
-    desk.receive(matter(subject=CANARY, text=CANARY, reasons=()), now=clock.now() - timedelta(days=days))
+    desk.receive(dana_mail(subject=CANARY, text=CANARY, reasons=()), now=clock.now() - timedelta(days=days))
     while timers.sweep(desk.database, desk.settings.calendar):
         pass
 
@@ -77,7 +77,7 @@ def test_the_companys_manager_is_told_of_an_escalation_and_who_owns_the_ticket(
 def test_without_a_company_the_default_teams_manager_is_told(
     desk: World, post: Post, worker: DeliveryWorker, smtp_server: SmtpServer
 ) -> None:
-    stranger = matter(email="lee@elsewhere.example")
+    stranger = dana_mail(email="lee@elsewhere.example")
     desk.receive(stranger, now=clock.now() - timedelta(days=3))
     timers.sweep(desk.database, desk.settings.calendar)
     post.settle(worker)
@@ -85,13 +85,13 @@ def test_without_a_company_the_default_teams_manager_is_told(
     assert [recipient for recipient, _ in told] == [OLGA, OLGA]
     for _, message in told:
         for body in bodies(message):
-            assert "not known yet" in body and "nobody yet" in body
+            assert "not known yet" in body and "no owner yet" in body
 
 
 def test_what_was_done_in_time_is_mailed_about_to_nobody(
     desk: World, post: Post, worker: DeliveryWorker, smtp_server: SmtpServer
 ) -> None:
-    desk.receive(matter(), now=clock.now() - timedelta(days=3))
+    desk.receive(dana_mail(), now=clock.now() - timedelta(days=3))
     for verb in (lifecycle.mark_follow_up_sent, lifecycle.mark_resolved):
         mark(desk, verb, at=clock.now())
     assert timers.sweep(desk.database, desk.settings.calendar) == 0
@@ -115,7 +115,7 @@ def test_the_new_owner_is_told_of_a_handing_over_with_its_reason(
 ) -> None:
     opened(desk, days=0)
     post.settle(worker)
-    hand_over(desk, "Ben", by="Ada", reason="You know their payer", at=clock.now())
+    assign_ticket(desk, "Ben", by="Ada", reason="You know their payer", at=clock.now())
     post.settle(worker)
     first, second = about(smtp_server, "A new ticket is yours")
     assert (first[0], second[0]) == (ADA, BEN)
