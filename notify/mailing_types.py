@@ -13,8 +13,8 @@ from typing import Any, Final
 from core.reasons import Reason
 from outbox.facts import NoticeSettled
 from tickets import staff_messages
-from tickets.lifecycle import ESCALATION as ESCALATION_RULE
-from tickets.lifecycle import REMINDER as REMINDER_RULE
+from tickets.follow_ups import ESCALATION as ESCALATION_RULE
+from tickets.follow_ups import REMINDER as REMINDER_RULE
 
 
 class Audience(Enum):
