@@ -1,4 +1,4 @@
-"""`casemill contact block`, `unblock` and `blocks`: who gets no automatic mail, or no surveys, and lifting that."""
+"""`casemill contact block`, `unblock` and `blocks`: addresses and domains that get no automatic mail, or no surveys."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ from typing import Annotated
 
 import typer
 
-Target = Annotated[str, typer.Argument(help="An email address, or a whole domain as @practice.example.")]
-Scope = Annotated[str | None, typer.Option(help="automatic or surveys; both when left out.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON for programs in place of text for people.")]
+from cli.options import Json
+
+Target = Annotated[str, typer.Argument(help="An email address, or a whole domain written as @practice.example.")]
+Scope = Annotated[str | None, typer.Option(help="Remove only the block for: automatic or surveys. Default: both.")]
 
 
 def block(
     address: Target,
-    reason: Annotated[str, typer.Option(help="Why; it stays with the block.")],
-    days: Annotated[int | None, typer.Option(min=1, help="For so many days; until it is lifted when left out.")] = None,
-    scope: Annotated[str, typer.Option(help="automatic: everything no person wrote; surveys: only those.")] = "automatic",
+    reason: Annotated[str, typer.Option(help="The reason. It is shown in the list of blocks.")],
+    days: Annotated[int | None, typer.Option(min=1, help="End the block after this many days. Default: it has no end.")] = None,
+    scope: Annotated[
+        str, typer.Option(help="What is not sent. automatic: all automatic mail; surveys: surveys only.")
+    ] = "automatic",
 ) -> None:
-    """Never answer an address, or everybody of a domain, from now on."""
+    """Send no automatic mail to an address, or to every address of a domain."""
     from datetime import timedelta
 
     from accounts import suppressions
@@ -33,11 +36,11 @@ def block(
         until = now + timedelta(days=days) if days else None
         wanted = suppressions.Block(name, kind, Reason("never_answer", reason.strip()), until)
         database.transaction(lambda session: suppressions.block(session, [wanted], now))
-    console.print_line(f"{name}: blocked {f'until {until:%Y-%m-%d}' if until else 'until it is lifted'}")
+    console.print_line(f"{name}: blocked {f'until {until:%Y-%m-%d}' if until else 'without an end date'}")
 
 
 def unblock(address: Target, scope: Scope = None) -> None:
-    """Let an address get mail again, such as after a full mailbox was emptied."""
+    """Remove a block, for example after a customer has emptied a full mailbox."""
     from accounts import suppressions
     from cli import console
     from cli.context import open_database
@@ -49,7 +52,7 @@ def unblock(address: Target, scope: Scope = None) -> None:
 
 
 def blocks(json: Json = False) -> None:
-    """List who is blocked, why, and until when."""
+    """List the blocked addresses and domains with reason and end date."""
     from accounts import suppressions
     from cli import console
     from cli.context import open_database
@@ -61,24 +64,28 @@ def blocks(json: Json = False) -> None:
         console.print_json(rows)
         return
     columns = [
-        console.Column("address", no_wrap=True), console.Column("from", no_wrap=True), console.Column("until", no_wrap=True),
-        console.Column("why"),
-    ]  # fmt: skip
-    cells = [(row["address"], row["scope"], (row["until"] or "lifted")[:10], row["reason"]) for row in rows]
-    console.print_table(columns, cells, empty="nobody is blocked")
+        console.Column("address", no_wrap=True),
+        console.Column("scope", no_wrap=True),
+        console.Column("until", no_wrap=True),
+        console.Column("reason"),
+    ]
+    cells = [(row["address"], row["scope"], (row["until"] or "no end date")[:11], row["reason"]) for row in rows]
+    console.print_table(columns, cells, empty="no address is blocked")
 
 
 def _parse_scope(text: str) -> str:
     from accounts.suppressions import SCOPES
 
     if text not in SCOPES:
-        raise typer.BadParameter(f"{text!r} is none of {', '.join(SCOPES)}", param_hint="--scope")
+        raise typer.BadParameter(f"{text!r} is not a scope; choose one of: {', '.join(SCOPES)}", param_hint="--scope")
     return text
 
 
 def register(contact_app: typer.Typer) -> None:
     """Add the commands of this module to `casemill contact`."""
     example = "Example: casemill contact block robot@lab.example --reason 'answers everything'"
-    contact_app.command("block", epilog=example, short_help="Never answer an address or a domain.")(block)
+    contact_app.command("block", epilog=example, short_help="Send no automatic mail to an address or domain.")(block)
     contact_app.command("unblock", epilog="Example: casemill contact unblock dana@lakeside.example")(unblock)
-    contact_app.command("blocks", epilog="Example: casemill contact blocks", short_help="List who is blocked.")(blocks)
+    contact_app.command(
+        "blocks", epilog="Example: casemill contact blocks", short_help="List the blocked addresses and domains."
+    )(blocks)

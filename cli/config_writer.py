@@ -1,6 +1,6 @@
-"""The commented casemill.toml that `casemill init` writes: every key there is, from the settings' own classes.
+"""The commented casemill.toml that `casemill init` writes: every key of the settings classes, with its explanation.
 
-Explanations begin with ``# ``; keys are commented out without the space, so that taking away the ``#`` puts them in force.
+Explanations begin with ``# ``. Keys are commented out without the space, so that a key is set when its ``#`` is removed.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from core.settings import Settings
 LINE_WIDTH = 100
 _DOCUMENT_REFERENCE = re.compile(r" \([^()]*\.md[^()]*\)")
 INTRODUCTION = """\
-The configuration of casemill. Every key there is stands here, commented out with its default (or with an example where
-there is none): take away the # before a key, and before the [section] it stands in, to change it.
+The configuration of casemill. This file contains every key, commented out, with its default value, or with an example
+where there is no default. To set a key, remove the # before it and before the [section] above it.
 
-Secrets are better not written here: "env:NAME" takes one from an environment variable (CASEMILL_SECRET_… are free to
-use), "file:/path" from a file.
-CASEMILL_DATABASE_URL, _REDIS_URL, _SMTP_URL, _DATA_DIR, _SECRET_KEY and _ENV in the environment override the first keys."""
+Do not write secrets into this file: "env:NAME" reads one from an environment variable (names that begin with
+CASEMILL_SECRET_ are reserved for this), "file:/path" reads one from a file.
+The environment variables CASEMILL_DATA_DIR, CASEMILL_DATABASE_URL, CASEMILL_REDIS_URL, CASEMILL_SMTP_URL,
+CASEMILL_SECRET_KEY and CASEMILL_ENV override the keys of the same names."""
 
 
 def render_config() -> str:
-    """The file's text."""
+    """Return the text of the file."""
     lines = list(_comment_lines(INTRODUCTION))
     keys = {name: field for name, field in Settings.model_fields.items() if not _section_class(field)}
     lines += _key_lines(Settings, keys)
@@ -43,7 +44,7 @@ def render_config() -> str:
 
 
 def _section_lines(model: type[BaseModel], path: str) -> Iterator[str]:
-    """A section with its own keys first, then the sections inside it."""
+    """Yield the lines of a section: its own keys first, then the sections inside it."""
     inner = {name: _section_class(field) for name, field in model.model_fields.items()}
     yield from ("", *_comment_lines(_section_help(model)), f"#[{path}]")
     yield from _key_lines(model, {name: field for name, field in model.model_fields.items() if inner[name] is None})
@@ -66,13 +67,13 @@ def _key_lines(model: type[BaseModel], fields: dict[str, FieldInfo]) -> Iterator
 
 
 def _default_or_example(model: type[BaseModel], name: str, field: FieldInfo) -> Any:
-    """The default, or an example where there is none."""
+    """Return the default, or an example where there is none."""
     example = KEY_EXAMPLES.get(model.__name__, {}).get(name)
     return field.get_default(call_default_factory=True) if example is None else example
 
 
 def _section_class(field: FieldInfo) -> type[BaseModel] | None:
-    """The class of a section, of named sections, or of a list of them; None for a plain key."""
+    """Return the class of a section, of named sections, or of a list of sections; None for a plain key."""
     for part in (field.annotation, *getattr(field.annotation, "__args__", ())):
         if isinstance(part, type) and issubclass(part, BaseModel):
             return part
@@ -88,7 +89,7 @@ def _is_table(field: FieldInfo) -> bool:
 
 
 def _section_help(model: type[BaseModel]) -> str:
-    """The class's own words, without its references to documents that whoever edits the file does not have."""
+    """Return the docstring of a section's class, without references to documents, which an installation does not have."""
     text = _DOCUMENT_REFERENCE.sub("", (model.__doc__ or "").replace("``", '"'))
     return " ".join(text.split())
 
@@ -101,7 +102,7 @@ def _comment_lines(text: str) -> Iterator[str]:
 
 
 def _to_toml(value: Any) -> str:
-    """A value as TOML writes it."""
+    """Return a value in TOML syntax."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, SecretStr):

@@ -1,7 +1,7 @@
-"""How commands speak: tables for people, JSON for programs, errors with their mend, progress bars on long work.
+"""The output of commands: tables, JSON, errors with a hint, and progress bars.
 
-On a terminal tables fit its width and wrap; piped, every record is one line, without colour and with nothing cut off.
-Whatever came from outside is shown as plain text: no markup, no control characters.
+On a terminal, tables fit its width and wrap. In a pipe, every record is one line, without colour and with nothing cut off.
+Text from outside is printed without markup and without control characters.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from core.errors import CasemillError, ConfigurationError, RefusedError
 #: Exit codes (interfaces.md, Command line).
 EXIT_OK, EXIT_PROBLEM, EXIT_USAGE = 0, 1, 2
 
-#: Spaces between columns, and from where on a word may be broken.
+#: Spaces between columns, and the width from which a word may be broken.
 COLUMN_GAP = 2
 MAX_UNBROKEN_WIDTH = 24
 _PIPED_WIDTH = 100_000
@@ -36,9 +36,9 @@ _PIPED_WIDTH = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table. ``whole`` ones (numbers, addresses, dates) are never wrapped, the others between words.
+    """A column of a table: ``no_wrap`` for numbers, addresses and dates; the others wrap between words.
 
-    Where a terminal is too narrow, columns with ``extra`` are left out and named below, those with the highest first.
+    When the terminal is too narrow, columns with a ``drop_order`` are left out, the highest first, and named below the table.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Column:
 
 
 def format_value(value: object) -> str:
-    """A value as one line of text that cannot move the cursor or turn the reading direction."""
+    """Return a value as one line of text, without characters that move the cursor or change the reading direction."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -62,7 +62,7 @@ def format_value(value: object) -> str:
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[object]], *, empty: str = "nothing found") -> None:
-    """Print rows under their columns, or the sentence ``empty`` when there are none."""
+    """Print a table, or the sentence ``empty`` when there are no rows."""
     console = make_console()
     cells = [[format_value(value) for value in row] for row in rows]
     if not cells:
@@ -78,10 +78,10 @@ def _print_terminal_table(console: Console, columns: Sequence[Column], cells: Se
     needed = [_minimum_width(column, [column.name, *(row[index] for row in cells)]) for index, column in enumerate(columns)]
     shown = list(range(len(columns)))
     while sum(needed[index] + COLUMN_GAP for index in shown) - COLUMN_GAP > console.width:
-        least = max(shown, key=lambda index: columns[index].drop_order)
-        if not columns[least].drop_order:
+        last = max(shown, key=lambda index: columns[index].drop_order)
+        if not columns[last].drop_order:
             break
-        shown.remove(least)
+        shown.remove(last)
     table = Table(box=None, padding=(0, COLUMN_GAP, 0, 0), pad_edge=False, header_style="bold underline")
     for index in shown:
         column = columns[index]
@@ -93,18 +93,18 @@ def _print_terminal_table(console: Console, columns: Sequence[Column], cells: Se
         table.add_row(*(Text(row[index]) for index in shown))
     console.print(table)
     if hidden := [column.name for index, column in enumerate(columns) if index not in shown]:
-        console.print(Text(f"no room for {', '.join(hidden)}: widen the window, or use --json", style="dim"))
+        console.print(Text(f"hidden for lack of space: {', '.join(hidden)}. Widen the window, or use --json", style="dim"))
 
 
 def _minimum_width(column: Column, cells: Sequence[str]) -> int:
-    """The width below which a column is hard to read: all of its longest cell, or its longest word."""
+    """Return the width below which a column is hard to read: that of its longest cell, or of its longest word."""
     parts = cells if column.no_wrap else [word for cell in cells for word in cell.split()]
     longest = max(map(cell_len, parts), default=0)
     return longest if column.no_wrap else min(longest, MAX_UNBROKEN_WIDTH)
 
 
 def _pipe_lines(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Lines for a pipe: columns two spaces apart, no row on two lines."""
+    """Yield the lines of a table for a pipe: columns two spaces apart, each row on one line."""
     widths = _column_widths(columns, cells)
     for row in ([column.name for column in columns], *cells):
         padded = [
@@ -119,7 +119,7 @@ def _column_widths(columns: Sequence[Column], cells: Sequence[Sequence[str]]) ->
 
 
 def print_fields(fields: Mapping[str, object]) -> None:
-    """One record as ``name  value`` lines; empty values are left out."""
+    """Print one record as lines of ``name  value``, without the empty values."""
     console = make_console()
     shown = {name: text for name, value in fields.items() if (text := format_value(value))}
     width = max(map(len, shown), default=0)
@@ -128,22 +128,22 @@ def print_fields(fields: Mapping[str, object]) -> None:
 
 
 def print_line(text: str, *, style: str = "") -> None:
-    """One sentence to standard output; long ones are not cut."""
+    """Print one line to standard output, however long."""
     make_console().print(Text(text, style=style), soft_wrap=True)
 
 
 def print_json(value: object) -> None:
-    """One JSON document, indented; times in ISO 8601."""
+    """Print an indented JSON document; times in ISO 8601."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=_needs_ascii(), default=_to_json_value) + "\n")
 
 
 def print_json_line(value: object) -> None:
-    """One JSON object on one line, for streams of them."""
+    """Print a JSON object on one line, for a stream of objects."""
     sys.stdout.write(json.dumps(value, ensure_ascii=_needs_ascii(), default=_to_json_value) + "\n")
 
 
 def print_error(error: CasemillError | str) -> None:
-    """An error and its mend to standard error."""
+    """Print an error and its hint to standard error."""
     console = make_console(stderr=True)
     if isinstance(error, ConfigurationError):
         console.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
@@ -155,16 +155,16 @@ def print_error(error: CasemillError | str) -> None:
 
 
 def exit_with_error(error: CasemillError | str, code: int = EXIT_PROBLEM) -> NoReturn:
-    """Print an error and end the command."""
+    """Print an error and exit the command with ``code``."""
     print_error(error)
     raise typer.Exit(code)
 
 
 @contextmanager
 def report_errors() -> Iterator[None]:
-    """Turn expected errors inside into a printed error and an exit code; what is not expected keeps its traceback.
+    """Turn the expected errors of the block into a printed error and an exit code. An unexpected error keeps its traceback.
 
-    A configuration that cannot be used and a refused value are wrong usage (2); the rest is something found wrong (1).
+    A wrong configuration and a refused value are wrong usage (2), all other errors are problems (1).
     """
     try:
         yield
@@ -178,7 +178,7 @@ def report_errors() -> Iterator[None]:
 
 @contextmanager
 def show_progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error, moved by calling ``(done, total)``; silent when nobody is looking at a terminal."""
+    """Show a progress bar on standard error, moved by calling ``(done, total)``. Without a terminal nothing is shown."""
     console = make_console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -191,7 +191,7 @@ def show_progress(title: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """A console on the streams as they are now; wide enough for anything when piped."""
+    """Return a console on the current streams; in a pipe it is wide enough for every line."""
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else _PIPED_WIDTH
     return Console(stderr=stderr, width=width, highlight=False, emoji=False, markup=False, soft_wrap=False)
@@ -210,11 +210,11 @@ def _to_json_value(value: object) -> Any:
         return sorted(value)
     if isinstance(value, Path):
         return str(value)
-    raise TypeError(f"{type(value).__name__} is no JSON value")
+    raise TypeError(f"{type(value).__name__} is not a JSON value")
 
 
 def open_editor(text: str) -> str:
-    """``text`` as it was saved in $VISUAL, $EDITOR or vi. Raises :class:`ConfigurationError` when there is no such program."""
+    """Open ``text`` in $VISUAL, $EDITOR or vi and return what was saved. Raises :class:`ConfigurationError` when that fails."""
     import os
     import shlex
     import subprocess
@@ -224,10 +224,12 @@ def open_editor(text: str) -> str:
 
     program = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "letter.txt"
+        path = Path(folder) / "message.txt"
         path.write_text(text, "utf-8")
         try:
             subprocess.run([*shlex.split(program), str(path)], check=True)
         except (OSError, subprocess.CalledProcessError):
-            raise ConfigurationError(f"{program} did not open the text", key="EDITOR", hint="set EDITOR to an editor") from None
+            raise ConfigurationError(
+                f"{program} could not open the text", key="EDITOR", hint="set EDITOR to the command of an editor"
+            ) from None
         return path.read_text("utf-8")

@@ -1,20 +1,22 @@
-"""What commands share: the settings in force and an open, migrated database."""
+"""The database of a command: open it, migrate the embedded one, query or change it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from core.database.session import Database
     from core.settings import Settings
 
 
 @contextmanager
 def open_database() -> Iterator[tuple[Settings, Database]]:
-    """Settings and database. The embedded database is migrated on the way; a server's must have been (``casemill migrate``)."""
+    """Open the configured database. The embedded one is created and migrated; PostgreSQL needs ``casemill migrate`` first."""
     from core import settings
     from core.database.session import Database
 
@@ -28,7 +30,7 @@ def open_database() -> Iterator[tuple[Settings, Database]]:
 
 
 def prepare_database(database: Database) -> None:
-    """Migrate the embedded database; of a server's, only make sure that it has been migrated."""
+    """Migrate the embedded database. For PostgreSQL, raise :class:`CasemillError` when it has not been migrated."""
     from core import migrations
 
     if database.is_sqlite:
@@ -39,7 +41,7 @@ def prepare_database(database: Database) -> None:
 
 
 def seed_message_templates(database: Database) -> None:
-    """Bring in the message templates that come along, as far as nobody has edited them."""
+    """Store the message templates of this version. Templates that staff have edited stay as they are."""
     from core import clock
     from tickets import message_templates
 
@@ -48,3 +50,48 @@ def seed_message_templates(database: Database) -> None:
         if not message_templates.needs_seeding(session, folder):
             return
     database.transaction(lambda session: message_templates.seed(session, folder, clock.now()))
+
+
+def is_database_missing(settings: Settings) -> bool:
+    """Return whether the embedded database has not been created yet."""
+    from sqlalchemy.engine import make_url
+
+    url = make_url(settings.database)
+    return url.get_backend_name() == "sqlite" and not Path(url.database or "").exists()
+
+
+@contextmanager
+def open_existing_database(settings: Settings) -> Iterator[Database]:
+    """Open a database that exists and is migrated, without creating one.
+
+    Raises :class:`CasemillError` when there is none or its tables are of another version.
+    """
+    from core import migrations
+    from core.database.session import Database
+    from core.errors import NotFoundError
+
+    if is_database_missing(settings):
+        hint = "change to the folder of your casemill.toml, set CASEMILL_CONFIG, or run `casemill init`"
+        raise NotFoundError("there is no database here yet", hint=hint)
+    database = Database(settings.database)
+    try:
+        migrations.require_current_schema(database)
+        yield database
+    finally:
+        database.close()
+
+
+def query_existing_database(query: Callable[[Session], Any]) -> Any:
+    """Return what ``query`` reads from the existing database."""
+    from core import settings
+
+    with open_existing_database(settings.load()) as database, database.read() as session:
+        return query(session)
+
+
+def change_existing_database(unit: Callable[[Session], Any]) -> Any:
+    """Run ``unit`` in one transaction of the existing database and return its result."""
+    from core import settings
+
+    with open_existing_database(settings.load()) as database:
+        return database.transaction(unit)

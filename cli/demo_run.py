@@ -1,4 +1,4 @@
-"""`casemill run --demo`: the sample world, everything started, sample inputs brought in, and where to look."""
+"""`casemill run --demo`: load sample data, start everything, send sample inputs, and print where to look."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_WAIT_SECONDS = 30.0
 
 
 def run_demo() -> None:
-    """Write the sample configuration once, then run it until interrupted."""
+    """Write the sample configuration, unless it exists, and run it until Ctrl-C."""
     from demo.configuration import settings_toml
 
     folder = DATA_DIR.resolve()
@@ -28,7 +28,7 @@ def run_demo() -> None:
     from cli import serve
 
     serve.run(before_start=_load_sample_world, on_ready=_on_ready)
-    print("casemill has stopped; the next start goes on where it was.", flush=True)
+    print("casemill has stopped; the next start continues with the same data.", flush=True)
 
 
 def _load_sample_world(database: Database) -> None:
@@ -51,18 +51,18 @@ def _on_ready(settings: Settings, database: Database, address: str) -> None:
 
 
 def _print_overview(settings: Settings, database: Database, address: str, again: bool) -> None:
-    """Where to look, in lines that can be copied whole."""
-    title = "casemill goes on where it was" if again else "casemill is running with the sample world"
+    """Print addresses, folders and commands, in lines that can be copied."""
+    title = "casemill is running with the data of the last start" if again else "casemill is running with sample data"
     tickets, notices = _describe_counts(database)
     lines = [
-        f"{title}. Ctrl-C stops it.",
+        f"{title}. Press Ctrl-C to stop it.",
         "",
         f"  Tickets         {tickets}",
         f"  Notices sent    {notices}",
         "",
         f"  Status page     http://{address}/",
-        "  Sign-in         none needed: the page answers this machine only",
-        f"  Sent mail       {settings.data_dir / 'sent' / 'new'}  (one file a mail)",
+        "  Sign-in         not needed: the page answers only on this machine",
+        f"  Sent mail       {settings.data_dir / 'sent' / 'new'}  (one file for each mail)",
         *(f"  Drop folder     {folder.path}  ({name.replace('_', ' ')})" for name, folder in settings.folders.items()),
         "",
         "In another terminal:",
@@ -74,7 +74,7 @@ def _print_overview(settings: Settings, database: Database, address: str, again:
 
 
 def _wait_until_settled(database: Database) -> None:
-    """Until the sample inputs are tickets and their notices are out, or the patience of a person is over."""
+    """Wait until the numbers of tickets and sent notices stay the same, or until :data:`MAX_WAIT_SECONDS` are over."""
     ends = time.monotonic() + MAX_WAIT_SECONDS
     before, now = (0, 0), _count_tickets_and_notices(database)
     while time.monotonic() < ends and (before != now or sum(now) == 0):
@@ -94,7 +94,7 @@ def _describe_counts(database: Database) -> tuple[str, int]:
 
 
 def _count_tickets_and_notices(database: Database) -> tuple[int, int]:
-    """Tickets and sent notices."""
+    """Return the numbers of tickets and of sent notices."""
     from sqlalchemy import func, select
 
     from notify.models import Delivery

@@ -1,4 +1,4 @@
-"""How a command ends when something expected goes wrong: a sentence, its mend and an exit code, never a traceback."""
+"""Expected errors of a command: a sentence, a hint and an exit code instead of a traceback."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ UNDEFINED_SQLSTATES = ("42P01", "42703")
 
 
 class RootGroup(TyperGroup):
-    """The root command: whatever a command below it raises that can be expected is told in words."""
+    """The root command: reports the expected errors of all commands below it."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            raise  # whoever read the output has seen enough
+            # The reader of the output, such as `head`, has closed it: no error to report.
+            raise
         except Exception as error:
-            told = to_expected_error(error)
-            if told is None:
+            expected = to_expected_error(error)
+            if expected is None:
                 raise
             from cli.console import report_errors
 
             with report_errors():
-                raise told from None
+                raise expected from None
 
 
 def to_expected_error(error: Exception) -> CasemillError | OSError | None:
-    """An error that can be expected, as one that names its mend; None for a mistake in the program."""
+    """Return an expected error in a form that carries a hint; None for a mistake in the program."""
     from core.errors import CasemillError
 
     if isinstance(error, CasemillError | OSError):
@@ -44,7 +45,7 @@ def to_expected_error(error: Exception) -> CasemillError | OSError | None:
 
 
 def _from_database_error(error: Exception) -> CasemillError | None:
-    """The driver's text is left out: it may quote values of a statement."""
+    """Return an error for the usual failures of a database. The driver's text is left out: it may quote values of a row."""
     from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
     from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -53,13 +54,13 @@ def _from_database_error(error: Exception) -> CasemillError | None:
     if isinstance(error, OperationalError | PoolTimeoutError):
         return CasemillError(
             "the database does not answer, or cannot be written",
-            hint="see that it is running and that its disk has room; `casemill doctor` tells more",
+            hint="check that it is running and that its disk is not full; `casemill doctor` shows details",
         )
     if isinstance(error, ProgrammingError) and getattr(error.orig, "sqlstate", None) in UNDEFINED_SQLSTATES:
         return CasemillError("the database does not have this version's tables", hint="run `casemill migrate`")
     if isinstance(error, ArgumentError):
         return ConfigurationError(
-            "no database is reached that way",
+            "this is not the URL of a database",
             key="database_url",
             hint="write sqlite:///path/to/file.db or postgresql://user:password@host/name",
         )

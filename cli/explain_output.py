@@ -1,4 +1,4 @@
-"""An explanation as a person reads it: what it is, what would become of it and why, for whom, and what is missing."""
+"""The text of `casemill explain`: what a file is, what its outcome would be and why, for whom, and what is missing."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 OUTCOME_TEXTS = {
     "ticket": "a ticket is opened",
     "own": "recorded only: it is our own mail",
-    "bounce": "recorded as a mail that did not arrive",
+    "bounce": "recorded as a bounce: a mail of ours did not arrive",
     "automatic": "recorded only: it is automatic mail",
     "list": "recorded only: it is list or bulk mail",
-    "expanded": "each row of its workbooks becomes an item of its own",
-    "quarantined": "set aside, with a ticket that says so",
+    "expanded": "each row of its workbooks becomes an item",
+    "quarantined": "put in quarantine, with a ticket that says so",
     "rejected": "refused",
     "failed": "tried again later",
 }
@@ -23,12 +23,12 @@ EXCERPT_CHARACTERS = 200
 
 
 def describe(explanation: Explanation) -> dict[str, object]:
-    """The lines to be shown, by name; those without a value are left out by whoever prints them."""
+    """Return the lines to print by their names. Lines without a value are left out when they are printed."""
     fate = OUTCOME_TEXTS.get(explanation.disposition, explanation.disposition)
     return {
         **_describe_content(explanation),
         "outcome": f"{explanation.disposition}: {fate}",
-        "because": explanation.reason.text,
+        "reason": explanation.reason.text,
         "ticket for": explanation.requester,
         "missing": "; ".join(explanation.missing),
         "no answer": _describe_silence(explanation),
@@ -74,13 +74,13 @@ def _describe_mail(mail: ParsedMail) -> dict[str, object]:
 
 
 def _describe_report(report: ParsedReport | None) -> str | None:
-    """What a mail system reports of which mail."""
+    """Return what the mail system reports, for whom, and about which mail."""
     if report is None:
         return None
-    kind = f"{report.kind} for good" if report.permanent else report.kind
-    said = " ".join([*report.action, *report.status])
-    who = ", ".join(report.recipients) or "nobody is named"
-    return f"{kind}: {who} ({said or 'no code'}), of {report.message_id or 'no mail'}"
+    kind = f"permanent {report.kind}" if report.permanent else report.kind
+    codes = " ".join([*report.action, *report.status])
+    recipients = ", ".join(report.recipients) or "no recipient"
+    return f"{kind}: {recipients} ({codes or 'no code'}), about {report.message_id or 'no mail'}"
 
 
 def _describe_form(form: ParsedForm) -> dict[str, object]:

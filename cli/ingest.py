@@ -1,4 +1,4 @@
-"""`casemill ingest` and `casemill explain`: files through the real pipeline, and what it would do with them."""
+"""`casemill ingest`, `explain` and `receipt`: take files in, or show what would happen to them."""
 
 from __future__ import annotations
 
@@ -9,26 +9,29 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.options import Json
+
 if TYPE_CHECKING:
     from bootstrap import Services
     from core.settings import Settings
     from ingest.inspection.explain import Explanation
     from ingest.parser_pool import ParserPool
-    from ingest.sources.upload import Found, Uploaded
+    from ingest.sources.upload import FoundFiles, UploadResult
     from ingest.uploads import UploadOutcome
 
-KINDS = "Mails (.eml), .mbox, Maildirs, forms (.json), workbooks (.xlsx, .xlsm), and folders of them."
+KINDS = "Mail (.eml, .mbox, Maildir), forms (.json), workbooks (.xlsx, .xlsm), or folders with such files."
 Paths = Annotated[list[Path], typer.Argument(help=KINDS)]
-SourceName = Annotated[str | None, typer.Option(help="The mailbox, folder or form whose rules hold; else those of an upload.")]
-History = Annotated[bool, typer.Option("--history", help="It is mail of the past: customers are not written to about it.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON for programs in place of text for people.")]
+SourceName = Annotated[
+    str | None, typer.Option(help="Apply the rules of this mailbox, folder or form. Default: the rules for uploads.")
+]
+History = Annotated[bool, typer.Option("--history", help="Old mail: create the tickets, but send customers no mail about them.")]
 
-#: How many lines of one kind are shown to people.
+#: Rows in a table of one kind; --json prints all.
 MAX_SHOWN_ROWS = 20
 
 
 def ingest(paths: Paths, source: SourceName = None, history: History = False, json: Json = False) -> None:
-    """Take files in through the real pipeline: tickets, owners and notices, with a summary of what became of them."""
+    """Take in files as if they had arrived by mail, form or folder, and print the outcome of each."""
     from cli import console
     from cli.services import deliver_notices, open_services
     from ingest.sources.upload import find_files
@@ -46,18 +49,18 @@ def ingest(paths: Paths, source: SourceName = None, history: History = False, js
         console.print_json([fate.as_dict() for fate in fates])
     else:
         _print_summary(found, fates, receipts, left)
-    raise typer.Exit(console.EXIT_PROBLEM if left or any(fate.is_wrong for fate in fates) else console.EXIT_OK)
+    raise typer.Exit(console.EXIT_PROBLEM if left or any(fate.is_failure for fate in fates) else console.EXIT_OK)
 
 
 def explain(
-    paths: Annotated[list[Path] | None, typer.Argument(help="Files and folders, as for `casemill ingest`.")] = None,
-    item: Annotated[int | None, typer.Option(help="An item that has arrived, by its number, in place of files.")] = None,
+    paths: Annotated[list[Path] | None, typer.Argument(help="Files or folders, as for `casemill ingest`.")] = None,
+    item: Annotated[int | None, typer.Option(help="The number of an item that has arrived, instead of files.")] = None,
     source: SourceName = None,
     json: Json = False,
 ) -> None:
-    """Tell what would become of files, or of an item that arrived, and why. Writes nothing; files need no database."""
+    """Show what would happen to files, or to an item that has arrived, and why. Changes nothing; files need no database."""
     if bool(paths) == (item is not None):
-        raise typer.BadParameter("give files, or one item by --item")
+        raise typer.BadParameter("give either files or --item")
     from cli import console
 
     wrong = False
@@ -74,18 +77,18 @@ def explain(
 # -- ingest
 
 
-def _accept(services: Services, found: Found, source: str | None, history: bool) -> list[Uploaded]:
+def _accept(services: Services, found: FoundFiles, source: str | None, history: bool) -> list[UploadResult]:
     from cli import console
-    from ingest.decisions.outcome import HISTORY
-    from ingest.sources.upload import Upload, choose_source
+    from ingest.decisions.outcome import HISTORY_KEY
+    from ingest.sources.upload import Uploader, choose_source
 
     word, extra = choose_source(services.settings, source)
-    extra |= {HISTORY: True} if history else {}
-    with console.show_progress("taking in") as move:
-        return Upload(services.database, services.settings.limits, word, extra).accept(found.files, move)
+    extra |= {HISTORY_KEY: True} if history else {}
+    with console.show_progress("taking in files") as move:
+        return Uploader(services.database, services.settings.limits, word, extra).accept(found.files, move)
 
 
-def _drain_until_settled(services: Services, uploaded: Sequence[Uploaded]) -> int:
+def _drain_until_settled(services: Services, uploaded: Sequence[UploadResult]) -> int:
     from cli import console
     from cli.services import drain_until
     from ingest.uploads import count_unsettled
@@ -96,25 +99,25 @@ def _drain_until_settled(services: Services, uploaded: Sequence[Uploaded]) -> in
         with services.database.read() as session:
             return count_unsettled(session, ids)
 
-    with console.show_progress("working") as move:
+    with console.show_progress("creating tickets") as move:
         return drain_until(services, left, move)
 
 
-def _write_receipts(services: Services, uploaded: Sequence[Uploaded]) -> list[Path]:
-    """A receipt beside each workbook; one that is there already may have been corrected by somebody and is not touched."""
+def _write_receipts(services: Services, uploaded: Sequence[UploadResult]) -> list[Path]:
+    """Write a receipt beside each workbook. An existing receipt is kept, as it may have been edited."""
     from cli import console
     from core.errors import CasemillError
     from ingest.sources.file_archive import write_file
-    from ingest.uploads import receipt_path, workbook_items
-    from ingest.workbooks.expand import receipt
+    from ingest.uploads import choose_receipt_path, find_expanded_workbooks
+    from ingest.workbooks.expand import make_receipt
 
     with services.database.read() as session:
-        items = workbook_items(session, uploaded)
+        items = find_expanded_workbooks(session, uploaded)
     written = []
     for one, item_id in items:
         try:
-            content = receipt(services.database, services.pool, services.settings, item_id, repeated=one.known)
-            path = receipt_path(one.path)
+            content = make_receipt(services.database, services.pool, services.settings, item_id, repeated=one.is_known)
+            path = choose_receipt_path(one.path)
             write_file(path, content)
             written.append(path)
         except (CasemillError, OSError) as error:
@@ -123,23 +126,23 @@ def _write_receipts(services: Services, uploaded: Sequence[Uploaded]) -> list[Pa
     return written
 
 
-def _print_summary(found: Found, fates: Sequence[UploadOutcome], receipts: Sequence[Path], left: int) -> None:
+def _print_summary(found: FoundFiles, fates: Sequence[UploadOutcome], receipts: Sequence[Path], left: int) -> None:
     from collections import Counter
 
     from cli import console
 
     counts = Counter(fate.disposition for fate in fates)
     columns = [console.Column("disposition", no_wrap=True), console.Column("count", no_wrap=True, align_right=True)]
-    console.print_table(columns, sorted(counts.items()), empty="nothing to take in was found")
-    _print_outcomes("wrong", [fate for fate in fates if fate.is_wrong])
-    _print_outcomes("there before", [fate for fate in fates if fate.disposition == "duplicate"])
+    console.print_table(columns, sorted(counts.items()), empty="no files to take in were found")
+    _print_outcomes("problems", [fate for fate in fates if fate.is_failure])
+    _print_outcomes("already taken in before", [fate for fate in fates if fate.disposition == "duplicate"])
     for path in receipts:
         console.print_line(f"receipt: {path}")
-    if found.left_alone:
-        console.print_line(f"left alone because of their kind: {found.left_alone}", style="dim")
+    if found.skipped:
+        console.print_line(f"files of other kinds, not taken in: {found.skipped}", style="dim")
     if left:
-        hint = "they are tried again by `casemill run`, or by this command"
-        console.print_error(f"without an outcome yet: {left}; {hint}")
+        hint = "`casemill run`, or this command, tries them again"
+        console.print_error(f"items without an outcome yet: {left}; {hint}")
 
 
 def _print_outcomes(title: str, fates: Sequence[UploadOutcome]) -> None:
@@ -150,9 +153,11 @@ def _print_outcomes(title: str, fates: Sequence[UploadOutcome]) -> None:
     console.print_line("")
     console.print_line(title, style="bold")
     columns = [
-        console.Column("from"), console.Column("disposition", no_wrap=True), console.Column("ticket", no_wrap=True),
+        console.Column("file"),
+        console.Column("disposition", no_wrap=True),
+        console.Column("ticket", no_wrap=True),
         console.Column("reason"),
-    ]  # fmt: skip
+    ]
     rows = [(fate.place, fate.disposition, fate.ticket, fate.reason) for fate in fates[:MAX_SHOWN_ROWS]]
     console.print_table(columns, rows)
     if len(fates) > MAX_SHOWN_ROWS:
@@ -185,7 +190,7 @@ def _open_explanations(paths: Sequence[Path], item: int | None, source: str | No
 
 
 def _explain_item(settings: Settings, pool: ParserPool, item: int) -> list[Explanation]:
-    from cli.services import open_existing_database
+    from cli.context import open_existing_database
     from ingest.inspection.explain import Explainer
 
     with open_existing_database(settings) as database, database.read() as session:
@@ -202,19 +207,19 @@ def _print_explanation(explanation: Explanation) -> None:
 
 
 def receipt(
-    item: Annotated[int, typer.Argument(help="The workbook's number in the ledger, from `casemill ingest` or a ticket.")],
-    to: Annotated[Path | None, typer.Option(help="Where to write it; else item-N.receipt.xlsx here.")] = None,
+    item: Annotated[int, typer.Argument(help="The item number of the workbook, from `casemill ingest --json` or a ticket.")],
+    to: Annotated[Path | None, typer.Option(help="The file to write. Default: item-N.receipt.xlsx in this folder.")] = None,
 ) -> None:
-    """Write the receipt of a workbook, one that came by mail for example: its rows, and what became of each."""
+    """Write the receipt of a workbook, for example of one that came by mail: its rows with their outcomes."""
     from cli import console
     from cli.services import open_services
     from ingest.sources.file_archive import write_file
-    from ingest.uploads import receipt_path
-    from ingest.workbooks.expand import receipt
+    from ingest.uploads import choose_receipt_path
+    from ingest.workbooks.expand import make_receipt
 
     with console.report_errors(), open_services() as services:
-        content = receipt(services.database, services.pool, services.settings, item)
-        path = to or receipt_path(Path(f"item-{item}.xlsx"))
+        content = make_receipt(services.database, services.pool, services.settings, item)
+        path = to or choose_receipt_path(Path(f"item-{item}.xlsx"))
         write_file(path, content)
     console.print_line(f"Receipt: {path}")
 
@@ -222,8 +227,8 @@ def receipt(
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     example = "Example: casemill ingest inbox.mbox practices.xlsx --source support"
-    app.command(epilog=example, short_help="Take files in through the real pipeline.")(ingest)
+    app.command(epilog=example, short_help="Take in files: mail, forms, workbooks.")(ingest)
     example = "Example: casemill explain strange-mail.eml --json"
-    app.command(epilog=example, short_help="Tell what would become of files, and why.")(explain)
+    app.command(epilog=example, short_help="Show what would happen to files, and why.")(explain)
     example = "Example: casemill receipt 42 --to messages.receipt.xlsx"
     app.command(epilog=example, short_help="Write the receipt of a workbook.")(receipt)

@@ -1,4 +1,4 @@
-"""The `casemill` command. Heavy modules are imported inside the commands, so that `casemill --help` answers at once."""
+"""The `casemill` command. Commands import heavy modules only when they run, so that `casemill --help` is fast."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ from cli.notices import notice_app
 app = typer.Typer(
     name="casemill",
     cls=RootGroup,
-    help="Turns support mail, forms, workbooks and calls into owned tickets.",
-    epilog="Begin with: casemill init, then casemill run. What is wrong, and its hint: casemill doctor",
+    help="Help desk for medical billing: mail, forms, workbooks and calls become tickets with an owner.",
+    epilog="Start with: casemill init, then casemill run. To find problems: casemill doctor",
     no_args_is_help=True,
-    rich_markup_mode=None,  # a page drawn with rich costs more time than everything else of --help
+    # Help drawn by rich takes longer than everything else that --help does.
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
@@ -54,10 +55,10 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def root(
     config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The configuration; else CASEMILL_CONFIG, else ./casemill.toml.")
+        Path | None, typer.Option(metavar="FILE", help="The configuration file. Default: CASEMILL_CONFIG, else ./casemill.toml.")
     ] = None,
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     if config is not None:
@@ -67,11 +68,13 @@ def root(
 setup.register(app)
 
 
-@app.command(epilog="Example: casemill run --demo", short_help="Run everything in one process until Ctrl-C.")
+@app.command(epilog="Example: casemill run --demo", short_help="Run everything in one process.")
 def run(
-    demo: Annotated[bool, typer.Option("--demo", help="With the sample world and sample inputs, under var/demo.")] = False,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Use sample data under var/demo: staff, practices, mail, forms and a workbook.")
+    ] = False,
 ) -> None:
-    """Run everything in one process until Ctrl-C: web, watchers, workers and clock."""
+    """Run everything in one process until Ctrl-C: web server, watchers, workers and scheduler."""
     if demo:
         from cli.demo_run import run_demo
 
@@ -83,9 +86,9 @@ def run(
         serve.run(on_ready=lambda _settings, _database, address: print_line(f"casemill is running: http://{address}/"))
 
 
-@app.command(epilog="Example: casemill web", short_help="Run the web server alone.")
+@app.command(epilog="Example: casemill web", short_help="Run only the web server.")
 def web() -> None:
-    """Run the web server alone: hooks, health, metrics and the status page."""
+    """Run only the web server: webhooks, API, pages, health and metrics."""
     from cli import serve
 
     serve.web()
@@ -93,7 +96,7 @@ def web() -> None:
 
 @app.command(epilog="Example: casemill watch")
 def watch() -> None:
-    """Run the watchers of all mailboxes and folders alone."""
+    """Run only the watchers of all mailboxes and folders."""
     from cli import serve
 
     serve.watch()
@@ -101,7 +104,7 @@ def watch() -> None:
 
 @app.command(epilog="Example: casemill tick")
 def tick() -> None:
-    """Run the clock alone: it asks for whatever is due."""
+    """Run only the scheduler: it starts timers, retries and other work when it is due."""
     from cli import serve
 
     serve.tick()
@@ -127,5 +130,5 @@ app.add_typer(contact_app, name="contact")
 
 
 def main() -> None:
-    """The entry point of the distribution."""
+    """Run the command line; the entry point of the distribution."""
     app(prog_name="casemill")

@@ -1,4 +1,4 @@
-"""`casemill notice list` and `release`: what was not sent and why, and sending it all the same."""
+"""`casemill notice list` and `release`: automatic mail that was not sent, with the reasons, and sending it anyway."""
 
 from __future__ import annotations
 
@@ -6,50 +6,56 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.options import By, Json, Reason, parse_ticket_number
+
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 notice_app = typer.Typer(
-    help="Notices that were not sent: list them, let one go.", epilog="Example: casemill notice list", no_args_is_help=True
+    help="Automatic mail that was not sent: list it, or send it anyway.",
+    epilog="Example: casemill notice list",
+    no_args_is_help=True,
 )
 
 
-@notice_app.command("list", epilog="Example: casemill notice list --ticket BS-000123", short_help="List what was not sent.")
+@notice_app.command(
+    "list", epilog="Example: casemill notice list --ticket BS-000123", short_help="List automatic mail that was not sent."
+)
 def list_notices(
-    ticket: Annotated[str | None, typer.Option(help="Only of this ticket.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="JSON for programs in place of text for people.")] = False,
+    ticket: Annotated[str | None, typer.Option(help="Only this ticket, for example BS-000123.")] = None,
+    json: Json = False,
 ) -> None:
-    """List the notices to customers that were not sent, the newest first, each with its reason."""
+    """List automatic mail to customers that was not sent, newest first, with the reasons."""
     from cli import console
     from cli.context import open_database
     from notify import skipped
-    from tickets.numbers import parse_number
 
-    wanted = parse_number(ticket) if ticket else None
-    if ticket and wanted is None:
-        raise typer.BadParameter(f"{ticket!r} is no ticket number; they look like BS-000123", param_hint="--ticket")
+    wanted = parse_ticket_number(ticket, option="--ticket") if ticket else None
     with console.report_errors(), open_database() as (_, database), database.read() as session:
         rows = skipped.list_skipped(session, wanted)
     if json:
         console.print_json(rows)
         return
     columns = [
-        console.Column("notice", no_wrap=True, align_right=True), console.Column("ticket", no_wrap=True), console.Column("what", drop_order=1),
-        console.Column("to"), console.Column("why"),
-    ]  # fmt: skip
+        console.Column("notice", no_wrap=True, align_right=True),
+        console.Column("ticket", no_wrap=True),
+        console.Column("mailing", drop_order=1),
+        console.Column("to"),
+        console.Column("reason"),
+    ]
     cells = [(row["notice"], row["ticket"], row["mailing"].replace("_", " "), row["recipient"], row["reason"]) for row in rows]
-    console.print_table(columns, cells, empty="every notice was sent")
+    console.print_table(columns, cells, empty="no automatic mail was held back")
 
 
 @notice_app.command(
     "release", epilog="Example: casemill notice release 812 --by you@billing.example --reason 'Known by telephone'"
 )
 def release(
-    notice: Annotated[int, typer.Argument(help="The notice's number, as in `casemill notice list`.")],
-    by: Annotated[str, typer.Option(help="Your email address, as on the staff list.", envvar="CASEMILL_USER")],
-    reason: Annotated[str, typer.Option(help="Why; it stays on the timeline.")],
+    notice: Annotated[int, typer.Argument(help="The number in the first column of `casemill notice list`.")],
+    by: By,
+    reason: Reason,
 ) -> None:
-    """Send a notice that was not sent, past the limits and though the sender is not verified."""
+    """Send a notice that was held back, even though a limit is reached or the sender is not verified."""
     from accounts.directory import find_person
     from cli import console
     from cli.context import open_database
@@ -60,7 +66,7 @@ def release(
     with console.report_errors(), open_database() as (_, database):
 
         def unit(session: Session) -> int:
-            return skipped.release(session, notice, find_person(session, by), reason, clock.now())
+            return skipped.send_anyway(session, notice, find_person(session, by), reason, clock.now())
 
         ticket_id = database.transaction(unit)
-    console.print_line(f"{format_number(ticket_id)}: notice {notice} goes out with `casemill run` or the workers")
+    console.print_line(f"{format_number(ticket_id)}: notice {notice} is queued; `casemill run` or the workers send it")

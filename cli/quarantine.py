@@ -1,4 +1,4 @@
-"""`casemill quarantine`: the items that could not be read, another try for them, or giving them up."""
+"""`casemill quarantine`: items that could not be read: list, show, retry, discard."""
 
 from __future__ import annotations
 
@@ -6,57 +6,67 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.context import change_existing_database, query_existing_database
+from cli.options import Json
+
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 app = typer.Typer(
-    help="The items that were set aside: list, show, retry, discard.",
+    help="Items that could not be read: list, show, retry, discard.",
     epilog="Example: casemill quarantine list",
     no_args_is_help=True,
 )
 
-Item = Annotated[int, typer.Argument(help="The item's number, as in `casemill quarantine list`.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON for programs in place of text for people.")]
-Actor = Annotated[str | None, typer.Option("--by", help="Who does it; else the name of the account that runs the command.")]
+Item = Annotated[int, typer.Argument(help="The number in the first column of `casemill quarantine list`.")]
+Actor = Annotated[
+    str | None, typer.Option("--by", help="Your name for the record. Default: the name of your account on this machine.")
+]
 
 
-@app.command("list", epilog="Example: casemill quarantine list", short_help="List what was set aside.")
+@app.command("list", epilog="Example: casemill quarantine list", short_help="List the items in quarantine.")
 def list_items(json: Json = False) -> None:
-    """List what was set aside: when it came, from where, why, and after how many attempts."""
+    """List the items in quarantine: when and where they arrived, the reason, and the number of attempts."""
     from cli import console
     from ingest.ledger import quarantine
 
-    rows = _read(quarantine.list_items)
+    rows = query_existing_database(quarantine.list_items)
     if json:
         console.print_json(rows)
         return
     columns = [
-        console.Column("item", no_wrap=True, align_right=True), console.Column("received", no_wrap=True),
-        console.Column("source", drop_order=1), console.Column("kind", no_wrap=True, drop_order=2), console.Column("ticket", no_wrap=True),
-        console.Column("tries", no_wrap=True, align_right=True, drop_order=3), console.Column("reason"),
-    ]  # fmt: skip
+        console.Column("item", no_wrap=True, align_right=True),
+        console.Column("received", no_wrap=True),
+        console.Column("source", drop_order=1),
+        console.Column("kind", no_wrap=True, drop_order=2),
+        console.Column("ticket", no_wrap=True),
+        console.Column("tries", no_wrap=True, align_right=True, drop_order=3),
+        console.Column("reason"),
+    ]
     cells = [
         (row["item"], row["received_at"][:16].replace("T", " "), row["source"], row["kind"], row["ticket"], row["attempts"],
          row["reason"])
         for row in rows
     ]  # fmt: skip
-    console.print_table(columns, cells, empty="nothing is set aside")
+    console.print_table(columns, cells, empty="the quarantine is empty")
 
 
 @app.command("show", epilog="Example: casemill quarantine show 17 --raw > item-17.eml", short_help="Show one item.")
 def show_item(
     item: Item,
-    raw: Annotated[bool, typer.Option("--raw", help="The bytes as they came; made safe to look at on a terminal.")] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Print the original bytes; on a terminal without control characters.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Show one item: why it was set aside, where it was seen, and with --raw its source."""
+    """Show one item: why it is in quarantine and where it was seen; with --raw its original bytes."""
     from cli import console
     from ingest.ledger import quarantine
 
     if raw:
-        _write_raw(_read(lambda session: quarantine.read_source(session, item)))
+        _write_raw(query_existing_database(lambda session: quarantine.read_source(session, item)))
         return
-    facts: dict[str, Any] = _read(lambda session: quarantine.show(session, item))
+    facts: dict[str, Any] = query_existing_database(lambda session: quarantine.show(session, item))
     if json:
         console.print_json(facts)
         return
@@ -69,13 +79,13 @@ def show_item(
 
 @app.command("retry", epilog="Example: casemill quarantine retry --all")
 def retry_items(
-    item: Annotated[int | None, typer.Argument(help="The item's number.")] = None,
-    all_items: Annotated[bool, typer.Option("--all", help="Everything that is set aside.")] = False,
+    item: Annotated[int | None, typer.Argument(help="The item's number. Give this or --all.")] = None,
+    all_items: Annotated[bool, typer.Option("--all", help="All items in quarantine.")] = False,
     by: Actor = None,
 ) -> None:
-    """Let items be read again, such as after an update or with a larger limit."""
+    """Read items again, for example after an update or with a larger limit."""
     if (item is None) != all_items:
-        raise typer.BadParameter("give one item, or --all")
+        raise typer.BadParameter("give the number of an item, or --all")
     from cli import console
     from core import clock
     from ingest.ledger import quarantine
@@ -86,34 +96,36 @@ def retry_items(
         quarantine.retry(session, item, by or _account_name(), clock.now())
         return [item]
 
-    retried: list[int] = _write(unit)
+    retried: list[int] = change_existing_database(unit)
     if not retried:
-        console.print_line("nothing is set aside")
+        console.print_line("the quarantine is empty")
         return
-    console.print_line(f"to be read again by `casemill run` or the workers: {', '.join(map(str, retried))}")
+    console.print_line(f"queued, to be read again by `casemill run` or the workers: {', '.join(map(str, retried))}")
 
 
 @app.command(
     "discard",
     epilog="Example: casemill quarantine discard 17 --reason 'a broken fax, sent again since'",
-    short_help="Give an item up for good.",
+    short_help="Discard an item for good.",
 )
 def discard_item(
-    item: Item, reason: Annotated[str, typer.Option(help="Why nothing is lost by it; kept with the item.")], by: Actor = None
+    item: Item, reason: Annotated[str, typer.Option(help="The reason. It is stored with the item.")], by: Actor = None
 ) -> None:
-    """Give an item up for good; it stays on record as rejected, with the reason and who decided."""
+    """Discard an item for good. It stays on record as rejected, with the reason and your name."""
     if not reason.strip():
         raise typer.BadParameter("the reason is empty", param_hint="--reason")
     from cli import console
     from core import clock
     from ingest.ledger import quarantine
 
-    _write(lambda session: quarantine.discard(session, item, reason.strip(), by or _account_name(), clock.now()))
+    change_existing_database(
+        lambda session: quarantine.discard(session, item, reason.strip(), by or _account_name(), clock.now())
+    )
     console.print_line(f"item {item}: discarded")
 
 
 def _write_raw(content: bytes) -> None:
-    """Exact bytes into a file or pipe; on a terminal without anything that could move the cursor or do worse."""
+    """Write the exact bytes into a file or pipe; on a terminal replace control characters, which could change its state."""
     import sys
     import unicodedata
 
@@ -133,19 +145,3 @@ def _account_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return "the command line"
-
-
-def _read(query: Any) -> Any:
-    from cli.services import open_existing_database
-    from core import settings
-
-    with open_existing_database(settings.load()) as database, database.read() as session:
-        return query(session)
-
-
-def _write(unit: Any) -> Any:
-    from cli.services import open_existing_database
-    from core import settings
-
-    with open_existing_database(settings.load()) as database:
-        return database.transaction(unit)

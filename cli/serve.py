@@ -1,4 +1,4 @@
-"""The processes: everything in one (`run`), or web, watchers and clock each alone beside `dramatiq workers`."""
+"""The long-running processes: everything in one (`run`), or web server, watchers and scheduler each in its own."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ if TYPE_CHECKING:
 
     Component = Callable[[Settings, Database, threading.Event], AbstractContextManager[object]]
 
-log = logging.getLogger("casemill.serve")
+log = logging.getLogger("casemill.cli")
 
 SHUTDOWN_SECONDS = 10.0
-#: Threads that drain in the embedded mode: two parse and store in turns, the others relay and send.
+#: Worker threads of the embedded mode: two parse and store in turn, the others relay facts and send mail.
 EMBEDDED_WORKER_THREADS = 4
 
 
 def run(
     before_start: Callable[[Database], None] | None = None, on_ready: Callable[[Settings, Database, str], None] | None = None
 ) -> None:
-    """Everything in one process until SIGINT or SIGTERM.
+    """Run everything in one process until SIGINT or SIGTERM.
 
-    ``first`` may prepare the database before anything starts; ``ready`` is told the web address once all is up.
+    ``before_start`` may prepare the database before anything starts. ``on_ready`` is called with the address of the web server
+    when everything runs.
     """
     import workers
     from bootstrap import build_services
@@ -69,12 +70,15 @@ def run(
 
 
 def web() -> None:
-    """The web server alone."""
+    """Run only the web server until SIGINT or SIGTERM."""
     _run_component(lambda settings, database, _: _run_web_server(settings, database))
 
 
 def watch() -> None:
-    """The watchers of all mailboxes and folders alone; the parser children, for receipts, start first."""
+    """Run only the watchers of all mailboxes and folders until SIGINT or SIGTERM.
+
+    The parser processes, which read workbooks for their receipts, start first: before threads, sockets and database.
+    """
     import workers
     from ingest.parser_pool import ParserPool
 
@@ -83,7 +87,7 @@ def watch() -> None:
 
 
 def tick() -> None:
-    """The clock alone."""
+    """Run only the scheduler until SIGINT or SIGTERM."""
 
     def part(settings: Settings, database: Database, stop: threading.Event) -> AbstractContextManager[object]:
         _sync_teams(database, settings)
@@ -93,7 +97,7 @@ def tick() -> None:
 
 
 def _run_component(part: Component) -> None:
-    """One part of casemill in this process until SIGINT or SIGTERM."""
+    """Run one component in this process until SIGINT or SIGTERM."""
     import workers
     from core import logs
     from core.database.session import Database
@@ -111,7 +115,7 @@ def _run_component(part: Component) -> None:
 
 @contextmanager
 def _stop_signals() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set; a second SIGINT ends the process at once."""
+    """Yield an event that SIGINT and SIGTERM set; a second SIGINT ends the process at once."""
     stop = threading.Event()
 
     def handle(number: int, _frame: Any) -> None:
@@ -129,7 +133,7 @@ def _stop_signals() -> Iterator[threading.Event]:
 
 @contextmanager
 def _run_workers(services: Services) -> Iterator[None]:
-    """Worker threads in this process, on the broker inside it or on Redis."""
+    """Run worker threads in this process, on the broker inside it or on Redis."""
     import dramatiq
 
     import workers
@@ -149,10 +153,10 @@ def _run_workers(services: Services) -> Iterator[None]:
 def _run_watchers(
     settings: Settings, database: Database, pool: ParserPool, stop: threading.Event, intray: HandoffQueue | None = None
 ) -> Iterator[None]:
-    from ingest.sources.supervisor import watch as watch_sources
-    from ingest.workbooks.expand import receipt
+    from ingest.sources.supervisor import start_watchers as watch_sources
+    from ingest.workbooks.expand import make_receipt
 
-    threads = watch_sources(settings, database, stop, partial(receipt, database, pool, settings), intray)
+    threads = watch_sources(settings, database, stop, partial(make_receipt, database, pool, settings), intray)
     try:
         yield
     finally:
@@ -196,7 +200,7 @@ def _run_web_server(settings: Settings, database: Database) -> Iterator[str]:
 
 
 def _readiness_check(settings: Settings) -> Callable[[], dict[str, object]]:
-    """What readiness asks of this process besides the database: the queue."""
+    """Return the part of the readiness check that only this process can answer: whether the queue is reachable."""
 
     def check() -> dict[str, object]:
         if not settings.redis_url:
@@ -213,8 +217,8 @@ def _readiness_check(settings: Settings) -> Callable[[], dict[str, object]]:
 
 
 def _sync_teams(database: Database, settings: Settings) -> None:
-    """Teams of the configuration become teams of the database."""
+    """Store the configured teams in the database."""
     from accounts.teams import sync_teams
 
     for warning in database.transaction(lambda session: sync_teams(session, settings.teams)):
-        log.warning("a team names somebody who is not on the staff", extra={"team": str(warning).split()[0]})
+        log.warning("team member is not in the staff list", extra={"team": str(warning).split()[0]})

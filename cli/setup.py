@@ -1,4 +1,4 @@
-"""`casemill init`, `migrate` and `doctor`: setting up, bringing the database up to date, and finding out what is wrong."""
+"""`casemill init`, `migrate` and `doctor`: set up, update the database, and find out what is wrong."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.options import Json
+
 if TYPE_CHECKING:
     from core.findings import Finding
 
-Json = Annotated[bool, typer.Option("--json", help="JSON for programs in place of text for people.")]
 
 DEFAULT_CONFIG_FILE = "casemill.toml"
 
@@ -22,7 +23,7 @@ def init(
     admin_name: Annotated[str | None, typer.Option(help="Full name of the first administrator.")] = None,
     admin_email: Annotated[str | None, typer.Option(help="Email address of the first administrator.")] = None,
 ) -> None:
-    """Write a commented casemill.toml, make the database, and enter the first administrator. Overwrites nothing."""
+    """Write a commented casemill.toml, create the database, and add the first administrator. Overwrites nothing."""
     from cli.console import print_line
 
     path = Path(os.environ.get("CASEMILL_CONFIG") or DEFAULT_CONFIG_FILE)
@@ -32,18 +33,18 @@ def init(
         admin_email = admin_email or typer.prompt("Their email address", default="", show_default=False)
     print_line(f"database: {_migrate_database()}")
     print_line(f"administrator: {_add_administrator(admin_name or '', admin_email or '')}")
-    print_line("next: casemill run, and casemill doctor to see whether all is well")
+    print_line("next: edit the file, check it with `casemill doctor`, start with `casemill run`")
 
 
 def migrate() -> None:
-    """Bring the database to the tables this version needs. Safe to run at any time, and by several at once."""
+    """Update the database to this version. Safe to run at any time, also by several processes at once."""
     from cli.console import print_line
 
     print_line(f"database: {_migrate_database()}")
 
 
 def doctor(json: Json = False) -> None:
-    """Check configuration, connections, clock and queues, each with its mend; changes nothing."""
+    """Check configuration, connections, clock and queues. Every problem comes with a hint. Changes nothing."""
     from cli import console
     from cli.doctor.run import run_checks
     from core.findings import Severity
@@ -53,7 +54,9 @@ def doctor(json: Json = False) -> None:
         console.print_json([finding.as_dict() for finding in findings])
     else:
         _print_findings(findings)
-    raise typer.Exit(console.EXIT_PROBLEM if any(one.severity is Severity.PROBLEM for one in findings) else console.EXIT_OK)
+    raise typer.Exit(
+        console.EXIT_PROBLEM if any(finding.severity is Severity.PROBLEM for finding in findings) else console.EXIT_OK
+    )
 
 
 def _write_config(path: Path) -> str:
@@ -64,8 +67,8 @@ def _write_config(path: Path) -> str:
         with path.open("x", encoding="utf-8") as file:
             file.write(render_config())
     except FileExistsError:
-        return "is there already and was left as it is"
-    return "written; every key is in it, commented out"
+        return "exists already and was not changed"
+    return "written; it contains every key, commented out"
 
 
 def _migrate_database() -> str:
@@ -81,7 +84,7 @@ def _migrate_database() -> str:
         after = migrations.current_revision(database)
     finally:
         database.close()
-    return f"is up to date ({after})" if before == after else f"brought from {before or 'empty'} to {after}"
+    return f"is up to date ({after})" if before == after else f"updated from {before or 'empty'} to {after}"
 
 
 def _add_administrator(name: str, email: str) -> str:
@@ -89,7 +92,7 @@ def _add_administrator(name: str, email: str) -> str:
     from cli.context import open_database
 
     if not email.strip():
-        return "nobody was named; add one with `casemill staff add EMAIL --name NAME --role administrator`"
+        return "none was given; add one with `casemill staff add EMAIL --name NAME --role administrator`"
     with open_database() as (_, database):
         saved = directory.retry_on_conflict(
             database, lambda session: directory.add_staff(session, email=email, name=name or None, role="administrator")
@@ -115,6 +118,6 @@ def _print_findings(findings: Sequence[Finding]) -> None:
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     example = "Example: casemill init --admin-name 'Ruth Calder' --admin-email ruth.calder@billing.example"
-    app.command(epilog=example, short_help="Write the configuration, make the database.")(init)
-    app.command(epilog="Example: casemill migrate", short_help="Bring the database up to date.")(migrate)
-    app.command(epilog="Example: casemill doctor --json", short_help="Find out what is wrong, with each mend.")(doctor)
+    app.command(epilog=example, short_help="Write a configuration file and create the database.")(init)
+    app.command(epilog="Example: casemill migrate", short_help="Update the database to this version.")(migrate)
+    app.command(epilog="Example: casemill doctor --json", short_help="Find problems, each with a hint.")(doctor)

@@ -1,4 +1,4 @@
-"""Who is staff, for commands that need no database: it is asked where there is one, else the configuration says."""
+"""Which addresses belong to staff, for commands that work without a database."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class StaffLookup:
-    """Opens the database at the first question, and asks it no more once it gave no answer."""
+    """Looks addresses up in the database; without one, or after it has failed once, in the configured teams."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -21,10 +21,10 @@ class StaffLookup:
         self._is_unavailable = False
 
     def find(self, addresses: Collection[str]) -> Collection[str]:
-        """Those of the addresses that staff have."""
+        """Return those of the addresses that belong to staff."""
         from sqlalchemy.exc import SQLAlchemyError
 
-        from cli.services import open_existing_database
+        from cli.context import open_existing_database
         from core.errors import CasemillError
         from ingest.inspection.explain import configured_staff
         from tickets import forwards
@@ -39,5 +39,5 @@ class StaffLookup:
         return configured_staff(self._settings)(addresses)
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
         self._stack.close()

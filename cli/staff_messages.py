@@ -1,4 +1,4 @@
-"""`casemill ticket reply` and `casemill ticket recap`: what staff write to the customer, looked at before it goes."""
+"""`casemill ticket reply` and `casemill ticket recap`: write to the customer, with a preview."""
 
 from __future__ import annotations
 
@@ -7,34 +7,40 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.ticket_actions import By, Number, read_number
+from cli.options import By, TicketNumber, parse_ticket_number
 
 if TYPE_CHECKING:
     from tickets.staff_messages import MessageDraft
 
-Text = Annotated[str | None, typer.Option(help="What to write, in place of the template's text.")]
-File = Annotated[Path | None, typer.Option(help="A file with what to write; - reads standard input.")]
-To = Annotated[list[str] | None, typer.Option("--to", help="Who gets it, of the ticket's people; the requester by default.")]
-Subject = Annotated[str | None, typer.Option(help="The subject, in place of the template's.")]
-Preview = Annotated[bool, typer.Option("--preview", help="Show it and send nothing.")]
-Edit = Annotated[bool, typer.Option("--edit", help="Open it in $EDITOR before it is sent.")]
-Fill = Annotated[list[str] | None, typer.Option("--fill", help="NAME=TEXT for a placeholder, such as resolution=Paid in full.")]
+Text = Annotated[str | None, typer.Option(help="The text, instead of the template's text.")]
+File = Annotated[Path | None, typer.Option(help="A file with the text; - reads standard input.")]
+To = Annotated[
+    list[str] | None, typer.Option("--to", help="Recipient, one of the ticket's people; repeat for more. Default: the requester.")
+]
+Subject = Annotated[str | None, typer.Option(help="The subject, instead of the template's subject.")]
+Preview = Annotated[bool, typer.Option("--preview", help="Show the message without sending it.")]
+Edit = Annotated[bool, typer.Option("--edit", help="Open the message in $EDITOR before it is sent.")]
+Fill = Annotated[
+    list[str] | None, typer.Option("--fill", help="Fill a placeholder: NAME=TEXT, for example payer=Acme; repeat for more.")
+]
 
 
 def reply(
-    number: Number,
+    number: TicketNumber,
     by: By,
     text: Text = None,
     file: File = None,
     subject: Subject = None,
-    template: Annotated[str | None, typer.Option(help="A message template, see `casemill templates list`.")] = None,
-    ask_for_more: Annotated[bool, typer.Option("--ask-for-more", help="Ask for what the ticket says is missing.")] = False,
+    template: Annotated[str | None, typer.Option(help="Start with this template; see `casemill templates list`.")] = None,
+    ask_for_more: Annotated[
+        bool, typer.Option("--ask-for-more", help="Ask for the information that is missing on the ticket.")
+    ] = False,
     fill: Fill = None,
     to: To = None,
     edit: Edit = False,
     preview: Preview = False,
 ) -> None:
-    """Write to the customer; the answer comes back to the ticket."""
+    """Send a message to the customer. Their answer is added to the ticket."""
     from tickets.staff_messages import QUESTION, REPLY
 
     kind = QUESTION if ask_for_more else REPLY
@@ -45,20 +51,22 @@ def reply(
 
 
 def recap(
-    number: Number,
+    number: TicketNumber,
     by: By,
-    resolution: Annotated[str, typer.Option(help="What was done: fills the template's {{ resolution }}.")] = "",
+    resolution: Annotated[str, typer.Option(help="What was done; fills {{ resolution }} in the template.")] = "",
     text: Text = None,
     file: File = None,
     subject: Subject = None,
-    template: Annotated[str | None, typer.Option(help="Another template than the recap of resolution.")] = None,
+    template: Annotated[str | None, typer.Option(help="Use this template instead of the recap of resolution.")] = None,
     fill: Fill = None,
     to: To = None,
     edit: Edit = False,
     preview: Preview = False,
-    by_phone: Annotated[bool, typer.Option("--by-phone", help="Only check the box: the recap was given by telephone.")] = False,
+    by_phone: Annotated[
+        bool, typer.Option("--by-phone", help="Send nothing; check the box because you gave the recap by telephone.")
+    ] = False,
 ) -> None:
-    """Send the recap of resolution; "5-Recap of Resolution Sent" is checked when the mail server accepts it."""
+    """Send the recap of resolution. "5-Recap of Resolution Sent" is checked when the mail server accepts it."""
     from cli.ticket_actions import change_ticket
     from tickets import lifecycle
     from tickets.staff_messages import RECAP_MESSAGE
@@ -84,7 +92,7 @@ def _compose_and_send(
     from tickets import staff_messages
     from tickets.numbers import format_number
 
-    ticket_id, values = read_number(name), dict(_parse_fill(one) for one in fill)
+    ticket_id, values = parse_ticket_number(name), dict(_parse_fill(one) for one in fill)
     with console.report_errors(), open_database() as (_, database):
         draft = database.transaction(
             lambda session: staff_messages.compose(
@@ -102,14 +110,14 @@ def _compose_and_send(
                 session, ticket_id, find_person(session, by), kind, title, words, clock.now(), to=to, template=draft.template
             )
         )
-    console.print_line(f"{format_number(ticket_id)}: on its way to {', '.join(draft.to)}")
+    console.print_line(f"{format_number(ticket_id)}: queued for {', '.join(draft.to)}")
 
 
 def _print_preview(draft: MessageDraft, subject: str, text: str) -> None:
     from cli import console
     from tickets.staff_messages import find_problems
 
-    console.print_line(f"To:      {', '.join(draft.to) or 'nobody'}")
+    console.print_line(f"To:      {', '.join(draft.to) or 'no recipient'}")
     console.print_line(f"Subject: {subject}\n")
     console.print_line(text)
     words = set(find_problems(draft.subject, draft.text))
@@ -121,7 +129,7 @@ def _print_preview(draft: MessageDraft, subject: str, text: str) -> None:
 
 
 def _edit_message(subject: str, text: str) -> tuple[str, str]:
-    """Subject on the first line, an empty line, and the text. Saved empty, or not at all, nothing is sent."""
+    """Open subject (first line) and text in the editor, and return them. An empty file ends the command: nothing is sent."""
     from cli import console
 
     saved = console.open_editor(f"{subject}\n\n{text}")

@@ -1,4 +1,4 @@
-"""`casemill survey …`: the answers with their averages, what was not sent and why, and deciding against one."""
+"""`casemill survey …`: answers and averages, surveys that were not sent with the reasons, and cancelling one."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="The surveys after completion: answers, averages, and what was not sent and why.")
+from cli.options import By, Json, Reason, TicketNumber, parse_ticket_number
 
-Json = Annotated[bool, typer.Option("--json", help="JSON for programs in place of text for people.")]
-Number = Annotated[str, typer.Argument(help="The ticket's number, such as BS-000123.")]
+app = typer.Typer(no_args_is_help=True, help="Surveys after completion: answers, averages, and surveys that were not sent.")
+
 STATES = ("waiting", "invited", "sent", "skipped", "failed", "ambiguous", "answered")
 
 
 @app.command("list", epilog="Example: casemill survey list --average owner")
 def list_all(
-    state: Annotated[str | None, typer.Option(help=f"Only these: {', '.join(STATES)}.")] = None,
-    average: Annotated[str | None, typer.Option(help="Averages in place of answers, by owner, company or month.")] = None,
+    state: Annotated[str | None, typer.Option(help=f"Only surveys in this state: {', '.join(STATES)}.")] = None,
+    average: Annotated[str | None, typer.Option(help="Show average scores instead, by: owner, company or month.")] = None,
     json: Json = False,
 ) -> None:
-    """List surveys with their answers, the newest first, or averages by owner, company or month."""
+    """List surveys with their answers, newest first, or average scores by owner, company or month."""
     from cli import console
     from cli.context import open_database
     from surveys import queries
 
     if state is not None and state not in STATES:
-        raise typer.BadParameter(f"{state!r} is no state; choose one of {', '.join(STATES)}")
+        raise typer.BadParameter(f"{state!r} is not a state; choose one of: {', '.join(STATES)}")
     with console.report_errors(), open_database() as (_, database), database.read() as session:
-        rows = queries.average(session, average) if average else queries.list_surveys(session, state=state)
+        rows = queries.average_scores(session, average) if average else queries.list_surveys(session, state=state)
     if json:
         console.print_json(rows)
     elif average:
@@ -43,19 +43,19 @@ def list_all(
 
 
 @app.command(epilog="Example: casemill survey show BS-000123")
-def show(number: Number, json: Json = False) -> None:
-    """Show the surveys of a ticket, one for each opening that was completed, with the whole comment."""
+def show(number: TicketNumber, json: Json = False) -> None:
+    """Show the surveys of a ticket with the full comments: one for each time the ticket was completed."""
     from cli import console
     from cli.context import open_database
     from core.errors import NotFoundError
     from surveys import queries
 
-    ticket_id = _ticket(number)
+    ticket_id = parse_ticket_number(number)
     with console.report_errors(), open_database() as (_, database):
         with database.read() as session:
             rows = queries.list_surveys(session, ticket_id=ticket_id)
         if not rows:
-            raise NotFoundError(f"{number} has no survey", hint="there is one once a ticket is completed")
+            raise NotFoundError(f"{number} has no survey", hint="a survey is planned when the ticket is completed")
     if json:
         console.print_json(rows)
         return
@@ -66,11 +66,11 @@ def show(number: Number, json: Json = False) -> None:
 
 @app.command(epilog="Example: casemill survey skip BS-000123 --by you@billing.example --reason 'Called already'")
 def skip(
-    number: Number,
-    by: Annotated[str, typer.Option(help="Your email address, as on the staff list.", envvar="CASEMILL_USER")],
-    reason: Annotated[str, typer.Option(help="Why; it stays on the timeline.")],
+    number: TicketNumber,
+    by: By,
+    reason: Reason,
 ) -> None:
-    """Decide against a survey that waits to be sent; the customer may then be asked about another ticket."""
+    """Cancel a survey that waits to be sent. The customer can then be asked about another ticket."""
     from accounts.directory import find_person
     from cli import console
     from cli.context import open_database
@@ -78,7 +78,7 @@ def skip(
     from core.errors import RefusedError
     from surveys import invitations
 
-    ticket_id = _ticket(number)
+    ticket_id = parse_ticket_number(number)
     with console.report_errors(), open_database() as (_, database):
 
         def unit(session: Any) -> None:
@@ -95,22 +95,18 @@ def _print_surveys(rows: list[dict[str, Any]]) -> None:
     from cli import console
 
     columns = [
-        console.Column("ticket", no_wrap=True), console.Column("state", no_wrap=True), console.Column("score", align_right=True),
-        console.Column("comment"), console.Column("owner", drop_order=1), console.Column("company", drop_order=2),
-        console.Column("sent", no_wrap=True, drop_order=3), console.Column("why"),
-    ]  # fmt: skip
+        console.Column("ticket", no_wrap=True),
+        console.Column("state", no_wrap=True),
+        console.Column("score", align_right=True),
+        console.Column("comment"),
+        console.Column("owner", drop_order=1),
+        console.Column("company", drop_order=2),
+        console.Column("sent", no_wrap=True, drop_order=3),
+        console.Column("reason"),
+    ]
     cells = [
-        (row["ticket"], "answered" if row["score"] else row["state"], row["score"], row["comment"], row["owner"] or "nobody",
+        (row["ticket"], "answered" if row["score"] else row["state"], row["score"], row["comment"], row["owner"] or "unassigned",
          row["company"], (row["sent_at"] or "")[:16].replace("T", " "), "" if row["state"] == "sent" else row["reason"])
         for row in rows
     ]  # fmt: skip
     console.print_table(columns, cells, empty="no surveys")
-
-
-def _ticket(text: str) -> int:
-    from tickets.numbers import parse_number
-
-    ticket_id = parse_number(text)
-    if ticket_id is None:
-        raise typer.BadParameter(f"{text!r} is no ticket number; they look like BS-000123")
-    return ticket_id

@@ -1,4 +1,4 @@
-"""`casemill tasks`: follow-up tasks listed, added, done, opened again, handed over, postponed."""
+"""`casemill tasks`: list follow-up tasks, and add, finish, reopen, reassign or postpone one."""
 
 from __future__ import annotations
 
@@ -8,40 +8,42 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.options import By, Json, Reason, format_minute, parse_ticket_number
+
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from accounts.models import Staff
     from tickets.models import FollowUp
 
-    Verb = Callable[[Session, Staff, datetime], FollowUp]
+    TaskChange = Callable[[Session, Staff, datetime], FollowUp]
 
 tasks_app = typer.Typer(
-    help="Follow-up tasks: list them, the most overdue first, or do something about one.",
+    help="Follow-up tasks: list them, most overdue first, or change one.",
     epilog="Example: casemill tasks --for omar@billing.example --today",
 )
 
-Task = Annotated[int, typer.Argument(help="The task's number, as listed.")]
-By = Annotated[str, typer.Option(help="Your email address, as on the staff list.", envvar="CASEMILL_USER")]
-Why = Annotated[str, typer.Option(help="Why; it stays on the ticket's timeline.")]
-Due = Annotated[str, typer.Option(help="Day (its end of work) or moment, in your time zone, such as 2027-01-04T12:00.")]
+Task = Annotated[int, typer.Argument(help="The number in the first column of `casemill tasks`.")]
+Due = Annotated[str, typer.Option(help="Day (until the end of your working hours) or time, in your time zone: 2027-01-04T12:00.")]
 
 
 @tasks_app.callback(invoke_without_command=True)
 def list_all(
     context: typer.Context,
-    mine: Annotated[str | None, typer.Option("--for", help="Only tasks of this person and their teams, by address.")] = None,
-    today: Annotated[bool, typer.Option("--today", help="Only what is due by the end of today.")] = False,
-    overdue: Annotated[bool, typer.Option("--overdue", help="Only what is overdue.")] = False,
-    finished: Annotated[bool, typer.Option("--finished", help="Those that are done in place of the open ones.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 1000,
-    json: Annotated[bool, typer.Option("--json", help="JSON for programs in place of text for people.")] = False,
+    mine: Annotated[
+        str | None, typer.Option("--for", help="Only the tasks of this person and their teams: email address.")
+    ] = None,
+    today: Annotated[bool, typer.Option("--today", help="Only tasks that are due by the end of today.")] = False,
+    overdue: Annotated[bool, typer.Option("--overdue", help="Only overdue tasks.")] = False,
+    finished: Annotated[bool, typer.Option("--finished", help="Show finished tasks instead of open ones.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="The largest number of tasks to show.")] = 1000,
+    json: Json = False,
 ) -> None:
-    """List follow-up tasks, the most overdue first; or do something about one."""
+    """List follow-up tasks, most overdue first; or change one."""
     if context.invoked_subcommand is not None:
         return
     if finished and (today or overdue):
-        raise typer.BadParameter("what is done is neither due nor overdue: leave --finished out, or the others")
+        raise typer.BadParameter("finished tasks are not due: use either --finished, or --today and --overdue")
     from accounts.directory import find_person
     from cli import console
     from cli.context import open_database
@@ -62,66 +64,67 @@ def list_all(
         _print_tasks(rows, finished)
 
 
-@tasks_app.command("add", epilog="Example: casemill tasks add BS-000123 'Ask the payer' --due 2027-01-04")
+@tasks_app.command(
+    "add", epilog="Example: casemill tasks add BS-000123 'Ask the payer' --due 2027-01-04 --by you@billing.example"
+)
 def add(
-    ticket: Annotated[str, typer.Argument(help="The ticket's number, such as BS-000123.")],
-    title: Annotated[str, typer.Argument(help="What is to be done.")],
+    ticket: Annotated[str, typer.Argument(help="The ticket number, for example BS-000123.")],
+    title: Annotated[str, typer.Argument(help="What has to be done.")],
     due: Due,
     by: By,
-    to: Annotated[str | None, typer.Option(help="Email address of who is to do it; you, when left out.")] = None,
+    to: Annotated[str | None, typer.Option(help="Email address of the assignee. Default: you.")] = None,
 ) -> None:
     """Add a task to a ticket."""
     from accounts.directory import find_person
     from tickets import follow_ups
-    from tickets.numbers import parse_number
 
-    ticket_id = parse_number(ticket)
-    if ticket_id is None:
-        raise typer.BadParameter(f"{ticket!r} is no ticket number; they look like BS-000123")
+    ticket_id = parse_ticket_number(ticket)
 
-    def verb(session: Session, staff: Staff, now: datetime) -> FollowUp:
+    def change(session: Session, staff: Staff, now: datetime) -> FollowUp:
         assignee = find_person(session, to) if to else None
         return follow_ups.add_task(session, ticket_id, title, _parse_due(due, staff), staff, now, to=assignee)
 
-    _change_task(by, verb)
+    _change_task(by, change)
 
 
 @tasks_app.command("done", epilog="Example: casemill tasks done 17 --by you@billing.example")
 def done(task: Task, by: By) -> None:
-    """Mark a task as done; the marks of its ticket are not set by that."""
+    """Mark a task as done. The checkboxes of its ticket stay as they are."""
     from tickets import follow_ups
 
     _change_task(by, lambda session, staff, now: follow_ups.finish_task(session, task, staff, now))
 
 
-@tasks_app.command("reopen", epilog="Example: casemill tasks reopen 17 --reason 'They never called back'")
-def reopen(task: Task, by: By, reason: Why) -> None:
-    """Open a task again that was called done."""
+@tasks_app.command(
+    "reopen", epilog="Example: casemill tasks reopen 17 --by you@billing.example --reason 'They never called back'"
+)
+def reopen(task: Task, by: By, reason: Reason) -> None:
+    """Reopen a task that was marked as done."""
     from tickets import follow_ups
 
     _change_task(by, lambda session, staff, now: follow_ups.reopen_task(session, task, staff, reason, now))
 
 
-@tasks_app.command("hand-over", epilog="Example: casemill tasks hand-over 17 --to omar@billing.example")
+@tasks_app.command("hand-over", epilog="Example: casemill tasks hand-over 17 --by you@billing.example --to omar@billing.example")
 def hand_over(
     task: Task,
     by: By,
-    to: Annotated[str | None, typer.Option(help="Email address of who is to do it now; you, when left out.")] = None,
-    reason: Why = "",
+    to: Annotated[str | None, typer.Option(help="Email address of the new assignee. Default: you.")] = None,
+    reason: Reason = "",
 ) -> None:
-    """Hand a task over to somebody else, or take it."""
+    """Reassign a task to a colleague, or to yourself."""
     from accounts.directory import find_person
     from tickets import follow_ups
 
-    def verb(session: Session, staff: Staff, now: datetime) -> FollowUp:
+    def change(session: Session, staff: Staff, now: datetime) -> FollowUp:
         return follow_ups.reassign_task(session, task, find_person(session, to) if to else staff, staff, reason, now)
 
-    _change_task(by, verb)
+    _change_task(by, change)
 
 
 @tasks_app.command("postpone", epilog="Example: casemill tasks postpone 17 --due 2027-01-04 --reason 'The payer is closed'")
-def postpone(task: Task, due: Due, by: By, reason: Why) -> None:
-    """Give a task another moment."""
+def postpone(task: Task, due: Due, by: By, reason: Reason) -> None:
+    """Change the due date of a task."""
     from tickets import follow_ups
 
     _change_task(
@@ -129,8 +132,8 @@ def postpone(task: Task, due: Due, by: By, reason: Why) -> None:
     )
 
 
-def _change_task(by: str, verb: Verb) -> None:
-    """Do it as the member of staff ``by``, and say how the task stands."""
+def _change_task(by: str, change: TaskChange) -> None:
+    """Change a task on behalf of the member of staff ``by``, and print its new state."""
     from accounts.directory import find_person
     from cli import console
     from cli.context import open_database
@@ -138,22 +141,22 @@ def _change_task(by: str, verb: Verb) -> None:
     from tickets.tasks import show_task
 
     with console.report_errors(), open_database() as (_, database):
-        task_id = database.transaction(lambda session: verb(session, find_person(session, by), clock.now()).id)
+        task_id = database.transaction(lambda session: change(session, find_person(session, by), clock.now()).id)
         with database.read() as session:
             row = show_task(session, task_id, clock.now()) or {}
-    state = f"done {_minute(row['done_at'])}" if row["done_at"] else f"due {_minute(row['due_at'])}"
+    state = f"done {format_minute(row['done_at'])}" if row["done_at"] else f"due {format_minute(row['due_at'])}"
     console.print_line(f"task {task_id} of {row['ticket']} for {console.format_value(row['assignee'] or 'nobody')}: {state}")
 
 
 def _parse_due(text: str, staff: Staff) -> datetime:
-    """A moment in somebody's zone, in UTC; a day is meant up to the end of their work."""
+    """Return a due date in UTC. A time is in the zone of ``staff``; a day ends with their working hours."""
     from datetime import UTC
     from zoneinfo import ZoneInfo
 
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
-        problem = f"{text!r} is no day or moment; write 2027-01-04 or 2027-01-04T12:00"
+        problem = f"{text!r} is not a date or time; write 2027-01-04 or 2027-01-04T12:00"
         raise typer.BadParameter(problem, param_hint="--due") from None
     if len(text.strip()) <= len("2027-01-04"):
         moment = datetime.combine(moment.date(), staff.ends)
@@ -164,19 +167,19 @@ def _print_tasks(rows: list[dict[str, Any]], finished: bool) -> None:
     from cli import console
 
     columns = [
-        console.Column("task", no_wrap=True, align_right=True), console.Column("ticket", no_wrap=True), console.Column("what"),
-        console.Column("for"), console.Column("due", no_wrap=True), console.Column("done" if finished else "", no_wrap=True),
-    ]  # fmt: skip
+        console.Column("number", no_wrap=True, align_right=True),
+        console.Column("ticket", no_wrap=True),
+        console.Column("task"),
+        console.Column("for"),
+        console.Column("due", no_wrap=True),
+        console.Column("done" if finished else "", no_wrap=True),
+    ]
     cells = [
-        (row["id"], row["ticket"], row["title"], row["assignee"] or "nobody", _minute(row["due_at"]),
-         _minute(row["done_at"]) or ("overdue" if row["overdue"] else ""))
+        (row["id"], row["ticket"], row["title"], row["assignee"] or "unassigned", format_minute(row["due_at"]),
+         format_minute(row["done_at"]) or ("overdue" if row["overdue"] else ""))
         for row in rows
     ]  # fmt: skip
     console.print_table(columns, cells, empty="no tasks")
-
-
-def _minute(moment: str | None) -> str:
-    return (moment or "")[:16].replace("T", " ")
 
 
 def register(app: typer.Typer) -> None:

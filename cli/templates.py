@@ -1,4 +1,4 @@
-"""`casemill templates`: what staff begin their letters with."""
+"""`casemill templates`: message templates for staff, in versions."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from typing import Annotated
 
 import typer
 
-from cli.ticket_actions import By
+from cli.options import By, Json
 
-app = typer.Typer(help="Message templates: list, show, edit, history, restore.", no_args_is_help=True)
-Name = Annotated[str, typer.Argument(help="The template's name, such as 'Please Tell Us More'.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON for programs in place of text for people.")]
+app = typer.Typer(help="Message templates for staff: list, show, edit, history, restore.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(help="The template's name, for example 'Please Tell Us More'.")]
 
 
 @app.command("list", epilog="Example: casemill templates list")
 def list_templates(json: Json = False) -> None:
-    """Every template, by folder."""
+    """List all templates by folder."""
     from cli import console
     from cli.context import open_database
     from tickets import message_templates
@@ -26,14 +25,22 @@ def list_templates(json: Json = False) -> None:
     if json:
         console.print_json([one.as_dict() for one in found])
         return
-    columns = [console.Column("folder"), console.Column("name"), console.Column("version", no_wrap=True, align_right=True),
-               console.Column("written by")]  # fmt: skip
+    columns = [
+        console.Column("folder"),
+        console.Column("name"),
+        console.Column("version", no_wrap=True, align_right=True),
+        console.Column("written by"),
+    ]
     console.print_table(columns, [(one.folder, one.name, one.number, one.written_by) for one in found], empty="no templates")
 
 
 @app.command(epilog="Example: casemill templates show 'Billing Support Recap of Resolution'")
-def show(name: Name, version: Annotated[int | None, typer.Option(help="An earlier version.")] = None, json: Json = False) -> None:
-    """What a template says."""
+def show(
+    name: Name,
+    version: Annotated[int | None, typer.Option(help="Show this version instead of the current one.")] = None,
+    json: Json = False,
+) -> None:
+    """Show the subject and text of a template."""
     from cli import console
     from cli.context import open_database
     from tickets import message_templates
@@ -52,11 +59,11 @@ def show(name: Name, version: Annotated[int | None, typer.Option(help="An earlie
 def edit(
     name: Name,
     by: By,
-    subject: Annotated[str | None, typer.Option(help="The subject; as it was, when left out.")] = None,
-    file: Annotated[Path | None, typer.Option(help="A file with the text; $EDITOR opens when left out.")] = None,
-    new: Annotated[bool, typer.Option("--new", help="Make a template of a name that is not there yet.")] = False,
+    subject: Annotated[str | None, typer.Option(help="The new subject. Default: it stays the same.")] = None,
+    file: Annotated[Path | None, typer.Option(help="A file with the new text. Default: $EDITOR opens.")] = None,
+    new: Annotated[bool, typer.Option("--new", help="Create a template with a new name.")] = False,
 ) -> None:
-    """Change a template, or with --new add one: a new version; the earlier ones stay."""
+    """Change a template, or create one with --new. The change is a new version; earlier versions are kept."""
     from accounts.directory import find_person
     from cli import console
     from cli.context import open_database
@@ -69,7 +76,7 @@ def edit(
             before = None if new else message_templates.find(session, name)
         body = file.read_text("utf-8") if file else console.open_editor(before.body if before else "")
         if not body.strip():
-            raise RefusedError("empty_template", "nothing was written, so nothing was changed")
+            raise RefusedError("empty_template", "the text is empty, so the template was not changed")
         title = subject or (before.subject if before else "")
         saved = database.transaction(
             lambda session: message_templates.edit(
@@ -81,7 +88,7 @@ def edit(
 
 @app.command(epilog="Example: casemill templates history 'Waiting for the Payer'")
 def history(name: Name, json: Json = False) -> None:
-    """All versions of a template, the newest first."""
+    """List all versions of a template, newest first."""
     from cli import console
     from cli.context import open_database
     from tickets import message_templates
@@ -91,15 +98,19 @@ def history(name: Name, json: Json = False) -> None:
     if json:
         console.print_json([one.as_dict() for one in found])
         return
-    columns = [console.Column("version", no_wrap=True, align_right=True), console.Column("written by"), console.Column("at", no_wrap=True),
-               console.Column("subject")]  # fmt: skip
+    columns = [
+        console.Column("version", no_wrap=True, align_right=True),
+        console.Column("written by"),
+        console.Column("at", no_wrap=True),
+        console.Column("subject"),
+    ]
     rows = [(one.number, one.written_by, f"{one.written_at:%Y-%m-%d %H:%M}", one.subject) for one in found]
     console.print_table(columns, rows, empty="no versions")
 
 
 @app.command(epilog="Example: casemill templates restore 'Waiting for the Payer' --version 1 --by you@billing.example")
-def restore(name: Name, version: Annotated[int, typer.Option(help="The version to bring back.")], by: By) -> None:
-    """An earlier version again, as a new one."""
+def restore(name: Name, version: Annotated[int, typer.Option(help="The version to restore.")], by: By) -> None:
+    """Restore an earlier version, as a new version."""
     from accounts.directory import find_person
     from cli import console
     from cli.context import open_database

@@ -1,4 +1,4 @@
-"""`casemill ticket …` for a ticket in the hands of staff: the same verbs as everywhere else."""
+"""`casemill ticket …`: the commands that change a ticket, with the same functions as the pages and the API."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from cli.options import By, Reason, TicketNumber, parse_ticket_number
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -16,36 +18,34 @@ if TYPE_CHECKING:
     from core.settings import Settings
     from tickets.models import Ticket
 
-    Verb = Callable[[Session, int, Staff, Settings, datetime], Ticket]
-
-Number = Annotated[str, typer.Argument(help="The ticket's number, such as BS-000123.")]
-By = Annotated[str, typer.Option(help="Your email address, as on the staff list.", envvar="CASEMILL_USER")]
-Reason = Annotated[str, typer.Option(help="Why; it stays on the timeline.")]
+    TicketChange = Callable[[Session, int, Staff, Settings, datetime], Ticket]
 
 
-def follow_up_sent(number: Number, by: By) -> None:
-    """Check "4-Support Follow Up Sent", after an email or a call to the customer."""
+def follow_up_sent(number: TicketNumber, by: By) -> None:
+    """Check "4-Support Follow Up Sent", after you have written to the customer or called them."""
     from tickets import lifecycle
 
     change_ticket(number, by, lambda session, ticket, staff, _, now: lifecycle.mark_follow_up_sent(session, ticket, staff, now))
 
 
-def resolve(number: Number, by: By) -> None:
+def resolve(number: TicketNumber, by: By) -> None:
     """Set Resolution to Yes."""
     from tickets import lifecycle
 
     change_ticket(number, by, lambda session, ticket, staff, _, now: lifecycle.mark_resolved(session, ticket, staff, now))
 
 
-def reopen(number: Number, by: By, reason: Reason) -> None:
-    """Open a completed ticket again: its marks are cleared and its timers start anew."""
+def reopen(number: TicketNumber, by: By, reason: Reason) -> None:
+    """Reopen a completed ticket: its checkboxes are cleared and its timers start again."""
     from tickets import lifecycle
 
     change_ticket(number, by, lambda session, ticket, staff, s, now: lifecycle.reopen(session, ticket, staff, reason, s, now))
 
 
-def move(number: Number, by: By, reason: Reason, to: Annotated[int, typer.Option(help="The stage: 1, 4, 5 or 6.")]) -> None:
-    """Move a ticket where the rules do not; for managers, with a reason."""
+def move(
+    number: TicketNumber, by: By, reason: Reason, to: Annotated[int, typer.Option(help="The new stage: 1, 4, 5 or 6.")]
+) -> None:
+    """Move a ticket to another stage against the rules. Only for managers, with a reason."""
     from tickets import lifecycle
 
     change_ticket(
@@ -54,64 +54,75 @@ def move(number: Number, by: By, reason: Reason, to: Annotated[int, typer.Option
 
 
 def assign(
-    number: Number,
+    number: TicketNumber,
     by: By,
-    to: Annotated[str | None, typer.Option(help="Email address of the new owner; you, when left out.")] = None,
-    reason: Annotated[str, typer.Option(help="Why; it stays on the timeline.")] = "",
+    to: Annotated[str | None, typer.Option(help="Email address of the new owner. Default: you.")] = None,
+    reason: Annotated[str, typer.Option(help="The reason. It is shown on the ticket's timeline.")] = "",
 ) -> None:
-    """Hand a ticket over, or take it."""
+    """Assign a ticket to a colleague, or to yourself."""
     from accounts.directory import find_person
     from tickets import lifecycle
 
-    def verb(session: Session, ticket: int, staff: Staff, _: Settings, now: datetime) -> Ticket:
+    def change(session: Session, ticket: int, staff: Staff, _: Settings, now: datetime) -> Ticket:
         return lifecycle.assign(session, ticket, find_person(session, to) if to else staff, staff, reason, now)
 
-    change_ticket(number, by, verb)
+    change_ticket(number, by, change)
 
 
-def note(number: Number, text: Annotated[str, typer.Argument(help="What to note; for staff only.")], by: By) -> None:
-    """Put a note on the timeline."""
+def note(
+    number: TicketNumber, text: Annotated[str, typer.Argument(help="The text of the note. Only staff see it.")], by: By
+) -> None:
+    """Add a note to the timeline."""
     from tickets import lifecycle
 
     change_ticket(number, by, lambda session, ticket, staff, _, now: lifecycle.add_note(session, ticket, staff, text, now))
 
 
-def merge(number: Number, by: By, reason: Reason, into: Annotated[str, typer.Option(help="The ticket that goes on.")]) -> None:
-    """Make a ticket part of another: that one goes on with the people, tasks and answers of both."""
+def merge(
+    number: TicketNumber, by: By, reason: Reason, into: Annotated[str, typer.Option(help="The ticket that stays open.")]
+) -> None:
+    """Merge a ticket into another one, which gets the people, tasks and replies of both."""
     from tickets import merging
 
-    other = read_number(into)
+    other = parse_ticket_number(into)
     change_ticket(number, by, lambda session, ticket, staff, _, now: merging.merge(session, ticket, other, staff, reason, now))
 
 
-def split(number: Number, by: By, reason: Reason, entry: Annotated[int, typer.Option(help="The message's number.")]) -> None:
-    """Let a message of a ticket begin a ticket of its own; `ticket show --json` numbers the messages."""
+def split(
+    number: TicketNumber,
+    by: By,
+    reason: Reason,
+    entry: Annotated[int, typer.Option(help='The number of the message, "id" in `ticket show --json`.')],
+) -> None:
+    """Make a new ticket from one message of a ticket."""
     from tickets import merging
     from tickets.models import Ticket
 
-    def verb(session: Session, ticket: int, staff: Staff, settings: Settings, now: datetime) -> Ticket:
+    def change(session: Session, ticket: int, staff: Staff, settings: Settings, now: datetime) -> Ticket:
         new_id = merging.split(session, ticket, entry, staff, reason, settings, now)
         return session.get_one(Ticket, new_id)
 
-    change_ticket(number, by, verb)
+    change_ticket(number, by, change)
 
 
-def dismiss(number: Number, other: Annotated[str, typer.Argument(help="The ticket it does not belong to.")], by: By) -> None:
-    """Say that a possible match is none."""
+def dismiss(
+    number: TicketNumber, other: Annotated[str, typer.Argument(help="The other ticket, which is about something else.")], by: By
+) -> None:
+    """Mark a possible duplicate as a different matter."""
     from tickets import merging
     from tickets.models import Ticket
 
-    wrong = read_number(other)
+    wrong = parse_ticket_number(other)
 
-    def verb(session: Session, ticket: int, staff: Staff, _: Settings, now: datetime) -> Ticket:
+    def change(session: Session, ticket: int, staff: Staff, _: Settings, now: datetime) -> Ticket:
         merging.dismiss(session, ticket, wrong, staff, now)
         return session.get_one(Ticket, ticket)
 
-    change_ticket(number, by, verb)
+    change_ticket(number, by, change)
 
 
-def change_ticket(text: str, by: str, verb: Verb) -> None:
-    """Do it as the member of staff ``by``, let it take effect, and say where the ticket stands."""
+def change_ticket(text: str, by: str, change: TicketChange) -> None:
+    """Change a ticket on behalf of the member of staff ``by``, and print its stage afterwards."""
     from accounts.directory import find_person
     from cli import console
     from cli.context import open_database
@@ -119,24 +130,15 @@ def change_ticket(text: str, by: str, verb: Verb) -> None:
     from tickets.numbers import format_number
     from tickets.stages import STAGE_NAMES
 
-    ticket_id = read_number(text)
+    ticket_id = parse_ticket_number(text)
     with console.report_errors(), open_database() as (settings, database):
 
         def unit(session: Session) -> tuple[int, int]:
-            ticket = verb(session, ticket_id, find_person(session, by), settings, clock.now())
+            ticket = change(session, ticket_id, find_person(session, by), settings, clock.now())
             return ticket.id, ticket.stage
 
         shown, stage = database.transaction(unit)
     console.print_line(f"{format_number(shown)}: {STAGE_NAMES[stage]}")
-
-
-def read_number(text: str) -> int:
-    from tickets.numbers import parse_number
-
-    ticket_id = parse_number(text)
-    if ticket_id is None:
-        raise typer.BadParameter(f"{text!r} is no ticket number; they look like BS-000123")
-    return ticket_id
 
 
 def register(ticket_app: typer.Typer) -> None:

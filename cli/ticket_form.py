@@ -1,4 +1,4 @@
-"""A ticket entered on the terminal: asking for what was not given, and reading the files that belong to it."""
+"""A ticket entered on the terminal: ask for missing fields, and read attached files."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def prompt_for_missing(entered: ManualEntry) -> ManualEntry:
-    """Ask on the terminal for the main fields that are empty."""
+    """Ask on the terminal for the main fields that are empty, and return the entry with the answers."""
     questions = {
         "owner": "Your email address",
         "company": "Company",
-        "name": "Who is calling",
+        "name": "Name of the caller",
         "email": "Their email address",
         "phone": "Their telephone number",
-        "description": "What is it about",
+        "description": "Description",
     }
     answers = {
         field: typer.prompt(question, default="", show_default=False)
@@ -32,7 +32,7 @@ def prompt_for_missing(entered: ManualEntry) -> ManualEntry:
 
 
 def read_attachment(path: Path) -> SubmittedFile:
-    """A file of this machine as it goes with a ticket; raises OSError."""
+    """Read a file of this machine as an attachment; raises OSError."""
     import filetype
 
     from core import blobs

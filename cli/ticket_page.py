@@ -1,4 +1,4 @@
-"""A ticket on a terminal: readable at 80 columns, every decision with its reason."""
+"""The text of `casemill ticket show`: readable at 80 columns, every decision with its reason."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from rich.console import Console
 from rich.text import Text
 
 from cli.console import Column, format_value, make_console, print_fields, print_line, print_table
+from cli.options import format_minute
 
 INDENT = "    "
 MAX_WIDTH = 100
 
 
 def print_ticket(ticket: Mapping[str, Any], *, full: bool = False) -> None:
-    """Print what :func:`tickets.queries.show` gives; ``full`` also what messages quote, and their signatures."""
+    """Print the ticket that :func:`tickets.queries.show` returns; with ``full`` also quoted text and signatures."""
     console = make_console()
     print_line(f"{ticket['number']}  {format_value(ticket['name'])}", style="bold")
     print_fields(_collect_fields(ticket))
@@ -50,7 +51,7 @@ def _collect_fields(ticket: Mapping[str, Any]) -> dict[str, object]:
         "about": " › ".join(map(format_value, issue)),
         "type": ticket["type"],
         "pipeline": ticket["pipeline"],
-        "created": _minute(ticket["created_at"]),
+        "created": format_minute(ticket["created_at"]),
         "verified": verified[ticket["sender_verified"]],
         "notice": ticket["creation_notice"],
         "follow-up": _describe_milestone(ticket["follow_up_sent"]),
@@ -90,7 +91,9 @@ def _print_tasks(tasks: Sequence[Mapping[str, Any]]) -> None:
     if tasks:
         _print_heading("tasks")
         columns = [Column("due", no_wrap=True), Column("for"), Column("task"), Column("done", no_wrap=True, drop_order=1)]
-        print_table(columns, [(_minute(t["due_at"]), t["assignee"], t["title"], _minute(t["done_at"])) for t in tasks])
+        print_table(
+            columns, [(format_minute(t["due_at"]), t["assignee"], t["title"], format_minute(t["done_at"])) for t in tasks]
+        )
 
 
 def _print_files(files: Sequence[Mapping[str, Any]]) -> None:
@@ -101,7 +104,8 @@ def _print_files(files: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _print_entry(console: Console, entry: Mapping[str, Any]) -> None:
-    title = f"{_minute(entry['at'])}  {format_value(entry['kind']).replace('_', ' ')}: {format_value(entry['title'])} ({format_value(entry['actor'])})"
+    kind, text, actor = format_value(entry["kind"]).replace("_", " "), format_value(entry["title"]), format_value(entry["actor"])
+    title = f"{format_minute(entry['at'])}  {kind}: {text} ({actor})"
     _print_wrapped(console, title, "", hanging=INDENT)
     reasons = [format_value(reason["text"]) for reason in entry["reasons"]]
     for text in reasons:
@@ -112,7 +116,7 @@ def _print_entry(console: Console, entry: Mapping[str, Any]) -> None:
 
 
 def _print_message(console: Console, entry: Mapping[str, Any], description: str, full: bool) -> None:
-    """What a message says that the description does not; the rest of it, or how to see that."""
+    """Print a message unless it is the description; then quoted text and signature, or a hint at --full."""
     if entry["body"] != description:
         _print_lines(console, entry["body"])
     rest = [(name, entry[name]) for name in ("signature", "quoted") if entry[name]]
@@ -134,7 +138,7 @@ def _print_heading(title: str) -> None:
 
 
 def _print_wrapped(console: Console, text: str, indent: str, style: str = "", hanging: str | None = None) -> None:
-    """Wrapped between words on a terminal; one line in a pipe."""
+    """Print text wrapped between words on a terminal, and on one line in a pipe."""
     below = indent + "  " if hanging is None else hanging
     width = min(console.width, MAX_WIDTH) if console.is_terminal else 10_000_000
     for line in textwrap.wrap(text, width, initial_indent=indent, subsequent_indent=below, break_on_hyphens=False) or [""]:
@@ -142,8 +146,4 @@ def _print_wrapped(console: Console, text: str, indent: str, style: str = "", ha
 
 
 def _describe_milestone(mark: Mapping[str, Any] | None) -> str | None:
-    return f"{_minute(mark['at'])} by {mark['by']}" if mark else None
-
-
-def _minute(moment: str | None) -> str:
-    return (moment or "")[:16].replace("T", " ")
+    return f"{format_minute(mark['at'])} by {mark['by']}" if mark else None

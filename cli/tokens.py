@@ -1,4 +1,4 @@
-"""`casemill token`: tokens with which programs use the API for a member of staff."""
+"""`casemill token`: tokens with which programs use the API on behalf of a member of staff."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Tokens of programs that use the API: add, list, revoke.", no_args_is_help=True)
-Json = Annotated[bool, typer.Option("--json", help="JSON for programs in place of text for people.")]
+from cli.options import Json
+
+app = typer.Typer(help="API tokens for programs: add, list, revoke.", no_args_is_help=True)
+SCOPES_HELP = (
+    "What the program may do; repeat for more: tickets:read, tickets:write, tasks:read, tasks:write, directory:read, items:read."
+)
 EXAMPLE = "Example: casemill token add --for ruth@billing.example --name 'night report' --scope tickets:read --scope tasks:read"
 
 
 @app.command(epilog=EXAMPLE)
 def add(
-    holder: Annotated[str, typer.Option("--for", help="Email address of whom the program acts for.")],
-    name: Annotated[str, typer.Option(help="What uses it.")],
-    scope: Annotated[list[str], typer.Option(help="What it may do; can be repeated: tickets:read, tickets:write, tasks:read, "
-                                                  "tasks:write, directory:read, items:read.")],
-    days: Annotated[int, typer.Option(min=1, max=730, help="How long it lasts.")] = 365,
+    holder: Annotated[str, typer.Option("--for", help="Email address of the member of staff for whom the program acts.")],
+    name: Annotated[str, typer.Option(help="What the token is for, for example 'night report'.")],
+    scope: Annotated[list[str], typer.Option(help=SCOPES_HELP)],
+    days: Annotated[int, typer.Option(min=1, max=730, help="Days until it expires.")] = 365,
     json: Json = False,
-) -> None:  # fmt: skip
-    """Make a token and show its secret, once: it is not kept."""
+) -> None:
+    """Create a token and show its secret. The secret is not stored and cannot be shown again."""
     from accounts import api_tokens
     from accounts.directory import find_person
     from cli import console
@@ -37,13 +40,13 @@ def add(
     if json:
         console.print_json({"id": token_id, "expires_at": expires_at.isoformat(timespec="seconds"), "token": secret})
         return
-    console.print_line(f"token {token_id}, good until {expires_at:%Y-%m-%d}; it is shown only now:")
+    console.print_line(f"token {token_id}, valid until {expires_at:%Y-%m-%d}. Copy it now, it is not shown again:")
     typer.echo(secret)
 
 
 @app.command("list", epilog="Example: casemill token list")
 def list_all(json: Json = False) -> None:
-    """All tokens, without their secrets."""
+    """List all tokens, without their secrets."""
     from accounts import api_tokens
     from cli import console
     from cli.context import open_database
@@ -55,9 +58,14 @@ def list_all(json: Json = False) -> None:
         console.print_json(rows)
         return
     columns = [
-        console.Column("token", no_wrap=True, align_right=True), console.Column("name"), console.Column("for"), console.Column("may"),
-        console.Column("until", no_wrap=True), console.Column("last used", no_wrap=True), console.Column("state", no_wrap=True),
-    ]  # fmt: skip
+        console.Column("token", no_wrap=True, align_right=True),
+        console.Column("name"),
+        console.Column("for"),
+        console.Column("may"),
+        console.Column("until", no_wrap=True),
+        console.Column("last used", no_wrap=True),
+        console.Column("state", no_wrap=True),
+    ]
     cells = [
         (row["id"], row["name"], row["staff"], ", ".join(row["scopes"]), row["expires_at"][:10],
          (row["last_used_at"] or "never")[:16].replace("T", " "), row["state"])
@@ -67,8 +75,8 @@ def list_all(json: Json = False) -> None:
 
 
 @app.command(epilog="Example: casemill token revoke 3")
-def revoke(token: Annotated[int, typer.Argument(help="The token's number, as listed.")]) -> None:
-    """End a token at once."""
+def revoke(token: Annotated[int, typer.Argument(help="The number in the first column of `casemill token list`.")]) -> None:
+    """Revoke a token at once."""
     from accounts import api_tokens
     from cli import console
     from cli.context import open_database

@@ -1,4 +1,4 @@
-"""What the tests of the commands share: an empty folder to work in, and a database its commands find."""
+"""Fixtures of the command tests: an empty working folder, and a database that the commands find there."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture
 def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder with the embedded default in it."""
+    """An empty working folder; the commands use SQLite in it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CASEMILL_DATA_DIR", str(tmp_path / "var"))
     monkeypatch.setenv("CASEMILL_CONFIG", "")
@@ -16,7 +16,7 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def workdir_each_database(workdir: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The same on each database; a server's is migrated."""
+    """An empty working folder, once with SQLite and once with PostgreSQL, both migrated."""
     from core import migrations
     from core.database.session import Database
 

@@ -1,4 +1,4 @@
-"""Running commands as people do, and the files they are given."""
+"""Run commands in this process or their own, and write files for them."""
 
 import json
 import subprocess
@@ -18,6 +18,8 @@ CLI_PROGRAM = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from cli.main imp
 
 @dataclass(frozen=True)
 class CommandResult:
+    """Exit code and output of a command."""
+
     code: int
     out: str
     err: str
@@ -32,7 +34,7 @@ class CommandResult:
 
 
 def run(*arguments: object, stdin: str | None = None) -> CommandResult:
-    """A command in this process; an exception that no command should let through fails the test."""
+    """Run a command in this process. An exception that a command must not let through fails the test."""
     result = CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -40,14 +42,14 @@ def run(*arguments: object, stdin: str | None = None) -> CommandResult:
 
 
 def run_process(*arguments: object, cwd: Path, **environ: str) -> CommandResult:
-    """A command in a process of its own, with nothing but ``environ`` in its environment."""
+    """Run a command in a process of its own, with only ``environ`` in its environment."""
     command = [sys.executable, "-c", CLI_PROGRAM, *map(str, arguments)]
     done = subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=90, check=False)
     return CommandResult(done.returncode, done.stdout, done.stderr)
 
 
 def write_mail(path: Path, number: int, text: str = "") -> Path:
-    """A small mail with its own sender and number."""
+    """Write a small mail with a sender and Message-ID for ``number``."""
     head = f"From: Dana Ortiz <dana{number}@oak.example>\nTo: support@casemill.example\nSubject: Claim {number}\n"
     head += f"Message-ID: <{number}@oak.example>\nDate: Sun, 22 Nov 2026 04:00:00 +0000\n\n"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +58,7 @@ def write_mail(path: Path, number: int, text: str = "") -> Path:
 
 
 def write_form(path: Path, submission: int = 1512345678) -> Path:
-    """A Formstack submission as a file."""
+    """Write a Formstack submission."""
     answers = {
         "FormID": "5512345", "UniqueID": str(submission), "HandshakeKey": "demo-shared-secret",
         "practice_name": "Riverside Family Clinic", "contact": {"first": "Dana", "last": "Ortiz"},
@@ -67,7 +69,7 @@ def write_form(path: Path, submission: int = 1512345678) -> Path:
 
 
 def write_workbook(path: Path, rows: int = 3, rejected: int = 0) -> Path:
-    """A secure-message workbook; the last ``rejected`` rows name no sender and no text."""
+    """Write a secure-message workbook. The last ``rejected`` rows have neither sender nor practice."""
     book = Workbook()
     sheet = book.active
     assert sheet is not None

@@ -10,9 +10,9 @@ from cli import console
 from tests.cli.support import run
 
 
-def test_an_address_is_blocked_listed_and_let_go_again(workdir: Path) -> None:
+def test_blocked_address_is_listed_and_unblocked(workdir: Path) -> None:
     done = run("contact", "block", " Robot@Lab.example", "--reason", "answers everything")
-    assert (done.code, done.out) == (0, "robot@lab.example: blocked until it is lifted\n")
+    assert (done.code, done.out) == (0, "robot@lab.example: blocked without an end date\n")
     assert run("contact", "block", "@noise.example", "--reason", "noise", "--days", "3", "--scope", "surveys").code == 0
     rows = run("contact", "blocks", "--json").json
     assert [(row["address"], row["scope"], row["reason"]) for row in rows] == [
@@ -26,13 +26,13 @@ def test_an_address_is_blocked_listed_and_let_go_again(workdir: Path) -> None:
 
 
 @pytest.mark.parametrize("address", ["nobody", "@gmail.com", "a@b@c.example"])
-def test_what_is_no_address_and_no_domain_of_a_company_is_not_blocked(workdir: Path, address: str) -> None:
+def test_block_refuses_what_is_neither_address_nor_company_domain(workdir: Path, address: str) -> None:
     done = run("contact", "block", address, "--reason", "x")
     assert done.code != console.EXIT_OK
     assert run("contact", "blocks", "--json").json == []
 
 
-def test_lifting_a_block_that_is_none_says_so(workdir: Path) -> None:
+def test_unblock_of_an_address_that_is_not_blocked_is_refused(workdir: Path) -> None:
     run("contact", "block", "robot@lab.example", "--reason", "x")
     done = run("contact", "unblock", "dana@lakeside.example")
     assert done.code == console.EXIT_PROBLEM

@@ -1,4 +1,4 @@
-"""What commands print: to terminals, to pipes, to programs."""
+"""The output of commands: to terminals, to pipes, as JSON."""
 
 import json
 import os
@@ -27,7 +27,7 @@ with console.show_progress("working") as move:
 
 
 def run_on_terminal(program: str, columns: int) -> str:
-    """What a program writes to a terminal of that width."""
+    """Return what a program writes to a terminal of that width."""
     main, child = pty.openpty()
     environ = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm"}
     process = subprocess.Popen([sys.executable, "-c", program], stdout=child, stderr=child, cwd=ROOT, env=environ)
@@ -36,14 +36,14 @@ def run_on_terminal(program: str, columns: int) -> str:
     try:
         while chunk := os.read(main, 65536):
             written += chunk
-    except OSError:  # Linux says EIO when the other end is closed
+    except OSError:  # Linux reports EIO when the other end is closed
         pass
     os.close(main)
     assert process.wait(timeout=30) == 0, written.decode()
     return written.decode()
 
 
-def test_on_a_terminal_a_table_fits_80_columns_with_numbers_and_addresses_whole() -> None:
+def test_terminal_table_fits_80_columns_without_breaking_numbers_and_addresses() -> None:
     written = run_on_terminal(PROGRAM.partition("with console")[0], 80)
     lines = written.replace("\r", "").splitlines()
     assert "a.rather.long.address@practice.example" in written
@@ -54,7 +54,7 @@ def test_on_a_terminal_a_table_fits_80_columns_with_numbers_and_addresses_whole(
     assert "[red]x" in written
 
 
-def test_on_a_narrow_terminal_extra_columns_give_way_and_are_named() -> None:
+def test_narrow_terminal_hides_optional_columns_and_names_them() -> None:
     columns = "[Column('id', no_wrap=True), Column('a', drop_order=1), Column('b', drop_order=2), Column('c')]"
     rows = "[('x' * 20, 'aaaaaaaa', 'bbbbbbbb', 'cccccccc')]"
     program = f"from cli.console import Column, print_table; print_table({columns}, {rows})"
@@ -63,14 +63,14 @@ def test_on_a_narrow_terminal_extra_columns_give_way_and_are_named() -> None:
     assert "bbbbbbbb" not in written
     assert "aaaaaaaa" not in written
     assert "x" * 20 + "  cccccccc" in written
-    assert "no room for a, b" in written
+    assert "hidden for lack of space: a, b" in written
 
 
-def test_on_a_terminal_long_work_shows_a_bar() -> None:
+def test_terminal_shows_a_progress_bar() -> None:
     assert "working" in run_on_terminal(PROGRAM, 80)
 
 
-def test_piped_there_is_no_colour_no_bar_and_one_line_a_record() -> None:
+def test_pipe_gets_one_line_a_record_without_colour_and_progress_bar() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, cwd=ROOT, check=True)
     lines = done.stdout.splitlines()
     assert len(lines) == 3
@@ -79,7 +79,7 @@ def test_piped_there_is_no_colour_no_bar_and_one_line_a_record() -> None:
     assert done.stderr == ""
 
 
-def test_numbers_stand_right_and_wide_letters_keep_the_columns(capsys: pytest.CaptureFixture[str]) -> None:
+def test_numbers_are_aligned_right_and_wide_letters_keep_the_columns(capsys: pytest.CaptureFixture[str]) -> None:
     columns = [console.Column("n", align_right=True), console.Column("name"), console.Column("end")]
     console.print_table(columns, [(7, "診療所", "x"), (1234, "clinic", "y")])
     assert capsys.readouterr().out.splitlines() == ["   n  name    end", "   7  診療所  x", "1234  clinic  y"]
@@ -92,16 +92,16 @@ def test_numbers_stand_right_and_wide_letters_keep_the_columns(capsys: pytest.Ca
         ("\u202eevil\x07", "evil"), (datetime(2026, 11, 20, 15, 4, 5, tzinfo=UTC), "2026-11-20 15:04"),
     ],
 )  # fmt: skip
-def test_values_are_shown_as_one_clean_line(value: object, shown: str) -> None:
+def test_values_are_printed_on_one_line_without_control_characters(value: object, shown: str) -> None:
     assert console.format_value(value) == shown
 
 
-def test_fields_of_one_record_leave_out_what_is_empty(capsys: pytest.CaptureFixture[str]) -> None:
+def test_record_is_printed_without_empty_fields(capsys: pytest.CaptureFixture[str]) -> None:
     console.print_fields({"number": "BS-000001", "owner": None, "company": "Oak [Hill]"})
     assert capsys.readouterr().out == "number   BS-000001\ncompany  Oak [Hill]\n"
 
 
-def test_json_has_times_in_iso_8601_and_can_be_read_back(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_has_times_in_iso_8601_and_can_be_parsed(capsys: pytest.CaptureFixture[str]) -> None:
     value = {"at": datetime(2026, 11, 20, tzinfo=UTC), "day": date(2026, 11, 20), "path": Path("x"), "set": {"b", "a"}, "n": "é"}
     console.print_json(value)
     console.print_json_line(value)
@@ -112,7 +112,7 @@ def test_json_has_times_in_iso_8601_and_can_be_read_back(capsys: pytest.CaptureF
     }  # fmt: skip
 
 
-def test_json_refuses_what_it_cannot_mean() -> None:
+def test_json_refuses_a_value_without_a_json_form() -> None:
     with pytest.raises(TypeError):
         console.print_json(object())
 
@@ -127,7 +127,7 @@ def test_json_refuses_what_it_cannot_mean() -> None:
         (FileNotFoundError(2, "No such file or directory", "x.csv"), 1),
     ],
 )
-def test_expected_errors_are_printed_with_their_mend_and_end_with_a_code(
+def test_expected_error_is_printed_with_its_hint_and_exit_code(
     error: Exception, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(typer.Exit) as caught, console.report_errors():
@@ -139,6 +139,6 @@ def test_expected_errors_are_printed_with_their_mend_and_end_with_a_code(
     assert isinstance(error, OSError) or "hint: remove it" in written.err
 
 
-def test_an_unexpected_error_keeps_its_traceback() -> None:
+def test_unexpected_error_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError), console.report_errors():
         raise ZeroDivisionError

@@ -1,4 +1,4 @@
-"""Whose ticket a forward would be: `casemill explain` asks the database who is staff, and needs none."""
+"""For whom `casemill explain` opens a forwarded mail: the database says who is staff, else the configuration."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def mail(workdir: Path) -> Path:
 
 
 def explained(ran: CommandResult) -> tuple[str, bool]:
-    """Whom the ticket would be for, and whether the reason says that it was forwarded."""
+    """Return the requester of the ticket, and whether the reason says that the mail was forwarded."""
     (line,) = ran.lines
     assert (line["is_forward"], line["forward"]["from"], line["disposition"]) == (True, ORIGINAL, "ticket")
     return line["requester"], "sam@billing.example forwarded it" in line["reason"]
@@ -45,7 +45,7 @@ def explained(ran: CommandResult) -> tuple[str, bool]:
 @pytest.mark.parametrize(
     ("config", "requester"), [("", FORWARDER), (TEAM, ORIGINAL), (MANAGER, ORIGINAL), (FORWARDERS, ORIGINAL)]
 )
-def test_without_a_database_the_configuration_says_who_forwards_for_others(
+def test_without_a_database_the_configuration_decides_who_forwards_for_others(
     mail: Path, config: str, requester: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (mail.parent / "casemill.toml").write_text(config)
@@ -55,7 +55,7 @@ def test_without_a_database_the_configuration_says_who_forwards_for_others(
     assert sorted(mail.parent.rglob("*")) == before
 
 
-def test_a_database_that_is_there_says_who_is_staff_and_who_has_left(mail: Path, workdir_each_database: Path) -> None:
+def test_existing_database_decides_who_is_active_staff(mail: Path, workdir_each_database: Path) -> None:
     assert explained(run("explain", mail, "--json"))[0] == FORWARDER
     assert run("staff", "add", FORWARDER, "--name", "Sam").code == 0
     assert explained(run("explain", mail, "--json")) == (ORIGINAL, True)
@@ -63,14 +63,14 @@ def test_a_database_that_is_there_says_who_is_staff_and_who_has_left(mail: Path,
     assert explained(run("explain", mail, "--json")) == (FORWARDER, False)
 
 
-def test_an_item_that_arrived_is_explained_as_the_pipeline_decided_it(mail: Path, workdir_each_database: Path) -> None:
+def test_arrived_item_is_explained_as_the_pipeline_decided_it(mail: Path, workdir_each_database: Path) -> None:
     run("staff", "add", FORWARDER, "--name", "Sam")
     run("ingest", mail)
     assert explained(run("explain", "--item", 1, "--json")) == (ORIGINAL, True)
     assert run("tickets", "--json").json[0]["requester"] == ORIGINAL
 
 
-def test_a_database_that_is_away_is_no_hindrance(mail: Path) -> None:
+def test_explain_works_while_the_database_is_unreachable(mail: Path) -> None:
     (mail.parent / "casemill.toml").write_text(TEAM)
     second = mail.with_name("g.eml")
     second.write_text(FORWARD.format(number=2))
@@ -80,7 +80,7 @@ def test_a_database_that_is_away_is_no_hindrance(mail: Path) -> None:
     assert [line["requester"] for line in ran.lines] == [ORIGINAL, ORIGINAL]
 
 
-def test_a_database_without_our_tables_is_no_hindrance(mail: Path) -> None:
+def test_explain_works_with_a_database_without_tables(mail: Path) -> None:
     database = mail.parent / "var/casemill.db"
     database.parent.mkdir()
     database.write_bytes(b"")

@@ -1,4 +1,4 @@
-"""`casemill ingest` and `casemill explain` through the commands themselves."""
+"""`casemill ingest`, `explain` and `receipt`, run as commands."""
 
 import os
 import socket
@@ -18,7 +18,7 @@ MAIL_KEYS = [
 
 
 def counts(ran: CommandResult) -> dict[str, int]:
-    """The summary by disposition."""
+    """Return the counts of the summary by disposition."""
     lines = ran.out.split("\n\n")[0].splitlines()[1:]
     return {line.split()[0]: int(line.split()[1]) for line in lines if len(line.split()) == 2 and line.split()[1].isdigit()}
 
@@ -35,7 +35,7 @@ def test_files_of_every_kind_become_tickets_with_notices(workdir_each_database: 
     assert len(list((workdir_each_database / "var/sent/new").iterdir())) == 4
 
 
-def test_mail_of_the_past_becomes_tickets_and_writes_to_no_customer(workdir: Path) -> None:
+def test_old_mail_becomes_tickets_without_mail_to_customers(workdir: Path) -> None:
     write_mail(workdir / "old.eml", 1)
     assert counts(run("ingest", "old.eml", "--history")) == {"ticket": 1}
     assert [ticket["source"] for ticket in run("tickets", "--json").json] == ["email"]
@@ -43,7 +43,7 @@ def test_mail_of_the_past_becomes_tickets_and_writes_to_no_customer(workdir: Pat
     assert not sent.exists() or not list(sent.iterdir())
 
 
-def test_the_same_again_is_a_duplicate_that_names_its_ticket(workdir: Path) -> None:
+def test_second_ingest_of_a_file_is_a_duplicate_that_names_its_ticket(workdir: Path) -> None:
     write_mail(workdir / "a.eml", 1)
     first = run("ingest", "a.eml", "--json").json
     again = run("ingest", "a.eml", "--json")
@@ -53,7 +53,7 @@ def test_the_same_again_is_a_duplicate_that_names_its_ticket(workdir: Path) -> N
     assert len(run("tickets", "--json").json) == 1
 
 
-def test_what_cannot_be_taken_is_listed_and_the_rest_goes_on(workdir: Path) -> None:
+def test_refused_files_are_listed_and_the_others_are_taken_in(workdir: Path) -> None:
     write_mail(workdir / "a.eml", 1)
     (workdir / "empty.eml").touch()
     (workdir / "noise.eml").write_bytes(b"\x00\xff" * 500)
@@ -67,22 +67,22 @@ def test_what_cannot_be_taken_is_listed_and_the_rest_goes_on(workdir: Path) -> N
         assert text in ran.out
 
 
-def test_a_workbook_gets_a_receipt_beside_it_and_never_over_another(workdir: Path) -> None:
+def test_workbook_receipt_never_overwrites_an_earlier_one(workdir: Path) -> None:
     write_workbook(workdir / "w.xlsx", rows=2, rejected=1)
     first = run("ingest", "w.xlsx")
     assert (first.code, counts(first)) == (1, {"rejected": 1, "ticket": 2})
     (workdir / "w.receipt.xlsx").rename(workdir / "kept.xlsx")
-    (workdir / "w.receipt.xlsx").write_bytes(b"corrected by somebody")
+    (workdir / "w.receipt.xlsx").write_bytes(b"edited by a person")
     again = run("ingest", "w.xlsx")
     assert counts(again) == {"duplicate": 3}
-    assert (workdir / "w.receipt.xlsx").read_bytes() == b"corrected by somebody"
+    assert (workdir / "w.receipt.xlsx").read_bytes() == b"edited by a person"
     rows = list(load_workbook(workdir / "kept.xlsx").worksheets[0].iter_rows(values_only=True))
     assert [row[6] for row in rows] == ["Outcome", "ticket", "ticket", "rejected"]
     repeated = list(load_workbook(workdir / "w.receipt-2.xlsx").worksheets[0].iter_rows(values_only=True))
     assert [row[6:8] for row in repeated[1:3]] == [("duplicate", "BS-000001"), ("duplicate", "BS-000002")]
 
 
-def test_folders_mboxes_and_maildirs_are_looked_into(workdir: Path) -> None:
+def test_folders_mboxes_and_maildirs_are_searched(workdir: Path) -> None:
     write_mail(workdir / "box/a.eml", 1)
     write_mail(workdir / "box/deeper/without-suffix", 2)
     mails = "".join(f"From a@b.example Sun Nov 22 04:00:00 2026\n{write_mail(workdir / 'm', n).read_text()}\n" for n in (3, 4))
@@ -94,10 +94,10 @@ def test_folders_mboxes_and_maildirs_are_looked_into(workdir: Path) -> None:
     (workdir / "box/README.txt").write_text("Note: not a mail\n")
     ran = run("ingest", "box")
     assert (ran.code, counts(ran)) == (0, {"ticket": 5})
-    assert "left alone because of their kind: 1" in ran.out
+    assert "files of other kinds, not taken in: 1" in ran.out
 
 
-def test_the_rules_of_a_named_mailbox_hold_for_its_mails(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rules_of_the_named_mailbox_apply_to_files(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = '[mailboxes.support]\nhost = "127.0.0.1"\nuser = "u"\npassword = "p"\nlists = "ticket"\ncategory = "Claims"\n'
     (workdir / "casemill.toml").write_text(config)
     mail = write_mail(workdir / "list.eml", 1)
@@ -111,7 +111,7 @@ def test_the_rules_of_a_named_mailbox_hold_for_its_mails(workdir: Path, monkeypa
     assert (wrong.code, "mailbox:support" in wrong.err) == (2, True)
 
 
-def test_explain_writes_nothing_and_needs_no_database_and_no_configuration(workdir: Path) -> None:
+def test_explain_writes_nothing_and_needs_neither_database_nor_configuration(workdir: Path) -> None:
     write_mail(workdir / "a.eml", 1)
     before = sorted(workdir.rglob("*"))
     database = "postgresql://nobody@127.0.0.1:1/none"
@@ -122,7 +122,7 @@ def test_explain_writes_nothing_and_needs_no_database_and_no_configuration(workd
     assert sorted(workdir.rglob("*")) == before
 
 
-def test_two_hundred_mails_are_explained_in_the_order_given(workdir: Path) -> None:
+def test_two_hundred_mails_are_explained_in_the_given_order(workdir: Path) -> None:
     paths = [write_mail(workdir / f"{number * 7919 % 200:03}.eml", number) for number in range(200)]
     ran = run("explain", "--json", *paths)
     assert ran.code == 0
@@ -130,7 +130,7 @@ def test_two_hundred_mails_are_explained_in_the_order_given(workdir: Path) -> No
     assert [line["subject"] for line in ran.lines] == [f"Claim {number}" for number in range(200)]
 
 
-def test_a_file_that_cannot_be_read_still_gets_its_line(workdir: Path) -> None:
+def test_unreadable_file_is_explained_in_its_place(workdir: Path) -> None:
     (workdir / "empty.eml").touch()
     write_mail(workdir / "a.eml", 1)
     os.mkfifo(workdir / "pipe.eml")
@@ -143,7 +143,7 @@ def test_a_file_that_cannot_be_read_still_gets_its_line(workdir: Path) -> None:
     assert (ran.lines[5]["form_id"], ran.lines[6]["sheet"]) == (None, None)
 
 
-def test_forms_and_rows_are_explained_with_their_fields_and_no_secret(workdir: Path) -> None:
+def test_forms_and_rows_are_explained_with_fields_but_without_secrets(workdir: Path) -> None:
     write_form(workdir / "f.json")
     write_workbook(workdir / "w.xlsx", rows=1, rejected=1)
     form, row, rejected = run("explain", "--json", "f.json", "w.xlsx").lines
@@ -155,7 +155,7 @@ def test_forms_and_rows_are_explained_with_their_fields_and_no_secret(workdir: P
     assert (rejected["row"], rejected["disposition"]) == (3, "rejected")
 
 
-def test_people_read_what_would_happen_and_why(workdir: Path) -> None:
+def test_explain_prints_outcome_and_reason(workdir: Path) -> None:
     mail = write_mail(workdir / "a.eml", 1)
     mail.write_text("Auto-Submitted: auto-replied\n" + mail.read_text())
     ran = run("explain", "a.eml")
@@ -164,7 +164,7 @@ def test_people_read_what_would_happen_and_why(workdir: Path) -> None:
     assert "the sender gets no automatic mail" in ran.out
 
 
-def test_an_item_that_arrived_is_explained_by_its_number(workdir_each_database: Path) -> None:
+def test_arrived_item_is_explained_by_its_number(workdir_each_database: Path) -> None:
     write_workbook(workdir_each_database / "w.xlsx", rows=1)
     write_mail(workdir_each_database / "a.eml", 1)
     run("ingest", "a.eml", "w.xlsx")
@@ -176,14 +176,14 @@ def test_an_item_that_arrived_is_explained_by_its_number(workdir_each_database: 
 
 
 @pytest.mark.parametrize("arguments", [[], ["a.eml", "--item", "1"]])
-def test_explain_wants_files_or_one_item(workdir: Path, arguments: list[str]) -> None:
+def test_explain_requires_either_files_or_an_item(workdir: Path, arguments: list[str]) -> None:
     assert run("explain", *arguments).code == 2
 
 
-def test_a_database_that_is_away_is_told_without_a_traceback(workdir: Path) -> None:
+def test_unreachable_database_is_reported_without_a_traceback(workdir: Path) -> None:
     write_mail(workdir / "a.eml", 1)
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # bound and not listening: nothing else can answer there
+        taken.bind(("127.0.0.1", 0))  # bound but not listening: no other process can answer there
         url = f"postgresql://nobody@127.0.0.1:{taken.getsockname()[1]}/none"
         for command in (["ingest", "a.eml"], ["tickets"], ["quarantine", "list"], ["staff", "list"]):
             ran = run_process(*command, cwd=workdir, CASEMILL_DATABASE_URL=url)
@@ -192,7 +192,7 @@ def test_a_database_that_is_away_is_told_without_a_traceback(workdir: Path) -> N
             assert "Traceback" not in ran.err
 
 
-def test_the_receipt_of_a_workbook_can_be_had_by_its_number(workdir: Path) -> None:
+def test_receipt_of_a_workbook_is_written_by_item_number(workdir: Path) -> None:
     write_workbook(workdir / "w.xlsx", rows=2)
     run("ingest", "w.xlsx")
     ran = run("receipt", 1, "--to", "again.xlsx")
@@ -202,7 +202,7 @@ def test_the_receipt_of_a_workbook_can_be_had_by_its_number(workdir: Path) -> No
     assert run("receipt", 99).code == 1
 
 
-def test_notices_are_left_to_a_process_that_runs_already(workdir: Path) -> None:
+def test_notices_are_left_to_a_running_process(workdir: Path) -> None:
     from runtime.single_instance import single_instance_lock
 
     write_mail(workdir / "a.eml", 1)

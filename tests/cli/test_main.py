@@ -12,12 +12,12 @@ from typer.core import TyperGroup
 from cli.main import app
 from tests.cli.support import CLI_PROGRAM, ROOT, run, run_process
 
-#: What takes long to import, and nobody needs for --help.
+#: Modules that take long to import, which --help does not need.
 HEAVY = ("alembic", "dramatiq", "openpyxl", "pydantic", "redis", "rich", "sqlalchemy", "starlette", "uvicorn")
 
 
 def walk(command: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The path of every command below one."""
+    """Yield the path of every command below one."""
     if isinstance(command, TyperGroup):
         for name, one in command.commands.items():
             yield from walk(one, (*path, name))
@@ -28,7 +28,7 @@ def walk(command: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...
 COMMANDS = list(walk(typer.main.get_command(app)))
 
 
-def test_all_commands_of_the_contract_are_there() -> None:
+def test_all_commands_of_the_contract_exist() -> None:
     wanted = ["init", "run", "web", "watch", "tick", "ingest", "explain", "tickets", "doctor", "migrate"]
     wanted += ["ticket show", "ticket new", *(f"quarantine {verb}" for verb in ("list", "show", "retry", "discard"))]
     wanted += [f"{who} {verb}" for who in ("staff", "company", "contact") for verb in ("add", "list", "import")]
@@ -43,13 +43,13 @@ def test_every_command_has_help_with_an_example(path: tuple[str, ...]) -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    told = f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv = ['casemill', '--help']\nfrom cli.main import main\n"
-    told += f"try:\n    main()\nfinally:\n    print(sorted(set({HEAVY!r}) & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, timeout=60, check=True)
+    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv = ['casemill', '--help']\nfrom cli.main import main\n"
+    program += f"try:\n    main()\nfinally:\n    print(sorted(set({HEAVY!r}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_wrong_usage_ends_with_2_and_no_traceback(workdir: Path) -> None:
+def test_wrong_usage_exits_with_2_without_a_traceback(workdir: Path) -> None:
     wrong = (["nonsense"], ["ingest"], ["tickets", "--view", "nonsense"], ["tickets", "--source", "fax"], ["run", "--nonsense"])
     for command in wrong:
         ran = run_process(*command, cwd=workdir)
@@ -58,7 +58,7 @@ def test_wrong_usage_ends_with_2_and_no_traceback(workdir: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [["tickets"], ["explain", "a.eml"], ["ingest", "a.eml"], ["run"], ["migrate"], ["web"]])
-def test_a_wrong_configuration_is_refused_with_file_key_and_mend(workdir: Path, command: list[str]) -> None:
+def test_wrong_configuration_is_refused_with_file_key_and_hint(workdir: Path, command: list[str]) -> None:
     (workdir / "wrong.toml").write_text("[notices]\ncolour = 1\n")
     ran = run_process("--config", "wrong.toml", *command, cwd=workdir)
     assert (ran.code, ran.out) == (2, "")
@@ -66,19 +66,19 @@ def test_a_wrong_configuration_is_refused_with_file_key_and_mend(workdir: Path, 
     assert "Traceback" not in ran.err
 
 
-def test_a_configuration_that_is_not_there_is_told(workdir: Path) -> None:
+def test_missing_configuration_file_is_reported(workdir: Path) -> None:
     ran = run_process("--config", "nowhere.toml", "tickets", cwd=workdir)
     assert ran.code == 2
     assert "nowhere.toml" in ran.err and "casemill init" in ran.err
 
 
-def test_a_database_url_that_means_nothing_is_told(workdir: Path) -> None:
+def test_invalid_database_url_is_reported(workdir: Path) -> None:
     ran = run_process("tickets", cwd=workdir, CASEMILL_DATABASE_URL="nonsense")
     assert ran.code == 2
     assert "database_url" in ran.err and "Traceback" not in ran.err
 
 
-def test_a_reader_who_has_seen_enough_is_no_error(workdir: Path) -> None:
+def test_closed_output_pipe_is_not_an_error(workdir: Path) -> None:
     for number in range(300):
         (workdir / f"{number}.eml").write_text(f"From: a@b.example\nSubject: {number}\n\n{'text ' * 400}\n")
     command = [sys.executable, "-c", CLI_PROGRAM, "explain", "--json", "."]

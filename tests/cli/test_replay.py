@@ -8,23 +8,23 @@ from cli import console
 from tests.cli.support import run, write_mail
 
 
-def test_changed_rules_are_shown_before_they_do_anything(workdir: Path) -> None:
+def test_replay_shows_what_changed_rules_would_do(workdir: Path) -> None:
     mail = write_mail(workdir / "a.eml", 1)
     mail.write_text("List-Id: <news.example>\n" + mail.read_text())
     assert run("ingest", "a.eml").code == 0
     same = run("replay", "--since", "2026-01-01", "--dry-run")
-    assert (same.code, "nothing would differ" in same.out, "items looked at: 1" in same.out) == (0, True, True)
+    assert (same.code, "no item would have another outcome" in same.out, "items checked: 1" in same.out) == (0, True, True)
     (workdir / "casemill.toml").write_text('[notices]\nown_addresses = ["dana1@oak.example"]\n')
     (line,) = run("replay", "--since", "2026-01-01", "--dry-run", "--json").lines
     assert (line["item"], line["was"], line["would_be"]) == (1, "list", "own")
     assert "own" in run("replay", "--since", "2026-01-01", "--dry-run").out
 
 
-def test_without_dry_run_nothing_is_done(workdir: Path) -> None:
+def test_replay_requires_dry_run(workdir: Path) -> None:
     assert run("replay", "--since", "2026-01-01").code == console.EXIT_USAGE
 
 
-def test_a_notice_that_was_not_sent_is_listed_and_let_go(workdir: Path) -> None:
+def test_notice_that_was_not_sent_is_listed_and_released(workdir: Path) -> None:
     run("staff", "add", "ada@billing.example", "--name", "Ada")
     run("contact", "block", "@oak.example", "--reason", "noise")
     write_mail(workdir / "a.eml", 1)

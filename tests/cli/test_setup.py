@@ -15,8 +15,8 @@ from core.settings import Settings, sections
 from tests.cli.support import run
 
 
-def sections_of_the_settings() -> dict[str, Any]:
-    """Every class that stands for a section, by its name."""
+def section_classes() -> dict[str, Any]:
+    """Return the classes of all sections by their names."""
     found = {name: one for name, one in vars(sections).items() if isinstance(one, type) and issubclass(one, sections.Section)}
     return {name: one for name, one in found.items() if one is not sections.Section} | {"Settings": Settings}
 
@@ -27,23 +27,23 @@ def is_section(annotation: Any) -> bool:
     )
 
 
-def keys_of(model: type[BaseModel]) -> set[str]:
+def plain_keys(model: type[BaseModel]) -> set[str]:
     return {name for name, field in model.model_fields.items() if not is_section(field.annotation)}
 
 
-@pytest.mark.parametrize(("name", "model"), sections_of_the_settings().items())
-def test_every_key_is_explained_and_nothing_else(name: str, model: type[BaseModel]) -> None:
-    assert set(KEY_HELP[name]) == keys_of(model)
-    assert set(KEY_EXAMPLES.get(name, {})) <= keys_of(model)
+@pytest.mark.parametrize(("name", "model"), section_classes().items())
+def test_every_key_is_explained_and_no_other(name: str, model: type[BaseModel]) -> None:
+    assert set(KEY_HELP[name]) == plain_keys(model)
+    assert set(KEY_EXAMPLES.get(name, {})) <= plain_keys(model)
 
 
-def test_the_file_as_it_is_written_changes_nothing(tmp_path: Path) -> None:
+def test_written_configuration_changes_no_default(tmp_path: Path) -> None:
     path = tmp_path / "casemill.toml"
     path.write_text(render_config())
-    assert settings.load(path, {}) == settings.load(None, {"CASEMILL_CONFIG": str(empty(tmp_path))})
+    assert settings.load(path, {}) == settings.load(None, {"CASEMILL_CONFIG": str(write_empty_config(tmp_path))})
 
 
-def test_every_key_of_the_file_can_be_put_in_force(tmp_path: Path) -> None:
+def test_every_key_of_the_written_configuration_can_be_set(tmp_path: Path) -> None:
     path = tmp_path / "casemill.toml"
     path.write_text(re.sub(r"(?m)^#(?=[a-z\[])", "", render_config()))
     secrets = set(re.findall(r"env:(CASEMILL_SECRET_\w+)", path.read_text()))
@@ -57,7 +57,7 @@ def test_every_key_of_the_file_can_be_put_in_force(tmp_path: Path) -> None:
         assert set(values[name]) == set(section.model_fields)
 
 
-def test_init_writes_the_configuration_the_database_and_the_first_administrator(workdir: Path) -> None:
+def test_init_writes_configuration_database_and_first_administrator(workdir: Path) -> None:
     ran = run("init", "--admin-name", "Ruth Calder", "--admin-email", "Ruth@billing.example")
     assert ran.code == 0
     assert (workdir / "casemill.toml").read_text() == render_config()
@@ -68,25 +68,25 @@ def test_init_writes_the_configuration_the_database_and_the_first_administrator(
 def test_init_overwrites_nothing(workdir: Path) -> None:
     (workdir / "casemill.toml").write_text("[surveys]\ndays = 7\n")
     ran = run("init")
-    assert (ran.code, "left as it is" in ran.out, "casemill staff add" in ran.out) == (0, True, True)
+    assert (ran.code, "was not changed" in ran.out, "casemill staff add" in ran.out) == (0, True, True)
     assert (workdir / "casemill.toml").read_text() == "[surveys]\ndays = 7\n"
 
 
-def test_init_writes_where_the_configuration_was_named(workdir: Path) -> None:
+def test_init_writes_to_the_named_configuration_file(workdir: Path) -> None:
     assert run("--config", "etc/own.toml", "init").code == 0
     assert (workdir / "etc/own.toml").read_text() == render_config()
     assert not (workdir / "casemill.toml").exists()
 
 
-def test_migrate_says_what_it_did(workdir_each_database: Path) -> None:
+def test_migrate_reports_its_result(workdir_each_database: Path) -> None:
     assert "is up to date" in run("migrate").out
 
 
-def test_migrate_makes_an_empty_database_new(workdir: Path) -> None:
-    assert re.fullmatch(r"database: brought from empty to \w+\n", run("migrate").out)
+def test_migrate_creates_a_missing_database(workdir: Path) -> None:
+    assert re.fullmatch(r"database: updated from empty to \w+\n", run("migrate").out)
 
 
-def empty(folder: Path) -> Path:
+def write_empty_config(folder: Path) -> Path:
     path = folder / "empty.toml"
     path.touch()
     return path

@@ -1,4 +1,4 @@
-"""`casemill staff import`: a list lets nobody go who has work in hand."""
+"""`casemill staff import`: staff with open work are not deactivated."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ def staff(workdir: Path, *lines: str) -> Path:
     return path
 
 
-def test_a_list_makes_nobody_inactive_who_has_open_tickets_and_says_how_it_is_done(workdir: Path) -> None:
+def test_import_refuses_to_deactivate_staff_with_open_tickets_and_hints_at_the_command(workdir: Path) -> None:
     run("staff", "import", staff(workdir, f"{RUTH},Ruth,yes", f"{OMAR},Omar,yes"))
     run("ticket", "new", "--owner", RUTH, "--name", "Lee Moss", "--description", "Called")
     done = run("staff", "import", staff(workdir, f"{RUTH},Ruth,no", f"{OMAR},Omar,no"), "--json")
     assert done.code == console.EXIT_PROBLEM
     assert (done.json["updated"], done.json["refused"]) == (1, [{
         "line": 2, "field": "active", "code": "open_tickets",
-        "reason": "they have open tickets or tasks (use `casemill staff deactivate`, which gives them to others)",
+        "reason": "they have open tickets or tasks (use `casemill staff deactivate`, which reassigns them)",
     }])  # fmt: skip
     active = {row["email"]: row["active"] for row in run("staff", "list", "--json").json}
     assert active == {RUTH: True, OMAR: False}
     assert run("tickets", "--json").json[0]["owner"] == "Ruth"
 
 
-def test_once_their_tickets_are_with_others_the_same_list_is_taken(workdir: Path) -> None:
+def test_import_deactivates_staff_whose_tickets_were_reassigned(workdir: Path) -> None:
     run("staff", "import", staff(workdir, f"{RUTH},Ruth,yes", f"{OMAR},Omar,yes"))
     run("ticket", "new", "--owner", RUTH, "--name", "Lee Moss", "--description", "Called")
     assert run("ticket", "assign", "BS-000001", "--to", OMAR, "--by", RUTH).code == 0

@@ -12,8 +12,8 @@ import pytest
 from cli.context import seed_message_templates
 from core.database.session import Database
 from tests.cli.support import CommandResult, run
-from tests.tickets.acts import settle_notice
-from tests.tickets.world import World, matter
+from tests.tickets.staff_actions import settle_notice
+from tests.tickets.world import World, dana_mail
 from tickets.message_templates import RECAP
 
 ADA, MAX = "ada@billing.example", "max@billing.example"
@@ -21,12 +21,12 @@ ADA, MAX = "ada@billing.example", "max@billing.example"
 
 @pytest.fixture
 def world(workdir_each_database: Path) -> Iterator[World]:
-    """Ticket 1 of Ada, in progress, from Dana; Max is a manager; the templates are in."""
+    """Ticket 1 from Dana, owned by Ada, in progress. Max is a manager. The templates are stored."""
     world = World(Database(os.environ["CASEMILL_DATABASE_URL"]))
     ada = world.staff("Ada")
     world.staff("Max", role="manager")
     world.company("Lakeside", "lakeside.example", consultant_id=ada)
-    world.receive(matter(missing=("the mail has no text",)))
+    world.receive(dana_mail(missing=("the mail has no text",)))
     settle_notice(world)
     seed_message_templates(world.database)
     yield world
@@ -37,77 +37,75 @@ def ticket(*arguments: str) -> CommandResult:
     return run("ticket", *arguments, "--by", ADA)
 
 
-def written(world: World) -> list[str]:
+def sent_texts(world: World) -> list[str]:
     return [entry["body"] for entry in world.show(1)["timeline"] if entry["kind"] == "message_out"]
 
 
-def test_a_reply_goes_to_the_requester(world: World) -> None:
+def test_reply_is_sent_to_the_requester(world: World) -> None:
     ran = ticket("reply", "BS-000001", "--text", "It is paid.")
-    assert (ran.code, ran.out) == (0, "BS-000001: on its way to dana@lakeside.example\n")
-    assert written(world) == ["It is paid.\n"]
+    assert (ran.code, ran.out) == (0, "BS-000001: queued for dana@lakeside.example\n")
+    assert sent_texts(world) == ["It is paid.\n"]
     assert "    It is paid." in run("ticket", "show", "1").out
 
 
-def test_a_preview_shows_what_would_go_and_sends_nothing(world: World) -> None:
+def test_preview_shows_the_message_and_sends_nothing(world: World) -> None:
     ran = ticket("recap", "1", "--resolution", "Paid in full.", "--preview")
     assert ran.code == 0
     for words in ("To:      dana@lakeside.example", "Subject: How we resolved Claim denied", "Paid in full."):
         assert words in ran.out
-    assert written(world) == []
+    assert sent_texts(world) == []
 
 
-def test_a_preview_says_what_is_not_ready(world: World) -> None:
+def test_preview_names_unfilled_placeholders(world: World) -> None:
     ran = ticket("recap", "1", "--preview")
     assert (ran.code, "Not ready: {{ resolution }} is not filled" in ran.out) == (1, True)
 
 
-def test_what_is_not_filled_is_not_sent_and_is_named(world: World) -> None:
+def test_message_with_unfilled_placeholders_is_refused(world: World) -> None:
     ran = ticket("recap", "1")
     assert ran.code == 2
     assert "not filled yet: {{ resolution }}" in " ".join(ran.err.split())
-    assert written(world) == []
+    assert sent_texts(world) == []
 
 
-def test_a_recap_given_by_telephone_only_checks_the_box(world: World) -> None:
+def test_recap_by_telephone_only_checks_the_box(world: World) -> None:
     assert ticket("recap", "1", "--by-phone").code == 0
-    assert (written(world), world.show(1)["recap_sent"]["by"]) == ([], ADA)
+    assert (sent_texts(world), world.show(1)["recap_sent"]["by"]) == ([], ADA)
 
 
-def test_what_is_missing_is_asked_for_by_one_word(world: World) -> None:
+def test_reply_can_ask_for_missing_information(world: World) -> None:
     assert ticket("reply", "1", "--ask-for-more").code == 0
-    assert "- the mail has no text" in written(world)[0]
+    assert "- the mail has no text" in sent_texts(world)[0]
 
 
-def test_a_template_is_filled_by_name_and_edited_before_it_goes(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_template_is_filled_and_edited_before_it_is_sent(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     editor = tmp_path / "editor.py"
     editor.write_text("import sys, pathlib\np = pathlib.Path(sys.argv[1])\np.write_text(p.read_text() + 'PS: soon.\\n')\n")
     monkeypatch.setenv("VISUAL", f"{sys.executable} {editor}")
     fill = ("--fill", "payer=Acme", "--fill", "usual_time=a week")
     assert ticket("reply", "1", "--template", "Waiting for the Payer", *fill, "--edit").code == 0
-    (text,) = written(world)
+    (text,) = sent_texts(world)
     assert "to Acme and are now waiting" in text
     assert text.endswith("PS: soon.\n")
 
 
-def test_an_editor_that_is_not_there_is_said(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_editor_is_reported(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VISUAL", "no-such-editor")
     ran = ticket("reply", "1")
     assert ran.code == 2
-    assert "no-such-editor did not open the text" in " ".join(ran.err.split())
+    assert "no-such-editor could not open the text" in " ".join(ran.err.split())
 
 
 @pytest.mark.parametrize("pair", ["resolution", "two words=x", "=x"])
-def test_a_value_without_a_name_is_wrong_usage(world: World, pair: str) -> None:
+def test_fill_value_without_a_name_is_wrong_usage(world: World, pair: str) -> None:
     assert ticket("recap", "1", "--fill", pair).code == 2
 
 
-def test_the_text_may_come_from_a_file_or_standard_input(world: World, tmp_path: Path) -> None:
+def test_text_is_read_from_a_file_or_standard_input(world: World, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("From a file.")
     assert ticket("reply", "1", "--file", str(tmp_path / "text.txt")).code == 0
     assert run("ticket", "reply", "1", "--by", ADA, "--file", "-", stdin="From a pipe.").code == 0
-    assert written(world) == ["From a file.\n", "From a pipe.\n"]
+    assert sent_texts(world) == ["From a file.\n", "From a pipe.\n"]
 
 
 def test_templates_are_listed_shown_edited_and_restored(world: World, tmp_path: Path) -> None:
@@ -122,7 +120,7 @@ def test_templates_are_listed_shown_edited_and_restored(world: World, tmp_path: 
     assert run("templates", "show", RECAP, "--json").json["body"] == before["body"]
 
 
-def test_a_new_template_needs_the_word_and_a_manager(world: World, tmp_path: Path) -> None:
+def test_new_template_requires_the_option_and_a_manager(world: World, tmp_path: Path) -> None:
     (tmp_path / "new.txt").write_text("It is on its way.")
     words = ("--subject", "Refund", "--file", str(tmp_path / "new.txt"))
     assert run("templates", "edit", "Refund", *words, "--by", MAX).code == 1, "there is none of that name"

@@ -1,4 +1,4 @@
-"""`casemill templates`: what letters begin with, in versions."""
+"""`casemill templates`: message templates, in versions."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def write(workdir: Path, text: str) -> Path:
     return path
 
 
-def test_those_that_come_along_are_listed_and_shown(staffed: Path) -> None:
+def test_built_in_templates_are_listed_and_shown(staffed: Path) -> None:
     listed = run("templates", "list", "--json").json
     assert RECAP in [one["name"] for one in listed] and {one["folder"] for one in listed} == {"Billing Support"}
     assert "{{ resolution }}" in run("templates", "show", RECAP).out
     assert RECAP in run("templates", "list").out
 
 
-def test_an_edit_is_a_new_version_and_an_earlier_one_can_come_back(staffed: Path) -> None:
+def test_edited_template_is_a_new_version_and_earlier_ones_are_restored(staffed: Path) -> None:
     before = run("templates", "show", RECAP, "--json").json
     assert run("templates", "edit", RECAP, "--file", write(staffed, "Done: {{ resolution }}"), "--by", MAX).code == 0
     after = run("templates", "show", RECAP, "--json").json
@@ -50,7 +50,7 @@ def test_an_edit_is_a_new_version_and_an_earlier_one_can_come_back(staffed: Path
         ("No such", "Done", MAX, "No such"),
     ],
 )
-def test_what_cannot_be_is_refused_and_changes_nothing(staffed: Path, name: str, text: str, by: str, problem: str) -> None:
+def test_refused_template_edit_changes_nothing(staffed: Path, name: str, text: str, by: str, problem: str) -> None:
     before = run("templates", "list", "--json").json
     done = run("templates", "edit", name, "--file", write(staffed, text), "--by", by)
     assert done.code in (console.EXIT_PROBLEM, console.EXIT_USAGE) and problem in done.err

@@ -11,8 +11,8 @@ import pytest
 
 from core.database.session import Database
 from tests.cli.support import run, run_process, write_mail
-from tests.tickets.acts import settle_notice, sweep
-from tests.tickets.world import NOW, World, matter
+from tests.tickets.staff_actions import settle_notice, sweep
+from tests.tickets.world import NOW, World, dana_mail
 from tickets.tasks import list_tasks
 
 ADA, BEN, MAX = (f"{name}@billing.example" for name in ("ada", "ben", "max"))
@@ -26,7 +26,7 @@ def world(workdir_each_database: Path) -> Iterator[World]:
     ada, max_ = world.staff("Ada"), world.staff("Max", role="manager")
     world.staff("Ben")
     world.company("Lakeside", "lakeside.example", consultant_id=ada, manager_id=max_)
-    world.receive(matter())
+    world.receive(dana_mail())
     settle_notice(world)
     yield world
     world.database.close()

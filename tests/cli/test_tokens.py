@@ -1,4 +1,4 @@
-"""`casemill token`: a secret is shown once, and nothing that is listed or kept is one."""
+"""`casemill token`: a secret is shown once and is neither listed nor stored."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def staffed(workdir: Path) -> Path:
 
 
 def add(*scopes: str, days: str = "30") -> str:
-    """A new token's secret."""
+    """Create a token and return its secret."""
     wanted = [part for scope in scopes for part in ("--scope", scope)]
     token: str = run("token", "add", "--for", RUTH, "--name", "night report", "--days", days, *wanted, "--json").json["token"]
     return token
@@ -37,7 +37,7 @@ def find(workdir: Path, secret: str) -> api_tokens.Bearer | None:
     return found
 
 
-def test_a_token_is_made_shown_once_and_good_for_its_scopes(staffed: Path) -> None:
+def test_new_token_is_shown_once_and_valid_for_its_scopes(staffed: Path) -> None:
     done = run("token", "add", "--for", RUTH, "--name", "night report", "--scope", "tickets:read", "--scope", "tasks:read")
     assert done.code == 0
     secret = done.out.splitlines()[-1]
@@ -49,16 +49,16 @@ def test_a_token_is_made_shown_once_and_good_for_its_scopes(staffed: Path) -> No
     assert secret.encode() not in (staffed / "var" / "casemill.db").read_bytes()
 
 
-def test_a_revoked_token_is_good_for_nothing_and_says_so(staffed: Path) -> None:
+def test_revoked_token_is_invalid_and_listed_as_revoked(staffed: Path) -> None:
     secret = add("items:read")
     number = run("token", "list", "--json").json[0]["id"]
     assert run("token", "revoke", str(number)).out == f"token {number} (night report) is revoked\n"
     assert find(staffed, secret) is None
     assert run("token", "list", "--json").json[0]["state"] == "revoked"
-    assert run("token", "revoke", str(number)).code == 0, "again changes nothing"
+    assert run("token", "revoke", str(number)).code == 0, "a second revocation changes nothing"
 
 
-def test_whoever_leaves_takes_their_tokens_along(staffed: Path) -> None:
+def test_tokens_of_inactive_staff_are_invalid(staffed: Path) -> None:
     secret = add("items:read")
     assert run("staff", "add", RUTH, "--inactive").code == 0
     assert find(staffed, secret) is None
@@ -73,13 +73,13 @@ def test_whoever_leaves_takes_their_tokens_along(staffed: Path) -> None:
         (("--for", "nobody@billing.example", "--name", "x", "--scope", "items:read"), "nobody@billing.example"),
     ],
 )
-def test_what_cannot_be_a_token_is_refused(staffed: Path, arguments: tuple[str, ...], problem: str) -> None:
+def test_invalid_token_request_is_refused(staffed: Path, arguments: tuple[str, ...], problem: str) -> None:
     done = run("token", "add", *arguments)
     assert done.code in (console.EXIT_PROBLEM, console.EXIT_USAGE)
     assert problem in done.err
     assert run("token", "list", "--json").json == []
 
 
-def test_a_token_nobody_knows_cannot_be_revoked(staffed: Path) -> None:
+def test_unknown_token_cannot_be_revoked(staffed: Path) -> None:
     done = run("token", "revoke", "7")
     assert done.code == console.EXIT_PROBLEM and "there is no token 7" in done.err

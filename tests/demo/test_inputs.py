@@ -33,12 +33,12 @@ def test_mails_are_valid_end_in_crlf_lines_and_are_dated_in_the_last_hours() -> 
         assert NOW - timedelta(hours=6) < parsedate_to_datetime(letter["Date"]) < NOW
 
 
-def test_the_same_moment_gives_the_same_bytes_and_another_gives_others() -> None:
+def test_mails_depend_only_on_the_given_time() -> None:
     assert mails(NOW) == mails(NOW)
     assert not set(mails(NOW)) & set(mails(NOW + timedelta(days=1)))
 
 
-def test_one_mail_comes_twice_and_all_others_differ() -> None:
+def test_one_mail_is_repeated_and_all_others_differ() -> None:
     raw = mails(NOW)
     assert raw[-1] == raw[0]
     assert len(set(raw)) == len(raw) - 1
@@ -58,7 +58,7 @@ def test_the_reply_names_the_first_mail() -> None:
     assert find("Re: ")["In-Reply-To"] == letters()[0]["Message-ID"]
 
 
-def test_the_automatic_ones_say_so_as_their_standards_ask() -> None:
+def test_automatic_mails_have_the_headers_of_their_standards() -> None:
     assert find("Automatic reply")["Auto-Submitted"] == "auto-replied"
     assert find("This week")["List-Id"]
     bounce = find("Undelivered")
@@ -68,7 +68,7 @@ def test_the_automatic_ones_say_so_as_their_standards_ask() -> None:
     ]  # fmt: skip
 
 
-def test_one_mail_has_no_subject_and_one_is_latin_1_without_saying_so() -> None:
+def test_one_mail_has_no_subject_and_one_is_undeclared_latin_1() -> None:
     assert len([letter for letter in letters() if letter["Subject"] is None]) == 1
     raw = next(raw for raw in mails(NOW) if b"Invoice question" in raw)
     assert b"charset" not in raw
@@ -77,7 +77,7 @@ def test_one_mail_has_no_subject_and_one_is_latin_1_without_saying_so() -> None:
     assert "Désolée" in raw.decode("latin-1")
 
 
-def test_form_posts_carry_the_signatures_the_contract_gives() -> None:
+def test_form_posts_carry_the_signatures_of_the_contract() -> None:
     assert [headers["X-FS-Signature"] for _, headers in form_posts()] == [
         "sha256=7cbebfd54453f620c31e18a37aefe2d60aabbf8a42b5cff1bf97166c2c42a388",
         "sha256=96cdd498c856573f61da64206c2061f7470100f06b1edaac86cf84e712c7d49f",
@@ -85,7 +85,7 @@ def test_form_posts_carry_the_signatures_the_contract_gives() -> None:
     ]
 
 
-def test_form_posts_can_be_signed_by_another_key() -> None:
+def test_form_posts_can_be_signed_with_another_key() -> None:
     body = b"FormID=6606394&UniqueID=1500878955&HandshakeKey=test"
     assert sign(body, "test1") == "sha256=30dff7f180b6d69eab397a5d51719474df490b730514c253e8b5832d3b51b970"
     assert form_posts("other")[0][1] != form_posts()[0][1]
@@ -101,7 +101,7 @@ def test_form_posts_are_three_submissions_of_the_form_in_both_content_types() ->
     assert found == ["1512345678", "1512345679", "1512345680"]
 
 
-def test_the_workbook_has_messages_a_second_sheet_and_a_hidden_one() -> None:
+def test_workbook_has_two_visible_sheets_and_a_hidden_one() -> None:
     book = openpyxl.load_workbook(io.BytesIO(workbook(NOW)))
     assert [(sheet.title, sheet.sheet_state) for sheet in book] == [
         ("Inbox", "visible"), ("Follow-ups", "visible"), ("Archive", "hidden"),
@@ -118,7 +118,7 @@ def test_account_numbers_in_the_workbook_are_text() -> None:
     assert {type(row[3]) for row in book["Inbox"].iter_rows(min_row=4, values_only=True)} == {str}
 
 
-def test_pictures_and_documents_are_the_same_each_time() -> None:
+def test_generated_png_and_pdf_are_reproducible() -> None:
     assert hashlib.sha256(make_png()).digest() == hashlib.sha256(make_png()).digest()
     assert make_png().startswith(b"\x89PNG\r\n\x1a\n")
     pdf = make_pdf("A")

@@ -15,7 +15,7 @@ from demo.configuration import TEAMS
 NOW = datetime(2026, 11, 20, 15, 0, tzinfo=UTC)
 
 
-def test_the_world_has_a_team_practices_and_the_people_who_write(database: Database) -> None:
+def test_sample_world_has_staff_companies_contacts_and_teams(database: Database) -> None:
     assert world.load_sample_world(database, NOW) == world.SampleWorldCounts(staff=11, companies=6, contacts=15, teams=2)
     with database.read() as session:
         people, companies, contacts = list_staff(session, NOW), list_companies(session), list_contacts(session)
@@ -35,7 +35,7 @@ def test_dana_ortiz_is_on_record_at_riverside(database: Database) -> None:
     assert (dana.name, dana.company) == ("Dana Ortiz", "Riverside Family Clinic")
 
 
-def test_one_person_is_away_now_and_has_a_stand_in_who_is_here(database: Database) -> None:
+def test_one_person_is_away_and_their_stand_in_is_not(database: Database) -> None:
     world.load_sample_world(database, NOW)
     with database.read() as session:
         people = {person.email: person for person in list_staff(session, NOW)}
@@ -44,7 +44,7 @@ def test_one_person_is_away_now_and_has_a_stand_in_who_is_here(database: Databas
     assert not people[away.stand_in].away
 
 
-def test_loading_again_later_moves_the_absence_and_doubles_nothing(database: Database) -> None:
+def test_second_load_moves_the_absence_and_adds_nothing(database: Database) -> None:
     world.load_sample_world(database, NOW)
     world.load_sample_world(database, NOW + timedelta(days=2))
     with database.read() as session:
@@ -54,7 +54,7 @@ def test_loading_again_later_moves_the_absence_and_doubles_nothing(database: Dat
     assert span.starts == datetime(2026, 11, 21, tzinfo=UTC)
 
 
-def test_everybody_in_the_world_is_invented() -> None:
+def test_all_domains_of_the_sample_world_are_reserved() -> None:
     domains = [email.rpartition("@")[2] for email, *_ in world.CONTACTS]
     domains += [domain for _, listed, *_ in world.COMPANIES for domain in listed.split(", ")]
     assert all(domain.endswith(".example") for domain in domains)
@@ -66,7 +66,7 @@ def test_every_contact_belongs_to_a_company_of_the_world() -> None:
 
 
 @pytest.mark.parametrize("folder", ["var", 'odd "name" \\ with ünïcode 🙂'])
-def test_the_configuration_is_valid_and_names_people_of_the_world(tmp_path: Path, folder: str) -> None:
+def test_sample_configuration_is_valid_and_names_people_of_the_sample_world(tmp_path: Path, folder: str) -> None:
     path = tmp_path / "casemill.toml"
     path.write_text(settings_toml(tmp_path / folder), encoding="utf-8")
     settings = load_settings(path, environ={})
@@ -80,7 +80,7 @@ def test_the_configuration_is_valid_and_names_people_of_the_world(tmp_path: Path
     assert {rule.team for rule in settings.routing.rules if rule.team} <= set(settings.teams)
 
 
-def test_the_form_is_read_whichever_keys_the_webhook_sends(tmp_path: Path) -> None:
+def test_form_is_read_with_every_kind_of_key_the_webhook_sends(tmp_path: Path) -> None:
     path = tmp_path / "casemill.toml"
     path.write_text(settings_toml(tmp_path), encoding="utf-8")
     labels = load_settings(path, environ={}).forms["5512345"].labels

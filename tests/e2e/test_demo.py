@@ -37,12 +37,12 @@ def ask(folder: Path, statement: str) -> list[tuple[Any, ...]]:
         return database.execute(statement).fetchall()
 
 
-def test_the_sample_world_brings_tickets_from_every_source_and_their_notices(tmp_path: Path) -> None:
+def test_demo_creates_tickets_from_every_source_and_sends_their_notices(tmp_path: Path) -> None:
     data = tmp_path / "var" / "demo"
     data.mkdir(parents=True)
     (data / "casemill.toml").write_text(f'{settings_toml(data)}\n[web]\nlisten = "127.0.0.1:{free_port()}"\n')
     said = start(tmp_path)
-    assert "casemill is running with the sample world" in said
+    assert "casemill is running with sample data" in said
     query = partial(ask, tmp_path)
     assert {source for (source,) in query("SELECT DISTINCT source FROM ticket")} == {"email", "formstack", "secure_message"}
     assert query("SELECT count(*) FROM ticket WHERE owner_id IS NOT NULL")[0][0] > 10
@@ -51,5 +51,5 @@ def test_the_sample_world_brings_tickets_from_every_source_and_their_notices(tmp
     assert (data / "drop" / "done" / "secure-messages.receipt.xlsx").exists()
     before = query("SELECT count(*) FROM inbound_item")
     said = start(tmp_path)
-    assert "casemill goes on where it was" in said
+    assert "casemill is running with the data of the last start" in said
     assert query("SELECT count(*) FROM inbound_item") == before

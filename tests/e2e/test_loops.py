@@ -101,7 +101,7 @@ def alerts(site: Site) -> int:
 
 
 @pytest.mark.parametrize("is_spoilt", [False, True])
-def test_two_installations_that_write_to_each_other_fall_silent(open_site: Callable[[str], Site], is_spoilt: bool) -> None:
+def test_two_installations_that_answer_each_other_stop(open_site: Callable[[str], Site], is_spoilt: bool) -> None:
     one, other = open_site("one"), open_site("other")
     one.take(letter(other.address, one.address, "Hello"))
     numbers = count(1)
@@ -117,7 +117,7 @@ def test_two_installations_that_write_to_each_other_fall_silent(open_site: Calla
 
 
 @pytest.mark.parametrize("answers", ["to the mail", "by itself"])
-def test_a_machine_that_answers_everything_gets_two_mails_at_most(open_site: Callable[[str], Site], answers: str) -> None:
+def test_auto_responder_gets_at_most_two_mails(open_site: Callable[[str], Site], answers: str) -> None:
     site = open_site("one")
     site.take(letter(PAT, site.address, "Claim 4711"))
     sent = 0
@@ -134,7 +134,7 @@ def test_a_machine_that_answers_everything_gets_two_mails_at_most(open_site: Cal
     assert site.sent() == []
 
 
-def test_an_out_of_office_to_the_envelope_sender_is_added_to_its_ticket_and_opens_nothing(
+def test_out_of_office_reply_to_the_envelope_sender_is_added_to_its_ticket(
     open_site: Callable[[str], Site],
 ) -> None:
     site = open_site("one")
@@ -145,7 +145,7 @@ def test_an_out_of_office_to_the_envelope_sender_is_added_to_its_ticket_and_open
     assert site.sent() == []
 
 
-def test_a_notice_that_comes_back_is_the_owners_task_and_nobody_is_answered(open_site: Callable[[str], Site]) -> None:
+def test_bounced_notice_creates_a_task_and_blocks_the_address(open_site: Callable[[str], Site]) -> None:
     site = open_site("one")
     site.take(letter(PAT, site.address, "Claim 4711"))
     ((envelope, raw),) = site.sent()

@@ -66,7 +66,7 @@ def write_mail(sender: str, subject: str) -> bytes:
     return mail.as_bytes()
 
 
-def test_every_source_becomes_owned_tickets_and_sent_notices(
+def test_every_source_creates_owned_tickets_and_sends_notices(
     system: System, dovecot: DovecotServer, smtp_server: SmtpServer
 ) -> None:
     question = write_mail("dana.ortiz@riverside.example", "Denied twice")
@@ -117,7 +117,7 @@ def check_notices(system: System, smtp_server: SmtpServer) -> None:
     assert any(message.recipients == ("omar@mill.example",) for message in sent)
 
 
-def test_a_second_start_goes_on_where_it_was_and_repeats_nothing(
+def test_restart_continues_and_repeats_nothing(
     system: System, dovecot: DovecotServer, smtp_server: SmtpServer
 ) -> None:
     dovecot.deliver("support", write_mail("dana.ortiz@riverside.example", "Before the restart"))

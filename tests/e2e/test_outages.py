@@ -32,7 +32,7 @@ def embedded(tmp_path: Path, dovecot: DovecotServer, smtp_server: SmtpServer) ->
         yield system
 
 
-def test_imap_and_smtp_may_be_down_at_the_start_and_in_the_middle(
+def test_imap_and_smtp_outages_at_the_start_and_later_lose_nothing(
     embedded: System, dovecot: DovecotServer, smtp_server: SmtpServer
 ) -> None:
     dovecot.deliver("support", mail(1))
@@ -71,7 +71,7 @@ def start_all(system: System) -> None:
     system.start([*COMMAND, "web"], [*COMMAND, "watch"], [*COMMAND, "tick"], WORKERS)
 
 
-def test_redis_may_be_down_in_the_middle_and_come_back_empty(
+def test_redis_outage_loses_nothing_when_it_returns_empty(
     scaled: System, redis_server: RedisServer, smtp_server: SmtpServer
 ) -> None:
     start_all(scaled)
@@ -85,7 +85,7 @@ def test_redis_may_be_down_in_the_middle_and_come_back_empty(
     scaled.wait(scaled.is_settled, "everything to be settled", 30)
 
 
-def test_redis_may_be_down_at_the_start(scaled: System, redis_server: RedisServer, smtp_server: SmtpServer) -> None:
+def test_redis_outage_at_the_start_loses_nothing(scaled: System, redis_server: RedisServer, smtp_server: SmtpServer) -> None:
     redis_server.kill()
     scaled.start([*COMMAND, "web"], [*COMMAND, "tick"])
     assert scaled.post_form("83", email="a@one.example", subject="Before Redis") == 200
@@ -94,7 +94,7 @@ def test_redis_may_be_down_at_the_start(scaled: System, redis_server: RedisServe
     scaled.wait(lambda: len(smtp_server.messages) == 1, "the notice", 40)
 
 
-def test_postgresql_may_restart_in_the_middle_and_a_form_is_refused_rather_than_lost(
+def test_form_is_refused_rather_than_lost_while_postgresql_restarts(
     scaled: System, postgres_server: PostgresServer, smtp_server: SmtpServer
 ) -> None:
     start_all(scaled)
@@ -109,7 +109,7 @@ def test_postgresql_may_restart_in_the_middle_and_a_form_is_refused_rather_than_
     assert scaled.count("ticket") == 2
 
 
-def test_a_database_that_is_down_at_the_start_is_said_with_the_mend(tmp_path: Path) -> None:
+def test_unreachable_database_at_the_start_is_reported_with_a_hint(tmp_path: Path) -> None:
     with closing(System(tmp_path, database_url="postgresql+psycopg://nobody@127.0.0.1:1/none")) as system:
         answer = system.run("run", check=False)
     assert answer.returncode == 1

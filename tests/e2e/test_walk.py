@@ -87,7 +87,7 @@ def walk(request: pytest.FixtureRequest, tmp_path: Path, dovecot: DovecotServer,
 
 
 @pytest.mark.timeout(400)
-def test_a_ticket_walks_from_a_mail_to_an_answered_survey(walk: Walk, dovecot: DovecotServer) -> None:
+def test_ticket_goes_from_a_mail_to_an_answered_survey(walk: Walk, dovecot: DovecotServer) -> None:
     dovecot.deliver("support", question())
     received = walk.mail(DANA, "We received your request")
     assert received["Auto-Submitted"] == "auto-generated"
@@ -102,7 +102,7 @@ def test_a_ticket_walks_from_a_mail_to_an_answered_survey(walk: Walk, dovecot: D
 
     assert walk.act("follow-up-sent", "BS-000001") == "BS-000001: 5-Audit\n"
     assert walk.act("resolve", "BS-000001") == "BS-000001: 5-Audit\n"
-    assert "on its way to" in walk.act("recap", "BS-000001", "--resolution", "The payer paid in full.")
+    assert "queued for" in walk.act("recap", "BS-000001", "--resolution", "The payer paid in full.")
     recap = walk.mail(DANA, "How we resolved")
     assert recap["In-Reply-To"] == "<question@riverside.example>"
     assert recap["Auto-Submitted"] is None

@@ -30,7 +30,7 @@ ELSEWHERE = {"workbook.chunk"}
 ROUNDS = 3 if FULL else 1
 
 
-def test_every_failpoint_of_the_product_is_one_that_kills_here() -> None:
+def test_every_failpoint_of_the_product_is_killed_at() -> None:
     files = [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
     found = {name for file in [*files, ROOT / "workers.py"] for name in re.findall(r'failpoint\("([a-z.]+)"\)', file.read_text())}
     assert found == {place for places in PLACES.values() for place in places} | ELSEWHERE

@@ -64,7 +64,7 @@ def case(at_rest: Path, tmp_path: Path) -> Iterator[Case]:
         yield Case(system, [f"mail{number}x" for number in range(MAILS)], sink)
 
 
-def test_a_sound_system_passes(case: Case) -> None:
+def test_sound_system_passes(case: Case) -> None:
     assert len(case.sink) == MAILS
     case.check()
 
@@ -96,7 +96,7 @@ SPOILT_ROWS = {
 
 
 @pytest.mark.parametrize("told", SPOILT_ROWS)
-def test_a_spoilt_row_is_told_of(case: Case, told: str) -> None:
+def test_damaged_row_is_reported(case: Case, told: str) -> None:
     case.sql(SPOILT_ROWS[told])
     with pytest.raises(AssertionError, match=re.escape(told) if told != "a row points at nothing" else "outcome|nothing"):
         case.check()
@@ -148,20 +148,20 @@ def tell_in_the_log(case: Case) -> None:
         (tell_in_the_log, "in the log"),
     ],
 )
-def test_what_went_in_or_out_otherwise_is_told_of(case: Case, spoil: Callable[[Case], None], told: str) -> None:
+def test_wrong_input_or_output_is_reported(case: Case, spoil: Callable[[Case], None], told: str) -> None:
     spoil(case)
     with pytest.raises(AssertionError, match=told):
         case.check()
 
 
-def test_a_mail_in_doubt_may_be_there_twice(case: Case) -> None:
+def test_ambiguous_mail_may_arrive_twice(case: Case) -> None:
     case.sql("UPDATE delivery SET ambiguities = 1")
     send_twice(case)
     case.check()
 
 
 @pytest.mark.parametrize("encoding", ["7bit", "base64"])
-def test_a_word_in_a_mail_that_went_out_is_told_of(case: Case, encoding: str) -> None:
+def test_canary_in_a_sent_mail_is_reported(case: Case, encoding: str) -> None:
     body = base64.b64encode(CANARY.encode()).decode() if encoding == "base64" else CANARY
     (message_id,) = case.system.rows("SELECT message_id FROM delivery WHERE id = 1")[0]
     mail = f"Message-ID: {message_id}\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n{body}\r\n".encode()
@@ -174,7 +174,7 @@ def test_a_word_in_a_mail_that_went_out_is_told_of(case: Case, encoding: str) ->
 
 
 @pytest.mark.parametrize("kind", ["string", "hash", "list", "set", "zset", "stream"])
-def test_a_word_in_redis_is_told_of(case: Case, kind: str, redis_server: RedisServer) -> None:
+def test_canary_in_redis_is_reported(case: Case, kind: str, redis_server: RedisServer) -> None:
     case.redis_url = redis_server.url
     case.check()
     with redis.Redis.from_url(redis_server.url) as client:
@@ -191,7 +191,7 @@ def test_a_word_in_redis_is_told_of(case: Case, kind: str, redis_server: RedisSe
         case.check()
 
 
-def test_a_damaged_database_is_told_of(case: Case) -> None:
+def test_damaged_database_is_reported(case: Case) -> None:
     case.sql("DROP INDEX ix_delivery_due", "PRAGMA writable_schema = ON")
     case.sql(
         "PRAGMA writable_schema = ON",

@@ -11,7 +11,7 @@ def row(fault: str, outcome: str, seed: int = 1) -> Row:
     return Row((fault,), "test_it", "embedded", 5, seed, outcome)
 
 
-def test_a_run_of_some_tests_keeps_the_lines_of_the_others(tmp_path: Path) -> None:
+def test_partial_run_keeps_the_lines_of_other_tests(tmp_path: Path) -> None:
     path = tmp_path / "faults.md"
     Report([row("kill", "FAILED"), row("disk full", "held")]).write(path)
     Report([row("kill", "held", seed=2)]).write(path, kept={"test_it"})
@@ -23,7 +23,7 @@ def test_a_run_of_some_tests_keeps_the_lines_of_the_others(tmp_path: Path) -> No
     assert "2 of 2 lines held" in path.read_text()
 
 
-def test_a_test_that_is_gone_is_forgotten(tmp_path: Path) -> None:
+def test_removed_test_loses_its_line(tmp_path: Path) -> None:
     path = tmp_path / "faults.md"
     Report([row("kill", "held")]).write(path)
     Report([row("disk full", "NOT RUN: no tmpfs")]).write(path)
@@ -33,7 +33,7 @@ def test_a_test_that_is_gone_is_forgotten(tmp_path: Path) -> None:
     assert "NOT RUN: no tmpfs" in told
 
 
-def test_the_short_form_cannot_pass_for_the_full_one(tmp_path: Path) -> None:
+def test_short_form_is_marked_in_the_report(tmp_path: Path) -> None:
     path = tmp_path / "faults.md"
     short = row("kill", "held")
     short.form = "short"
