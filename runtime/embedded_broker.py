@@ -37,7 +37,7 @@ class EmbeddedWorker(dramatiq.Worker):
     def __init__(self, broker: Broker, *, threads: int) -> None:
         super().__init__(broker, worker_timeout=IDLE_MILLISECONDS, worker_threads=threads)
         if WAKE_ACTOR not in broker.actors:
-            dramatiq.actor(_do_nothing, broker=broker, actor_name=WAKE_ACTOR, queue_name=min(broker.queues))
+            dramatiq.actor(broker=broker, actor_name=WAKE_ACTOR, queue_name=min(broker.queues))(_do_nothing)
 
     def stop(self, timeout: int = 600_000) -> None:
         """Stop all threads, and wait for them at most ``timeout`` milliseconds for each kind.
@@ -49,7 +49,7 @@ class EmbeddedWorker(dramatiq.Worker):
         for worker in self.workers:
             worker.stop()
         self._send_wake_messages(min(self.consumers), len(self.workers))
-        join_all(self.workers, timeout)
+        join_all(self.workers, timeout)  # type: ignore[no-untyped-call]
         for consumer in self.consumers.values():
             consumer.stop()
         for queue_name in self.consumers:

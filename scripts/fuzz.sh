@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fuzzes the parsers one after the other, guided by coverage. Usage: scripts/fuzz.sh [SECONDS [TARGET…]]
-# SECONDS a target (60 unless given). What was found stays in var/fuzz, and a later run goes on from there.
+# SECONDS a target (60 unless given). What was found stays in var/fuzz, and a later run continues with it.
 # docs/fuzzing.md keeps a row of the last run of each target.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
