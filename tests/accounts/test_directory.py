@@ -1,4 +1,4 @@
-"""The verbs of the directory, on both databases."""
+"""Adding and updating staff, companies, contacts and absences, on both databases."""
 
 from datetime import UTC, datetime, time, timedelta
 from threading import Barrier, Thread

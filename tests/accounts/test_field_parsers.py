@@ -1,4 +1,4 @@
-"""What people write, and what it means."""
+"""Reading field values as people write them."""
 
 from datetime import time
 

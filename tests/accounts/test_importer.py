@@ -1,4 +1,4 @@
-"""Lists from CSV files: every line for itself."""
+"""Import of CSV lists, line by line."""
 
 import csv
 import time

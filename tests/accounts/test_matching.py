@@ -1,4 +1,4 @@
-"""Which company and which contact a sender is."""
+"""Matching senders to companies and contacts."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from core.database.session import Database
 from core.reasons import Reason
 
 NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)
-NOBODY = SenderIdentity(None, "", "", "", "", trusted=False)
+NO_SENDER = SenderIdentity(None, "", "", "", "", trusted=False)
 
 
-def claim(email: str | None = None, *, company: str = "", account: str = "", trusted: bool = False) -> SenderIdentity:
+def sender(email: str | None = None, *, company: str = "", account: str = "", trusted: bool = False) -> SenderIdentity:
     return SenderIdentity(email, "", "", company, account, trusted)
 
 
@@ -44,29 +44,29 @@ def filled(database: Database) -> Iterator[Database]:
 
 def company_of(database: Database, one: SenderIdentity, public: frozenset[str] | None = None) -> tuple[int | None, str]:
     with database.read() as session:
-        directory = matching.load(session, [one, NOBODY])
+        directory = matching.load(session, [one, NO_SENDER])
     company, reason = directory.find_company(one) if public is None else directory.find_company(one, public)
     return (company.id if company else None), reason.code
 
 
 CASES = {
-    "the company on record": (claim("dana@private.example"), 1, "company_on_record"),
+    "the company on record": (sender("dana@private.example"), 1, "company_on_record"),
     "the one on record before domain, account and name": (
-        claim("sam@hill.example", company="Hill and Vale", account="A-1"), 1, "company_on_record",
+        sender("sam@hill.example", company="Hill and Vale", account="A-1"), 1, "company_on_record",
     ),
-    "the account number before the name": (claim(company="Hill & Vale", account="A-1"), 1, "company_by_account"),
-    "a trusted name first": (claim("new@lakeside.example", company="Hill & Vale", trusted=True), 2, "company_by_name"),
-    "the domain before a name anybody can write": (claim("new@lakeside.example", company="Hill & Vale"), 1, "company_by_domain"),
-    "the domain before an account number anybody can write": (claim("new@hill.example", account="A-1"), 2, "company_by_domain"),
-    "the name however it is written": (claim(company="  lakeside family MEDICINE pllc."), 1, "company_by_name"),
-    "the domain of a new address": (claim("new@lakeside.example"), 1, "company_by_domain"),
-    "the domain of a contact without a company": (claim("loose@hill.example"), 2, "company_by_domain"),
-    "a public domain never, even when a company claims it": (claim("dana@gmail.com"), None, "company_unknown"),
-    "a subdomain is another domain": (claim("dana@mail.lakeside.example"), None, "company_unknown"),
-    "a domain that only ends alike": (claim("dana@notlakeside.example"), None, "company_unknown"),
-    "an unknown name": (claim(company="Lakeside"), None, "company_unknown"),
-    "nothing at all": (claim(), None, "company_unknown"),
-    "an empty name is no name": (claim(company="..."), None, "company_unknown"),
+    "the account number before the name": (sender(company="Hill & Vale", account="A-1"), 1, "company_by_account"),
+    "a trusted name first": (sender("new@lakeside.example", company="Hill & Vale", trusted=True), 2, "company_by_name"),
+    "the domain before a name from a form": (sender("new@lakeside.example", company="Hill & Vale"), 1, "company_by_domain"),
+    "the domain before an account number from a public form": (sender("new@hill.example", account="A-1"), 2, "company_by_domain"),
+    "the name however it is written": (sender(company="  lakeside family MEDICINE pllc."), 1, "company_by_name"),
+    "the domain of a new address": (sender("new@lakeside.example"), 1, "company_by_domain"),
+    "the domain of a contact without a company": (sender("loose@hill.example"), 2, "company_by_domain"),
+    "a public domain never, even when a company claims it": (sender("dana@gmail.com"), None, "company_unknown"),
+    "a subdomain is another domain": (sender("dana@mail.lakeside.example"), None, "company_unknown"),
+    "a domain that only ends alike": (sender("dana@notlakeside.example"), None, "company_unknown"),
+    "an unknown name": (sender(company="Lakeside"), None, "company_unknown"),
+    "nothing at all": (sender(), None, "company_unknown"),
+    "an empty name is no name": (sender(company="..."), None, "company_unknown"),
 }  # fmt: skip
 
 
@@ -77,13 +77,13 @@ def test_the_company_of_a_sender(filled: Database, case: str) -> None:
 
 
 def test_further_public_domains_come_from_the_caller(filled: Database) -> None:
-    one = claim("new@provider.example")
+    one = sender("new@provider.example")
     assert company_of(filled, one) == (2, "company_by_domain")
     assert company_of(filled, one, frozenset({"provider.example"})) == (None, "company_unknown")
 
 
 def test_the_reason_names_the_company(filled: Database) -> None:
-    one = claim("new@hill.example")
+    one = sender("new@hill.example")
     with filled.read() as session:
         _, reason = matching.load(session, [one]).find_company(one)
     assert reason == Reason("company_by_domain", "The sender's email domain belongs to Hill & Vale")
@@ -99,13 +99,13 @@ def test_a_batch_is_loaded_with_the_same_few_queries_as_one(filled: Database) ->
             matching.load(session, claims)
         return len([statement for statement in statements if statement.startswith("SELECT")])
 
-    few = queries([claim("dana@private.example")])
-    many = queries([claim(f"p{number}@d{number}.example", company=f"Practice {number}") for number in range(300)])
+    few = queries([sender("dana@private.example")])
+    many = queries([sender(f"p{number}@d{number}.example", company=f"Practice {number}") for number in range(300)])
     assert few == many <= 3
 
 
 def test_empty_directory_matches_no_company() -> None:
-    company, reason = SenderDirectory().find_company(claim("dana@lakeside.example", company="Lakeside", account="A-1"))
+    company, reason = SenderDirectory().find_company(sender("dana@lakeside.example", company="Lakeside", account="A-1"))
     assert company is None and reason.code == "company_unknown"
 
 

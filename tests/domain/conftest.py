@@ -1,4 +1,4 @@
-"""A house on an empty database: staff, two practices, and every reader of facts that the running casemill has."""
+"""A help desk on an empty database: staff, two practices, and all subscriptions of the running casemill."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ TEMPLATES = Path(__file__).parents[2] / "templates" / "email" / "billing_support
 DAY = timedelta(days=1)
 
 
-class House(World):
+class HelpDesk(World):
     """Ada consults for Lakeside, Max manages it; Ben and Cleo are the default team, whose manager is Mara."""
 
     now: datetime = NOW
 
-    def furnish(self) -> None:
+    def add_people_and_companies(self) -> None:
         self.ids = {
             name: self.staff(name, role="manager" if name in ("Max", "Mara") else "representative")
             for name in ("Ada", "Ben", "Cleo", "Max", "Mara")
@@ -45,22 +45,22 @@ class House(World):
         self.company("Hilltop", "hilltop.example")
         self.database.transaction(lambda session: message_templates.seed(session, TEMPLATES, NOW))
 
-    def do(self, verb: Any, *given: Any, by: str = "Ada", ticket: int = 1) -> Any:
-        """One verb of one ticket, by somebody, now."""
+    def act(self, verb: Any, *given: Any, by: str = "Ada", ticket: int = 1) -> Any:
+        """Run one act of a member of staff on one ticket, now."""
         return self.database.transaction(lambda session: verb(session, ticket, self.person(session, by), *given, self.now))
 
     def person(self, session: Session, name: str) -> Staff:
         return session.execute(select(Staff).where(Staff.name == name)).scalar_one()
 
     def relay(self) -> None:
-        """Every fact to its readers."""
+        """Relay every fact to its subscribers."""
         readers = subscriptions(self.settings)
         with time_machine.travel(self.now, tick=False):
             while relay.relay_batch(self.database, readers):
                 pass
 
-    def clock(self, later: timedelta = timedelta(0)) -> None:
-        """Time passes; then the clock looks for what is due."""
+    def advance_clock(self, later: timedelta = timedelta(0)) -> None:
+        """Let time pass, then run the sweeps until nothing is due."""
         self.now += later
         with time_machine.travel(self.now, tick=False):
             while timers.sweep(self.database, self.settings.calendar):
@@ -71,11 +71,11 @@ class House(World):
         self.relay()
 
     def mails(self, mailing: str, ticket: int = 1) -> list[str]:
-        """Who gets this mailing for a ticket."""
+        """The recipients of this mailing for a ticket."""
         return [one.recipient for one in self.rows(Delivery, Delivery.id) if (one.mailing, one.ticket_id) == (mailing, ticket)]
 
-    def settle(self, mailing: str, outcome: str = "sent", ticket: int = 1) -> None:
-        """The mail has its outcome, and whoever waits for that hears of it."""
+    def settle_mail(self, mailing: str, outcome: str = "sent", ticket: int = 1) -> None:
+        """Give the last mail of a mailing its outcome, and relay the fact to its subscribers."""
         self.relay()
         found = [one for one in self.rows(Delivery, Delivery.id) if (one.mailing, one.ticket_id) == (mailing, ticket)]
         reason = Reason("accepted" if outcome == "sent" else outcome, "What the server said")
@@ -84,10 +84,12 @@ class House(World):
         self.database.transaction(lambda session: append_facts(session, settled, self.now))
         self.relay()
 
-    def send_what_may(self) -> None:
-        """As far as the admission of mails that are due; nothing is sent."""
+    def admit_due_mails(self) -> None:
+        """Claim due mails and apply the rate limits; nothing is sent."""
         with time_machine.travel(self.now, tick=False):
-            claims.claim(self.database, "t", 50, lambda session, rows: rate_limits.apply_limits(session, "t", rows, self.settings))
+            claims.claim(
+                self.database, "t", 50, lambda session, rows: rate_limits.apply_limits(session, "t", rows, self.settings)
+            )
         self.relay()
 
     def outcome(self, mailing: str, ticket: int = 1) -> tuple[str, str | None]:
@@ -109,10 +111,10 @@ class House(World):
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def helpdesk(tmp_path: Path) -> Iterator[HelpDesk]:
     database = Database(f"sqlite:///{tmp_path / 'casemill.db'}")
     Base.metadata.create_all(database.engine)
-    house = House(database)
-    house.furnish()
-    yield house
+    helpdesk = HelpDesk(database)
+    helpdesk.add_people_and_companies()
+    yield helpdesk
     database.close()

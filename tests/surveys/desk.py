@@ -19,7 +19,7 @@ from outbox.facts import NoticeSettled, SurveyDue, TicketCompleted
 from outbox.models import OutboxFact
 from surveys import invitations
 from surveys.models import Survey
-from tests.tickets.world import NOW, World, matter
+from tests.tickets.world import NOW, World, dana_mail
 from tickets import lifecycle
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -39,7 +39,7 @@ class Desk(World):
         self.staff("Max", role="manager")
         senders = ("dana@lakeside.example", "dana@lakeside.example", "kim@lakeside.example", "pat@elsewhere.example")
         for sender in senders:
-            self.receive(matter(email=sender))
+            self.receive(dana_mail(email=sender))
 
     def complete(self, ticket_id: int = 1) -> None:
         def unit(session: Session) -> None:

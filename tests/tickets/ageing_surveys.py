@@ -1,4 +1,4 @@
-"""Surveys while tickets grow older: reserved, sent or not, answered; and what must hold of all of them."""
+"""Surveys in the ageing test: reserved, sent or skipped, answered; and their invariants."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ class SurveyPost:
             outcome = self._chance.choice(["sent", "sent", "sent", "skipped", "failed", "ambiguous", ""])
             if outcome:  # else it is still on its way
                 self._done[f"survey {outcome}"] += 1
-                told = NoticeSettled(
+                settled = NoticeSettled(
                     survey.ticket_id, survey.id, invitations.INVITATION, outcome, "x", "X", "customer@lakeside.example"
                 )
-                append_facts(session, [told], now)
+                append_facts(session, [settled], now)
 
     def _answer(self, session: Session, now: datetime) -> None:
         ids = session.execute(select(Survey.id).where(Survey.sent_at.is_not(None)).order_by(Survey.id.desc()).limit(50)).scalars()
@@ -91,7 +91,7 @@ def check_surveys(world: World) -> None:
 
 
 def _check_slots(world: World, surveys: object) -> None:
-    """A customer's slot says when they were last asked, or are to be; nobody holds one for nothing."""
+    """A customer's slot is the time of their last or next survey, and no slot is held without one."""
     held: dict[int, datetime] = {}
     for one in surveys:  # type: ignore[attr-defined]
         moment = one.slot_at if one.slot is not None else one.sent_at

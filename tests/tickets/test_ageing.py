@@ -1,4 +1,4 @@
-"""500 tickets grow 30 days older while staff and customers do this and that: what must always hold, holds.
+"""500 tickets grow 30 days older under random acts of staff and customers; the invariants hold.
 
 The whole proof, 10,000 tickets over 60 days on SQLite, takes minutes: ``make ageing``, which writes docs/ageing.md. A run that
 failed is played again by its seed::
@@ -24,9 +24,9 @@ from accounts.models import Staff
 from core.errors import RefusedError
 from core.reasons import Reason
 from outbox.facts import TaskRaised
-from tests.tickets.acts import sweep
 from tests.tickets.ageing_surveys import SurveyPost, check_surveys
-from tests.tickets.world import NOW, World, matter
+from tests.tickets.staff_actions import sweep
+from tests.tickets.world import NOW, World, dana_mail
 from tickets import creation_notice, follow_ups, lifecycle, staff_messages
 from tickets.creation_notice import NoticeOutcome
 from tickets.models import Activity, FollowUp, Ticket
@@ -49,7 +49,7 @@ NEEDED = {
 Act = Callable[[Session, int, Staff, datetime], Any]
 
 
-class Ages:
+class AgeingRun:
     """The run: a seeded chance, a world, and which rules ought to have fired by now."""
 
     def __init__(self, world: World, seed: int) -> None:
@@ -81,7 +81,7 @@ class Ages:
             now = NOW + step * STEP
             if self.born < TICKETS:
                 customers = (f"customer{self.chance.randrange(CUSTOMERS)}@lakeside.example" for _ in range(BORN_A_STEP))
-                self.world.receive(*(matter(email=one) for one in customers), now=now)
+                self.world.receive(*(dana_mail(email=one) for one in customers), now=now)
                 self.born += BORN_A_STEP
             self.world.database.transaction(lambda session, now=now: self._act_often(session, now))  # type: ignore[misc]
             self._look(now)
@@ -110,8 +110,8 @@ class Ages:
         to = next(iter(session.get_one(Activity, entry).data["to"]))
         self.recaps += 1
         outcome = self.chance.choice(["sent", "sent", "failed", "ambiguous"])
-        told = staff_messages.MessageOutcome(self.recaps, ticket_id, entry, outcome, Reason("x", "X"), to)
-        staff_messages.record_outcomes(session, [told], now)
+        message_outcome = staff_messages.MessageOutcome(self.recaps, ticket_id, entry, outcome, Reason("x", "X"), to)
+        staff_messages.record_outcomes(session, [message_outcome], now)
 
     def _assign(self, session: Session, ticket_id: int, by: Staff, now: datetime) -> None:
         to = session.execute(select(Staff).order_by(Staff.id).offset(self.chance.randrange(4)).limit(1)).scalar_one()
@@ -156,15 +156,15 @@ class Ages:
 
 
 @pytest.fixture
-def aged(world: World) -> Ages:
+def aged(world: World) -> AgeingRun:
     print(f"AGEING={TICKETS} {DAYS} {SEED}")  # shown when it fails
-    ages = Ages(world, seed=SEED)
+    ages = AgeingRun(world, seed=SEED)
     ages.live()
     return ages
 
 
 @pytest.mark.timeout(400 if TICKETS <= 500 else 7200)
-def test_no_rule_fires_twice_and_no_stage_is_skipped_however_tickets_are_treated(aged: Ages) -> None:
+def test_no_rule_fires_twice_and_no_stage_is_skipped_under_random_acts(aged: AgeingRun) -> None:
     assert aged.born == TICKETS
     assert min(aged.done[name] for name in (*aged.acts, "completed", "not_a_manager", "not_completed")) > 10
     for check in CHECKS:
@@ -173,7 +173,7 @@ def test_no_rule_fires_twice_and_no_stage_is_skipped_however_tickets_are_treated
         Path(path).write_text(report(aged))
 
 
-def report(aged: Ages) -> str:
+def report(aged: AgeingRun) -> str:
     """The run for docs/ageing.md; it is written only when everything held."""
     rows = "".join(f"| {name} | {count:,} |\n" for name, count in sorted(aged.done.items()))
     return f"""# Ageing
@@ -181,24 +181,24 @@ def report(aged: Ages) -> str:
 Written by `make ageing`, and not by hand, on {datetime.now(UTC):%Y-%m-%d}: {TICKETS:,} tickets of {CUSTOMERS:,} customers
 over {DAYS} simulated days, seed {SEED}. Everything held: no rule fired twice in an opening or too early, no stage was
 skipped, no task stayed open for what had been done, no customer was asked twice within 30 days, no survey was without a
-completion, and each kept the owner of its completion.
+completion, and each has the owner of its completion.
 
 | act, or why it was refused | times |
 |---|---|
 {rows}"""
 
 
-def check_rules(aged: Ages) -> None:
-    """Each rule fired in exactly those openings in which it was due, and each task was told of once."""
+def check_rules(aged: AgeingRun) -> None:
+    """Each rule fired in exactly those openings in which it was due, and each task has one fact."""
     fired = {task.key: task.id for task in aged.world.rows(FollowUp) if task.kind in WAITS}
     assert set(fired) == aged.expected
     assert len(fired) > 200
-    told = [fact.task_id for fact in aged.world.facts() if isinstance(fact, TaskRaised)]
-    assert sorted(told) == sorted(fired.values())
+    raised = [fact.task_id for fact in aged.world.facts() if isinstance(fact, TaskRaised)]
+    assert sorted(raised) == sorted(fired.values())
 
 
-def check_open_tasks(aged: Ages) -> None:
-    """Whoever has an open task still has something to do, in the opening the ticket is in."""
+def check_open_tasks(aged: AgeingRun) -> None:
+    """Every open task is still needed, in the current opening of its ticket."""
     tickets = {ticket.id: ticket for ticket in aged.world.rows(Ticket)}
     waiting = [task for task in aged.world.rows(FollowUp) if task.done_at is None and task.kind in WAITS]
     assert waiting
@@ -210,8 +210,8 @@ def check_open_tasks(aged: Ages) -> None:
         assert task.kind == "escalation" or task.assignee_id == ticket.owner_id
 
 
-def check_moves(aged: Ages) -> None:
-    """Every move goes on from where the last one ended, and is one of the table with what it needs, a reopening or forced."""
+def check_moves(aged: AgeingRun) -> None:
+    """Every move starts where the last one ended, and is one of the table with what it needs, a reopening or forced."""
     world = aged.world
     stage: dict[int, int] = defaultdict(lambda: SUBMITTED)
     happened: dict[int, set[str]] = defaultdict(set)
@@ -241,4 +241,4 @@ def check_moves(aged: Ages) -> None:
 
 
 #: What must hold after a run.
-CHECKS: list[Callable[[Ages], None]] = [check_rules, check_open_tasks, check_moves, lambda aged: check_surveys(aged.world)]
+CHECKS: list[Callable[[AgeingRun], None]] = [check_rules, check_open_tasks, check_moves, lambda aged: check_surveys(aged.world)]

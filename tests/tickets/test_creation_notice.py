@@ -1,4 +1,4 @@
-"""What the outcome of a creation notice does to its ticket."""
+"""Settling creation notices: entries, stages and tasks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import event, update
 from sqlalchemy.orm import Session
 
 from core.reasons import Reason
-from tests.tickets.world import NOW, World, matter
+from tests.tickets.world import NOW, World, dana_mail
 from tickets import creation_notice, manual_entry
 from tickets.creation_notice import NoticeOutcome
 from tickets.models import Activity, FollowUp, Ticket
@@ -36,7 +36,7 @@ def settle(world: World, *outcomes: NoticeOutcome) -> None:
     ],
 )
 def test_any_final_outcome_moves_the_ticket_to_in_progress_with_its_reason(world: World, result: str, title: str) -> None:
-    world.receive(matter())
+    world.receive(dana_mail())
     settle(world, outcome(1, result))
     shown = world.show(1)
     assert (shown["stage"], shown["creation_notice"]) == ("4-In Progress", result)
@@ -51,10 +51,10 @@ def test_any_final_outcome_moves_the_ticket_to_in_progress_with_its_reason(world
 
 
 @pytest.mark.parametrize("result", ["failed", "ambiguous"])
-def test_a_notice_that_may_not_have_arrived_is_a_task_for_the_owner(world: World, result: str) -> None:
+def test_notice_that_may_not_have_arrived_raises_a_task_for_the_owner(world: World, result: str) -> None:
     world.company("Lakeside", "lakeside.example", consultant_id=world.staff("Ada"))
     world.team("billing", default=True, manager=world.staff("Max", role="manager"))
-    world.receive(matter())
+    world.receive(dana_mail())
     settle(world, outcome(1, result))
     (task,) = world.show(1)["tasks"]
     assert (task["kind"], task["assignee"]) == ("notice_problem", "Ada")
@@ -66,27 +66,27 @@ def test_a_notice_that_may_not_have_arrived_is_a_task_for_the_owner(world: World
 def test_without_an_owner_the_task_goes_to_the_default_teams_manager(world: World, result: str) -> None:
     world.team("other", manager=world.staff("Olga", role="manager"))
     world.team("billing", default=True, manager=world.staff("Max", role="manager"))
-    world.receive(matter())
+    world.receive(dana_mail())
     settle(world, outcome(1, result))
     (task,) = world.show(1)["tasks"]
     assert task["assignee"] == "Max"
 
 
-def test_without_anybody_the_task_is_there_all_the_same(world: World) -> None:
-    world.receive(matter())
+def test_task_is_raised_unassigned_without_owner_and_manager(world: World) -> None:
+    world.receive(dana_mail())
     settle(world, outcome(1, "failed"))
     assert [task["assignee"] for task in world.show(1)["tasks"]] == [None]
 
 
 @pytest.mark.parametrize("result", ["sent", "skipped"])
-def test_a_notice_that_was_sent_or_left_out_on_purpose_is_no_task(world: World, result: str) -> None:
-    world.receive(matter())
+def test_notice_that_was_sent_or_skipped_raises_no_task(world: World, result: str) -> None:
+    world.receive(dana_mail())
     settle(world, outcome(1, result))
     assert world.show(1)["tasks"] == []
 
 
-def test_twice_is_once(world: World) -> None:
-    world.receive(matter())
+def test_settling_a_notice_twice_changes_nothing(world: World) -> None:
+    world.receive(dana_mail())
     settle(world, outcome(1, "failed"))
     before = world.show(1)
     settle(world, outcome(1, "failed"))
@@ -95,8 +95,8 @@ def test_twice_is_once(world: World) -> None:
     assert world.ticket(1).version == 2
 
 
-def test_the_same_outcome_at_the_same_time_is_once(world: World) -> None:
-    world.receive(matter())
+def test_concurrent_settling_of_one_notice_is_recorded_once(world: World) -> None:
+    world.receive(dana_mail())
     gate = threading.Barrier(4)
 
     def run() -> None:
@@ -114,15 +114,15 @@ def test_the_same_outcome_at_the_same_time_is_once(world: World) -> None:
 
 
 def test_a_batch_settles_each_ticket_by_its_own_outcome(world: World) -> None:
-    world.receive(*(matter() for _ in range(4)))
+    world.receive(*(dana_mail() for _ in range(4)))
     settle(world, *(outcome(number, result) for number, result in ((3, "failed"), (1, "sent"), (2, "skipped"), (99, "sent"))))
     assert [(ticket.stage, ticket.creation_notice) for ticket in world.rows(Ticket, Ticket.id)] == [
         (4, "sent"), (4, "skipped"), (4, "failed"), (1, "pending"),
     ]  # fmt: skip
 
 
-def test_a_ticket_that_was_worked_on_before_its_notice_went_out_moves_on_through_the_table(world: World) -> None:
-    world.receive(matter())
+def test_ticket_with_milestones_set_before_its_notice_advances_by_the_table(world: World) -> None:
+    world.receive(dana_mail())
 
     def check(session: Session) -> None:
         values = {"follow_up_sent_at": NOW, "follow_up_sent_by": "ada"}
@@ -136,7 +136,7 @@ def test_a_ticket_that_was_worked_on_before_its_notice_went_out_moves_on_through
 
 
 def test_a_batch_of_a_hundred_is_settled_in_a_few_statements(world: World) -> None:
-    world.receive(*(matter() for _ in range(100)))
+    world.receive(*(dana_mail() for _ in range(100)))
     statements: list[str] = []
     event.listen(world.database.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
     settle(world, *(outcome(number, "failed") for number in range(1, 101)))
@@ -144,8 +144,8 @@ def test_a_batch_of_a_hundred_is_settled_in_a_few_statements(world: World) -> No
     assert world.count(FollowUp) == 100
 
 
-def test_a_ticket_by_hand_is_made_through_the_same_door(world: World) -> None:
+def test_ticket_created_by_hand_goes_through_intake(world: World) -> None:
     world.staff("Ben")
-    submission = matter(source="phone", owner_email="ben@billing.example")
+    submission = dana_mail(source="phone", owner_email="ben@billing.example")
     ticket_id = world.database.transaction(lambda session: manual_entry.create_by_hand(session, submission, world.settings, NOW))
     assert world.show(ticket_id)["owner"] == "Ben"

@@ -34,7 +34,7 @@ def test_calendar_days_are_elapsed_days(days: int) -> None:
     assert due_after(opened, days, Calendar()) == opened + timedelta(days=days)
 
 
-def test_calendar_days_do_not_care_about_weekends_holidays_or_hours() -> None:
+def test_calendar_days_ignore_weekends_holidays_and_hours() -> None:
     calendar = Calendar(holidays=[THANKSGIVING])
     assert due_after(at("2026-11-25 22:00"), 2, calendar) == at("2026-11-27 22:00")
 
@@ -87,7 +87,7 @@ def test_calendar_days_are_24_hours_over_a_change_of_the_clock(opened: str) -> N
     assert due_after(at(opened), 2, Calendar()) - at(opened) == timedelta(hours=48)
 
 
-def test_a_local_time_that_the_clock_leaves_out_is_moved_on() -> None:
+def test_local_time_skipped_by_a_clock_change_moves_forward() -> None:
     calendar = business(weekdays=[0, 1, 2, 3, 4, 5, 6], opens=time(0), closes=time(23, 59))
     assert local(due_after(at("2026-03-07 02:30"), 1, calendar)) == "Sun 2026-03-08 03:30"
 
@@ -109,19 +109,19 @@ def calendars(draw: st.DrawFn, zones: st.SearchStrategy[str] = ZONES) -> Calenda
 
 
 @given(MOMENTS, DAYS, calendars())
-def test_what_is_due_lies_ahead_and_more_days_are_no_earlier(opened: datetime, days: int, calendar: Calendar) -> None:
+def test_due_time_is_in_the_future_and_more_days_are_no_earlier(opened: datetime, days: int, calendar: Calendar) -> None:
     due = due_after(opened, days, calendar)
     assert due > opened
     assert due_after(opened, days + 1, calendar) > due
 
 
 @given(MOMENTS, st.timedeltas(timedelta(0), timedelta(days=10)), DAYS, calendars(st.sampled_from(["UTC", "Asia/Kolkata"])))
-def test_what_is_opened_later_is_due_no_earlier(opened: datetime, later: timedelta, days: int, calendar: Calendar) -> None:
+def test_ticket_opened_later_is_due_no_earlier(opened: datetime, later: timedelta, days: int, calendar: Calendar) -> None:
     assert due_after(opened, days, calendar) <= due_after(opened + later, days, calendar)
 
 
 @given(MOMENTS, st.timedeltas(timedelta(0), timedelta(days=10)), DAYS, calendars())
-def test_a_change_of_the_clock_shifts_that_by_the_change_at_most(
+def test_clock_change_shifts_the_order_by_the_change_at_most(
     opened: datetime, later: timedelta, days: int, calendar: Calendar
 ) -> None:
     assert due_after(opened, days, calendar) <= due_after(opened + later, days, calendar) + timedelta(hours=1)
@@ -129,7 +129,9 @@ def test_a_change_of_the_clock_shifts_that_by_the_change_at_most(
 
 @given(MOMENTS, DAYS, calendars(), HOLIDAYS)
 @settings(max_examples=200)
-def test_more_holidays_only_delay(opened: datetime, days: int, calendar: Calendar, holidays: list[date]) -> None:
+def test_more_holidays_never_make_a_due_time_earlier(
+    opened: datetime, days: int, calendar: Calendar, holidays: list[date]
+) -> None:
     more = calendar.model_copy(update={"holidays": [*calendar.holidays, *holidays]})
     assert due_after(opened, days, more) >= due_after(opened, days, calendar) - timedelta(hours=1)
     if calendar.zone in ("UTC", "Asia/Kolkata"):
@@ -137,7 +139,7 @@ def test_more_holidays_only_delay(opened: datetime, days: int, calendar: Calenda
 
 
 @given(MOMENTS, DAYS, calendars())
-def test_business_days_end_at_a_time_when_somebody_is_at_work(opened: datetime, days: int, calendar: Calendar) -> None:
+def test_business_days_end_within_working_hours(opened: datetime, days: int, calendar: Calendar) -> None:
     if calendar.days == "calendar" or calendar.zone not in ("UTC", "Asia/Kolkata"):
         return
     due = due_after(opened, days, calendar).astimezone(ZoneInfo(calendar.zone))

@@ -1,4 +1,4 @@
-"""The clock under adverse conditions: business days, people who have left, rows that raise, several clocks, a restart."""
+"""Timers under adverse conditions: business days, inactive people, failing rows, concurrent sweeps, a restart."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from accounts.models import Staff
 from core.database.session import Database
 from core.settings.sections import Calendar
 from outbox.facts import TaskRaised
-from tests.tickets.acts import clock_at, complete, mark, reopen, sweep, tasks
-from tests.tickets.world import NOW, World, matter
+from tests.tickets.staff_actions import clock_at, complete, mark, reopen, sweep, tasks
+from tests.tickets.world import NOW, World, dana_mail
 from tickets import lifecycle, timers
 from tickets.models import FollowUp, Ticket
 
@@ -39,10 +39,10 @@ def raised(world: World) -> list[tuple[int, str]]:
     return sorted((fact.ticket_id, fact.rule) for fact in world.facts() if isinstance(fact, TaskRaised))
 
 
-def test_business_days_leave_out_weekends_and_holidays(staffed: World) -> None:
+def test_timers_skip_weekends_and_holidays_in_business_days(staffed: World) -> None:
     staffed.configure(calendar={"days": "business", "holidays": [date(2026, 11, 26)]})
     wednesday = datetime(2026, 11, 25, 15, tzinfo=UTC)  # 10:00 in New York, the day before Thanksgiving
-    staffed.receive(matter(), now=wednesday)
+    staffed.receive(dana_mail(), now=wednesday)
     sweep(staffed, datetime(2026, 11, 30, 14, 59, tzinfo=UTC))
     assert tasks(staffed) == []
     sweep(staffed, datetime(2026, 11, 30, 15, tzinfo=UTC))
@@ -53,7 +53,7 @@ def test_business_days_leave_out_weekends_and_holidays(staffed: World) -> None:
 
 def test_a_reopened_ticket_counts_business_days_too(staffed: World) -> None:
     staffed.configure(calendar={"days": "business"})
-    staffed.receive(matter())
+    staffed.receive(dana_mail())
     complete(staffed)
     reopen(staffed, at=datetime(2026, 11, 27, 15, tzinfo=UTC))  # a Friday
     ticket = staffed.ticket(1)
@@ -62,8 +62,8 @@ def test_a_reopened_ticket_counts_business_days_too(staffed: World) -> None:
 
 
 @pytest.mark.parametrize("gone", ["Ada", "Max"])
-def test_a_task_of_somebody_who_has_left_goes_to_the_default_teams_manager(staffed: World, gone: str) -> None:
-    staffed.receive(matter())
+def test_task_of_an_inactive_person_goes_to_the_default_teams_manager(staffed: World, gone: str) -> None:
+    staffed.receive(dana_mail())
     staffed.database.transaction(
         lambda session: session.execute(update(Staff).where(Staff.name == gone).values(active=False)) and None
     )
@@ -72,8 +72,8 @@ def test_a_task_of_somebody_who_has_left_goes_to_the_default_teams_manager(staff
     assert tasks(staffed) == [(kind, "Olga" if who == gone else who, done) for kind, who, done in expected]
 
 
-def test_a_box_checked_in_time_leaves_nothing_to_look_at(staffed: World) -> None:
-    staffed.receive(matter())
+def test_milestone_reached_in_time_clears_its_timer(staffed: World) -> None:
+    staffed.receive(dana_mail())
     for verb in (lifecycle.mark_follow_up_sent, lifecycle.mark_resolved):
         mark(staffed, verb, at=NOW + 2 * DAY - timedelta(seconds=1))
     with clock_at(NOW + 30 * DAY):
@@ -81,8 +81,8 @@ def test_a_box_checked_in_time_leaves_nothing_to_look_at(staffed: World) -> None
     assert tasks(staffed) == []
 
 
-def test_two_processes_that_look_at_once_raise_every_task_once(staffed: World) -> None:
-    staffed.receive(*(matter() for _ in range(MANY)))
+def test_two_processes_sweeping_at_once_raise_every_task_once(staffed: World) -> None:
+    staffed.receive(*(dana_mail() for _ in range(MANY)))
     other = Database(staffed.database.url.render_as_string(hide_password=False))
     gate, failures = threading.Barrier(4), list[BaseException]()
 
@@ -106,8 +106,8 @@ def test_two_processes_that_look_at_once_raise_every_task_once(staffed: World) -
     assert staffed.count(FollowUp) == 2 * MANY
 
 
-def test_after_a_restart_what_has_fired_stays_fired_and_the_rest_fires(staffed: World) -> None:
-    staffed.receive(matter())
+def test_after_a_restart_fired_timers_stay_fired_and_the_rest_fire(staffed: World) -> None:
+    staffed.receive(dana_mail())
     sweep(staffed, NOW + 2 * DAY)
     staffed.database.close()
     again = World(Database(staffed.database.url.render_as_string(hide_password=False)))
@@ -135,8 +135,8 @@ def refusing(database: Database, ticket_id: int) -> Iterator[None]:
     database.transaction(lambda session: session.execute(text(drop)) and None)
 
 
-def test_a_row_that_raises_is_tried_again_later_and_holds_up_nobody(staffed: World, caplog: pytest.LogCaptureFixture) -> None:
-    staffed.receive(*(matter() for _ in range(4)))
+def test_failing_timer_is_postponed_and_does_not_block_the_others(staffed: World, caplog: pytest.LogCaptureFixture) -> None:
+    staffed.receive(*(dana_mail() for _ in range(4)))
     moment = NOW + 2 * DAY
     with refusing(staffed.database, 2), caplog.at_level(logging.INFO, "casemill.timers"):
         sweep(staffed, moment)
@@ -151,8 +151,8 @@ def test_a_row_that_raises_is_tried_again_later_and_holds_up_nobody(staffed: Wor
 
 
 @pytest.mark.parametrize("wound_up", [None, NOW + 30 * DAY])
-def test_a_timer_that_was_changed_while_its_row_raised_is_left_as_it_is(staffed: World, wound_up: datetime | None) -> None:
-    staffed.receive(matter())
+def test_timer_changed_while_it_failed_is_not_postponed(staffed: World, wound_up: datetime | None) -> None:
+    staffed.receive(dana_mail())
 
     def unit(session: Session) -> None:
         session.execute(update(Ticket).values(reminder_due_at=wound_up))

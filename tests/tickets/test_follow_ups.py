@@ -1,4 +1,4 @@
-"""Follow-up tasks in the hands of staff: each act is told on the ticket."""
+"""Acts of staff on follow-up tasks, each recorded on the ticket."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy.orm import Session
 
 from core.errors import NotFoundError, RefusedError
-from tests.tickets.acts import complete, person, sweep
-from tests.tickets.world import NOW, World, matter
+from tests.tickets.staff_actions import complete, person, sweep
+from tests.tickets.world import NOW, World, dana_mail
 from tickets import follow_ups
 from tickets.models import FollowUp
 
@@ -20,13 +20,13 @@ Unit = Callable[[Session], Any]
 
 
 @pytest.fixture
-def desk(world: World) -> World:
+def staffed_world(world: World) -> World:
     """Ticket 1 of Ada, Ben is there too, Eve has left; task 1 is the reminder."""
     ada = world.staff("Ada")
     world.staff("Ben")
     world.staff("Eve", active=False)
     world.company("Lakeside", "lakeside.example", consultant_id=ada)
-    world.receive(matter())
+    world.receive(dana_mail())
     sweep(world, NOW + 2 * DAY)
     return world
 
@@ -40,33 +40,36 @@ def task(world: World, number: int = 1) -> FollowUp:
     return found
 
 
-def told(world: World) -> list[tuple[str, str, str]]:
+def task_entries(world: World) -> list[tuple[str, str, str]]:
     """What the ticket's timeline tells of its tasks by hand."""
     entries = [entry for entry in world.show(1)["timeline"] if entry["kind"] == "task"]
     return [(entry["title"], entry["body"], entry["actor"]) for entry in entries if entry["actor"] != "casemill"]
 
 
-def test_a_task_is_added_for_somebody_else_and_told_on_the_ticket(desk: World) -> None:
-    do(desk, lambda s: follow_ups.add_task(s, 1, " Ask  the payer ", NOW + DAY, person(s, "Ada"), NOW, to=person(s, "Ben")))
-    added = task(desk, 2)
+def test_task_added_for_a_colleague_is_recorded_on_the_ticket(staffed_world: World) -> None:
+    do(
+        staffed_world,
+        lambda s: follow_ups.add_task(s, 1, " Ask  the payer ", NOW + DAY, person(s, "Ada"), NOW, to=person(s, "Ben")),
+    )
+    added = task(staffed_world, 2)
     assert (added.title, added.kind, added.due_at, added.reason) == ("Ask the payer", "by_hand", NOW + DAY, "Added by Ada")
-    assert told(desk) == [("Task for Ben: Ask the payer", "", "ada@billing.example")]
+    assert task_entries(staffed_world) == [("Task for Ben: Ask the payer", "", "ada@billing.example")]
 
 
-def test_a_task_is_handed_over_postponed_done_and_opened_again_with_its_history(desk: World) -> None:
-    do(desk, lambda s: follow_ups.reassign_task(s, 1, person(s, "Ben"), person(s, "Ada"), "", NOW))
-    do(desk, lambda s: follow_ups.postpone_task(s, 1, NOW + 9 * DAY, person(s, "Ben"), "The payer is closed", NOW))
+def test_task_is_reassigned_postponed_finished_and_reopened_with_its_history(staffed_world: World) -> None:
+    do(staffed_world, lambda s: follow_ups.reassign_task(s, 1, person(s, "Ben"), person(s, "Ada"), "", NOW))
+    do(staffed_world, lambda s: follow_ups.postpone_task(s, 1, NOW + 9 * DAY, person(s, "Ben"), "The payer is closed", NOW))
     for _ in range(2):
-        do(desk, lambda s: follow_ups.finish_task(s, 1, person(s, "Ben"), NOW + DAY))
-    do(desk, lambda s: follow_ups.reopen_task(s, 1, person(s, "Ada"), "No answer", NOW + DAY))
+        do(staffed_world, lambda s: follow_ups.finish_task(s, 1, person(s, "Ben"), NOW + DAY))
+    do(staffed_world, lambda s: follow_ups.reopen_task(s, 1, person(s, "Ada"), "No answer", NOW + DAY))
     title = "Follow up with the customer"
-    assert told(desk) == [
+    assert task_entries(staffed_world) == [
         (f"Task reassigned to Ben: {title}", "Reassigned by Ada", "ada@billing.example"),
         (f"Task postponed: {title}", "The payer is closed", "ben@billing.example"),
         (f"Task done: {title}", "", "ben@billing.example"),
         (f"Task reopened: {title}", "No answer", "ada@billing.example"),
     ]
-    assert (task(desk).done_at, task(desk).due_at) == (None, NOW + 9 * DAY)
+    assert (task(staffed_world).done_at, task(staffed_world).due_at) == (None, NOW + 9 * DAY)
 
 
 @pytest.mark.parametrize(
@@ -83,22 +86,22 @@ def test_a_task_is_handed_over_postponed_done_and_opened_again_with_its_history(
         ("not_done", lambda s: follow_ups.reopen_task(s, 1, person(s, "Ada"), "x", NOW)),
     ],
 )
-def test_what_makes_no_sense_is_refused_and_changes_nothing(desk: World, code: str, unit: Unit) -> None:
-    before = desk.show(1)
+def test_invalid_act_on_a_task_is_refused_and_changes_nothing(staffed_world: World, code: str, unit: Unit) -> None:
+    before = staffed_world.show(1)
     with pytest.raises(RefusedError) as refused:
-        do(desk, unit)
-    assert (refused.value.code, desk.show(1)) == (code, before)
+        do(staffed_world, unit)
+    assert (refused.value.code, staffed_world.show(1)) == (code, before)
 
 
-def test_a_task_of_a_rule_stays_done_when_its_ticket_is_completed(desk: World) -> None:
-    complete(desk, at=NOW + 2 * DAY)
+def test_a_task_of_a_rule_stays_done_when_its_ticket_is_completed(staffed_world: World) -> None:
+    complete(staffed_world, at=NOW + 2 * DAY)
     with pytest.raises(RefusedError) as refused:
-        do(desk, lambda s: follow_ups.reopen_task(s, 1, person(s, "Ada"), "x", NOW))
+        do(staffed_world, lambda s: follow_ups.reopen_task(s, 1, person(s, "Ada"), "x", NOW))
     assert refused.value.code == "not_needed"
     with pytest.raises(RefusedError, match="is done"):
-        do(desk, lambda s: follow_ups.reassign_task(s, 1, person(s, "Ben"), person(s, "Ada"), "", NOW))
+        do(staffed_world, lambda s: follow_ups.reassign_task(s, 1, person(s, "Ben"), person(s, "Ada"), "", NOW))
 
 
-def test_a_task_that_is_not_there_is_not_found(desk: World) -> None:
+def test_unknown_task_is_not_found(staffed_world: World) -> None:
     with pytest.raises(NotFoundError):
-        do(desk, lambda s: follow_ups.finish_task(s, 99, person(s, "Ada"), NOW))
+        do(staffed_world, lambda s: follow_ups.finish_task(s, 99, person(s, "Ada"), NOW))

@@ -15,14 +15,14 @@ from core.blobs import Blob
 from core.reasons import Reason
 from outbox.facts import TicketAssigned, TicketCreated
 from outbox.models import OutboxFact
-from tests.tickets.world import NOW, World, file, matter, secure
+from tests.tickets.world import NOW, World, dana_mail, file, secure_message
 from tickets import intake
 from tickets.models import Activity, Attachment, Ticket, TicketContact
 from tickets.submission import TicketSource
 
 
 def test_a_mail_becomes_a_ticket_in_stage_one_with_its_message(world: World) -> None:
-    shown = world.take(item_id=77)
+    shown = world.receive_one(item_id=77)
     assert (shown["number"], shown["stage"], shown["source"]) == ("BS-000001", "1-Submitted", "email")
     assert (shown["name"], shown["description"]) == ("Claim denied", "Claim 4711 was denied.")
     assert shown["type"] == "Billing Issue"
@@ -35,13 +35,13 @@ def test_a_mail_becomes_a_ticket_in_stage_one_with_its_message(world: World) -> 
     assert (assignment["kind"], assignment["title"]) == ("assignment", "Unassigned")
 
 
-def test_nothing_received_is_nothing_done(world: World) -> None:
+def test_empty_batch_sends_no_statement(world: World) -> None:
     assert world.receive() == []
     assert world.count(Ticket) == world.count(OutboxFact) == 0
 
 
 def test_results_come_in_the_order_given_with_rising_numbers(world: World) -> None:
-    results = world.receive(*(matter(subject=f"Claim {number}") for number in range(150)))
+    results = world.receive(*(dana_mail(subject=f"Claim {number}") for number in range(150)))
     assert [result.ticket_id for result in results] == list(range(1, 151))
     assert [ticket.name for ticket in world.rows(Ticket, Ticket.id)] == [f"Claim {number}" for number in range(150)]
     messages = [row for row in world.rows(Activity, Activity.id) if row.kind == "message_in"]
@@ -51,7 +51,7 @@ def test_results_come_in_the_order_given_with_rising_numbers(world: World) -> No
 def test_every_ticket_has_its_activities_facts_and_due_times(world: World) -> None:
     owner = world.staff("Ada")
     world.company("Lakeside", "lakeside.example", consultant_id=owner)
-    (received,) = world.receive(matter())
+    (received,) = world.receive(dana_mail())
     ticket = world.ticket(received.ticket_id)
     assert (ticket.opened_at, ticket.created_at, ticket.opening, ticket.version) == (NOW, NOW, 1, 1)
     assert ticket.reminder_due_at == NOW + timedelta(days=2)
@@ -63,20 +63,20 @@ def test_every_ticket_has_its_activities_facts_and_due_times(world: World) -> No
 
 
 def test_an_unassigned_ticket_has_no_assignment_fact(world: World) -> None:
-    world.take()
+    world.receive_one()
     assert world.facts() == [TicketCreated(1, True)]
 
 
-def test_business_days_of_the_calendar_hold_for_the_due_times(world: World) -> None:
+def test_due_times_use_the_business_days_of_the_calendar(world: World) -> None:
     world.configure(calendar={"days": "business", "holidays": ["2026-11-26"], "reminder_days": 3, "escalation_days": 4})
-    ticket = world.ticket(world.receive(matter())[0].ticket_id)
+    ticket = world.ticket(world.receive(dana_mail())[0].ticket_id)
     assert ticket.reminder_due_at == NOW + timedelta(days=4)
     assert ticket.escalation_due_at == NOW + timedelta(days=7)
 
 
 def test_the_facts_carry_no_text_of_the_message(world: World) -> None:
     world.company("Lakeside", "lakeside.example", consultant_id=world.staff("Ada"))
-    world.take(subject="canary subject", text="canary text", name="Canary Name")
+    world.receive_one(subject="canary subject", text="canary text", name="Canary Name")
     payloads = [str(row.payload) for row in world.rows(OutboxFact)]
     assert len(payloads) == 2 and not any("canary" in payload.lower() for payload in payloads)
 
@@ -88,29 +88,31 @@ SILENT = Reason("auto_submitted", "An automatic mail")
     ("values", "code"), [({"silence": SILENT}, "auto_submitted"), ({"email": None}, "no_address"),
                          ({"email": None, "name": "", "phone": ""}, "no_address")],
 )  # fmt: skip
-def test_who_may_not_be_told_gets_a_fact_that_says_why(world: World, values: dict[str, Any], code: str) -> None:
-    world.take(**values)
+def test_requester_who_gets_no_notice_is_named_in_the_fact_with_the_reason(
+    world: World, values: dict[str, Any], code: str
+) -> None:
+    world.receive_one(**values)
     (created,) = world.facts()
     assert isinstance(created, TicketCreated)
     assert (created.answer, created.refusal_code) == (False, code)
     assert created.refusal_text
 
 
-def test_what_was_left_out_is_listed(world: World) -> None:
-    shown = world.take(missing=("the form gives no details",))
+def test_missing_fields_are_listed_on_the_ticket(world: World) -> None:
+    shown = world.receive_one(missing=("the form gives no details",))
     assert shown["missing"] == ["the form gives no details", "the company is not known"]
     world.company("Lakeside", "lakeside.example")
-    assert world.take()["missing"] == []
+    assert world.receive_one()["missing"] == []
 
 
 @pytest.mark.parametrize("verified", [True, False, None])
 def test_whether_the_sender_was_verified_stays_with_the_ticket(world: World, verified: bool | None) -> None:
-    assert world.take(verified=verified)["sender_verified"] is verified
+    assert world.receive_one(verified=verified)["sender_verified"] is verified
 
 
-def test_the_link_and_the_choices_of_a_form_are_kept(world: World) -> None:
+def test_link_and_choices_of_a_form_are_stored(world: World) -> None:
     link = "https://forms.example/submission/1"
-    shown = world.take(
+    shown = world.receive_one(
         source=TicketSource.FORMSTACK,
         link=link,
         category="Claims",
@@ -123,20 +125,20 @@ def test_the_link_and_the_choices_of_a_form_are_kept(world: World) -> None:
     assert chosen == ["Claims", "Denials", "CO-97", "phone"]
 
 
-def test_a_number_is_not_given_out_again_after_a_ticket_was_purged(world: World) -> None:
-    first = world.receive(matter())[0].ticket_id
+def test_ticket_number_is_not_reused_after_a_purge(world: World) -> None:
+    first = world.receive(dana_mail())[0].ticket_id
 
     def purge(session: Session) -> None:
         for table in (TicketContact, Activity, Ticket):
             session.execute(delete(table))
 
     world.database.transaction(purge)
-    assert world.receive(matter())[0].ticket_id == first + 1
+    assert world.receive(dana_mail())[0].ticket_id == first + 1
 
 
-def test_all_or_nothing(world: World) -> None:
+def test_failing_batch_stores_nothing(world: World) -> None:
     def fails(session: Session) -> None:
-        intake.receive(session, [matter(files=(file("a.pdf", b"a"),))], world.settings, NOW)
+        intake.receive(session, [dana_mail(files=(file("a.pdf", b"a"),))], world.settings, NOW)
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -151,7 +153,7 @@ def test_the_company_is_the_one_on_record_before_any_other(world: World) -> None
     hill = world.company("Hill", "lakeside.example")
     lakeside = world.company("Lakeside", account_number="A-1")
     world.contact("dana@lakeside.example", lakeside)
-    world.take(company="Hill")
+    world.receive_one(company="Hill")
     assert world.ticket(1).company_id == lakeside != hill
 
 
@@ -165,17 +167,17 @@ def test_the_company_is_the_one_on_record_before_any_other(world: World) -> None
 )
 def test_the_company_is_found_by_account_name_or_domain(world: World, values: dict[str, Any], code: str) -> None:
     world.company("Lakeside Family Medicine", "lakeside.example", account_number="A-1")
-    shown = world.take(**values)
+    shown = world.receive_one(**values)
     assert shown["company"] == "Lakeside Family Medicine"
     assert shown["timeline"][0]["reasons"][-1]["code"] == code
 
 
-def test_a_public_mail_domain_names_no_company_even_if_one_claims_it(world: World) -> None:
+def test_public_mail_domain_identifies_no_company_even_if_a_company_lists_it(world: World) -> None:
     world.company("Lakeside", "gmail.com", "provider.example")
     world.configure(routing={"public_domains": ["Provider.example"]})
-    assert world.take(email="dana@gmail.com")["company"] is None
-    assert world.take(email="dana@provider.example")["company"] is None
-    assert world.take(secure(email="sam@provider.example"))["company"] is None
+    assert world.receive_one(email="dana@gmail.com")["company"] is None
+    assert world.receive_one(email="dana@provider.example")["company"] is None
+    assert world.receive_one(secure_message(email="sam@provider.example"))["company"] is None
     assert {contact.company_id for contact in world.rows(Contact)} == {None}
 
 
@@ -184,7 +186,7 @@ def test_a_public_mail_domain_names_no_company_even_if_one_claims_it(world: Worl
 
 def test_a_new_sender_becomes_a_contact_and_the_requester(world: World) -> None:
     lakeside = world.company("Lakeside", "lakeside.example")
-    shown = world.take(phone="555-0100")
+    shown = world.receive_one(phone="555-0100")
     (contact,) = world.rows(Contact)
     assert (contact.email, contact.name, contact.phone) == ("dana@lakeside.example", "Dana Reyes", "555-0100")
     assert contact.company_id == lakeside
@@ -192,26 +194,26 @@ def test_a_new_sender_becomes_a_contact_and_the_requester(world: World) -> None:
     assert [(one["email"], one["role"]) for one in shown["contacts"]] == [("dana@lakeside.example", "requester")]
 
 
-def test_a_known_sender_stays_as_they_are(world: World) -> None:
+def test_known_sender_is_not_changed_by_a_mail(world: World) -> None:
     known = world.contact("dana@lakeside.example", name="Dr. Dana Reyes", phone="1")
-    world.take(name="somebody else", phone="2")
+    world.receive_one(name="somebody else", phone="2")
     (contact,) = world.rows(Contact)
     assert (contact.id, contact.name, contact.phone) == (known, "Dr. Dana Reyes", "1")
 
 
 def test_the_same_new_address_twice_in_a_batch_is_one_contact(world: World) -> None:
-    world.receive(matter(), matter(subject="And another"), matter(email="sam@lakeside.example", name="Sam"))
+    world.receive(dana_mail(), dana_mail(subject="And another"), dana_mail(email="sam@lakeside.example", name="Sam"))
     assert [contact.name for contact in world.rows(Contact, Contact.id)] == ["Dana Reyes", "Sam"]
     requesters = [ticket.requester_id for ticket in world.rows(Ticket, Ticket.id)]
     assert requesters[0] == requesters[1] != requesters[2]
 
 
-def test_somebody_without_an_address_is_a_contact_of_their_own(world: World) -> None:
+def test_sender_without_an_address_becomes_a_new_contact_each_time(world: World) -> None:
     lakeside = world.company("Lakeside Family Medicine")
     world.receive(
-        secure(email=None, name="Front Desk", company="Lakeside Family Medicine"),
-        matter(),
-        secure(email=None, name="", phone="555-0100", company="Lakeside Family Medicine"),
+        secure_message(email=None, name="Front Desk", company="Lakeside Family Medicine"),
+        dana_mail(),
+        secure_message(email=None, name="", phone="555-0100", company="Lakeside Family Medicine"),
     )
     first, _, third = [world.show(number)["requester"] for number in (1, 2, 3)]
     assert first == "Front Desk" and third is None
@@ -220,39 +222,39 @@ def test_somebody_without_an_address_is_a_contact_of_their_own(world: World) -> 
     assert world.ticket(3).requester_id == caller.id
 
 
-def test_nobody_at_all_leaves_the_requester_open(world: World) -> None:
-    shown = world.take(email=None, name="", phone="")
+def test_submission_without_sender_has_no_requester(world: World) -> None:
+    shown = world.receive_one(email=None, name="", phone="")
     assert shown["requester"] is None and shown["contacts"] == []
     assert world.count(Contact) == 0
 
 
-def test_a_form_never_puts_a_contact_on_record_with_the_company_it_names(world: World) -> None:
+def test_form_does_not_record_the_company_it_names_for_a_new_contact(world: World) -> None:
     world.company("Lakeside", account_number="A-1")
     named = {"email": "stranger@gmail.com", "company": "Lakeside", "account_number": "A-1"}
-    shown = world.take(source=TicketSource.FORMSTACK, **named)
+    shown = world.receive_one(source=TicketSource.FORMSTACK, **named)
     assert shown["company"] == "Lakeside", "the ticket is filed where the form says"
     assert world.rows(Contact)[0].company_id is None
-    world.take(source=TicketSource.EMAIL, **{**named, "email": "other@gmail.com"})
+    world.receive_one(source=TicketSource.EMAIL, **{**named, "email": "other@gmail.com"})
     assert {contact.company_id for contact in world.rows(Contact)} == {None}
 
 
 @pytest.mark.parametrize("source", [TicketSource.SECURE_MESSAGE, TicketSource.PHONE, TicketSource.PORTAL])
-def test_a_source_with_authority_puts_a_new_contact_on_record(world: World, source: TicketSource) -> None:
+def test_trusted_source_records_the_company_of_a_new_contact(world: World, source: TicketSource) -> None:
     lakeside = world.company("Lakeside")
-    world.take(source=source, email="new@gmail.com", company="Lakeside")
+    world.receive_one(source=source, email="new@gmail.com", company="Lakeside")
     assert world.rows(Contact)[0].company_id == lakeside
 
 
 # Files
 
 
-def test_a_file_is_stored_once_and_hangs_on_each_of_its_tickets(world: World) -> None:
+def test_file_is_stored_once_and_attached_to_each_of_its_tickets(world: World) -> None:
     world.receive(
-        matter(files=(file("era.pdf", b"same"), file("other.pdf", b"other"))),
-        matter(files=(file("copy.pdf", b"same"),)),
-        matter(files=()),
+        dana_mail(files=(file("era.pdf", b"same"), file("other.pdf", b"other"))),
+        dana_mail(files=(file("copy.pdf", b"same"),)),
+        dana_mail(files=()),
     )
-    world.receive(matter(files=(file("late.pdf", b"same"),)))
+    world.receive(dana_mail(files=(file("late.pdf", b"same"),)))
     assert world.count(Blob) == 2 and world.count(Attachment) == 4
     assert [one["name"] for one in world.show(1)["attachments"]] == ["era.pdf", "other.pdf"]
     assert world.show(3)["attachments"] == []
@@ -263,10 +265,10 @@ def test_a_file_is_stored_once_and_hangs_on_each_of_its_tickets(world: World) ->
     assert message is not None and (message.ticket_id, message.kind) == (4, "message_in")
 
 
-def test_of_what_is_added_to_a_ticket_the_files_are_kept_and_of_what_belongs_to_none_they_are_not(world: World) -> None:
-    world.receive(matter(message_key="mail:1"))
-    joins = matter(answers=("mail:1",), files=(file("more.pdf", b"more"),))
-    strays = matter(answers=("mail:2",), files=(file("lost.pdf", b"lost"),))
+def test_files_of_added_messages_are_stored_and_of_unmatched_ones_are_not(world: World) -> None:
+    world.receive(dana_mail(message_key="mail:1"))
+    joins = dana_mail(answers=("mail:1",), files=(file("more.pdf", b"more"),))
+    strays = dana_mail(answers=("mail:2",), files=(file("lost.pdf", b"lost"),))
     results = world.database.transaction(lambda session: intake.add(session, [strays, joins], world.settings, NOW))
     assert [result and result.ticket_id for result in results] == [None, 1]
     assert [one["name"] for one in world.show(1)["attachments"]] == ["more.pdf"]

@@ -9,20 +9,20 @@ import pytest
 
 from accounts.models import Contact
 from outbox.facts import TicketAssigned, TicketCreated
-from tests.tickets.world import World, matter
+from tests.tickets.world import World, dana_mail
 from tickets.models import Ticket
 from tickets.submission import Submission, TicketSource
 
 
 def by_hand(**values: Any) -> Submission:
-    base = matter(source=TicketSource.PHONE, subject="Asked about ERA", owner_email="ben@billing.example", company="Lakeside")
+    base = dana_mail(source=TicketSource.PHONE, subject="Asked about ERA", owner_email="ben@billing.example", company="Lakeside")
     return replace(base, **values)
 
 
 def test_a_ticket_by_hand_is_owned_by_its_creator_and_named_after_the_company(world: World) -> None:
     ada, _ben = world.staff("Ada"), world.staff("Ben", active=True)
     world.company("Lakeside", "lakeside.example", consultant_id=ada)
-    shown = world.take(by_hand())
+    shown = world.receive_one(by_hand())
     assert (shown["name"], shown["owner"], shown["stage"]) == ("Support – Lakeside", "Ben", "1-Submitted")
     assert (shown["source"], shown["type"]) == ("phone", "Billing Issue")
     assert world.steps(1) == ["created_by_hand"]
@@ -38,11 +38,11 @@ def test_a_ticket_by_hand_is_owned_by_its_creator_and_named_after_the_company(wo
         ({"company": "", "name": "", "email": None, "phone": "1"}, "Support – unknown customer"),
     ],
 )
-def test_a_ticket_by_hand_without_a_known_company_is_named_after_who_called(
+def test_ticket_by_hand_without_a_known_company_is_named_after_the_caller(
     world: World, values: dict[str, Any], name: str
 ) -> None:
     world.staff("Ben")
-    assert world.take(by_hand(**values))["name"] == name
+    assert world.receive_one(by_hand(**values))["name"] == name
 
 
 def test_a_ticket_by_hand_has_exactly_one_requester_and_further_contacts(world: World) -> None:
@@ -50,7 +50,7 @@ def test_a_ticket_by_hand_has_exactly_one_requester_and_further_contacts(world: 
     lakeside = world.company("Lakeside")
     sam = world.contact("sam@lakeside.example", lakeside, name="Sam")
     contacts = ("sam@lakeside.example", "new@lakeside.example", "dana@lakeside.example")
-    shown = world.take(by_hand(contacts=contacts))
+    shown = world.receive_one(by_hand(contacts=contacts))
     roles = {one["email"]: one["role"] for one in shown["contacts"]}
     assert roles == {
         "dana@lakeside.example": "requester",
@@ -63,9 +63,9 @@ def test_a_ticket_by_hand_has_exactly_one_requester_and_further_contacts(world: 
 
 @pytest.mark.parametrize("company", [True, False])
 @pytest.mark.parametrize("contact", [True, False])
-def test_whether_activity_shows_on_their_timelines_is_kept(world: World, company: bool, contact: bool) -> None:
+def test_choice_to_show_activity_on_timelines_is_stored(world: World, company: bool, contact: bool) -> None:
     world.staff("Ben")
-    shown = world.take(by_hand(on_company_timeline=company, on_contact_timeline=contact))
+    shown = world.receive_one(by_hand(on_company_timeline=company, on_contact_timeline=contact))
     assert world.ticket(1).on_company_timeline is company
     assert shown["contacts"][0]["on_timeline"] is contact
 
@@ -73,5 +73,5 @@ def test_whether_activity_shows_on_their_timelines_is_kept(world: World, company
 def test_a_ticket_by_hand_counts_as_load_of_its_creator(world: World) -> None:
     ada, ben = world.staff("Ada"), world.staff("Ben")
     world.team("billing", ben, ada, default=True)
-    world.receive(by_hand(), matter(source=TicketSource.EMAIL))
+    world.receive(by_hand(), dana_mail(source=TicketSource.EMAIL))
     assert [ticket.owner_id for ticket in world.rows(Ticket, Ticket.id)] == [ben, ada]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from tests.tickets.world import NOW, World, file, matter
+from tests.tickets.world import NOW, World, dana_mail, file
 from tickets.models import FollowUp, Ticket
 from tickets.submission import Submission, TicketSource
 
@@ -18,7 +18,7 @@ def test_each_assignment_of_a_batch_sees_the_loads_of_those_before(world: World)
     ada, ben = world.staff("Ada"), world.staff("Ben", capacity=3)
     world.team("billing", ada, ben, default=True)
     world.open_tickets(ada, 2)
-    world.receive(*(matter(subject=str(number)) for number in range(6)))
+    world.receive(*(dana_mail(subject=str(number)) for number in range(6)))
     owners = [ticket.owner_id for ticket in world.rows(Ticket, Ticket.id) if ticket.name != "earlier"]
     # Ben 1, 2; then level with Ada, who was longer without; Ben is full with three.
     assert owners == [ben, ben, ada, ben, ada, ada]
@@ -27,8 +27,8 @@ def test_each_assignment_of_a_batch_sees_the_loads_of_those_before(world: World)
 def test_the_next_batch_sees_the_loads_and_the_order_of_the_last_one(world: World) -> None:
     people = [world.staff(name) for name in ("Ada", "Ben", "Cleo")]
     world.team("billing", *people, default=True)
-    world.receive(matter(), matter(), matter())
-    world.receive(*(matter() for _ in range(3)), now=NOW + timedelta(minutes=1))
+    world.receive(dana_mail(), dana_mail(), dana_mail())
+    world.receive(*(dana_mail() for _ in range(3)), now=NOW + timedelta(minutes=1))
     assert [ticket.owner_id for ticket in world.rows(Ticket, Ticket.id)] == people * 2
 
 
@@ -37,13 +37,13 @@ def test_completed_tickets_are_no_load(world: World) -> None:
     world.team("billing", ada, ben, default=True)
     world.open_tickets(ada, 5, stage=6)
     world.open_tickets(ben, 1, stage=5)
-    world.receive(matter())
+    world.receive(dana_mail())
     assert world.rows(Ticket, Ticket.id)[-1].owner_id == ada
 
 
-def test_when_all_are_full_the_rest_waits_unassigned(world: World) -> None:
+def test_tickets_beyond_all_capacities_stay_unassigned(world: World) -> None:
     world.team("billing", world.staff("Ada", capacity=2), default=True)
-    world.receive(*(matter() for _ in range(4)))
+    world.receive(*(dana_mail() for _ in range(4)))
     owners = [ticket.owner_id for ticket in world.rows(Ticket, Ticket.id)]
     assert [owner is None for owner in owners] == [False, False, True, True]
     assert world.steps(4) == ["no_consultant", "no_routing_rule", "team_full_or_away", "nobody"]
@@ -55,7 +55,7 @@ def test_the_steps_of_an_assignment_are_on_the_timeline_with_their_reasons(world
     world.away(ada, NOW - timedelta(hours=1), NOW + timedelta(days=1))
     world.team("billing", ben, cleo, default=True)
     world.open_tickets(ben, 1)
-    (received,) = world.receive(matter())
+    (received,) = world.receive(dana_mail())
     expected = ["consultant_unavailable", "stand_in_unavailable", "no_routing_rule", "least_loaded"]
     assert world.steps(received.ticket_id) == expected
     shown = world.show(received.ticket_id)["timeline"][1]
@@ -68,8 +68,8 @@ def test_the_stand_in_gets_it_while_the_consultant_is_away_and_not_afterwards(wo
     dov = world.staff("Dov", stand_in_id=ada)
     world.away(dov, NOW, NOW + timedelta(days=1))
     world.company("Lakeside", "lakeside.example", consultant_id=dov)
-    world.receive(matter())
-    world.receive(matter(), now=NOW + timedelta(days=1))
+    world.receive(dana_mail())
+    world.receive(dana_mail(), now=NOW + timedelta(days=1))
     assert [ticket.owner_id for ticket in world.rows(Ticket, Ticket.id)] == [ada, dov]
 
 
@@ -84,21 +84,21 @@ def test_rules_of_the_configuration_reach_persons_and_teams(world: World) -> Non
     ]
     world.configure(routing={"rules": rules})
     world.receive(
-        matter(source=TicketSource.FORMSTACK, category="enrollment"),
-        matter(),
-        matter(subject="x", text="y", email="sam@hill.example"),
-        matter(subject="x", text="y"),
+        dana_mail(source=TicketSource.FORMSTACK, category="enrollment"),
+        dana_mail(),
+        dana_mail(subject="x", text="y", email="sam@hill.example"),
+        dana_mail(subject="x", text="y"),
     )
     assert [ticket.owner_id for ticket in world.rows(Ticket, Ticket.id)] == [ada, ben, ada, cleo]
 
 
-def test_two_batches_at_once_do_not_overfill_anybody(world: World) -> None:
+def test_two_concurrent_batches_do_not_exceed_a_capacity(world: World) -> None:
     world.team("billing", world.staff("Ada", capacity=5), world.staff("Ben", capacity=5), default=True)
     gate = threading.Barrier(4)
 
     def run(number: int) -> None:
         gate.wait()
-        world.receive(*(matter(email=f"p{number}.{one}@lakeside.example") for one in range(4)))
+        world.receive(*(dana_mail(email=f"p{number}.{one}@lakeside.example") for one in range(4)))
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(4)]
     for thread in threads:
@@ -121,7 +121,7 @@ def test_a_batch_of_a_hundred_takes_no_more_statements_than_one_of_two(world: Wo
         return len(statements)
 
     def one(number: int) -> Submission:
-        return matter(email=f"p{number}@d{number}.example", files=(file("a", str(number).encode()),))
+        return dana_mail(email=f"p{number}@d{number}.example", files=(file("a", str(number).encode()),))
 
     few, many = count(*map(one, range(2))), count(*map(one, range(2, 102)))
     assert many <= few + 2
@@ -142,7 +142,7 @@ def test_telemedicine_raises_a_task_and_the_owner_stays(
     ada, jo = world.staff("Ada"), world.staff("Jo")
     world.company("Lakeside", "lakeside.example", consultant_id=ada, **company)
     world.configure(routing={"telemedicine": {"person": "jo@billing.example"}})
-    shown = world.take(**values)
+    shown = world.receive_one(**values)
     assert shown["owner"] == "Ada"
     (task,) = world.rows(FollowUp)
     assert (task.kind, task.assignee_id, task.team_id, task.key) == ("assist", jo, None, "telemedicine:1")
@@ -152,7 +152,7 @@ def test_telemedicine_raises_a_task_and_the_owner_stays(
 
 def test_without_telemedicine_there_is_no_task(world: World) -> None:
     world.company("Lakeside", "lakeside.example")
-    assert world.take()["tasks"] == []
+    assert world.receive_one()["tasks"] == []
 
 
 def test_the_telemedicine_task_may_go_to_a_team_or_to_the_default_teams_manager(world: World) -> None:
@@ -160,9 +160,9 @@ def test_the_telemedicine_task_may_go_to_a_team_or_to_the_default_teams_manager(
     default = world.team("billing", default=True, manager=jo)
     onboarding = world.team("onboarding", jo)
     world.configure(routing={"telemedicine": {"team": "onboarding"}})
-    world.take(text="telemedicine")
+    world.receive_one(text="telemedicine")
     world.configure(routing={})
-    world.take(text="telemedicine")
+    world.receive_one(text="telemedicine")
     first, second = world.rows(FollowUp, FollowUp.id)
     assert (first.assignee_id, first.team_id) == (None, onboarding)
     assert (second.assignee_id, second.team_id) == (jo, default)

@@ -1,4 +1,4 @@
-"""Intake: what joins a ticket that is there, by its thread or as a reply."""
+"""Intake: messages that are added to an existing ticket, by thread or as a reply."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from outbox.facts import TicketCreated
-from tests.tickets.world import NOW, World, file, matter, secure
+from tests.tickets.world import NOW, World, dana_mail, file, secure_message
 from tickets.models import Ticket, TicketThread
 
 HEAD = "secure_message:"
@@ -16,7 +16,7 @@ HEAD = "secure_message:"
 def test_messages_of_a_thread_in_one_batch_are_one_ticket(world: World) -> None:
     lakeside = world.company("Lakeside")
     one, two, three = (
-        secure(subject=subject, company="Lakeside", email="dana@gmail.com", thread_key=HEAD + thread, item_id=number)
+        secure_message(subject=subject, company="Lakeside", email="dana@gmail.com", thread_key=HEAD + thread, item_id=number)
         for number, (subject, thread) in enumerate([("First", "7"), ("Second", "7"), ("Other", "8")], 1)
     )
     results = world.receive(one, two, three)
@@ -29,12 +29,12 @@ def test_messages_of_a_thread_in_one_batch_are_one_ticket(world: World) -> None:
     assert len([fact for fact in world.facts() if isinstance(fact, TicketCreated)]) == 2
 
 
-def test_a_later_message_of_a_thread_is_added_to_its_ticket(world: World) -> None:
+def test_later_message_of_a_thread_is_added_to_its_ticket(world: World) -> None:
     world.company("Lakeside")
-    world.take(secure(company="Lakeside", thread_key=HEAD + "7"))
+    world.receive_one(secure_message(company="Lakeside", thread_key=HEAD + "7"))
     later = NOW + timedelta(hours=1)
     (result,) = world.receive(
-        secure(subject="More", company="Lakeside", thread_key=HEAD + "7", files=(file("a.pdf", b"a"),)), now=later
+        secure_message(subject="More", company="Lakeside", thread_key=HEAD + "7", files=(file("a.pdf", b"a"),)), now=later
     )
     assert (result.ticket_id, result.appended) == (1, True)
     shown = world.show(1)
@@ -44,24 +44,24 @@ def test_a_later_message_of_a_thread_is_added_to_its_ticket(world: World) -> Non
     assert world.count(Ticket) == world.count(TicketThread) == 1
 
 
-def test_somebody_else_of_the_same_company_joins_the_ticket(world: World) -> None:
+def test_colleague_of_the_same_company_joins_the_ticket(world: World) -> None:
     world.company("Lakeside")
-    world.take(secure(company="Lakeside", email="dana@gmail.com", thread_key=HEAD + "7"))
-    (result,) = world.receive(secure(company="Lakeside", email="sam@gmail.com", name="Sam", thread_key=HEAD + "7"))
+    world.receive_one(secure_message(company="Lakeside", email="dana@gmail.com", thread_key=HEAD + "7"))
+    (result,) = world.receive(secure_message(company="Lakeside", email="sam@gmail.com", name="Sam", thread_key=HEAD + "7"))
     assert result.appended
     people = {one["email"]: one["role"] for one in world.show(1)["contacts"]}
     assert people == {"dana@gmail.com": "requester", "sam@gmail.com": "participant"}
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["in one batch", "later"])
-def test_a_stranger_who_names_a_thread_gets_a_ticket_of_their_own(world: World, together: bool) -> None:
+def test_stranger_who_names_a_thread_gets_a_new_ticket(world: World, together: bool) -> None:
     world.company("Lakeside")
     world.company("Hill")
-    first = secure(company="Lakeside", email="dana@gmail.com", thread_key=HEAD + "7")
+    first = secure_message(company="Lakeside", email="dana@gmail.com", thread_key=HEAD + "7")
     strangers = [
-        secure(company="Hill", email="mallory@gmail.com", thread_key=HEAD + "7"),
-        secure(company="", email="nobody@gmail.com", thread_key=HEAD + "7"),
-        secure(company="", email=None, name="", thread_key=HEAD + "7"),
+        secure_message(company="Hill", email="mallory@gmail.com", thread_key=HEAD + "7"),
+        secure_message(company="", email="nobody@gmail.com", thread_key=HEAD + "7"),
+        secure_message(company="", email=None, name="", thread_key=HEAD + "7"),
     ]
     results = world.receive(first, *strangers) if together else world.receive(first) + world.receive(*strangers)
     assert [result.ticket_id for result in results] == [1, 2, 3, 4]
@@ -72,30 +72,30 @@ def test_a_stranger_who_names_a_thread_gets_a_ticket_of_their_own(world: World, 
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["in one batch", "later"])
-def test_two_without_any_company_are_not_of_the_same_company(world: World, together: bool) -> None:
-    one = secure(email="dana@gmail.com", thread_key=HEAD + "7")
-    other = secure(email="mallory@gmail.com", thread_key=HEAD + "7")
+def test_two_senders_without_a_company_are_not_colleagues(world: World, together: bool) -> None:
+    one = secure_message(email="dana@gmail.com", thread_key=HEAD + "7")
+    other = secure_message(email="mallory@gmail.com", thread_key=HEAD + "7")
     results = world.receive(one, other) if together else world.receive(one) + world.receive(other)
     assert [result.appended for result in results] == [False, False]
     (again,) = world.receive(one)
     assert (again.ticket_id, again.appended) == (1, True)
 
 
-def test_a_message_without_a_thread_is_a_ticket_of_its_own(world: World) -> None:
-    results = world.receive(secure(thread_key=None), secure(thread_key=None), secure(thread_key=None))
+def test_message_without_a_thread_opens_new_ticket(world: World) -> None:
+    results = world.receive(secure_message(thread_key=None), secure_message(thread_key=None), secure_message(thread_key=None))
     assert [result.ticket_id for result in results] == [1, 2, 3]
 
 
-def test_the_timeline_holds_what_is_new_and_the_rest_beside_it(world: World) -> None:
-    shown = world.take(text="It is paid.", quoted="> Is it\x00 paid?", signature="-- \nDana")
+def test_timeline_entry_holds_new_text_and_quoted_text_apart(world: World) -> None:
+    shown = world.receive_one(text="It is paid.", quoted="> Is it\x00 paid?", signature="-- \nDana")
     (message, _) = shown["timeline"]
     assert (shown["description"], message["body"]) == ("It is paid.", "It is paid.")
     assert (message["quoted"], message["signature"]) == ("> Is it\N{REPLACEMENT CHARACTER} paid?", "-- \nDana")
 
 
 def test_a_reply_from_one_of_its_people_is_added_to_the_ticket_it_answers(world: World) -> None:
-    world.take()
-    (result,) = world.receive(matter(subject="Re: [BS-000001] received", text="One more thing", replies_to=1))
+    world.receive_one()
+    (result,) = world.receive(dana_mail(subject="Re: [BS-000001] received", text="One more thing", replies_to=1))
     assert (result.ticket_id, result.appended, result.reason.code) == (1, True, "reply_to_notice")
     assert [entry["body"] for entry in world.show(1)["timeline"] if entry["kind"] == "message_in"][1] == "One more thing"
     assert world.count(Ticket) == 1
@@ -103,13 +103,13 @@ def test_a_reply_from_one_of_its_people_is_added_to_the_ticket_it_answers(world:
 
 
 @pytest.mark.parametrize("email", ["mallory@gmail.com", "boss@lakeside.example", None])
-def test_a_reply_from_anybody_else_is_a_ticket_of_its_own(world: World, email: str | None) -> None:
+def test_reply_from_stranger_opens_new_ticket(world: World, email: str | None) -> None:
     world.company("Lakeside", "lakeside.example")
-    world.take()
-    (result,) = world.receive(matter(email=email, replies_to=1))
+    world.receive_one()
+    (result,) = world.receive(dana_mail(email=email, replies_to=1))
     assert (result.ticket_id, result.appended) == (2, False)
 
 
-def test_a_reply_to_a_ticket_that_does_not_exist_is_a_ticket_of_its_own(world: World) -> None:
-    (result,) = world.receive(matter(replies_to=4711))
+def test_reply_to_unknown_ticket_opens_new_ticket(world: World) -> None:
+    (result,) = world.receive(dana_mail(replies_to=4711))
     assert (result.ticket_id, result.appended) == (1, False)

@@ -1,4 +1,4 @@
-"""What staff do with a ticket: every verb leaves an activity, and the stage moves by the table."""
+"""Acts of staff on a ticket: each leaves an activity, and the stage moves by the table."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from core.errors import NotFoundError, RefusedError
 from core.reasons import Reason
 from core.settings import Settings
 from outbox.facts import TicketAssigned
-from tests.tickets.acts import finish
-from tests.tickets.world import NOW, World, matter
+from tests.tickets.staff_actions import finish
+from tests.tickets.world import NOW, World, dana_mail
 from tickets import creation_notice, follow_ups, lifecycle
 from tickets.creation_notice import NoticeOutcome
 from tickets.models import FollowUp, Ticket
@@ -32,7 +32,7 @@ def started(world: World) -> World:
     world.company("Lakeside", "lakeside.example", consultant_id=world.staff("Ada"))
     world.staff("Ben")
     world.staff("Max", role="manager")
-    world.receive(matter())
+    world.receive(dana_mail())
     settled = NoticeOutcome(1, "sent", Reason("accepted", "Accepted"), "dana@lakeside.example")
     world.database.transaction(lambda session: creation_notice.settle_creation_notices(session, [settled], NOW))
     return world
@@ -63,7 +63,7 @@ def stages(world: World) -> list[str]:
     return [entry["title"].removeprefix("Moved to ") for entry in world.show(1)["timeline"] if entry["kind"] == "stage"]
 
 
-def test_the_marks_move_a_ticket_through_audit_to_completed(started: World) -> None:
+def test_milestones_move_a_ticket_through_audit_to_completed(started: World) -> None:
     mark(started, lifecycle.mark_follow_up_sent)
     assert started.show(1)["stage"] == "5-Audit"
     mark(started, lifecycle.mark_resolved)
@@ -81,13 +81,13 @@ def test_the_marks_move_a_ticket_through_audit_to_completed(started: World) -> N
 
 def test_a_follow_up_is_possible_from_stage_one_on(world: World) -> None:
     world.staff("Ada")
-    world.receive(matter())
+    world.receive(dana_mail())
     mark(world, lifecycle.mark_follow_up_sent)
     assert world.show(1)["stage"] == "5-Audit"
 
 
 @pytest.mark.parametrize("verb", [lifecycle.mark_follow_up_sent, lifecycle.mark_resolved, lifecycle.mark_recap_sent])
-def test_a_mark_is_set_once_and_keeps_who_set_it(started: World, verb: Verb) -> None:
+def test_milestone_is_set_once_and_keeps_who_set_it(started: World, verb: Verb) -> None:
     mark(started, verb)
     before = started.show(1)
     mark(started, verb, by="Ben", at=LATER + timedelta(days=1))
@@ -95,12 +95,12 @@ def test_a_mark_is_set_once_and_keeps_who_set_it(started: World, verb: Verb) -> 
 
 
 @pytest.mark.parametrize("verb", [lifecycle.mark_follow_up_sent, lifecycle.mark_resolved, lifecycle.mark_recap_sent])
-def test_a_completed_ticket_takes_no_mark(started: World, verb: Verb) -> None:
+def test_milestone_of_a_completed_ticket_is_refused(started: World, verb: Verb) -> None:
     complete(started)
     assert refusal(started, lambda session: verb(session, 1, person(session, "Ben"), LATER)) == "completed"
 
 
-def test_the_marks_end_the_timers_they_answer(started: World) -> None:
+def test_milestones_clear_their_timers(started: World) -> None:
     mark(started, lifecycle.mark_follow_up_sent)
     ticket = started.ticket(1)
     assert ticket.reminder_due_at is None and ticket.escalation_due_at is not None
@@ -112,7 +112,7 @@ def reopen(session: Session, world: World, reason: str = "The customer wrote aga
     lifecycle.reopen(session, 1, person(session, "Ben"), reason, world.settings, at)
 
 
-def test_reopening_clears_the_marks_starts_the_timers_and_keeps_the_history(started: World) -> None:
+def test_reopening_clears_milestones_starts_timers_and_keeps_history(started: World) -> None:
     complete(started)
     before = len(started.show(1)["timeline"])
     again = LATER + timedelta(days=30)
@@ -166,12 +166,12 @@ def test_a_forced_move_is_refused_without_a_manager_a_stage_or_a_reason(
     assert refusal(started, lambda session: force(session, stage, by, reason)) == code
 
 
-def hand_over(session: Session, to: str, by: str = "Ada", reason: str = "") -> None:
+def assign_ticket(session: Session, to: str, by: str = "Ada", reason: str = "") -> None:
     lifecycle.assign(session, 1, person(session, to), person(session, by), reason, LATER)
 
 
-def test_a_ticket_is_handed_over_by_a_recorded_act_and_the_new_owner_is_told(started: World) -> None:
-    started.database.transaction(lambda session: hand_over(session, "Ben", reason="She knows them"))
+def test_reassignment_is_recorded_and_notifies_the_new_owner(started: World) -> None:
+    started.database.transaction(lambda session: assign_ticket(session, "Ben", reason="She knows them"))
     shown = started.show(1)
     assert shown["owner"] == "Ben"
     entry = shown["timeline"][-1]
@@ -180,10 +180,10 @@ def test_a_ticket_is_handed_over_by_a_recorded_act_and_the_new_owner_is_told(sta
     assert isinstance(last, TicketAssigned) and (last.ticket_id, last.reason) == (1, "She knows them")
 
 
-def test_a_ticket_is_not_handed_to_its_owner_or_to_somebody_who_has_left(started: World) -> None:
+def test_reassignment_to_the_owner_or_an_inactive_person_is_refused(started: World) -> None:
     started.staff("Gone", active=False)
-    assert refusal(started, lambda session: hand_over(session, "Ada", by="Ben")) == "same_owner"
-    assert refusal(started, lambda session: hand_over(session, "Gone")) == "not_active"
+    assert refusal(started, lambda session: assign_ticket(session, "Ada", by="Ben")) == "same_owner"
+    assert refusal(started, lambda session: assign_ticket(session, "Gone")) == "not_active"
 
 
 def test_a_note_needs_a_text(started: World) -> None:
@@ -195,7 +195,7 @@ def test_a_note_needs_a_text(started: World) -> None:
     assert refusal(started, lambda session: lifecycle.add_note(session, 1, person(session, "Ben"), "\n", LATER)) == "no_reason"
 
 
-def test_what_does_not_exist_is_said_to_be_unknown(started: World) -> None:
+def test_act_on_unknown_ticket_is_not_found(started: World) -> None:
     for unit in (
         lambda session: lifecycle.mark_resolved(session, 99, person(session, "Ada"), LATER),
         lambda session: follow_ups.finish_task(session, 99, person(session, "Ada"), LATER),
@@ -204,7 +204,7 @@ def test_what_does_not_exist_is_said_to_be_unknown(started: World) -> None:
             started.database.transaction(unit)
 
 
-def test_marks_set_at_the_same_time_are_all_kept(started: World) -> None:
+def test_concurrent_milestones_are_all_stored(started: World) -> None:
     gate = threading.Barrier(3)
 
     def run(verb: Verb) -> None:
@@ -222,14 +222,14 @@ def test_marks_set_at_the_same_time_are_all_kept(started: World) -> None:
 
 
 def test_a_task_is_finished_once(started: World) -> None:
-    started.take(text="telemedicine")
+    started.receive_one(text="telemedicine")
     task_id = started.rows(FollowUp)[0].id
     for at in (LATER, LATER + timedelta(days=1)):
         finish(started, task_id, at)
     assert started.rows(FollowUp)[0].done_at == LATER
 
 
-def test_every_change_gives_the_ticket_a_new_version(started: World) -> None:
+def test_every_change_of_a_ticket_raises_its_version(started: World) -> None:
     versions = [started.ticket(1).version]
     for verb in (lifecycle.mark_follow_up_sent, lifecycle.mark_resolved, lifecycle.mark_recap_sent):
         mark(started, verb)

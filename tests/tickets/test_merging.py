@@ -1,4 +1,4 @@
-"""Merging and splitting: recorded on both tickets, nothing lost, later answers find their way."""
+"""Merging and splitting: recorded on both tickets, without loss, and later answers reach the right ticket."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from core import blobs
 from core.errors import NotFoundError, RefusedError
 from core.reasons import Reason
 from outbox.facts import TicketCreated
-from tests.tickets.acts import person
-from tests.tickets.world import NOW, World, matter
+from tests.tickets.staff_actions import person
+from tests.tickets.world import NOW, World, dana_mail
 from tickets import alerts, lifecycle, merging
 from tickets.alerts import Alert
 from tickets.submission import SubmittedFile
@@ -42,13 +42,13 @@ def entries(world: World, ticket_id: int, kind: str = "message_in") -> list[dict
 def two(world: World) -> World:
     """A ticket of Dana's, and one of Lee's with a file that may belong to it."""
     world.staff("Ada")
-    world.receive(matter(text="one", message_key="mail:a"))
-    lee = matter(email="lee@lakeside.example", text="two", message_key="mail:b", files=(FILE,), replies_to=1)
+    world.receive(dana_mail(text="one", message_key="mail:a"))
+    lee = dana_mail(email="lee@lakeside.example", text="two", message_key="mail:b", files=(FILE,), replies_to=1)
     world.receive(lee)
     return world
 
 
-def test_a_merged_ticket_is_over_and_the_other_goes_on_with_all_of_both(two: World) -> None:
+def test_merged_ticket_is_completed_and_the_other_has_the_entries_of_both(two: World) -> None:
     two.database.transaction(
         lambda session: alerts.raise_alerts(session, [Alert(2, "x", Reason("x", "x"), key="x", kind="x", task="Call")], NOW)
     )
@@ -65,7 +65,7 @@ def test_a_merged_ticket_is_over_and_the_other_goes_on_with_all_of_both(two: Wor
     assert [row["number"] for row in two.listed("open")] == ["BS-000001"]
 
 
-def test_merging_settles_the_possible_match(two: World) -> None:
+def test_merging_settles_the_possible_duplicate(two: World) -> None:
     assert [row["number"] for row in two.listed("matches")] == ["BS-000002"]
     merge(two, 2, 1)
     links = [(link["kind"], link["settled_at"] is not None) for link in two.show(2)["links"]]
@@ -73,31 +73,31 @@ def test_merging_settles_the_possible_match(two: World) -> None:
 
 
 @pytest.mark.parametrize("marks", [{"replies_to": 2}, {"answers": ("mail:b",)}, {"quoted_ticket_id": 2}])
-def test_an_answer_to_a_merged_ticket_reaches_the_one_that_took_its_place(two: World, marks: dict[str, Any]) -> None:
+def test_answer_to_a_merged_ticket_is_added_to_the_remaining_one(two: World, marks: dict[str, Any]) -> None:
     merge(two, 2, 1)
-    (result,) = two.receive(matter(email="lee@lakeside.example", text="three", **marks))
+    (result,) = two.receive(dana_mail(email="lee@lakeside.example", text="three", **marks))
     assert (result.ticket_id, result.appended) == (1, True)
     assert two.ticket(2).stage == 6
 
 
 def test_a_ticket_merged_into_one_that_is_merged_later_ends_in_the_last(two: World) -> None:
-    two.take(text="zero")
+    two.receive_one(text="zero")
     merge(two, 2, 1)
     merge(two, 1, 3)
     assert (two.ticket(2).merged_into, two.ticket(1).merged_into) == (3, 3)
     assert [entry["body"] for entry in entries(two, 3)] == ["one", "two", "zero"]
-    assert two.receive(matter(email="lee@lakeside.example", replies_to=2))[0].ticket_id == 3
+    assert two.receive(dana_mail(email="lee@lakeside.example", replies_to=2))[0].ticket_id == 3
 
 
 @pytest.mark.parametrize(("ticket_id", "into_id", "reason"), [(1, 1, "x"), (2, 1, " "), (2, 1, "again")])
-def test_what_cannot_be_merged_is_refused(two: World, ticket_id: int, into_id: int, reason: str) -> None:
+def test_impossible_merge_is_refused(two: World, ticket_id: int, into_id: int, reason: str) -> None:
     if reason == "again":
         merge(two, 2, 1)
     with pytest.raises(RefusedError):
         merge(two, ticket_id, into_id, reason)
 
 
-def test_a_merged_ticket_is_not_opened_again_by_hand(two: World) -> None:
+def test_reopening_a_merged_ticket_is_refused(two: World) -> None:
     merge(two, 2, 1)
     with pytest.raises(RefusedError, match="merged into BS-000001"):
         two.database.transaction(
@@ -105,12 +105,12 @@ def test_a_merged_ticket_is_not_opened_again_by_hand(two: World) -> None:
         )
 
 
-def test_a_ticket_that_is_not_there_is_named(two: World) -> None:
+def test_merge_with_unknown_ticket_names_it(two: World) -> None:
     with pytest.raises(NotFoundError, match="BS-000009"):
         merge(two, 2, 9)
 
 
-def test_a_message_that_is_split_off_begins_a_ticket_with_its_sender_and_files_and_no_second_notice(two: World) -> None:
+def test_split_off_message_opens_a_ticket_with_its_sender_and_files_and_no_second_notice(two: World) -> None:
     merge(two, 2, 1)
     (entry,) = [one for one in entries(two, 2) if one["body"] == "two"]
     new_id = split(two, 2, entry["id"])
@@ -123,11 +123,11 @@ def test_a_message_that_is_split_off_begins_a_ticket_with_its_sender_and_files_a
     assert (created[-1].answer, created[-1].refusal_code) == (False, "split_off")
 
 
-def test_who_answers_a_message_that_was_split_off_reaches_the_new_ticket(two: World) -> None:
-    two.receive(matter(text="another thing", message_key="mail:c", replies_to=1))
+def test_answer_to_a_split_off_message_is_added_to_the_new_ticket(two: World) -> None:
+    two.receive(dana_mail(text="another thing", message_key="mail:c", replies_to=1))
     entry = entries(two, 1)[-1]
     new_id = split(two, 1, entry["id"])
-    assert two.receive(matter(text="more of it", answers=("mail:c",)))[0].ticket_id == new_id
+    assert two.receive(dana_mail(text="more of it", answers=("mail:c",)))[0].ticket_id == new_id
 
 
 def test_only_a_message_of_the_ticket_can_be_split_off(two: World) -> None:
@@ -138,7 +138,7 @@ def test_only_a_message_of_the_ticket_can_be_split_off(two: World) -> None:
         split(two, 1, entries(two, 1, "assignment")[0]["id"])
 
 
-def test_a_possible_match_that_is_none_is_dismissed(two: World) -> None:
+def test_possible_duplicate_is_dismissed(two: World) -> None:
     two.database.transaction(lambda session: merging.dismiss(session, 2, 1, person(session, "Ada"), NOW))
     assert two.listed("matches") == []
     assert entries(two, 2, "note")[-1]["title"] == "Possible duplicate dismissed"
@@ -146,7 +146,7 @@ def test_a_possible_match_that_is_none_is_dismissed(two: World) -> None:
         two.database.transaction(lambda session: merging.dismiss(session, 2, 1, person(session, "Ada"), NOW))
 
 
-def test_who_has_left_neither_merges_nor_splits_nor_dismisses(two: World) -> None:
+def test_inactive_person_cannot_merge_split_or_dismiss(two: World) -> None:
     two.staff("Eve", active=False)
     first = entries(two, 1)[0]["id"]
     acts: list[Callable[[Session, Staff], object]] = [

@@ -14,15 +14,15 @@ def test_numbers_have_six_digits_and_more_when_needed() -> None:
 
 
 @pytest.mark.parametrize("text", ["BS-000123", "bs-000123", "BS-123", "bs123", "123", "000123", "  BS-000123 \n"])
-def test_a_number_is_understood_however_it_is_written(text: str) -> None:
+def test_number_is_parsed_in_every_usual_form(text: str) -> None:
     assert parse_number(text) == 123
 
 
 @pytest.mark.parametrize("text", ["", "BS-", "BS-0", "0", "-1", "1.5", "BS-12x", "XBS-12", "BS 12", "BS-" + "9" * 30, "ten"])
-def test_what_is_no_number_is_none(text: str) -> None:
+def test_text_without_a_number_is_none(text: str) -> None:
     assert parse_number(text) is None
 
 
 @given(st.integers(1, 10**17))
-def test_every_number_comes_back(ticket_id: int) -> None:
+def test_formatted_number_parses_to_its_id(ticket_id: int) -> None:
     assert parse_number(format_number(ticket_id)) == ticket_id

@@ -1,4 +1,4 @@
-"""Openings: what the marks, a reopening and a forced move do to stages, timers and tasks."""
+"""Openings: effects of milestones, reopening and forced moves on stages, timers and tasks."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from accounts.models import Staff
 from core.errors import RefusedError
 from outbox.facts import TaskRaised, TicketAssigned
-from tests.tickets.acts import complete, force, hand_over, mark, reopen, settle_notice, sweep, tasks
-from tests.tickets.world import NOW, World, matter
+from tests.tickets.staff_actions import assign_ticket, complete, force, mark, reopen, settle_notice, sweep, tasks
+from tests.tickets.world import NOW, World, dana_mail
 from tickets import lifecycle
 from tickets.models import Activity, Ticket
 
@@ -27,7 +27,7 @@ def opened(world: World) -> World:
     ada, max_ = world.staff("Ada"), world.staff("Max", role="manager")
     world.staff("Ben")
     world.company("Lakeside", "lakeside.example", consultant_id=ada, manager_id=max_)
-    world.receive(matter())
+    world.receive(dana_mail())
     settle_notice(world)
     return world
 
@@ -36,8 +36,8 @@ def stage(world: World, ticket_id: int = 1) -> str:
     return str(world.show(ticket_id)["stage"])
 
 
-def test_in_whatever_order_the_marks_come_only_all_three_complete_a_ticket(opened: World) -> None:
-    opened.receive(*(matter() for _ in range(6)))
+def test_only_all_three_milestones_complete_a_ticket_in_any_order(opened: World) -> None:
+    opened.receive(*(dana_mail() for _ in range(6)))
     for ticket_id, order in enumerate(permutations(ALL_MARKS), start=2):
         for count, verb in enumerate(order, start=1):
             mark(opened, verb, ticket_id)
@@ -46,7 +46,7 @@ def test_in_whatever_order_the_marks_come_only_all_three_complete_a_ticket(opene
             assert stage(opened, ticket_id) == expected, [one.__name__ for one in order[:count]]
 
 
-def test_each_mark_is_on_the_timeline_with_who_and_when(opened: World) -> None:
+def test_each_milestone_is_on_the_timeline_with_actor_and_time(opened: World) -> None:
     for verb, by in zip(ALL_MARKS, ("Ada", "Ben", "Max"), strict=True):
         mark(opened, verb, by=by, at=LATER)
     marks = [entry for entry in opened.show(1)["timeline"] if entry["kind"] == "mark"]
@@ -60,7 +60,7 @@ def test_each_mark_is_on_the_timeline_with_who_and_when(opened: World) -> None:
 
 def test_a_notice_that_settles_after_the_follow_up_does_not_move_the_ticket_back(world: World) -> None:
     world.staff("Ada")
-    world.receive(matter())
+    world.receive(dana_mail())
     mark(world, lifecycle.mark_follow_up_sent)
     settle_notice(world)
     assert stage(world) == "5-Audit"
@@ -69,7 +69,7 @@ def test_a_notice_that_settles_after_the_follow_up_does_not_move_the_ticket_back
 def test_a_notice_that_settles_last_completes_a_ticket_that_was_forced_back_to_submitted(world: World) -> None:
     world.staff("Ada")
     world.staff("Max", role="manager")
-    world.receive(matter())
+    world.receive(dana_mail())
     complete(world)
     force(world, 1)
     settle_notice(world, at=LATER)
@@ -93,7 +93,7 @@ def test_a_forced_completion_closes_the_tasks_and_stops_the_timers(opened: World
     assert ticket.reminder_due_at is ticket.escalation_due_at is None
 
 
-def test_after_a_reopening_both_rules_run_again_from_then_on_and_fire_once(opened: World) -> None:
+def test_after_a_reopening_both_timers_start_again_and_fire_once(opened: World) -> None:
     sweep(opened, NOW + 3 * DAY)
     complete(opened, at=NOW + 4 * DAY)
     again = NOW + 20 * DAY
@@ -106,14 +106,14 @@ def test_after_a_reopening_both_rules_run_again_from_then_on_and_fire_once(opene
     assert len([fact for fact in opened.facts() if isinstance(fact, TaskRaised)]) == 4
 
 
-def test_reopening_keeps_every_entry_of_the_timeline_as_it_was(opened: World) -> None:
+def test_reopening_changes_no_entry_of_the_timeline(opened: World) -> None:
     complete(opened)
     before = opened.show(1)["timeline"]
     reopen(opened, at=LATER)
     assert opened.show(1)["timeline"][: len(before)] == before
 
 
-def test_a_refused_reopening_leaves_the_ticket_alone_even_when_the_refusal_is_caught(opened: World) -> None:
+def test_refused_reopening_changes_nothing_even_when_the_error_is_caught(opened: World) -> None:
     complete(opened)
     before = opened.show(1)
     with opened.database.write() as session, pytest.raises(RefusedError):
@@ -121,7 +121,7 @@ def test_a_refused_reopening_leaves_the_ticket_alone_even_when_the_refusal_is_ca
     assert opened.show(1) == before
 
 
-def test_a_forced_move_stands_until_the_next_mark_and_then_the_table_holds(opened: World) -> None:
+def test_forced_stage_stays_until_the_next_milestone_applies_the_table(opened: World) -> None:
     force(opened, 1)
     assert stage(opened) == "1-Submitted"
     mark(opened, lifecycle.mark_recap_sent)
@@ -132,7 +132,7 @@ def test_a_forced_move_stands_until_the_next_mark_and_then_the_table_holds(opene
     assert stage(opened) == "6-Completed"
 
 
-def test_a_ticket_forced_out_of_completed_completes_again_when_a_box_is_checked_again(opened: World) -> None:
+def test_ticket_forced_out_of_completed_completes_again_at_the_next_milestone(opened: World) -> None:
     complete(opened)
     force(opened, 4)
     assert (stage(opened), opened.ticket(1).completed_at) == ("4-In Progress", None)
@@ -161,7 +161,7 @@ def test_a_rule_that_has_fired_does_not_fire_again_after_a_forced_move(opened: W
     assert opened.ticket(1).reminder_due_at is None
 
 
-def test_marks_that_are_set_start_no_timer_on_the_way_out_of_completed(opened: World) -> None:
+def test_milestones_that_are_set_start_no_timer_when_forced_out_of_completed(opened: World) -> None:
     complete(opened)
     force(opened, 5)
     ticket = opened.ticket(1)
@@ -174,37 +174,37 @@ def test_an_administrator_may_force_a_move_too(opened: World) -> None:
     assert opened.show(1)["timeline"][-1]["actor"] == "root@billing.example"
 
 
-def test_the_owners_tasks_go_along_to_the_new_owner_and_the_managers_stay(world: World) -> None:
+def test_owner_tasks_are_reassigned_with_the_ticket_and_manager_tasks_stay(world: World) -> None:
     ada, max_ = world.staff("Ada"), world.staff("Max", role="manager")
     world.staff("Ben")
     world.company("Lakeside", "lakeside.example", consultant_id=ada, manager_id=max_)
-    world.receive(matter())
+    world.receive(dana_mail())
     settle_notice(world, "failed")
     sweep(world, NOW + 3 * DAY)
-    hand_over(world, "Ben", by="Ada")
+    assign_ticket(world, "Ben", by="Ada")
     assert tasks(world) == [("notice_problem", "Ben", False), ("reminder", "Ben", False), ("escalation", "Max", False)]
 
 
 @pytest.mark.parametrize(
-    ("by", "reason", "told"),
+    ("by", "reason", "text"),
     [("Ben", "", "Taken"), ("Ada", "", "Reassigned by Ada"), ("Ada", " Ben knows them ", "Ben knows them")],
 )
-def test_a_ticket_that_changes_hands_says_why(opened: World, by: str, reason: str, told: str) -> None:
-    hand_over(opened, "Ben", by=by, reason=reason, at=LATER)
+def test_reassignment_shows_its_reason(opened: World, by: str, reason: str, text: str) -> None:
+    assign_ticket(opened, "Ben", by=by, reason=reason, at=LATER)
     entry = opened.show(1)["timeline"][-1]
-    assert (entry["kind"], entry["body"], entry["reasons"][0]["text"]) == ("assignment", told, told)
+    assert (entry["kind"], entry["body"], entry["reasons"][0]["text"]) == ("assignment", text, text)
     activity = opened.rows(Activity, Activity.id.desc())[0]
-    assert opened.facts()[-1] == TicketAssigned(1, 3, activity.id, told)
+    assert opened.facts()[-1] == TicketAssigned(1, 3, activity.id, text)
 
 
 def note(world: World, text: str) -> None:
     world.database.transaction(lambda session: lifecycle.add_note(session, 1, session.get_one(Staff, 1), text, LATER) and None)
 
 
-def test_every_act_makes_a_new_version(opened: World) -> None:
+def test_every_act_raises_the_version(opened: World) -> None:
     acts: tuple[Callable[[], None], ...] = (
         lambda: mark(opened, lifecycle.mark_follow_up_sent, at=LATER),
-        lambda: hand_over(opened, "Ben", by="Ada", at=LATER),
+        lambda: assign_ticket(opened, "Ben", by="Ada", at=LATER),
         lambda: force(opened, 6, at=LATER),
         lambda: reopen(opened, at=LATER),
         lambda: note(opened, "Called, no answer"),

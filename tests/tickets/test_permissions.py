@@ -30,21 +30,21 @@ def test_managers_and_administrators_may_do_everything(role: str, act: Action) -
 
 
 @pytest.mark.parametrize("act", Action)
-def test_a_representative_may_do_all_but_what_goes_past_rules_and_colleagues(act: Action) -> None:
+def test_representative_may_do_everything_but_manager_acts(act: Action) -> None:
     assert code("representative", act) == ("not_a_manager" if act in FOR_MANAGERS else None)
 
 
 @pytest.mark.parametrize("act", Action)
 @pytest.mark.parametrize("role", ["representative", "manager", "administrator"])
-def test_whoever_has_left_may_do_nothing(role: str, act: Action) -> None:
+def test_inactive_person_may_do_nothing(role: str, act: Action) -> None:
     assert code(role, act, active=False) == "not_active"
 
 
-def test_a_role_nobody_knows_may_do_nothing() -> None:
+def test_unknown_role_may_do_nothing() -> None:
     assert code("visitor", Action.NOTE) == "unknown_role"
 
 
 @pytest.mark.parametrize("act", sorted(FOR_MANAGERS))
-def test_a_refusal_says_who_and_why_in_a_sentence(act: Action) -> None:
+def test_refusal_names_the_person_and_the_reason_in_a_sentence(act: Action) -> None:
     reason = refusal(Person("representative"), act)
     assert reason is not None and reason.text.startswith("Ada is not a manager, and only managers ")

@@ -1,4 +1,4 @@
-"""What people and programs read of tickets."""
+"""Lists of tickets by view, and one ticket shown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from core import blobs
-from tests.tickets.world import NOW, World, matter
+from tests.tickets.world import NOW, World, dana_mail
 from tickets import queries
 from tickets.models import Ticket
 from tickets.submission import SubmittedFile, TicketSource
@@ -39,7 +39,7 @@ def numbers(world: World, view: str, **options: Any) -> list[int]:
 def filled(world: World) -> World:
     """1 unassigned and new; 2 owned, in progress and overdue; 3 in audit; 4 completed; 5 completed and without an owner."""
     ada = world.staff("Ada")
-    world.receive(*(matter(subject=f"Claim {number}") for number in range(1, 6)))
+    world.receive(*(dana_mail(subject=f"Claim {number}") for number in range(1, 6)))
     change(world, 2, owner_id=ada, stage=4, escalation_due_at=NOW)
     change(world, 3, owner_id=ada, stage=5)
     change(world, 4, owner_id=ada, stage=6, escalation_due_at=NOW - timedelta(days=1))
@@ -63,11 +63,11 @@ def test_a_view_shows_its_tickets_the_newest_first(filled: World, view: str, exp
     assert numbers(filled, view) == expected
 
 
-def test_the_saved_view_has_the_name_people_know_it_by() -> None:
+def test_saved_view_has_its_title() -> None:
     assert queries.VIEWS["unassigned"][0] == "PMB Support Unassigned/Open Tickets"
 
 
-def test_unassigned_and_open_can_be_told_apart(filled: World) -> None:
+def test_unassigned_and_open_tickets_are_distinguishable(filled: World) -> None:
     assert {row["number"]: row["owner"] for row in listed(filled, "unassigned")} == {
         "BS-000001": None, "BS-000002": "Ada", "BS-000003": "Ada", "BS-000005": None,
     }  # fmt: skip
@@ -79,7 +79,7 @@ def test_an_unknown_view_is_a_key_error(world: World) -> None:
 
 
 def test_a_list_can_be_limited_and_kept_to_a_source(filled: World) -> None:
-    filled.receive(matter(source=TicketSource.FORMSTACK))
+    filled.receive(dana_mail(source=TicketSource.FORMSTACK))
     assert numbers(filled, "all", limit=2) == [6, 5]
     assert numbers(filled, "all", source="formstack") == [6]
     assert numbers(filled, "all", source="portal") == []
@@ -87,7 +87,7 @@ def test_a_list_can_be_limited_and_kept_to_a_source(filled: World) -> None:
 
 def test_rows_have_the_keys_other_programs_rely_on(world: World) -> None:
     world.company("Lakeside", "lakeside.example", consultant_id=world.staff("Ada"))
-    world.receive(matter())
+    world.receive(dana_mail())
     (row,) = listed(world, "all")
     assert list(row) == ROW
     assert row == {
@@ -98,14 +98,14 @@ def test_rows_have_the_keys_other_programs_rely_on(world: World) -> None:
 
 
 def test_a_requester_without_an_address_is_shown_by_name(world: World) -> None:
-    world.receive(matter(email=None, name="Front Desk"), matter(email=None, name=""))
+    world.receive(dana_mail(email=None, name="Front Desk"), dana_mail(email=None, name=""))
     assert [row["requester"] for row in listed(world, "all")] == [None, "Front Desk"]
 
 
 def test_one_ticket_is_shown_whole(world: World) -> None:
     content = b"%PDF"
     file = SubmittedFile("era.pdf", "application/octet-stream", "application/pdf", 4, blobs.digest(content), False, content)
-    world.receive(matter(files=(file,), category="Claims", missing=("nothing",), text="telemedicine"))
+    world.receive(dana_mail(files=(file,), category="Claims", missing=("nothing",), text="telemedicine"))
     change(world, 1, resolution_at=NOW, resolution_by="ada@billing.example")
     shown = world.show(1)
     assert list(shown)[: len(ROW)] == ROW
@@ -121,6 +121,6 @@ def test_one_ticket_is_shown_whole(world: World) -> None:
     assert all(entry["reasons"] for entry in shown["timeline"])
 
 
-def test_what_does_not_exist_is_none(world: World) -> None:
+def test_unknown_ticket_is_none(world: World) -> None:
     with world.database.read() as session:
         assert queries.show(session, 1) is None

@@ -1,4 +1,4 @@
-"""Who gets a ticket, and by which steps: every row of the assignment order (domain.md, Tickets)."""
+"""Assignment: every step of its order, with its reason (domain.md, Tickets)."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from tickets.routing import (
 
 #: A Monday, 10:00 in New York and 07:00 in Los Angeles.
 NOW = datetime(2026, 11, 23, 15, tzinfo=UTC)
-MATTER = RoutingInput("email", "", "A claim was denied", "lakeside.example", "Lakeside", consultant_id=1)
-STRANGER = replace(MATTER, company_name="", consultant_id=None)
+ROUTING_INPUT = RoutingInput("email", "", "A claim was denied", "lakeside.example", "Lakeside", consultant_id=1)
+STRANGER = replace(ROUTING_INPUT, company_name="", consultant_id=None)
 
 
 def person(number: int, **values: Any) -> StaffView:
@@ -57,8 +57,8 @@ def away(start: float = -1, end: float = 1) -> tuple[tuple[datetime, datetime], 
 
 def test_the_operations_consultant_comes_first_even_out_of_hours_and_over_capacity() -> None:
     full = person(1, capacity=0, load=9, starts=time(20), ends=time(21))
-    everybody = staffing(full, person(2), teams=(team(1, "billing", 2, default=True),))
-    result = assign(MATTER, everybody, [rule(source="email", person="ben@billing.example")], NOW)
+    all_staff = staffing(full, person(2), teams=(team(1, "billing", 2, default=True),))
+    result = assign(ROUTING_INPUT, all_staff, [rule(source="email", person="ben@billing.example")], NOW)
     assert (result.staff_id, codes(result)) == (1, ["consultant"])
     assert result.reason.text == "Ada is the operations consultant of Lakeside"
 
@@ -67,8 +67,8 @@ def test_the_operations_consultant_comes_first_even_out_of_hours_and_over_capaci
     ("consultant", "why"),
     [({"active": False}, "is no longer active"), ({"absences": away()}, "is out of office")],
 )
-def test_the_stand_in_takes_over_for_a_consultant_who_is_not_there(consultant: dict[str, Any], why: str) -> None:
-    result = assign(MATTER, staffing(person(1, stand_in_id=2, **consultant), person(2)), [], NOW)
+def test_stand_in_gets_the_ticket_of_an_unavailable_consultant(consultant: dict[str, Any], why: str) -> None:
+    result = assign(ROUTING_INPUT, staffing(person(1, stand_in_id=2, **consultant), person(2)), [], NOW)
     assert (result.staff_id, codes(result)) == (2, ["consultant_unavailable", "stand_in"])
     assert why in result.steps[0].text
     assert result.reason.text == "Ben stands in for Ada"
@@ -79,24 +79,24 @@ def test_the_stand_in_takes_over_for_a_consultant_who_is_not_there(consultant: d
     [((-1, 1), False), ((0, 1), False), ((-1, 0), True), ((1, 2), True), ((-2, -1), True)],
 )
 def test_an_absence_begins_at_its_start_and_is_over_at_its_end(hours: tuple[float, float], there: bool) -> None:
-    result = assign(MATTER, staffing(person(1, absences=away(*hours))), [], NOW)
+    result = assign(ROUTING_INPUT, staffing(person(1, absences=away(*hours))), [], NOW)
     assert (result.staff_id == 1) is there
 
 
 @pytest.mark.parametrize("stand_in", [{"active": False}, {"absences": away()}])
-def test_a_stand_in_who_is_not_there_leaves_it_to_the_rules(stand_in: dict[str, Any]) -> None:
+def test_unavailable_stand_in_leaves_the_choice_to_the_rules(stand_in: dict[str, Any]) -> None:
     people = staffing(person(1, active=False, stand_in_id=2), person(2, **stand_in, stand_in_id=1), person(3))
-    result = assign(MATTER, people, [rule(source="email", person="cleo@billing.example")], NOW)
+    result = assign(ROUTING_INPUT, people, [rule(source="email", person="cleo@billing.example")], NOW)
     assert (result.staff_id, codes(result)) == (3, ["consultant_unavailable", "stand_in_unavailable", "routing_rule"])
 
 
-def test_a_consultant_without_a_stand_in_says_so() -> None:
-    result = assign(MATTER, staffing(person(1, active=False)), [], NOW)
+def test_consultant_without_a_stand_in_is_a_recorded_step() -> None:
+    result = assign(ROUTING_INPUT, staffing(person(1, active=False)), [], NOW)
     assert codes(result)[:2] == ["consultant_unavailable", "no_stand_in"]
 
 
-def test_without_a_consultant_the_reason_tells_the_company_from_the_stranger() -> None:
-    result = assign(replace(MATTER, consultant_id=None), staffing(), [], NOW)
+def test_missing_consultant_and_unknown_company_have_different_reasons() -> None:
+    result = assign(replace(ROUTING_INPUT, consultant_id=None), staffing(), [], NOW)
     assert result.steps[0].text == "Lakeside has no operations consultant on record"
     assert assign(STRANGER, staffing(), [], NOW).steps[0].text == "No company is known for the sender"
 
@@ -110,7 +110,7 @@ RULES = {
 
 
 @pytest.mark.parametrize("case", RULES)
-def test_a_rule_gives_to_a_person_when_its_condition_holds_and_only_then(case: str) -> None:
+def test_rule_assigns_only_when_its_condition_holds(case: str) -> None:
     condition, fits, fits_not = RULES[case]
     rules = [rule(**condition, person="Ben@billing.example")]
     result = assign(replace(STRANGER, **fits), staffing(person(1), person(2)), rules, NOW)
@@ -127,7 +127,7 @@ def test_all_conditions_of_a_rule_must_hold() -> None:
         assert assign(replace(STRANGER, **other), people, rules, NOW).staff_id is None
 
 
-def test_the_first_rule_that_finds_somebody_decides() -> None:
+def test_first_rule_with_an_available_person_decides() -> None:
     rules = [
         rule(keyword="denied", person="gone@billing.example"),
         rule(source="email", person="ben@billing.example"),
@@ -139,7 +139,7 @@ def test_the_first_rule_that_finds_somebody_decides() -> None:
     assert result.reason.text == "Routing rule 3 (source email) gives it to Cleo"
 
 
-def test_a_rule_may_give_to_the_least_loaded_of_a_team() -> None:
+def test_rule_for_a_team_assigns_its_least_loaded_member() -> None:
     people = staffing(person(1, load=3), person(2, load=1), person(3, load=0), teams=(team(1, "denials", 1, 2),))
     result = assign(STRANGER, people, [rule(keyword="denied", team="denials")], NOW)
     assert (result.staff_id, codes(result)) == (2, ["no_consultant", "routing_rule"])
@@ -170,7 +170,7 @@ def test_the_least_loaded_of_the_default_team_gets_the_rest() -> None:
     ],
     ids=str,
 )  # fmt: skip
-def test_nobody_of_the_team_gets_it_over_capacity_out_of_office_or_out_of_hours(unfit: dict[str, Any]) -> None:
+def test_member_over_capacity_out_of_office_or_out_of_hours_gets_no_ticket(unfit: dict[str, Any]) -> None:
     result = assign(STRANGER, default_team(person(1, **unfit)), [], NOW)
     assert (result.staff_id, codes(result)) == (None, ["no_consultant", "no_routing_rule", "team_full_or_away", "nobody"])
     assert assign(STRANGER, default_team(person(1, **unfit), person(2, load=49)), [], NOW).staff_id == 2
@@ -203,14 +203,14 @@ def test_ties_go_to_the_one_longest_without_an_assignment_then_to_the_first() ->
     assert chosen(person(2), person(1)) == 1
 
 
-def test_with_nobody_the_last_step_names_the_view_it_waits_in() -> None:
+def test_unassigned_ticket_names_its_saved_view_in_the_last_step() -> None:
     result = assign(STRANGER, staffing(), [], NOW)
     assert result.staff_id is None
     assert codes(result) == ["no_consultant", "no_routing_rule", "no_default_team", "nobody"]
     assert "PMB Support Unassigned/Open Tickets" in result.reason.text
 
 
-def test_each_assignment_makes_the_next_one_see_it() -> None:
+def test_each_assignment_counts_for_the_next_one() -> None:
     people = default_team(person(1), person(2, load=1))
     owners = []
     for _ in range(5):
@@ -233,8 +233,8 @@ def test_each_assignment_makes_the_next_one_see_it() -> None:
         ({}, None),
     ],
 )
-def test_telemedicine_is_seen_by_company_category_or_keyword(values: dict[str, Any], code: str | None) -> None:
-    reason = find_telemedicine_reason(replace(MATTER, **values), Telemedicine())
+def test_telemedicine_is_recognised_by_company_category_or_keyword(values: dict[str, Any], code: str | None) -> None:
+    reason = find_telemedicine_reason(replace(ROUTING_INPUT, **values), Telemedicine())
     assert (reason.code if reason else None) == code
 
 
@@ -252,7 +252,7 @@ def test_telemedicine_goes_to_the_person_else_the_team_else_the_default_teams_ma
     assert find_telemedicine_assignee(Routing(), staffing()) == (None, None)
 
 
-def test_telemedicine_is_not_given_to_somebody_who_has_left() -> None:
+def test_telemedicine_task_does_not_go_to_an_inactive_person() -> None:
     people = staffing(person(1, active=False), teams=(team(2, "onboarding", 1),))
     settings = Routing(telemedicine=Telemedicine(person="ada@billing.example", team="onboarding"))
     assert find_telemedicine_assignee(settings, people) == (None, 2)

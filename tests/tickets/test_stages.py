@@ -30,7 +30,7 @@ def expected(state: StageState) -> int:
     return stage
 
 
-def test_there_are_the_four_stages_with_their_numbers() -> None:
+def test_stages_are_four_with_their_numbers() -> None:
     assert STAGE_NAMES == {1: "1-Submitted", 4: "4-In Progress", 5: "5-Audit", 6: "6-Completed"}
     assert len(STATES) == 4 * 5 * 8
 
@@ -57,13 +57,13 @@ def test_advancing_again_changes_nothing(state: StageState) -> None:
     assert advance(replace(state, stage=end_of(state))) == []
 
 
-def test_all_marks_at_once_move_a_new_ticket_through_every_stage() -> None:
+def test_all_milestones_at_once_move_a_new_ticket_through_every_stage() -> None:
     moves = advance(StageState(SUBMITTED, "sent", True, True, True))
     assert [target for target, _ in moves] == [IN_PROGRESS, AUDIT, COMPLETED]
     assert [reason.code for _, reason in moves] == ["creation_notice_settled", "follow_up_sent", "recap_sent_and_resolved"]
 
 
-def test_a_follow_up_before_the_notice_went_out_moves_on_at_once() -> None:
+def test_follow_up_before_the_notice_moves_to_audit_at_once() -> None:
     assert [target for target, _ in advance(StageState(SUBMITTED, "pending", True, False, False))] == [AUDIT]
 
 

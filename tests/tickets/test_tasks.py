@@ -1,4 +1,4 @@
-"""Follow-up tasks as they are listed."""
+"""Lists of follow-up tasks."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from core import clock
-from tests.tickets.acts import clock_at, finish, mark, sweep
-from tests.tickets.world import NOW, World, matter
+from tests.tickets.staff_actions import clock_at, finish, mark, sweep
+from tests.tickets.world import NOW, World, dana_mail
 from tickets import lifecycle
 from tickets.models import FollowUp
 from tickets.tasks import list_tasks
@@ -22,9 +22,9 @@ def tasked(world: World) -> World:
     """Ticket 1 was opened a day before ticket 2; both reminders and the first escalation have fired."""
     ada, max_ = world.staff("Ada"), world.staff("Max", role="manager")
     world.company("Lakeside", "lakeside.example", consultant_id=ada, manager_id=max_)
-    world.receive(matter())
+    world.receive(dana_mail())
     sweep(world, NOW + 2 * DAY)
-    world.receive(matter(), now=NOW + DAY)
+    world.receive(dana_mail(), now=NOW + DAY)
     sweep(world, NOW + 3 * DAY)
     return world
 
@@ -54,7 +54,7 @@ def test_the_tasks_of_one_person_are_listed_alone(tasked: World) -> None:
     assert listed(tasked, assignee="nobody@billing.example") == []
 
 
-def test_what_is_done_is_listed_apart_the_latest_first_and_is_never_overdue(tasked: World) -> None:
+def test_done_tasks_are_listed_apart_latest_first_and_are_never_overdue(tasked: World) -> None:
     for hours, ticket_id in enumerate((1, 2)):
         mark(tasked, lifecycle.mark_follow_up_sent, ticket_id, at=NOW + 4 * DAY + timedelta(hours=hours))
     done = listed(tasked, NOW + 9 * DAY, done=True)
@@ -66,7 +66,7 @@ def test_what_is_done_is_listed_apart_the_latest_first_and_is_never_overdue(task
     assert [row["kind"] for row in listed(tasked)] == ["escalation"]
 
 
-def test_a_task_finished_by_hand_stays_finished_is_told_on_its_ticket_and_sets_no_mark(tasked: World) -> None:
+def test_finished_task_stays_finished_is_recorded_and_sets_no_milestone(tasked: World) -> None:
     before = tasked.ticket(1).version
     for day in (4, 5):
         finish(tasked, 1, NOW + day * DAY)
@@ -78,7 +78,7 @@ def test_a_task_finished_by_hand_stays_finished_is_told_on_its_ticket_and_sets_n
 def test_a_task_of_a_team_names_the_team(world: World) -> None:
     team_id = world.team("onboarding")
     world.configure(routing={"telemedicine": {"team": "onboarding"}}, teams={"onboarding": {"title": "Onboarding"}})
-    world.receive(matter(text="A question about telemedicine"))
+    world.receive(dana_mail(text="A question about telemedicine"))
     (row,) = listed(world)
     assert (row["kind"], row["assignee"]) == ("assist", "Onboarding")
     assert world.rows(FollowUp)[0].team_id == team_id

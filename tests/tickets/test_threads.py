@@ -1,4 +1,4 @@
-"""Which ticket a submission belongs to: the steps in their order, and who may use them."""
+"""The decision which ticket a submission belongs to: evidence in its order, and which senders may use it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from accounts.matching import ContactView
 from core.reasons import Reason
 from core.settings.sections import Calendar
 from outbox.facts import TicketCreated
-from tests.tickets.acts import complete
-from tests.tickets.world import NOW, World, matter
+from tests.tickets.staff_actions import complete
+from tests.tickets.world import NOW, World, dana_mail
 from tickets.models import Ticket, TicketThread
 from tickets.stages import COMPLETED
 from tickets.threads import ThreadIndex, ThreadMatch, TicketView
@@ -40,7 +40,7 @@ def threads(**values: Any) -> ThreadIndex:
 
 
 def find(contact: ContactView | None = DANA, known: ThreadIndex | None = None, **values: Any) -> ThreadMatch:
-    return (known or threads()).match(matter(**values), contact, None)
+    return (known or threads()).match(dana_mail(**values), contact, None)
 
 
 @pytest.mark.parametrize(
@@ -60,37 +60,39 @@ def test_the_first_step_that_leads_to_a_ticket_decides(values: dict[str, Any], t
 
 @pytest.mark.parametrize("step", [{"replies_to": 7}, {"answers": ("mail:seven",)}, {"quoted_ticket_id": 7}])
 @pytest.mark.parametrize("contact", [STRANGER, COLLEAGUE, None])
-def test_somebody_else_gets_a_ticket_that_shows_the_possible_match(step: dict[str, Any], contact: ContactView | None) -> None:
+def test_reply_from_stranger_opens_ticket_that_shows_the_possible_duplicate(
+    step: dict[str, Any], contact: ContactView | None
+) -> None:
     found = find(contact, **step)
     assert found.target is None
     assert [(link.target, link.kind, link.reason.code) for link in found.links] == [(7, "possible_match", "not_a_participant")]
 
 
-def test_a_participant_whom_nobody_vouches_for_gets_a_ticket_that_shows_the_possible_match() -> None:
+def test_unverified_participant_gets_a_ticket_that_shows_the_possible_duplicate() -> None:
     (link,) = find(**SIGNED, verified=False).links
     assert (link.target, link.reason.code) == (7, "sender_not_verified")
     assert find(**SIGNED, verified=True).target == find(**SIGNED, verified=None).target == 7
 
 
-def test_the_subject_alone_is_a_hint_for_people_only() -> None:
+def test_subject_tag_alone_only_marks_a_possible_duplicate() -> None:
     found = find(subject_tag=7)
     assert (found.target, [(link.target, link.reason.code) for link in found.links]) == (None, [(7, "subject_tag")])
     assert find(subject_tag=4711) == find() == ThreadMatch()
 
 
 @pytest.mark.parametrize(("verified", "target"), [(True, 7), (None, None), (False, None)])
-def test_a_verified_colleague_may_reply_where_the_setting_says_so(verified: bool | None, target: int | None) -> None:
+def test_verified_colleague_may_reply_where_the_setting_allows_it(verified: bool | None, target: int | None) -> None:
     assert find(COLLEAGUE, threads(colleagues_may_reply=True), **SIGNED, verified=verified).target == target
     assert find(STRANGER, threads(colleagues_may_reply=True), **SIGNED, verified=True).target is None
 
 
-def test_a_reply_to_a_ticket_completed_lately_opens_it_again_once() -> None:
+def test_reply_to_a_recently_completed_ticket_reopens_it_once() -> None:
     known = threads()
     assert find(known=known, replies_to=8) == replace(find(replies_to=8), reopens=True)
     assert find(known=known, replies_to=8).reopens is False, "it is open again by now"
 
 
-def test_a_reply_to_a_ticket_completed_long_ago_is_a_linked_new_one() -> None:
+def test_reply_to_a_ticket_completed_long_ago_opens_a_linked_ticket() -> None:
     found = find(replies_to=9)
     assert found.target is None
     assert [(link.target, link.kind) for link in found.links] == [(9, "follows")]
@@ -98,7 +100,7 @@ def test_a_reply_to_a_ticket_completed_long_ago_is_a_linked_new_one() -> None:
 
 @pytest.mark.parametrize("values", [{"automatic": True}, {"thanks": Reason("only_thanks", "It only says thanks")}])
 @pytest.mark.parametrize("ticket", [8, 9])
-def test_machines_and_thanks_open_nothing_again(values: dict[str, Any], ticket: int) -> None:
+def test_automatic_replies_and_thanks_reopen_nothing(values: dict[str, Any], ticket: int) -> None:
     found = find(replies_to=ticket, **values)
     assert (found.target, found.reopens, found.links) == (ticket, False, ())
 
@@ -111,37 +113,37 @@ def messages(world: World, ticket_id: int) -> list[str]:
 
 
 def test_a_customer_who_answers_their_own_mail_reaches_its_ticket_in_one_batch_and_later(world: World) -> None:
-    first = matter(text="one", message_key="mail:a")
-    second = matter(text="two", message_key="mail:b", answers=("mail:a",))
+    first = dana_mail(text="one", message_key="mail:a")
+    second = dana_mail(text="two", message_key="mail:b", answers=("mail:a",))
     assert [result.appended for result in world.receive(first, second)] == [False, True]
-    world.receive(matter(text="three", message_key="mail:c", answers=("mail:b",)))
+    world.receive(dana_mail(text="three", message_key="mail:c", answers=("mail:b",)))
     assert messages(world, 1) == ["one", "two", "three"]
     assert [(row.key, row.ticket_id) for row in world.rows(TicketThread, TicketThread.key)] == [
         ("mail:a", 1), ("mail:b", 1), ("mail:c", 1),
     ]  # fmt: skip
 
 
-def test_one_message_id_on_all_mail_of_a_sender_keeps_their_matters_apart(world: World) -> None:
-    results = world.receive(matter(text="one", message_key="mail:same"), matter(text="two", message_key="mail:same"))
+def test_reused_message_id_of_a_sender_does_not_join_their_tickets(world: World) -> None:
+    results = world.receive(dana_mail(text="one", message_key="mail:same"), dana_mail(text="two", message_key="mail:same"))
     assert [result.ticket_id for result in results] == [1, 2]
 
 
-def test_a_possible_match_is_on_the_ticket_its_timeline_and_in_the_list(world: World) -> None:
-    world.take()
-    shown = world.take(email="mallory@gmail.com", replies_to=1)
+def test_possible_duplicate_is_on_the_ticket_its_timeline_and_in_the_view(world: World) -> None:
+    world.receive_one()
+    shown = world.receive_one(email="mallory@gmail.com", replies_to=1)
     (link,) = shown["links"]
     assert (link["number"], link["kind"], link["settled_at"]) == ("BS-000001", "possible_match", None)
-    told = [reason["text"] for reason in shown["timeline"][0]["reasons"] if reason["code"] == "possible_match"]
-    assert told == ["Possible duplicate of BS-000001: It points to that ticket, but its sender is not one of its people"]
+    texts = [reason["text"] for reason in shown["timeline"][0]["reasons"] if reason["code"] == "possible_match"]
+    assert texts == ["Possible duplicate of BS-000001: It points to that ticket, but its sender is not one of its people"]
     assert [link["number"] for link in world.show(1)["links"]] == ["BS-000002"]
     assert [row["number"] for row in world.listed("matches")] == ["BS-000002"]
 
 
-def test_a_reply_opens_a_completed_ticket_again_with_its_timers(world: World) -> None:
+def test_reply_reopens_a_completed_ticket_with_its_timers(world: World) -> None:
     world.staff("Ada")
-    world.take()
+    world.receive_one()
     complete(world, 1)
-    world.receive(matter(replies_to=1, text="It is still open"), now=NOW + timedelta(days=2))
+    world.receive(dana_mail(replies_to=1, text="It is still open"), now=NOW + timedelta(days=2))
     ticket = world.ticket(1)
     assert (ticket.stage, ticket.opening, ticket.completed_at, ticket.resolution_at) == (4, 2, None, None)
     assert ticket.reminder_due_at == NOW + timedelta(days=4)
@@ -149,18 +151,18 @@ def test_a_reply_opens_a_completed_ticket_again_with_its_timers(world: World) ->
     assert len([fact for fact in world.facts() if isinstance(fact, TicketCreated)]) == 1
 
 
-def test_how_long_a_reply_opens_again_is_a_setting(world: World) -> None:
+def test_reopening_period_is_a_setting(world: World) -> None:
     world.settings = world.settings.model_copy(update={"calendar": Calendar(reopen_days=1)})
     world.staff("Ada")
-    world.take()
+    world.receive_one()
     complete(world, 1)
-    world.receive(matter(replies_to=1), now=NOW + timedelta(days=2))
+    world.receive(dana_mail(replies_to=1), now=NOW + timedelta(days=2))
     assert (world.ticket(1).stage, world.count(Ticket)) == (COMPLETED, 2)
     assert [link["kind"] for link in world.show(2)["links"]] == ["follows"]
 
 
 def test_a_hundred_replies_cost_as_many_statements_as_ten(world: World) -> None:
-    world.receive(*(matter(message_key=f"mail:{number}") for number in range(100)))
-    few = world.statements(lambda: world.receive(*(matter(answers=(f"mail:{number}",)) for number in range(10))))
-    many = world.statements(lambda: world.receive(*(matter(answers=(f"mail:{number}",)) for number in range(100))))
+    world.receive(*(dana_mail(message_key=f"mail:{number}") for number in range(100)))
+    few = world.statements(lambda: world.receive(*(dana_mail(answers=(f"mail:{number}",)) for number in range(10))))
+    many = world.statements(lambda: world.receive(*(dana_mail(answers=(f"mail:{number}",)) for number in range(100))))
     assert many == few

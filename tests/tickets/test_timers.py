@@ -13,7 +13,7 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from outbox.facts import TaskRaised
-from tests.tickets.world import NOW, World, matter
+from tests.tickets.world import NOW, World, dana_mail
 from tickets import timers
 from tickets.models import FollowUp, Ticket
 
@@ -26,7 +26,7 @@ def opened(world: World) -> Iterator[World]:
     ada, max_ = world.staff("Ada"), world.staff("Max", role="manager")
     world.team("billing", default=True, manager=world.staff("Olga", role="manager"))
     world.company("Lakeside", "lakeside.example", consultant_id=ada, manager_id=max_)
-    world.receive(matter())
+    world.receive(dana_mail())
     yield world
 
 
@@ -46,7 +46,7 @@ def tasks(world: World) -> list[tuple[str, str | None]]:
     return [(task["kind"], task["assignee"]) for task in world.show(1)["tasks"]]
 
 
-def test_nothing_happens_before_its_time(opened: World) -> None:
+def test_no_timer_fires_before_it_is_due(opened: World) -> None:
     assert sweep(opened, REMINDED - timedelta(seconds=1)) == 0
     assert tasks(opened) == []
 
@@ -60,19 +60,19 @@ def test_without_a_follow_up_the_owner_is_reminded_after_two_days(opened: World)
     assert isinstance(raised, TaskRaised) and (raised.ticket_id, raised.task_id) == (1, task.id)
 
 
-def test_without_a_resolution_the_companys_manager_is_told_after_three_days(opened: World) -> None:
+def test_without_a_resolution_the_companys_manager_gets_a_task_after_three_days(opened: World) -> None:
     sweep(opened, ESCALATED)
     assert sorted(tasks(opened)) == [("escalation", "Max"), ("reminder", "Ada")]
 
 
-def test_each_rule_fires_once_however_often_the_clock_looks(opened: World) -> None:
+def test_each_timer_fires_once_over_many_sweeps(opened: World) -> None:
     for hours in range(5):
         sweep(opened, ESCALATED + timedelta(hours=hours))
     assert len(tasks(opened)) == 2
     assert len([fact for fact in opened.facts() if isinstance(fact, TaskRaised)]) == 2
 
 
-def test_clocks_that_look_at_the_same_time_fire_once(opened: World) -> None:
+def test_concurrent_sweeps_fire_each_timer_once(opened: World) -> None:
     gate = threading.Barrier(4)
 
     def run() -> None:
@@ -97,16 +97,14 @@ def test_clocks_that_look_at_the_same_time_fire_once(opened: World) -> None:
         ({"stage": 6}, []),
     ],
 )
-def test_a_rule_is_checked_again_at_the_moment_it_acts(
-    opened: World, values: dict[str, Any], left: list[tuple[str, str]]
-) -> None:
+def test_timer_checks_again_that_its_task_is_needed(opened: World, values: dict[str, Any], left: list[tuple[str, str]]) -> None:
     change(opened, **values)
     sweep(opened, ESCALATED)
     assert tasks(opened) == left
     assert sweep(opened, ESCALATED + timedelta(days=1)) == 0
 
 
-def test_a_new_opening_is_a_new_chance_for_each_rule(opened: World) -> None:
+def test_each_timer_fires_again_in_a_new_opening(opened: World) -> None:
     sweep(opened, ESCALATED)
     again = ESCALATED + timedelta(days=10)
     change(opened, opening=2, reminder_due_at=again, escalation_due_at=again)
@@ -121,14 +119,14 @@ def test_without_an_owner_or_a_manager_the_default_teams_manager_gets_the_task(o
     assert sorted(tasks(opened)) == [("escalation", "Olga"), ("reminder", "Olga")]
 
 
-def test_without_anybody_the_task_waits_for_somebody(world: World) -> None:
-    world.receive(matter())
+def test_task_without_owner_and_manager_stays_unassigned(world: World) -> None:
+    world.receive(dana_mail())
     sweep(world, ESCALATED)
     assert sorted(tasks(world)) == [("escalation", None), ("reminder", None)]
 
 
-def test_many_due_at_once_are_all_reached(opened: World) -> None:
-    opened.receive(*(matter() for _ in range(249)))
+def test_more_due_tickets_than_a_batch_are_all_handled(opened: World) -> None:
+    opened.receive(*(dana_mail() for _ in range(249)))
     while sweep(opened, REMINDED):
         pass
     assert opened.count(FollowUp) == 250

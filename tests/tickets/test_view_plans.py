@@ -1,4 +1,4 @@
-"""What SQLite does for a view's first page: with a million tickets, to sort all of a stage would take seconds."""
+"""Query plans of SQLite for the first page of a view: sorting a stage of a million tickets would take seconds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SORTED = {"mine", "today", "overdue"}
 
 
 @pytest.mark.parametrize("view", queries.VIEWS)
-def test_no_view_of_many_tickets_sorts_them_for_its_first_page(view: str, tmp_path: Path) -> None:
+def test_views_of_many_tickets_read_their_first_page_without_sorting(view: str, tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'casemill.db'}")
     Base.metadata.create_all(database.engine)
     steps: list[str] = []

@@ -27,24 +27,24 @@ from tickets.submission import Submission, SubmittedFile, TicketSource
 
 #: A Monday, 10:00 in New York.
 NOW = datetime(2026, 11, 23, 15, tzinfo=UTC)
-MATTER = Submission(
+DANA_MAIL = Submission(
     TicketSource.EMAIL, NOW, "Claim denied", "Claim 4711 was denied.", email="dana@lakeside.example", name="Dana Reyes",
     reasons=(Reason("person_wrote", "A person wrote"),),
 )  # fmt: skip
 
 
-def matter(**values: Any) -> Submission:
+def dana_mail(**values: Any) -> Submission:
     """A mail from Dana of Lakeside, but for ``values``."""
-    return replace(MATTER, **values)
+    return replace(DANA_MAIL, **values)
 
 
-def secure(**values: Any) -> Submission:
+def secure_message(**values: Any) -> Submission:
     """A secure message from the practice software, but for ``values``."""
-    return matter(source=TicketSource.SECURE_MESSAGE, **values)
+    return dana_mail(source=TicketSource.SECURE_MESSAGE, **values)
 
 
 class World:
-    """Rows made with one word, on the database of the test."""
+    """A test database with one method for each kind of row and act."""
 
     def __init__(self, database: Database, settings: Settings | None = None) -> None:
         self.database = database
@@ -63,7 +63,7 @@ class World:
         return self.database.transaction(unit)
 
     def staff(self, name: str, **values: Any) -> int:
-        """Somebody at work around the clock unless ``values`` say otherwise."""
+        """Add a member of staff who works around the clock unless ``values`` say otherwise."""
         hours = {"weekdays": "0123456", "starts": time(0), "ends": time(23, 59, 59), "zone": "America/New_York"}
         values = {"email": f"{name.lower()}@billing.example", "name": name, "created_at": NOW, **hours, **values}
         return self._add(Staff, **values)
@@ -87,12 +87,12 @@ class World:
         return self._add(Contact, email=email, company_id=company_id, created_at=NOW, **values)
 
     def receive(self, *submissions: Submission, now: datetime = NOW) -> list[Received]:
-        """One batch in one transaction."""
+        """Receive one batch in one transaction."""
         return self.database.transaction(lambda session: intake.receive(session, submissions, self.settings, now))
 
-    def take(self, submission: Submission | None = None, now: datetime = NOW, **values: Any) -> dict[str, Any]:
-        """One submission alone; answers with its ticket as shown."""
-        (received,) = self.receive(replace(submission or MATTER, **values), now=now)
+    def receive_one(self, submission: Submission | None = None, now: datetime = NOW, **values: Any) -> dict[str, Any]:
+        """Receive one submission alone and return its ticket as shown."""
+        (received,) = self.receive(replace(submission or DANA_MAIL, **values), now=now)
         return self.show(received.ticket_id)
 
     def show(self, ticket_id: int) -> dict[str, Any]:
@@ -106,7 +106,7 @@ class World:
             return queries.list_tickets(session, view, NOW)
 
     def statements(self, act: Callable[[], object]) -> int:
-        """How many statements an act sends to the database."""
+        """Return how many statements an act sends to the database."""
         sent: list[str] = []
 
         def listen(*arguments: Any) -> None:
@@ -122,7 +122,7 @@ class World:
             return session.execute(select(Ticket).where(Ticket.id == ticket_id)).scalar_one()
 
     def open_tickets(self, owner_id: int, count: int, stage: int = 4) -> None:
-        """Tickets somebody owns already."""
+        """Insert open tickets of an owner."""
         row = {
             "name": "earlier", "pipeline": "", "type": "", "source": "email", "owner_id": owner_id, "stage": stage,
             "description": "", "missing": [], "opened_at": NOW, "created_at": NOW, "updated_at": NOW,
@@ -141,7 +141,7 @@ class World:
         return [read_fact(row.kind, row.payload) for row in self.rows(OutboxFact, OutboxFact.id)]
 
     def steps(self, ticket_id: int) -> list[str]:
-        """The codes of the steps by which a ticket got its owner."""
+        """Return the codes of the steps by which a ticket got its owner."""
         with self.database.read() as session:
             statement = select(Activity.data).where(Activity.ticket_id == ticket_id, Activity.kind == "assignment")
             return [step["code"] for step in session.execute(statement).scalar_one()["steps"]]

@@ -11,7 +11,7 @@ from accounts.models import Contact
 from core import clock
 from core.signing import Signer
 from surveys.models import Survey
-from tests.tickets.world import World, matter
+from tests.tickets.world import World, dana_mail
 from tests.web.conftest import Site
 
 ACCEPT_HTML = {"accept": "text/html"}
@@ -21,7 +21,7 @@ ACCEPT_HTML = {"accept": "text/html"}
 def survey_site(site: Site) -> Site:
     """A site where survey 1 of ticket 1 has just been sent to Dana."""
     world = World(site.database)
-    world.receive(matter(name="Dana Canary", text="Canary words"))
+    world.receive(dana_mail(name="Dana Canary", text="Canary words"))
     now = clock.now()
     requester = world.ticket(1).requester_id
     world._add(Survey, ticket_id=1, opening=1, contact_id=requester, state="sent", due_at=now, invited_at=now, sent_at=now,

@@ -1,4 +1,4 @@
-"""What staff do in tests, by their first names: one act in one transaction."""
+"""Acts of staff in tests, by first name: one act in one transaction."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def person(session: Session, name: str) -> Staff:
 
 
 def mark(world: World, verb: Verb, ticket_id: int = 1, *, by: str = "Ada", at: datetime = NOW) -> None:
-    """One of the three marks."""
+    """Set one of the three milestones."""
     world.database.transaction(lambda session: verb(session, ticket_id, person(session, by), at) and None)
 
 
@@ -48,7 +48,7 @@ def force(world: World, stage: int, *, at: datetime = NOW, by: str = "Max") -> N
     world.database.transaction(unit)
 
 
-def hand_over(world: World, to: str, *, by: str, reason: str = "", at: datetime = NOW) -> None:
+def assign_ticket(world: World, to: str, *, by: str, reason: str = "", at: datetime = NOW) -> None:
     world.database.transaction(
         lambda session: lifecycle.assign(session, 1, person(session, to), person(session, by), reason, at) and None
     )
@@ -59,7 +59,7 @@ def finish(world: World, task_id: int, at: datetime, by: str = "Ada") -> None:
 
 
 def settle_notice(world: World, outcome: str = "sent", *, at: datetime = NOW) -> None:
-    """The creation notice of ticket 1 has its outcome."""
+    """Settle the creation notice of ticket 1."""
     settled = NoticeOutcome(1, outcome, Reason("some_code", "Some reason"), "dana@lakeside.example")
     world.database.transaction(lambda session: creation_notice.settle_creation_notices(session, [settled], at))
 
@@ -71,7 +71,7 @@ def clock_at(moment: datetime) -> Iterator[None]:
 
 
 def sweep(world: World, at: datetime) -> None:
-    """What the clock does at a moment, until nothing is due."""
+    """Run the timer sweep at a time until nothing is due."""
     with clock_at(at):
         while timers.sweep(world.database, world.settings.calendar):
             pass
