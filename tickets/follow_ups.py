@@ -25,11 +25,11 @@ from tickets.stages import COMPLETED
 from tickets.timeline import add_entry, lock_ticket, require_text
 
 BY_HAND: Final = "by_hand"
-#: Kinds of tasks that a timer raises. They end with the ticket: then nothing is left to remind anybody of.
+#: Kinds of tasks that a timer raises. They end when the ticket is completed.
 REMINDER: Final = "reminder"
 ESCALATION: Final = "escalation"
 RULES: Final = (REMINDER, ESCALATION)
-#: A mail to the customer that did not arrive, which somebody has to make up for.
+#: A mail did not reach the customer, so a person has to contact them.
 NOTICE_PROBLEM: Final = "notice_problem"
 #: Kinds of tasks that go to a ticket's owner, and along to the next one.
 OWNER_TASKS: Final = (REMINDER, NOTICE_PROBLEM)
