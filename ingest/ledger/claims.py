@@ -173,7 +173,7 @@ def isolate(session: Session, ids: Sequence[int], now: datetime) -> None:
 def retry(session: Session, item: ClaimedItem, code: str, now: datetime) -> None:
     """Return an item that failed by itself to waiting, due after the back-off pause, and count the attempt."""
     pause = RETRY_BACKOFF.after(item.attempts + 1)
-    reason = Reason(code, "It could not be read or stored yet and is tried again")
+    reason = Reason(code, "It could not be read or stored yet and is retried later")
     _return_to_waiting(session, [item.id], now + pause, failed=reason, attempts=item.attempts + 1)
 
 
