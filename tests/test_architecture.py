@@ -96,8 +96,9 @@ def test_tickets_name_no_template_and_no_mailing() -> None:
     for path in (ROOT / "tickets").rglob("*.py"):
         words = {node.value for node in ast.walk(tree(path)) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
         assert words & mailings == set(), name(path)
-        imported = {alias for alias in _imports(path) if alias.split(".")[0] in ("notify", "jinja2", "smtplib", "email")}
-        assert imported == set(), name(path)
+        # Staff edit the templates of their own messages, which tickets/template_sandbox.py fills with Jinja.
+        forbidden = {"notify", "smtplib", "email"} | ({"jinja2"} if path.name != "template_sandbox.py" else set())
+        assert {alias for alias in _imports(path) if alias.split(".")[0] in forbidden} == set(), name(path)
 
 
 #: What has one writer, how its writes are found, and the only file that may write it.

@@ -37,7 +37,7 @@ class Received:
 
 
 @dataclass(slots=True)
-class _Batch:
+class _BatchState:
     settings: Settings
     now: datetime
     directory: SenderDirectory
@@ -67,7 +67,7 @@ def receive(session: Session, submissions: Sequence[Submission], settings: Setti
     directory = matching.load(session, [*senders, *participants])
     without_address = contacts.ensure(session, directory, [*senders, *participants], _public_domains(settings), now)
     thread_index = threads.load(session, submissions, settings, now)
-    batch = _Batch(settings, now, directory, staffing.load(session, now), without_address, thread_index)
+    batch = _BatchState(settings, now, directory, staffing.load(session, now), without_address, thread_index)
     results = [_decide(batch, position, submission, senders[position]) for position, submission in enumerate(submissions)]
     store(session, batch.drafts, batch.appends, batch.staffing, settings, now)
     return [Received(decided.ticket_id, appended, reason) for decided, appended, reason in results]
@@ -105,7 +105,7 @@ def _identify_address(email: str) -> SenderIdentity:
 
 
 def _decide(
-    batch: _Batch, position: int, submission: Submission, sender: SenderIdentity
+    batch: _BatchState, position: int, submission: Submission, sender: SenderIdentity
 ) -> tuple[NewTicket | AppendedMessage, bool, Reason]:
     """Add the submission to its ticket, or draft a new one; and let later submissions of the batch find it."""
     contact = batch.directory.contacts.get(submission.email or "") or batch.contacts_without_address.get(position)
@@ -132,7 +132,7 @@ def _append(submission: Submission, match: ThreadMatch, contact: ContactView | N
 
 
 def _draft(
-    batch: _Batch, submission: Submission, contact: ContactView | None, company: CompanyView | None, company_reason: Reason
+    batch: _BatchState, submission: Submission, contact: ContactView | None, company: CompanyView | None, company_reason: Reason
 ) -> NewTicket:
     routing_input = RoutingInput(
         source=submission.source,
@@ -157,7 +157,7 @@ def _draft(
     )
 
 
-def _assign(batch: _Batch, submission: Submission, routing_input: RoutingInput) -> Assignment:
+def _assign(batch: _BatchState, submission: Submission, routing_input: RoutingInput) -> Assignment:
     if submission.owner_email is not None:
         person = batch.staffing.find_by_email(submission.owner_email)
         if person is not None:
