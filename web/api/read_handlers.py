@@ -1,6 +1,6 @@
 """Handlers of the API's read operations: paged lists and single records.
 
-A handler's name is the operationId of the OpenAPI document.
+The table in :mod:`web.api.routes` says what each handler does. Its name is the operationId of the OpenAPI document.
 """
 
 from __future__ import annotations

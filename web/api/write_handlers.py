@@ -1,6 +1,6 @@
 """Handlers of the API's write operations on tickets and tasks; they call the same functions as commands and pages.
 
-A handler's name is the operationId of the OpenAPI document.
+The table in :mod:`web.api.routes` says what each handler does. Its name is the operationId of the OpenAPI document.
 """
 
 from __future__ import annotations
@@ -40,7 +40,10 @@ def recap(call: Call) -> dict[str, Any]:
 
 
 def _send_message(call: Call, kind: str) -> dict[str, Any]:
-    """Compose a staff message and send it unless the request asks for a preview. A gap in the text is refused, named."""
+    """Compose a staff message, and send it unless the request asks for a preview.
+
+    Raises RefusedError when the text has an unfilled placeholder; the refusal names it.
+    """
     permissions.require(call.staff, Action.WRITE)
     body, ticket_id = call.body, call.ticket_id()
     draft = staff_messages.compose(
@@ -53,8 +56,11 @@ def _send_message(call: Call, kind: str) -> dict[str, Any]:
         activity_id = staff_messages.send(
             call.session, ticket_id, call.staff, kind, subject, text, call.now, to=body.to, template=draft.template
         )
-    words = set(staff_messages.find_problems(draft.subject, draft.text))
-    problems = [*(one for one in draft.problems if one not in words), *staff_messages.find_problems(subject, text)]
+    template_problems = set(staff_messages.find_problems(draft.subject, draft.text))
+    problems = [
+        *(problem for problem in draft.problems if problem not in template_problems),
+        *staff_messages.find_problems(subject, text),
+    ]
     return {
         "number": format_number(ticket_id), "subject": subject, "text": text, "to": list(draft.to), "problems": problems,
         "entry": activity_id,

@@ -125,7 +125,7 @@ def _make_arrival(form: str, envelope: Envelope, media_type: str) -> Arrival:
         place=envelope.submission_id,
         raw=envelope.stored,
         received_at=clock.now(),
-        identity=f"{form}/{envelope.submission_id}",
+        identity=envelope.identity,
         extra={"content_type": media_type},
     )
 
