@@ -17,13 +17,13 @@ MAX_WAIT_SECONDS = 30.0
 
 def run_demo() -> None:
     """Write the sample configuration, unless it exists, and run it until Ctrl-C."""
-    from demo.configuration import settings_toml
+    from demo.configuration import render_settings
 
     folder = DATA_DIR.resolve()
     config = folder / "casemill.toml"
     if not config.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        config.write_text(settings_toml(folder))
+        config.write_text(render_settings(folder))
     os.environ["CASEMILL_CONFIG"] = str(config)
     from cli import serve
 

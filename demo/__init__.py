@@ -1,5 +1,5 @@
-"""A sample world and sample inputs, loaded through the public verbs."""
+"""Sample data: a sample world (staff, practices, contacts, teams) and sample inputs (mail, forms, a workbook)."""
 
-from demo.configuration import settings_toml
+from demo.configuration import render_settings
 
-__all__ = ["settings_toml"]
+__all__ = ["render_settings"]

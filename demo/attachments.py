@@ -1,4 +1,4 @@
-"""Small files of real formats for sample mails, made here: a PNG picture and a PDF document."""
+"""Generated attachments of the sample mails: a PNG picture and a PDF document."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import zlib
 
 
 def make_png(width: int = 96, height: int = 32) -> bytes:
-    """A picture in two bands of colour, as a practice's signature has one (PNG, W3C third edition)."""
+    """Return a picture of two coloured bands, such as a logo in a signature (PNG, W3C third edition)."""
     band = (b"\x1f\x7a\x8c", b"\xe1\xe5\xf2")
     rows = b"".join(b"\0" + band[2 * y // height] * width for y in range(height))
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
@@ -19,7 +19,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def make_pdf(title: str, lines: int = 780) -> bytes:
-    """A one-page PDF of about 50 kB with ``title`` and many remittance lines, uncompressed (ISO 32000-1, 7.5)."""
+    """Return a one-page PDF of about 50 kB with ``title`` and remittance lines, uncompressed (ISO 32000-1, 7.5)."""
     shown = [title, *(f"Line {n:04d}  CPT 99213  billed 145.00  allowed 92.{n % 100:02d}  adj CO-45" for n in range(lines))]
     text = "\n".join(f"({line}) '" for line in shown)
     stream = f"BT /F1 8 Tf 10 TL 36 760 Td\n{text}\nET".encode("ascii")

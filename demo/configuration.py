@@ -1,4 +1,4 @@
-"""The configuration of the sample world, as the TOML text a person would write."""
+"""The configuration of the sample world, as TOML text."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TEAMS = {
 }
 
 _TEMPLATE = """\
-# The sample world of casemill. Everything stays under data_dir: an SQLite file, sent mail in a Maildir.
+# The sample world of casemill. All data is under data_dir: an SQLite file, and sent mail in a Maildir.
 data_dir = {data_dir}
 env = "development"
 
@@ -43,11 +43,11 @@ own_addresses = ["{support}"]
 
 [forms.{form_id}]
 name = "Billing support request"
-# Formstack signs what it posts with this key. A handshake_key would be asked of every post beside it.
+# Formstack signs its requests with this key. With a handshake_key, every request would need that as well.
 signature_keys = ["{signature_key}"]
 category = "Billing"
 
-# A webhook sends labels, API names or field ids, whichever it is set to; this form is read in all three.
+# A webhook sends labels, API names or field ids, as it is configured. This form is read with all three.
 [forms.{form_id}.labels]
 practice_name = "company"
 contact = "requester_name"
@@ -96,8 +96,8 @@ team = "billing-support"
 {teams}"""
 
 
-def settings_toml(data_dir: Path) -> str:
-    """The text of ``casemill.toml`` for the sample world under ``data_dir``; workbooks are dropped into ``data_dir/drop``."""
+def render_settings(data_dir: Path) -> str:
+    """Return the text of ``casemill.toml`` for a sample world under ``data_dir``, with the watched folders drop and mail."""
     return _TEMPLATE.format(
         data_dir=_quote(str(data_dir)),
         drop=_quote(str(data_dir / "drop")),
@@ -121,5 +121,5 @@ def _team_toml(name: str, team: Team) -> str:
 
 
 def _quote(text: str) -> str:
-    """A TOML basic string; JSON's escapes are a part of TOML's (toml.io, String), as long as no surrogates are written."""
+    """Return a TOML basic string. JSON's escapes are valid in TOML (toml.io, String), unless they are surrogates."""
     return json.dumps(text, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Sample inputs: mails, signed form posts and a workbook, dated relative to ``now``."""
+"""Sample inputs: signed form requests and a workbook, with dates relative to ``now``; the mails are in demo.mails."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from openpyxl import Workbook
 
 from core import clock
 from demo.configuration import FORM_ID, SIGNATURE_KEY
-from demo.mails import mails
 
-__all__ = ["FORM_BODIES", "form_posts", "mails", "sign", "workbook"]
+__all__ = ["FORM_BODIES", "build_form_posts", "build_workbook", "sign_body"]
 
 #: One submission each by API names, by field ids with types, and by labels (formstack.md): content type, body.
 FORM_BODIES = (
@@ -53,7 +52,7 @@ OAK_HILL = ("Oak Hill Pediatrics", "100871", "Helen Cho", "helen.cho@oakhillpeds
 SUMMIT = ("Summit Orthopedics & Sports Medicine", "102455", "Raj Patel", "raj.patel@summitortho.example", "(555) 010-6120")
 BLUEWATER = ("Bluewater Behavioral Health", "101902", "Theo Grant", "theo.grant@bluewaterbh.example", "(555) 010-7350")
 PRAIRIE = ("Prairie Dermatology Associates", "103118", "Anita Rowe", "anita.rowe@prairiederm.example", "")
-NOBODY = ("Prairie Dermatology Associates", "103118", "", "", "")
+NO_SENDER = ("Prairie Dermatology Associates", "103118", "", "", "")
 
 #: id, hours ago, who, subject, message, category, claim; SM-1004 comes twice and SM-1007 has no sender.
 INBOX = (
@@ -64,7 +63,7 @@ INBOX = (
     ("SM-1004", 26, BLUEWATER, "Video visit codes", "Is 90837 allowed by telehealth for this plan?", "Telemedicine", "61-0032"),
     ("SM-1005", 22, PRAIRIE, "Appeal letter", "Please send us the letter for claim 71-1180.", "Denials", "71-1180"),
     ("SM-1006", 20, OAK_HILL, "Refund to patient", "The family overpaid by $40, how do we refund?", "Payments", ""),
-    ("SM-1007", 19, NOBODY, "Fee schedule", "Our fee schedule changes next month.", "Setup", ""),
+    ("SM-1007", 19, NO_SENDER, "Fee schedule", "Our fee schedule changes next month.", "Setup", ""),
     ("SM-1008", 8, RIVERSIDE, "New provider", "Dr. Ames joins on Monday, NPI to follow.", "Setup", ""),
     ("SM-1009", 6, SUMMIT, "Authorization number", "The authorization for the MRI is 00417735.", "Claims", "92-7714"),
     ("SM-1010", 3, BLUEWATER, "Statement address", "Statements still go to our old address.", "", ""),
@@ -77,36 +76,38 @@ FOLLOW_UPS = (
 ARCHIVED = (("SM-0900", 900, RIVERSIDE, "Old message", "This was answered last month.", "Claims", ""),)
 
 
-def sign(body: bytes, key: str = SIGNATURE_KEY) -> str:
-    """The value of ``X-FS-Signature`` for a body (developers.formstack.com/docs/webhook-setup)."""
+def sign_body(body: bytes, key: str = SIGNATURE_KEY) -> str:
+    """Return the value of ``X-FS-Signature`` for a body (developers.formstack.com/docs/webhook-setup)."""
     return f"sha256={make_hmac(key.encode(), body, sha256).hexdigest()}"
 
 
-def form_posts(key: str = SIGNATURE_KEY) -> list[tuple[bytes, dict[str, str]]]:
-    """Body and headers of three posts as Formstack sends them, signed with ``key``."""
+def build_form_posts(key: str = SIGNATURE_KEY) -> list[tuple[bytes, dict[str, str]]]:
+    """Return body and headers of three requests as Formstack sends them, signed with ``key``."""
     agent = f"FormstackWebhook/1.0 (Form {FORM_ID})"
-    return [(body, {"Content-Type": kind, "User-Agent": agent, "X-FS-Signature": sign(body, key)}) for kind, body in FORM_BODIES]
+    return [
+        (body, {"Content-Type": kind, "User-Agent": agent, "X-FS-Signature": sign_body(body, key)}) for kind, body in FORM_BODIES
+    ]
 
 
-def workbook(now: datetime | None = None) -> bytes:
-    """A workbook (.xlsx) of secure messages: a title above the headers, a second sheet, and a hidden one to be left alone."""
+def build_workbook(now: datetime | None = None) -> bytes:
+    """Return a workbook (.xlsx) of secure messages: a title above the headers, a second sheet, and a hidden sheet to ignore."""
     now = (now or clock.now()).replace(tzinfo=None, microsecond=0)
     book = Workbook()
     inbox = book.worksheets[0]
     inbox.title = "Inbox"
     inbox.append(["Secure messages", None, "exported", now])
     inbox.append([])
-    _fill(inbox, INBOX, now)
-    _fill(book.create_sheet("Follow-ups"), FOLLOW_UPS, now)
+    _append_rows(inbox, INBOX, now)
+    _append_rows(book.create_sheet("Follow-ups"), FOLLOW_UPS, now)
     hidden = book.create_sheet("Archive")
     hidden.sheet_state = "hidden"
-    _fill(hidden, ARCHIVED, now)
+    _append_rows(hidden, ARCHIVED, now)
     buffer = io.BytesIO()
     book.save(buffer)
     return buffer.getvalue()
 
 
-def _fill(sheet: Any, rows: tuple[tuple[Any, ...], ...], now: datetime) -> None:
+def _append_rows(sheet: Any, rows: tuple[tuple[Any, ...], ...], now: datetime) -> None:
     sheet.append(HEADERS)
     for identity, hours, who, subject, text, category, claim in rows:
         cells = [identity, now - timedelta(hours=hours), *who, subject, text, category, claim]

@@ -1,4 +1,4 @@
-"""Sample mails as a mailbox holds them: raw bytes, dated before ``now``, the same bytes for the same ``now``."""
+"""Sample mails: raw bytes as in a mailbox, dated before ``now``, the same bytes for the same ``now``."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from demo.attachments import make_pdf, make_png
 from demo.configuration import DOMAIN, SUPPORT
 
 DANA = "Dana Ortiz <dana.ortiz@riverside.example>"
-STEP = timedelta(minutes=15)
+INTERVAL = timedelta(minutes=15)
 HELEN = "Helen Cho <helen.cho@oakhillpeds.example>"
 
 
-def mails(now: datetime | None = None) -> list[bytes]:
-    """Fourteen mails of the last hours, oldest first; the last is the first once more, byte for byte."""
+def build_mails(now: datetime | None = None) -> list[bytes]:
+    """Return fourteen mails of the last hours, oldest first. The last one repeats the first, byte for byte."""
     now = now or clock.now()
     builders = (
         write_question, write_with_files, write_reply, write_out_of_office, write_bounce, write_newsletter, write_stranger,
         write_undeclared_latin, write_telemedicine, write_without_subject, write_forward, write_denial, write_credentialing,
     )  # fmt: skip
-    letters = [write(now - STEP * (len(builders) - index)) for index, write in enumerate(builders)]
-    return [*letters, letters[0]]
+    messages = [write(now - INTERVAL * (len(builders) - index)) for index, write in enumerate(builders)]
+    return [*messages, messages[0]]
 
 
 def write_question(at: datetime) -> bytes:
@@ -40,7 +40,7 @@ def write_question(at: datetime) -> bytes:
 
 
 def write_with_files(at: datetime) -> bytes:
-    """HTML with a text beside it, a picture inside it and a PDF of about 50 kB attached."""
+    """A mail with HTML and text parts, an inline picture and an attached PDF of about 50 kB."""
     message = _start(HELEN, "Remittance does not match our deposits", at)
     text = "the attached remittance from last week shows $4,318.20, our bank shows $3,918.20. Which payments are missing?"
     message.set_content(f"Hi team,\n\n{text}\n\nHelen Cho\nOak Hill Pediatrics\n")
@@ -53,13 +53,13 @@ def write_with_files(at: datetime) -> bytes:
     assert isinstance(page, EmailMessage)  # noqa: S101 - for the type: add_alternative made it
     page.add_related(make_png(), "image", "png", cid="<logo@oakhillpeds.example>", filename="logo.png", disposition="inline")
     message.add_attachment(make_pdf("Remittance advice"), maintype="application", subtype="pdf", filename="remittance.pdf")
-    return _freeze(message)
+    return _to_bytes(message)
 
 
 def write_reply(at: datetime) -> bytes:
-    """The first customer writes again below their own mail."""
+    """A second mail of the first customer, which quotes the first."""
     message = _start(DANA, "Re: Claim 88-2041 denied twice", at)
-    message["In-Reply-To"] = message["References"] = _message_id(DANA, "Claim 88-2041 denied twice", at - 2 * STEP)
+    message["In-Reply-To"] = message["References"] = _message_id(DANA, "Claim 88-2041 denied twice", at - 2 * INTERVAL)
     message.set_content(
         "One more thing: the patient's plan changed on the first of the month. That may be the reason.\n\nDana\n\n"
         f"On {at:%a, %b %d, %Y}, Dana Ortiz <dana.ortiz@riverside.example> wrote:\n"
@@ -69,7 +69,7 @@ def write_reply(at: datetime) -> bytes:
 
 
 def write_out_of_office(at: datetime) -> bytes:
-    """An automatic answer (RFC 3834, 5)."""
+    """An out-of-office reply (RFC 3834, 5)."""
     message = _start("Raj Patel <raj.patel@summitortho.example>", "Automatic reply: Your statement is ready", at)
     message["Auto-Submitted"] = "auto-replied"
     message["X-Auto-Response-Suppress"] = "All"
@@ -108,21 +108,21 @@ def write_newsletter(at: datetime) -> bytes:
 
 
 def write_stranger(at: datetime) -> bytes:
-    """Somebody whom nobody knows, from a practice that is not on record."""
+    """A question from an unknown person at an unknown practice."""
     message = _start("Paula Gomez <paula@lakeviewdental.example>", "Do you also bill for dental practices?", at)
     message.set_content("Good morning,\n\nwe are a small dental practice and look for help with our claims.\n\nPaula Gomez\n")
     return message.as_bytes()
 
 
 def write_undeclared_latin(at: datetime) -> bytes:
-    """Bytes of latin-1 under a header that names no charset, as old programs send it."""
+    """A mail in Latin-1 whose header names no charset, as old programs send it."""
     head = _start("=?iso-8859-1?q?In=E8s_Moreau?= <ines.moreau@bluewater-care.example>", "Invoice question", at).as_bytes()
     text = "Hello,\n\nthe copay for Ren\u00e9e's visit was entered twice: 25 \u00b1 0.\n\nD\u00e9sol\u00e9e!\nIn\u00e8s\n"
     return head + text.replace("\n", "\r\n").encode("latin-1")
 
 
 def write_telemedicine(at: datetime) -> bytes:
-    """A question that needs the telemedicine person beside the owner."""
+    """A question that creates a telemedicine task."""
     message = _start("Theo Grant <theo.grant@bluewaterbh.example>", "Telehealth visits rejected", at)
     message.set_content(
         "Hi,\n\nour video visits since the 1st are rejected for place of service. Should it be 10 or 02 for telehealth\n"
@@ -132,14 +132,14 @@ def write_telemedicine(at: datetime) -> bytes:
 
 
 def write_without_subject(at: datetime) -> bytes:
-    """No subject at all."""
+    """A mail without a subject."""
     message = _start("Wanda Pike <wanda.pike@bluewaterbh.example>", None, at)
     message.set_content("please call me about the July statements, 555 010 7352\nwanda\n")
     return message.as_bytes()
 
 
 def write_forward(at: datetime) -> bytes:
-    """A colleague passes on what a customer wrote to them personally."""
+    """A forward by a colleague of a mail that a customer had sent to them."""
     message = _start(f"Omar Haddad <omar.haddad@{DOMAIN}>", "Fwd: Eligibility check for new patients", at)
     message.set_content(
         "This came to me directly, please open a ticket.\n\nOmar\n\n---------- Forwarded message ---------\n"
@@ -151,7 +151,7 @@ def write_forward(at: datetime) -> bytes:
 
 
 def write_denial(at: datetime) -> bytes:
-    """A question with a table pasted as text and a copy to a second contact."""
+    """A question with a table pasted as text and a second contact in Cc."""
     message = _start("Anita Rowe <anita.rowe@prairiederm.example>", "Denials – please review before Friday", at)
     message["Cc"] = "Jo Whitfield <jo.whitfield@prairiederm.example>"
     message.set_content(
@@ -163,7 +163,7 @@ def write_denial(at: datetime) -> bytes:
 
 
 def write_credentialing(at: datetime) -> bytes:
-    """A matter that a routing rule knows by its keyword; the sender writes from elsewhere than the practice's domain."""
+    """A question that matches a routing rule by keyword; the sender's domain is not the practice's."""
     message = _start("Evelyn Marsh <evelyn.marsh.billing@mailhub.example>", "Credentialing for Dr. Hale", at)
     message.set_content("Hi,\n\nDr. Hale starts on the 15th. Which payers still wait for credentialing papers?\n\nEvelyn\n")
     return message.as_bytes()
@@ -183,13 +183,13 @@ def _start(sender: str, subject: str | None, at: datetime) -> EmailMessage:
 
 
 def _message_id(sender: str, subject: str | None, at: datetime) -> str:
-    """An id that is the same for the same letter; under a mailer's name, as providers write it."""
+    """Return a Message-ID that is the same for the same mail, under the host name of a provider."""
     digest = sha256(f"{sender} {subject}".encode()).hexdigest()[:16]
     return f"<{at:%Y%m%d%H%M}.{digest}@mailer.example>"
 
 
-def _freeze(message: EmailMessage) -> bytes:
-    """Fixed boundaries: the library would make them up anew each time."""
+def _to_bytes(message: EmailMessage) -> bytes:
+    """Return the bytes with fixed boundaries; the library's own boundaries are random."""
     for number, part in enumerate(part for part in message.walk() if part.is_multipart()):
         part.set_boundary(f"=_part_{number}_of_sample")
     return message.as_bytes()

@@ -1,4 +1,4 @@
-"""The sample world: a support team and the practices it serves, all of them invented, put in through the public verbs."""
+"""The sample world: a fictional support team with its practices, stored through the functions of the directory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STAFF = (
     ("yuki.tanaka", "Yuki Tanaka", "representative", 30, "08:00-17:00", "America/Los_Angeles", "telemedicine, credentialing",
      "jennifer.marsh"),
 )  # fmt: skip
-#: Whose absence shows how a stand-in gets the ticket.
+#: Out of office, so that their tickets go to the stand-in.
 AWAY_STAFF = "priya.nair"
 
 #: name, domains, manager, consultant, account number, telemedicine, active
@@ -71,7 +71,7 @@ CONTACTS = (
 
 @dataclass(frozen=True, slots=True)
 class SampleWorldCounts:
-    """How much there is of what."""
+    """The numbers of entries in the sample world."""
 
     staff: int
     companies: int
@@ -80,7 +80,7 @@ class SampleWorldCounts:
 
 
 def load_sample_world(database: Database, now: datetime) -> SampleWorldCounts:
-    """Put the sample world in, in one unit of work; again changes nothing but the dates of the absence, which follow ``now``."""
+    """Store the sample world in one transaction. A second call only moves the dates of the absence, which follow ``now``."""
 
     def fill(session: Session) -> SampleWorldCounts:
         _add_staff(session, now)
@@ -98,8 +98,10 @@ def load_sample_world(database: Database, now: datetime) -> SampleWorldCounts:
 
 def _add_staff(session: Session, now: datetime) -> None:
     for local, name, role, capacity, hours, zone, skills, _ in STAFF:
-        given: dict[str, Any] = {"name": name, "role": role, "capacity": capacity, "hours": hours, "zone": zone, "skills": skills}
-        add_staff(session, email=_staff_address(local), weekdays="Mon-Fri", **given)
+        values: dict[str, Any] = {
+            "name": name, "role": role, "capacity": capacity, "hours": hours, "zone": zone, "skills": skills,
+        }  # fmt: skip
+        add_staff(session, email=_staff_address(local), weekdays="Mon-Fri", **values)
     for local, *_, stand_in in STAFF:
         add_staff(session, email=_staff_address(local), stand_in=_staff_address(stand_in))
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)

@@ -1,4 +1,4 @@
-"""Sample inputs are what they say they are."""
+"""Sample inputs: valid, reproducible, and of the kinds they stand for."""
 
 import hashlib
 import io
@@ -13,49 +13,50 @@ import openpyxl
 import pytest
 
 from demo.attachments import make_pdf, make_png
-from demo.inputs import form_posts, mails, sign, workbook
+from demo.inputs import build_form_posts, build_workbook, sign_body
+from demo.mails import build_mails
 
 NOW = datetime(2026, 11, 20, 15, 0, tzinfo=UTC)
 
 
-def letters() -> list[EmailMessage]:
-    return [message_from_bytes(raw, policy=policy.default) for raw in mails(NOW)]
+def parsed_mails() -> list[EmailMessage]:
+    return [message_from_bytes(raw, policy=policy.default) for raw in build_mails(NOW)]
 
 
 def find(subject: str) -> EmailMessage:
-    return next(letter for letter in letters() if letter["Subject"] and letter["Subject"].startswith(subject))
+    return next(mail for mail in parsed_mails() if mail["Subject"] and mail["Subject"].startswith(subject))
 
 
 def test_mails_are_valid_end_in_crlf_lines_and_are_dated_in_the_last_hours() -> None:
-    for raw, letter in zip(mails(NOW), letters(), strict=True):
+    for raw, mail in zip(build_mails(NOW), parsed_mails(), strict=True):
         assert raw.count(b"\n") == raw.count(b"\r\n")
-        assert not [defect for part in letter.walk() for defect in part.defects]
-        assert NOW - timedelta(hours=6) < parsedate_to_datetime(letter["Date"]) < NOW
+        assert not [defect for part in mail.walk() for defect in part.defects]
+        assert NOW - timedelta(hours=6) < parsedate_to_datetime(mail["Date"]) < NOW
 
 
 def test_mails_depend_only_on_the_given_time() -> None:
-    assert mails(NOW) == mails(NOW)
-    assert not set(mails(NOW)) & set(mails(NOW + timedelta(days=1)))
+    assert build_mails(NOW) == build_mails(NOW)
+    assert not set(build_mails(NOW)) & set(build_mails(NOW + timedelta(days=1)))
 
 
 def test_one_mail_is_repeated_and_all_others_differ() -> None:
-    raw = mails(NOW)
+    raw = build_mails(NOW)
     assert raw[-1] == raw[0]
     assert len(set(raw)) == len(raw) - 1
-    assert len({letter["Message-ID"] for letter in letters()}) == len(raw) - 1
+    assert len({mail["Message-ID"] for mail in parsed_mails()}) == len(raw) - 1
 
 
 def test_one_mail_has_html_an_inline_picture_and_a_pdf_of_about_50_kb() -> None:
-    letter = find("Remittance")
-    kinds = [part.get_content_type() for part in letter.walk() if not part.is_multipart()]
+    mail = find("Remittance")
+    kinds = [part.get_content_type() for part in mail.walk() if not part.is_multipart()]
     assert kinds == ["text/plain", "text/html", "image/png", "application/pdf"]
-    pdf = next(letter.iter_attachments()).get_content()
+    pdf = next(mail.iter_attachments()).get_content()
     assert pdf.startswith(b"%PDF-")
     assert 45_000 < len(pdf) < 55_000
 
 
 def test_the_reply_names_the_first_mail() -> None:
-    assert find("Re: ")["In-Reply-To"] == letters()[0]["Message-ID"]
+    assert find("Re: ")["In-Reply-To"] == parsed_mails()[0]["Message-ID"]
 
 
 def test_automatic_mails_have_the_headers_of_their_standards() -> None:
@@ -69,8 +70,8 @@ def test_automatic_mails_have_the_headers_of_their_standards() -> None:
 
 
 def test_one_mail_has_no_subject_and_one_is_undeclared_latin_1() -> None:
-    assert len([letter for letter in letters() if letter["Subject"] is None]) == 1
-    raw = next(raw for raw in mails(NOW) if b"Invoice question" in raw)
+    assert len([mail for mail in parsed_mails() if mail["Subject"] is None]) == 1
+    raw = next(raw for raw in build_mails(NOW) if b"Invoice question" in raw)
     assert b"charset" not in raw
     with pytest.raises(UnicodeDecodeError):
         raw.decode("utf-8")
@@ -78,7 +79,7 @@ def test_one_mail_has_no_subject_and_one_is_undeclared_latin_1() -> None:
 
 
 def test_form_posts_carry_the_signatures_of_the_contract() -> None:
-    assert [headers["X-FS-Signature"] for _, headers in form_posts()] == [
+    assert [headers["X-FS-Signature"] for _, headers in build_form_posts()] == [
         "sha256=7cbebfd54453f620c31e18a37aefe2d60aabbf8a42b5cff1bf97166c2c42a388",
         "sha256=96cdd498c856573f61da64206c2061f7470100f06b1edaac86cf84e712c7d49f",
         "sha256=cb99e6753be30c050ed70618af3bdac609026db17c2d59929650b50b368bc1dd",
@@ -87,13 +88,13 @@ def test_form_posts_carry_the_signatures_of_the_contract() -> None:
 
 def test_form_posts_can_be_signed_with_another_key() -> None:
     body = b"FormID=6606394&UniqueID=1500878955&HandshakeKey=test"
-    assert sign(body, "test1") == "sha256=30dff7f180b6d69eab397a5d51719474df490b730514c253e8b5832d3b51b970"
-    assert form_posts("other")[0][1] != form_posts()[0][1]
+    assert sign_body(body, "test1") == "sha256=30dff7f180b6d69eab397a5d51719474df490b730514c253e8b5832d3b51b970"
+    assert build_form_posts("other")[0][1] != build_form_posts()[0][1]
 
 
 def test_form_posts_are_three_submissions_of_the_form_in_both_content_types() -> None:
     found = []
-    for body, headers in form_posts():
+    for body, headers in build_form_posts():
         if headers["Content-Type"] == "application/json":
             found.append(json.loads(body)["UniqueID"])
         else:
@@ -102,7 +103,7 @@ def test_form_posts_are_three_submissions_of_the_form_in_both_content_types() ->
 
 
 def test_workbook_has_two_visible_sheets_and_a_hidden_one() -> None:
-    book = openpyxl.load_workbook(io.BytesIO(workbook(NOW)))
+    book = openpyxl.load_workbook(io.BytesIO(build_workbook(NOW)))
     assert [(sheet.title, sheet.sheet_state) for sheet in book] == [
         ("Inbox", "visible"), ("Follow-ups", "visible"), ("Archive", "hidden"),
     ]  # fmt: skip
@@ -114,7 +115,7 @@ def test_workbook_has_two_visible_sheets_and_a_hidden_one() -> None:
 
 
 def test_account_numbers_in_the_workbook_are_text() -> None:
-    book = openpyxl.load_workbook(io.BytesIO(workbook(NOW)))
+    book = openpyxl.load_workbook(io.BytesIO(build_workbook(NOW)))
     assert {type(row[3]) for row in book["Inbox"].iter_rows(min_row=4, values_only=True)} == {str}
 
 

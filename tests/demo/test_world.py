@@ -1,4 +1,4 @@
-"""The sample world is believable, complete and can be loaded twice."""
+"""The sample world is complete and can be loaded twice."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,7 +9,7 @@ from accounts.directory import fold_name
 from accounts.listings import list_companies, list_contacts, list_staff
 from core.database.session import Database
 from core.settings import load as load_settings
-from demo import settings_toml, world
+from demo import render_settings, world
 from demo.configuration import TEAMS
 
 NOW = datetime(2026, 11, 20, 15, 0, tzinfo=UTC)
@@ -68,7 +68,7 @@ def test_every_contact_belongs_to_a_company_of_the_world() -> None:
 @pytest.mark.parametrize("folder", ["var", 'odd "name" \\ with ünïcode 🙂'])
 def test_sample_configuration_is_valid_and_names_people_of_the_sample_world(tmp_path: Path, folder: str) -> None:
     path = tmp_path / "casemill.toml"
-    path.write_text(settings_toml(tmp_path / folder), encoding="utf-8")
+    path.write_text(render_settings(tmp_path / folder), encoding="utf-8")
     settings = load_settings(path, environ={})
     assert settings.data_dir == tmp_path / folder
     assert settings.folders["secure_messages"].path == tmp_path / folder / "drop"
@@ -82,7 +82,7 @@ def test_sample_configuration_is_valid_and_names_people_of_the_sample_world(tmp_
 
 def test_form_is_read_with_every_kind_of_key_the_webhook_sends(tmp_path: Path) -> None:
     path = tmp_path / "casemill.toml"
-    path.write_text(settings_toml(tmp_path), encoding="utf-8")
+    path.write_text(render_settings(tmp_path), encoding="utf-8")
     labels = load_settings(path, environ={}).forms["5512345"].labels
     for keys in ("practice_name/contact/email", "172000001/172000002/172000003", "Practice Name/Contact/Email"):
         assert [labels[key] for key in keys.split("/")] == ["company", "requester_name", "requester_email"]

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from demo.configuration import settings_toml
+from demo.configuration import render_settings
 from tests.e2e.system import ROOT
 from tests.servers.ports import free_port
 
@@ -40,7 +40,7 @@ def ask(folder: Path, statement: str) -> list[tuple[Any, ...]]:
 def test_demo_creates_tickets_from_every_source_and_sends_their_notices(tmp_path: Path) -> None:
     data = tmp_path / "var" / "demo"
     data.mkdir(parents=True)
-    (data / "casemill.toml").write_text(f'{settings_toml(data)}\n[web]\nlisten = "127.0.0.1:{free_port()}"\n')
+    (data / "casemill.toml").write_text(f'{render_settings(data)}\n[web]\nlisten = "127.0.0.1:{free_port()}"\n')
     said = start(tmp_path)
     assert "casemill is running with sample data" in said
     query = partial(ask, tmp_path)

@@ -76,7 +76,7 @@ def test_every_source_creates_owned_tickets_and_sends_notices(
     assert system.post_form("1512345678", email="lee@riverside.example", subject="By form", details="Please call") == 200
     assert system.post_form("1512345678", email="lee@riverside.example", subject="By form", details="Please call") == 200
     system.drop.mkdir(exist_ok=True)
-    (system.drop / "messages.xlsx").write_bytes(inputs.workbook())
+    (system.drop / "messages.xlsx").write_bytes(inputs.build_workbook())
     system.run("ticket", "new", "--company", "Riverside Family Clinic", "--email", "kim@riverside.example",
                "--description", "Called about a refund", "--owner", "omar@mill.example")  # fmt: skip
     receipt = system.drop / "done" / "messages.receipt.xlsx"
