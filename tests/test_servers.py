@@ -261,7 +261,7 @@ def run_without_redis(tmp_path: Path, *, ci: bool) -> subprocess.CompletedProces
     (tmp_path / "no_redis.py").write_text(
         "from tests.servers import needs\n"
         "from dataclasses import replace\n"
-        "needs.NEEDS['redis'] = replace(needs.NEEDS['redis'], find=lambda: None)\n"
+        "needs.REQUIREMENTS['redis'] = replace(needs.REQUIREMENTS['redis'], find=lambda: None)\n"
     )
     environment = {**os.environ, "CI": str(ci).lower(), "PYTHONPATH": str(tmp_path)}
     return subprocess.run(

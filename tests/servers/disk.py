@@ -1,4 +1,4 @@
-"""A small disk of its own, a tmpfs, that can be filled to the last byte and emptied again."""
+"""A small tmpfs that can be filled to the last byte and emptied again."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ _BLOCK = 64 * 1024
 
 @cache
 def find_mount() -> str | None:
-    """Path of `mount` when this account may mount a tmpfs, which is tried; else None."""
+    """Return the path of `mount` if this account may mount a tmpfs (one is mounted to find out), else None."""
     program = find_program("mount")
     if program is None or os.geteuid() != 0:
         return None
@@ -25,7 +25,7 @@ def find_mount() -> str | None:
 
 
 class SmallDisk:
-    """A tmpfs of so many megabytes at `folder`; a context manager."""
+    """A context manager: a tmpfs of a few megabytes at `folder`."""
 
     def __init__(self, folder: Path, megabytes: int) -> None:
         self.folder = folder
@@ -33,7 +33,7 @@ class SmallDisk:
         self._ballast = folder / "ballast"
 
     def fill(self) -> None:
-        """Leave no room, whatever is written meanwhile."""
+        """Fill the disk, also while other programs write to it."""
         with self._ballast.open("ab", buffering=0) as file:
             for size in (_BLOCK, 1):
                 try:
@@ -43,7 +43,7 @@ class SmallDisk:
                     continue
 
     def clear(self) -> None:
-        """Give the room back."""
+        """Remove the file that fills the disk."""
         self._ballast.unlink(missing_ok=True)
 
     def __enter__(self) -> "SmallDisk":

@@ -1,4 +1,4 @@
-"""A private Dovecot: Maildirs in a temporary folder, a plain port and a TLS port, on loopback."""
+"""A private Dovecot on loopback: Maildirs in a temporary folder, one port without TLS and one with."""
 
 import itertools
 import os
@@ -16,19 +16,20 @@ from tests.servers.dovecot_config import OAUTH2_CONF, PASSWORD, Layout, render_c
 from tests.servers.ports import free_port
 from tests.servers.process import ServerError, ServerProcess, find_program, unprivileged_account
 from tests.servers.tls import Certificates
+from tests.waiting import poll_until, scale_budget
 
 
 def find_dovecot() -> str | None:
-    """Path of the `dovecot` program when its IMAP part is there too, else None."""
+    """Return the path of `dovecot` if its IMAP server is installed too, else None."""
     program = find_program("dovecot")
     imap = find_program("imap-login", folders=["/usr/lib/dovecot", "/usr/libexec/dovecot", "/usr/local/libexec/dovecot"])
     return program if imap else None
 
 
 class DovecotServer:
-    """Users are made per test; every user's password is `password`; `reset` forgets all of them.
+    """A Dovecot whose users are created by each test and removed by `reset`. All have the same password, `password`.
 
-    With an `introspection_url` it takes no passwords, only tokens that the service there calls good.
+    With an `introspection_url` it accepts only tokens that the service at that URL confirms.
     """
 
     password = PASSWORD
@@ -51,15 +52,15 @@ class DovecotServer:
         self.reset()
 
     def start(self) -> None:
-        """Start (again) on the same ports; mail and users are as they were."""
+        """Start on the same ports; mail and users are kept."""
         self.process.start(self._answers)
 
     def stop(self) -> None:
-        """Stop; every connection is closed."""
+        """Stop and close all connections."""
         self.process.end(signal.SIGTERM)
 
     def reset(self) -> None:
-        """Cut all connections and forget all users and their mail."""
+        """Cut all connections and remove all users and their mail."""
         self.cut_connections()
         for file in self._users.iterdir():
             file.unlink()
@@ -67,26 +68,25 @@ class DovecotServer:
             shutil.rmtree(home, ignore_errors=True)
 
     def add_user(self, name: str) -> None:
-        """Make a user with an empty INBOX; the password is `password`."""
+        """Create a user with an empty INBOX and the password `password`."""
         self.maildir(name)
         owner = f"{self._account.uid}:{self._account.gid}"
         (self._users / name).write_text(f"{name}:{{PLAIN}}{PASSWORD}:{owner}::{self._home(name)}::\n")
         if self._introspection_url is not None:
-            return  # nobody has asked for the name before
-        # Dovecot looks at a file once a second at most: a name that just failed goes on failing until then.
-        deadline = time.monotonic() + 5
-        while self.process.running and not self._doveadm("auth", "test", name, PASSWORD):
-            if time.monotonic() > deadline:
-                raise ServerError(f"dovecot does not know {name}:\n{self.process.log_end()}")
-            time.sleep(0.1)
+            # With tokens, no sign-in of this name can have failed before.
+            return
+        # Dovecot reads a passwd-file at most once a second: a name that failed just now fails until then.
+        known = poll_until(lambda: not self.process.running or self._doveadm("auth", "test", name, PASSWORD), 5, pause=0.1)
+        if not known:
+            raise ServerError(f"dovecot does not know {name}:\n{self.process.log_end()}")
 
     def cut_connections(self) -> None:
-        """End every user's connections without a word to the client."""
+        """Cut the connections of all users."""
         if self.process.running:
             self._doveadm("kick", "*")
 
     def deliver(self, user: str, message: bytes, folder: str = "INBOX") -> Path:
-        """Put a message into the folder (made when missing) as a delivery agent does: tmp/, then new/."""
+        """Deliver a message into the folder, created if missing, as a delivery agent does: first into tmp/, then into new/."""
         maildir = self.maildir(user, folder)
         name = f"{time.time():.6f}.{os.getpid()}_{next(self._serial)}.tests"
         draft = maildir / "tmp" / name
@@ -97,18 +97,18 @@ class DovecotServer:
         return arrived
 
     def messages(self, user: str, folder: str = "INBOX") -> list[bytes]:
-        """The messages in the folder, oldest delivery first; [] when there is no such folder."""
+        """Return the messages in the folder in the order of delivery; [] if there is no such folder."""
         files = [path for path in self._files(user, folder) if path.is_file()]
         return [path.read_bytes() for path in sorted(files, key=lambda path: path.name)]
 
     def count(self, user: str, folder: str = "INBOX") -> int:
-        """Number of messages in the folder; 0 when there is no such folder."""
+        """Return the number of messages in the folder; 0 if there is no such folder."""
         return len(self._files(user, folder))
 
     def reset_uidvalidity(self, user: str, folder: str = "INBOX") -> None:
-        """Lose the folder's UID list and indexes, as a restored backup does: a new UIDVALIDITY, new UIDs."""
+        """Remove the folder's UID list and indexes, as a restored backup does: UIDVALIDITY and all UIDs change."""
         path = self._path(user, folder)
-        # UIDVALIDITY is the second it is made in: within one second the new one would equal the old.
+        # UIDVALIDITY is the second of its creation: within the same second the new value would equal the old one.
         before = _uidvalidity(path)
         while before and int(time.time()) <= before:
             time.sleep(0.05)
@@ -117,7 +117,7 @@ class DovecotServer:
                 file.unlink(missing_ok=True)
 
     def maildir(self, user: str, folder: str = "INBOX") -> Path:
-        """The folder's Maildir, made when missing."""
+        """Return the folder's Maildir, created if missing."""
         self._own_folder(self._home(user))
         self._own_folder(self._home(user) / "Maildir")
         path = self._path(user, folder)
@@ -181,7 +181,7 @@ class DovecotServer:
 
 def _greets(port: int, wait: bool = True) -> bool:
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=scale_budget(5)) as connection:
             return not wait or connection.recv(4) == b"* OK"
     except OSError:
         return False
@@ -196,7 +196,7 @@ def _program_version(program: str) -> tuple[int, ...]:
 
 
 def _uidvalidity(maildir: Path) -> int | None:
-    """The V field of dovecot-uidlist's first line, None before the folder was first opened."""
+    """Return the V field of the first line of dovecot-uidlist; None if the folder has not been opened yet."""
     try:
         header = (maildir / "dovecot-uidlist").read_text(errors="replace").partition("\n")[0]
     except FileNotFoundError:

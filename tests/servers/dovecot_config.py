@@ -1,4 +1,4 @@
-"""dovecot.conf for a private instance, in the words of 2.3 and of 2.4 (which renamed many settings)."""
+"""dovecot.conf for a private instance of Dovecot 2.3 or 2.4, which renamed many settings."""
 
 import grp
 import os
@@ -77,7 +77,7 @@ userdb passwd-file {{
 }}
 """
 
-# The password's place is taken by tokens, which another server is asked about; {users} still says who there is.
+# Tokens replace the password; another server validates them. The users still come from {users}.
 _TOKENS_2_3 = """
 passdb {{
   driver = oauth2
@@ -108,7 +108,7 @@ active_value = true
 _PASSWORD_2_3 = "passdb {{\n  driver = passwd-file\n  args = {users}/%u\n}}\n"
 _PASSWORD_2_4 = "passdb passwd-file {{\n  passwd_file_path = {users}/%{{user}}\n}}\n"
 
-# Without root nothing can change its user or root folder, so every part runs as the one who starts it.
+# Without root no process can change its user or root folder, so all run as the account that starts the tests.
 _ROOTLESS = """
 default_internal_user = {user}
 default_internal_group = {group}
@@ -118,7 +118,7 @@ default_login_user = {user}
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the instance keeps its files (`users` holds a passwd-file per user), on which ports it listens, who owns the mail."""
+    """Folders, ports and account of the instance; `users` is a folder with a passwd-file for each user."""
 
     folder: Path
     users: Path
@@ -130,7 +130,7 @@ class Layout:
 
 
 def render_configuration(layout: Layout, version: tuple[int, ...]) -> str:
-    """The whole dovecot.conf for this version of Dovecot."""
+    """Return dovecot.conf for this version of Dovecot."""
     new = version >= (2, 4)
     rootless = os.geteuid() != 0
     head = "dovecot_config_version = 2.4.0\ndovecot_storage_version = 2.4.0\n" if new else ""

@@ -1,4 +1,4 @@
-"""Formstack's list of submissions, as its API v2025 answers: pages, oldest first, naive times in the account's zone."""
+"""A stand-in for Formstack's API v2025: submissions in pages, oldest first, with naive times in the account's zone."""
 
 from dataclasses import dataclass
 from types import TracebackType
@@ -18,7 +18,7 @@ ANSWERS: dict[str, tuple[str, str, Any]] = {
 
 @dataclass(frozen=True)
 class StoredSubmission:
-    """A submission with its naive time, `YYYY-MM-DD HH:MM:SS`."""
+    """A submission with its naive time, `YYYY-MM-DD HH:MM:SS`, and its answers."""
 
     submission: int
     timestamp: str
@@ -26,7 +26,7 @@ class StoredSubmission:
 
 
 class FormstackServer:
-    """The list of the form 5512345. `troubles` are answered first, one a request; `asked` are the queries that came."""
+    """The API for form 5512345. `failures` are the responses to the next requests; `queries` holds the queries received."""
 
     form = "5512345"
 
@@ -41,7 +41,7 @@ class FormstackServer:
         return f"{self._server.url}/api/v2025"
 
     def submit(self, submission: int, timestamp: str, answers: dict[str, tuple[str, str, Any]] | None = None) -> None:
-        """A submission is in the list from now on."""
+        """Add a submission to the list."""
         self.submissions.append(StoredSubmission(submission, timestamp, ANSWERS if answers is None else answers))
 
     def __enter__(self) -> Self:
@@ -51,16 +51,16 @@ class FormstackServer:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._server.__exit__(kind, error, trace)
 
-    def _answer(self, asked: HttpRequest) -> HttpResponse:
-        self.queries.append(asked.query)
+    def _answer(self, request: HttpRequest) -> HttpResponse:
+        self.queries.append(request.query)
         if self.failures:
             return self.failures.pop(0)
-        if asked.headers.get("authorization") != f"Bearer {TOKEN}":
-            return HttpResponse(401, {"error": f"the token {asked.headers.get('authorization')} is wrong"})
-        if asked.path != f"/api/v2025/forms/{self.form}/submissions":
+        if request.headers.get("authorization") != f"Bearer {TOKEN}":
+            return HttpResponse(401, {"error": f"the token {request.headers.get('authorization')} is wrong"})
+        if request.path != f"/api/v2025/forms/{self.form}/submissions":
             return HttpResponse(404, {"error": "no such form"})
-        size, number = int(asked.query["pageSize"]), int(asked.query["pageNumber"])
-        wanted = [one for one in self.submissions if one.timestamp >= asked.query.get("minTime", "")]
+        size, number = int(request.query["pageSize"]), int(request.query["pageNumber"])
+        wanted = [one for one in self.submissions if one.timestamp >= request.query.get("minTime", "")]
         wanted.sort(key=lambda one: (one.timestamp, one.submission))
         page = wanted[(number - 1) * size : number * size]
         entries = [_to_api_entry(self.form, one) for one in page]

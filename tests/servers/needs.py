@@ -1,4 +1,4 @@
-"""Which server a test needs, whether it is installed, and what to install when it is not."""
+"""The servers that a test needs, whether they are installed, and what to install."""
 
 import os
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from tests.servers.tracer import find_tracer
 
 @dataclass(frozen=True)
 class ServerRequirement:
-    """A server: the fixture that starts it, how to find it, the Debian package it comes in or else what is wrong."""
+    """A server: the fixture that starts it, the function that finds it, its Debian package, or a sentence on what is missing."""
 
     fixture: str
     find: Callable[[], str | None]
@@ -40,15 +40,15 @@ REQUIREMENTS = {
 
 
 def in_ci() -> bool:
-    """True when a missing server is a failure."""
+    """Return whether a missing server is a failure."""
     return os.environ.get("CI", "").lower() == "true"
 
 
 def missing_for(item: pytest.Item) -> str | None:
-    """The first server this test needs that is not installed."""
+    """Return the first server that this test needs and that is not installed, else None."""
     fixtures = set(getattr(item, "fixturenames", ()))
     callspec = getattr(item, "callspec", None)
-    # Which servers a test takes may be a parameter, so pytest does not list them among the fixtures.
+    # A parameter may decide which servers a test uses, so pytest does not list them among its fixtures.
     params = callspec.params if callspec is not None else {}
     if params.get("database_url") == "postgresql":
         fixtures.add("postgres_server")
@@ -58,12 +58,12 @@ def missing_for(item: pytest.Item) -> str | None:
 
 
 def require(name: str) -> None:
-    """Fail the test when the server is not installed."""
+    """Fail the test if the server is not installed."""
     if not REQUIREMENTS[name].find():
         pytest.fail(explain_missing(name), pytrace=False)
 
 
 def explain_missing(name: str) -> str:
-    """What is missing, and the mend."""
+    """Return a sentence: what is missing, and what to install."""
     need = REQUIREMENTS[name]
     return need.sentence or f"{name} is not installed (on Debian: apt-get install {need.package})"

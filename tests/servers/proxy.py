@@ -1,4 +1,4 @@
-"""A TCP proxy that cuts after k bytes, hangs, refuses and goes on: the network's faults, on request."""
+"""A TCP proxy that causes network faults on request: it cuts after k bytes, hangs, and refuses connections."""
 
 import contextlib
 import socket
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Self
 
 from tests.servers.ports import free_port
+from tests.waiting import scale_budget
 
 Direction = Literal["to_client", "to_server"]
 
@@ -20,7 +21,7 @@ class _Cut:
 
 @dataclass(eq=False)
 class _Link:
-    """One proxied connection: two sockets and the bytes left before the cut."""
+    """A proxied connection: two sockets, and the bytes passed in each direction."""
 
     client: socket.socket
     server: socket.socket
@@ -30,7 +31,7 @@ class _Link:
     pumping: int = 2
 
     def bytes_allowed(self, direction: Direction, size: int) -> int:
-        """How many of `size` bytes may still pass in this direction."""
+        """Return how many of `size` bytes may still pass in this direction."""
         if self.cut is None or self.cut.direction != direction:
             return size
         return max(0, min(size, self.cut.after - self.passed[direction]))
@@ -39,7 +40,7 @@ class _Link:
         return self.cut is not None and self.cut.direction == direction and self.passed[direction] >= self.cut.after
 
     def shut(self) -> None:
-        """Wake both pumps: their sockets read end of file."""
+        """Shut both sockets down, so that both pumps read end of file."""
         for end in (self.client, self.server):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
@@ -50,7 +51,7 @@ class _Link:
 
 
 class Proxy:
-    """Forwards loopback `port` to `target_port`; a context manager."""
+    """A context manager that forwards loopback `port` to `target_port`."""
 
     host = "localhost"
 
@@ -68,7 +69,7 @@ class Proxy:
         self._accepting: threading.Thread | None = None
 
     def start(self) -> None:
-        """Accept connections (again)."""
+        """Accept connections."""
         if self._listener is not None:
             return
         self._listener = socket.create_server(("127.0.0.1", self.port), backlog=64)
@@ -76,26 +77,27 @@ class Proxy:
         self._accepting.start()
 
     def stop(self) -> None:
-        """Refuse new connections and cut the open ones, until `start`."""
+        """Refuse new connections and cut the open ones until `start` is called."""
         listener, self._listener = self._listener, None
         if listener is not None and self._accepting is not None:
             with contextlib.suppress(OSError):
-                listener.shutdown(socket.SHUT_RDWR)  # wakes accept()
+                # Ends the blocking accept().
+                listener.shutdown(socket.SHUT_RDWR)
             listener.close()
-            self._accepting.join(10)
+            self._accepting.join(scale_budget(10))
         self.cut_now()
 
     def cut_after(self, count: int, direction: Direction = "to_client", times: int | None = 1) -> None:
-        """Cut each of the next `times` new connections (None: all) once `count` bytes passed that way.
+        """Cut each of the next `times` new connections (None: all) after `count` bytes in that direction.
 
-        Exactly `count` bytes arrive; the connection is then closed on both sides. 0 cuts at the first byte.
+        Exactly `count` bytes arrive, then the connection is closed on both sides. 0 cuts at the first byte.
         """
         with self._lock:
             self._cut = _Cut(direction, count, times)
 
     @property
     def has_pending_cut(self) -> bool:
-        """Whether a cut asked for still waits for its connection."""
+        """Return whether a requested cut still waits for a connection."""
         with self._lock:
             return self._cut is not None
 
@@ -108,11 +110,11 @@ class Proxy:
         self._join(links)
 
     def hang(self) -> None:
-        """Pass nothing on; connections stay open and new ones are accepted, until `resume`."""
+        """Hold all bytes back until `resume` is called. Connections stay open and new ones are accepted."""
         self._flowing.clear()
 
     def resume(self) -> None:
-        """Pass everything on, what came during a hang first; cut no new connection."""
+        """Pass everything on, first the bytes held back; cut no new connection."""
         with self._lock:
             self._cut = None
         self._flowing.set()
@@ -127,11 +129,12 @@ class Proxy:
 
     def _join(self, links: list[_Link]) -> None:
         if not self._flowing.is_set():
-            return  # the pumps wait for `resume` and end then
+            # The pumps end after `resume`.
+            return
         for link in links:
             for thread in link.threads:
                 if thread is not threading.current_thread():
-                    thread.join(10)
+                    thread.join(scale_budget(10))
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
@@ -143,7 +146,7 @@ class Proxy:
 
     def _connect(self, client: socket.socket) -> None:
         try:
-            server = socket.create_connection(("127.0.0.1", self.target_port), timeout=10)
+            server = socket.create_connection(("127.0.0.1", self.target_port), timeout=scale_budget(10))
         except OSError:
             client.close()
             return
@@ -174,12 +177,13 @@ class Proxy:
                 if not self._pass_on(link, target, direction, data):
                     break
         except OSError:
-            pass  # the other pump or a cut closed a socket
+            # The other pump or a cut has closed a socket.
+            pass
         link.shut()
         self._pump_ended(link)
 
     def _pass_on(self, link: _Link, target: socket.socket, direction: Direction, data: bytes) -> bool:
-        """Send what may pass; False when that was the end."""
+        """Send the bytes that may pass; return False when the connection is to be cut."""
         allowed = link.bytes_allowed(direction, len(data))
         target.sendall(data[:allowed])
         link.passed[direction] += allowed
@@ -188,7 +192,7 @@ class Proxy:
         return not link.is_used_up(direction)
 
     def _pump_ended(self, link: _Link) -> None:
-        """The second pump to end closes the sockets: closing earlier could hit a reused number."""
+        """Close the sockets after both pumps have ended: an earlier close could free a descriptor in use."""
         with self._lock:
             link.pumping -= 1
             if link.pumping:

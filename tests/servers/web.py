@@ -1,4 +1,4 @@
-"""A small HTTP(S) server for the tests' own doubles of other people's services: one function answers every request."""
+"""A small HTTP(S) server for stand-ins of external services: one function answers every request."""
 
 import json
 import ssl
@@ -12,11 +12,12 @@ from urllib.parse import parse_qsl, urlsplit
 
 from tests.servers.ports import free_port
 from tests.servers.tls import Certificates
+from tests.waiting import scale_budget
 
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """A request: query and form as the last value of each key."""
+    """A request. Query and form have the last value of each key."""
 
     method: str
     path: str
@@ -31,7 +32,7 @@ class HttpRequest:
 
 @dataclass(frozen=True)
 class HttpResponse:
-    """An answer: bytes as they are, anything else as JSON."""
+    """A response. A body of bytes is sent as it is, any other as JSON."""
 
     status: int
     body: Any = b""
@@ -39,7 +40,7 @@ class HttpResponse:
 
 
 class WebServer:
-    """Answers on a port of its own, over TLS when it has certificates; a context manager."""
+    """A context manager: a server on a port of its own, with TLS if it has certificates."""
 
     def __init__(self, answer: Callable[[HttpRequest], HttpResponse], certificates: Certificates | None = None) -> None:
         self.port = free_port()
@@ -59,7 +60,7 @@ class WebServer:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(10)
+        self._thread.join(scale_budget(10))
 
 
 def _handler(answer: Callable[[HttpRequest], HttpResponse]) -> type[BaseHTTPRequestHandler]:
@@ -68,10 +69,10 @@ def _handler(answer: Callable[[HttpRequest], HttpResponse]) -> type[BaseHTTPRequ
             parts = urlsplit(self.path)
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            told = answer(HttpRequest(self.command, parts.path, dict(parse_qsl(parts.query)), headers, body))
-            content = told.body if isinstance(told.body, bytes) else json.dumps(told.body).encode()
-            self.send_response(told.status)
-            for name, value in {"Content-Type": "application/json", **told.headers}.items():
+            response = answer(HttpRequest(self.command, parts.path, dict(parse_qsl(parts.query)), headers, body))
+            content = response.body if isinstance(response.body, bytes) else json.dumps(response.body).encode()
+            self.send_response(response.status)
+            for name, value in {"Content-Type": "application/json", **response.headers}.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
@@ -80,6 +81,6 @@ def _handler(answer: Callable[[HttpRequest], HttpResponse]) -> type[BaseHTTPRequ
         do_GET = do_POST = _serve  # noqa: N815 - the names http.server asks for
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Nothing is printed."""
+            """Print nothing."""
 
     return Handler

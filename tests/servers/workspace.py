@@ -1,4 +1,4 @@
-"""The temporary folder all servers of one test run share, and the removal of what a killed run left."""
+"""The temporary folder shared by all servers of a test run, and the removal of folders that killed runs have left."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ _PREFIX = "casemill-tests-"
 
 
 def make_workspace() -> Path:
-    """A new folder other accounts may enter but not list; folders of test runs that died are removed."""
+    """Create a folder that other accounts may enter but not list, and remove the folders of test runs that have ended."""
     base = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())  # short: socket paths
     remove_leftovers(base)
     folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=base))
@@ -18,12 +18,12 @@ def make_workspace() -> Path:
 
 
 def remove_workspace(folder: Path) -> None:
-    """Remove the folder; what a dying process still writes into it must not fail the tests."""
+    """Remove the folder. A process that still writes into it must not fail the tests."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_leftovers(base: Path) -> None:
-    """Remove the folders whose test process is gone."""
+    """Remove the folders whose test process has ended."""
     for folder in base.glob(f"{_PREFIX}*"):
         pid = folder.name.removeprefix(_PREFIX).partition("-")[0]
         if pid.isdigit() and not _alive(int(pid)):
