@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from enum import Enum
 from pathlib import Path
 
 import msgspec
@@ -33,6 +34,8 @@ MIN_CALL_TASKS = 8
 #: How long a process may take until it is ready; a machine under load has needed several seconds.
 START_TIMEOUT_SECONDS = 60.0
 MAX_CALL_BYTES = 2_000_000
+#: How often deadlines are compared with the clock while a process works.
+DEADLINE_CHECK_SECONDS = 0.25
 #: A process is replaced after this many tasks.
 MAX_TASKS_PER_PROCESS = 5_000
 ROOT = Path(__file__).resolve().parent.parent
@@ -107,12 +110,14 @@ class ParserPool:
     def _borrow(self, *, fresh: bool) -> Iterator[_ParserProcess]:
         """Yield a ready process and put it back afterwards, also after an error: a lost place would shrink the pool."""
         process = self._idle.get()
+        self._supervisor.begin_call()
         try:
             if not process.is_usable() or (fresh and process.tasks):
                 process = self._supervisor.replace(process)
             process.wait_until_ready()
             yield process
         finally:
+            self._supervisor.end_call()
             self._idle.put(process)
 
     def _exchange(self, process: _ParserProcess, tasks: Sequence[ParseTask], *, prompt: bool) -> list[ParseAnswer]:
@@ -215,6 +220,13 @@ class _ParserProcess:
         self._process.wait()
 
 
+class _Request(Enum):
+    """What the supervisor is asked besides starting a process."""
+
+    WATCH = "watch deadlines"
+    STOP = "stop"
+
+
 class _ProcessSupervisor:
     """The thread that starts the processes and kills those past their deadline.
 
@@ -224,7 +236,9 @@ class _ProcessSupervisor:
     def __init__(self, limits: parser_worker.ProcessLimits) -> None:
         self._limits = limits
         self._processes: set[_ParserProcess] = set()
-        self._start_requests: queue.SimpleQueue[Future[_ParserProcess] | None] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[Future[_ParserProcess] | _Request] = queue.SimpleQueue()
+        self._calls = 0
+        self._calls_lock = threading.Lock()
         self._thread = threading.Thread(target=self._loop, name="parser-supervisor", daemon=True)
         self._thread.start()
 
@@ -232,7 +246,7 @@ class _ProcessSupervisor:
         if not self._thread.is_alive():
             raise CasemillError("the parser processes have been closed")
         started: Future[_ParserProcess] = Future()
-        self._start_requests.put(started)
+        self._requests.put(started)
         return started.result(timeout=30)
 
     def replace(self, process: _ParserProcess) -> _ParserProcess:
@@ -240,8 +254,19 @@ class _ProcessSupervisor:
         process.close()
         return self.spawn()
 
+    def begin_call(self) -> None:
+        """Watch deadlines from now on; :meth:`end_call` ends it. The thread sleeps while no process works."""
+        with self._calls_lock:
+            self._calls += 1
+            if self._calls == 1:
+                self._requests.put(_Request.WATCH)
+
+    def end_call(self) -> None:
+        with self._calls_lock:
+            self._calls -= 1
+
     def close(self) -> None:
-        self._start_requests.put(None)
+        self._requests.put(_Request.STOP)
         self._thread.join(timeout=10)
         for process in list(self._processes):
             process.close()
@@ -250,18 +275,21 @@ class _ProcessSupervisor:
         while True:
             self._kill_overdue()
             try:
-                started = self._start_requests.get(timeout=0.25)
+                # A call that begins after this line puts a request, so that the sleep without a time-out ends.
+                request = self._requests.get(timeout=DEADLINE_CHECK_SECONDS if self._calls else None)
             except queue.Empty:
                 continue
-            if started is None:
+            if request is _Request.STOP:
                 return
+            if isinstance(request, _Request):
+                continue
             try:
                 process = _ParserProcess(self._limits)
             except OSError as error:
-                started.set_exception(error)
+                request.set_exception(error)
                 continue
             self._processes.add(process)
-            started.set_result(process)
+            request.set_result(process)
 
     def _kill_overdue(self) -> None:
         now = time.monotonic()
