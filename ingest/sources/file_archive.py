@@ -1,6 +1,6 @@
-"""Putting files away: into ``done/`` or ``rejected/``, with what belongs beside them, never over another file.
+"""Move processed files into ``done/`` or ``rejected/``, with a receipt or an explanation beside them, overwriting no file.
 
-Every step can be done again after a crash: the file itself leaves its place last.
+Every step can be repeated after a crash, because the file leaves its original place last.
 """
 
 from __future__ import annotations
@@ -13,41 +13,46 @@ from pathlib import Path
 
 from core.failpoints import failpoint
 
-#: File systems take names of 255 bytes; a draft's name is longer by a dot and an ending.
-NAME_BYTES = 240
-DRAFT = ".draft"
+#: File systems take names of 255 bytes; the name of a draft is longer by a dot and a suffix.
+MAX_NAME_BYTES = 240
+DRAFT_SUFFIX = ".draft"
 
 
-def put_away(path: Path, shelf: Path, beside: tuple[str, bytes] | None = None) -> Path:
-    """Move ``path`` into ``shelf`` and write ``beside`` = (ending, content) there; answers where the file is now.
+def archive_file(path: Path, folder: Path, sidecar: tuple[str, bytes] | None = None) -> Path:
+    """Move ``path`` into ``folder`` and write ``sidecar`` = (suffix, content) beside it; return the file's new path.
 
-    The ending replaces the file's own when it begins with a dot and a word before ``.xlsx`` (``.receipt.xlsx``), and is
-    added to its name otherwise (``.txt``). A taken name gets a number. Raises ``OSError``; doing it again goes on.
+    A suffix that ends in ``.xlsx`` (``.receipt.xlsx``) replaces the file's own; any other (``.txt``) is added to its name.
+    A name that is taken gets a number. Raises ``OSError``; a repeated call continues where the failed one stopped.
+
+    1. Link the file under its new name, so that it exists twice and is never lost.
+    2. Write the sidecar: an archived file without its sidecar would look finished.
+    3. Remove the original. On a file system without links, copy the file and remove the original instead.
     """
-    shelf.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for count in itertools.count(1):
-        target = shelf / (path.name if count == 1 else _fit(path.stem, f"-{count}{path.suffix}"))
-        sidecar = _sidecar(target, beside[0]) if beside else None
-        ours = _same_file(path, target)  # an earlier try came this far
-        if ours or not (os.path.lexists(target) or (sidecar and os.path.lexists(sidecar))):
+        target = folder / (path.name if count == 1 else _fit_name(path.stem, f"-{count}{path.suffix}"))
+        sidecar_path = _sidecar_path(target, sidecar[0]) if sidecar else None
+        # An earlier call that failed may have linked the file already.
+        is_linked = _is_same_file(path, target)
+        if is_linked or not (os.path.lexists(target) or (sidecar_path and os.path.lexists(sidecar_path))):
             break
-    if not ours:
-        ours = _link(path, target)
+    if not is_linked:
+        is_linked = _link(path, target)
     failpoint("folder.linked")
-    if beside and sidecar:
-        write_file(sidecar, beside[1])
+    if sidecar and sidecar_path:
+        write_file(sidecar_path, sidecar[1])
     failpoint("folder.written")
-    if ours:
+    if is_linked:
         path.unlink()
     else:
-        _carry(path, target)
-    _sync(shelf)
+        _move_by_copy(path, target)
+    _sync_folder(folder)
     return target
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, also after a power cut."""
-    draft = path.with_name(f".{path.name}{DRAFT}")
+    """Write a file so that after a power cut it is either complete or absent."""
+    draft = path.with_name(f".{path.name}{DRAFT_SUFFIX}")
     with draft.open("wb") as file:
         file.write(content)
         file.flush()
@@ -55,25 +60,25 @@ def write_file(path: Path, content: bytes) -> None:
     draft.replace(path)
 
 
-def _sidecar(target: Path, ending: str) -> Path:
-    return target.with_name(_fit(target.stem if ending.endswith(".xlsx") else target.name, ending))
+def _sidecar_path(target: Path, suffix: str) -> Path:
+    return target.with_name(_fit_name(target.stem if suffix.endswith(".xlsx") else target.name, suffix))
 
 
-def _fit(stem: str, ending: str) -> str:
-    """A name of at most :data:`NAME_BYTES`, the stem cut where it has to be."""
-    room = NAME_BYTES - len(os.fsencode(ending))
-    return os.fsdecode(os.fsencode(stem)[:room]) + ending
+def _fit_name(stem: str, suffix: str) -> str:
+    """Join stem and suffix to a name of at most :data:`MAX_NAME_BYTES`; cut the stem if necessary."""
+    max_stem_bytes = MAX_NAME_BYTES - len(os.fsencode(suffix))
+    return os.fsdecode(os.fsencode(stem)[:max_stem_bytes]) + suffix
 
 
-def _same_file(path: Path, target: Path) -> bool:
+def _is_same_file(path: Path, target: Path) -> bool:
     with contextlib.suppress(FileNotFoundError):
-        here, there = path.lstat(), target.lstat()
-        return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+        source, linked = path.lstat(), target.lstat()
+        return (source.st_dev, source.st_ino) == (linked.st_dev, linked.st_ino)
     return False
 
 
 def _link(path: Path, target: Path) -> bool:
-    """Give the file its second name; False where the file system has no such thing."""
+    """Give the file its second name; return False where the file system has no links."""
     try:
         os.link(path, target, follow_symlinks=False)
     except (FileExistsError, FileNotFoundError):
@@ -83,15 +88,15 @@ def _link(path: Path, target: Path) -> bool:
     return True
 
 
-def _carry(path: Path, target: Path) -> None:
-    """Copy to another file system, or on one without links; the copy is whole before it has its name."""
-    draft = target.with_name(f".{target.name[:200]}{DRAFT}")
+def _move_by_copy(path: Path, target: Path) -> None:
+    """Copy the file and remove the original. The copy is complete before it gets its name."""
+    draft = target.with_name(f".{target.name[:200]}{DRAFT_SUFFIX}")
     shutil.copy2(path, draft, follow_symlinks=False)
     draft.rename(target)
     path.unlink()
 
 
-def _sync(folder: Path) -> None:
+def _sync_folder(folder: Path) -> None:
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

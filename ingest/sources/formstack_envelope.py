@@ -1,6 +1,6 @@
-"""The envelope of a Formstack post: its two ids, the shared secret, and the signature (Formstack webhook setup).
+"""Read the envelope of a Formstack post: its two ids, the shared secret, and the signature (Formstack webhook setup).
 
-The webhook takes the shared secret out of the body here, before anything is stored.
+The shared secret is removed from the body before anything is stored.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from ingest.parsers.types import Refusal
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What the webhook must know before it stores: both ids (digits), the shared secret, the body without it.
+    """What the webhook needs before it stores a post: both ids (digits), the shared secret, and the body without it.
 
-    ``stored`` is the body as it came when it held no secret. Secret and body stay out of the repr.
+    ``stored`` is the body without the secret, byte for byte. Secret and body are left out of the repr.
     """
 
     form_id: str
@@ -25,25 +25,35 @@ class Envelope:
     handshake_key: str | None = field(repr=False)
     stored: bytes = field(repr=False)
 
+    @property
+    def identity(self) -> str:
+        return submission_identity(self.form_id, self.submission_id)
+
+
+def submission_identity(form_id: str, submission_id: str) -> str:
+    """Return the identity of a submission in the ledger, which is the same from webhook, backfill and file."""
+    return f"{form_id}/{submission_id}"
+
 
 def verify_signature(keys: Sequence[bytes], body: bytes, header: str | bytes | None) -> bool:
-    """Whether ``header`` is ``sha256=`` + lowercase hex HMAC-SHA256 of the raw ``body`` under one of ``keys``.
+    """Return whether ``header`` is ``sha256=`` + lowercase hex HMAC-SHA256 of the raw ``body`` under one of ``keys``.
 
-    Several keys are accepted while rotating; without a (non-empty) key nothing verifies. Compared in constant time
-    as bytes, because a str with non-ASCII raises; every key is tried, so that time does not tell which one fitted.
+    Several keys are accepted during a rotation. Without a key that is not empty, no header verifies.
     """
-    given = header.encode("utf-8", "replace") if isinstance(header, str) else header or b""
-    fits = False
+    # As bytes, because compare_digest raises on a str with non-ASCII characters.
+    received = header.encode("utf-8", "replace") if isinstance(header, str) else header or b""
+    verifies = False
+    # Every key is tried, so that the time does not reveal which one matched.
     for key in filter(None, keys):
-        wanted = b"sha256=" + hmac.digest(key, body, "sha256").hex().encode()
-        fits |= hmac.compare_digest(wanted, given)
-    return fits
+        expected = b"sha256=" + hmac.digest(key, body, "sha256").hex().encode()
+        verifies |= hmac.compare_digest(expected, received)
+    return verifies
 
 
 def split_envelope(data: bytes, content_type: str) -> Envelope | Refusal:
-    """Both ids, the shared secret and the body with the secret's member cut out; the rest stays byte for byte.
+    """Return both ids, the shared secret and the body without the secret; the rest of the body stays byte for byte.
 
-    Refusals: ``unsupported_content_type``, ``not_utf8``, ``bad_json``, ``bad_form``, ``too_deep``,
+    Refusal codes: ``unsupported_content_type``, ``not_utf8``, ``bad_json``, ``bad_form``, ``too_deep``,
     ``too_many_fields``, ``duplicate_key`` (of an envelope key), ``no_form_id``, ``no_submission_id``,
     ``bad_handshake``.
     """

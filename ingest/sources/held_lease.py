@@ -1,4 +1,4 @@
-"""A tenure: a lease kept alive from a second thread, so that one slow answer of a server does not cost it."""
+"""A lease that a second thread renews, so that one slow answer of a server does not lose it."""
 
 from __future__ import annotations
 
@@ -13,70 +13,75 @@ from core.database.session import Database
 from core.errors import CasemillError
 from core.leases import LeaseHolder
 
-log = logging.getLogger("casemill.sources")
+log = logging.getLogger("casemill.sources.lease")
 
 
 class LeaseLostError(CasemillError):
-    """Another holder has the lease; whatever was being written is rolled back."""
+    """Another process holds the lease; the transaction is rolled back."""
 
 
 class HeldLease:
-    """A lease on ``name``: taken by :meth:`begin`, renewed every third of its span, given up at the end.
+    """A lease on ``name``: acquired by :meth:`acquire`, renewed every third of its TTL, released by :meth:`release`.
 
-    ``held`` turns False when another holder took over. It is only a courtesy: :meth:`check` inside the writing
-    transaction is what keeps a stale holder from doing harm.
+    :attr:`is_held` turns False when another process has taken the lease over. It only saves useless work: :meth:`check`
+    inside the writing transaction is what stops a process whose lease has expired from writing.
     """
 
-    def __init__(self, database: Database, name: str, *, seconds: float = 15.0) -> None:
-        self._lease = LeaseHolder(database, name, ttl_seconds=seconds)
-        self._pause = seconds / 3
-        self._ended = threading.Event()
+    def __init__(self, database: Database, name: str, *, ttl_seconds: float = 15.0) -> None:
+        self._lease = LeaseHolder(database, name, ttl_seconds=ttl_seconds)
+        self._renewal_seconds = ttl_seconds / 3
+        self._released = threading.Event()
         self._lost = threading.Event()
         self._thread: threading.Thread | None = None
 
     @property
-    def held(self) -> bool:
+    def is_held(self) -> bool:
         return self._thread is not None and not self._lost.is_set()
 
-    def begin(self) -> bool:
-        """Take the lease and keep it; False when another holder has it. Raises what the database raises."""
+    def acquire(self) -> bool:
+        """Acquire the lease and start to renew it; return False when another process holds it.
+
+        Raises what the database raises.
+        """
         if not self._lease.acquire():
             return False
         self._lost.clear()
-        self._ended.clear()
-        self._thread = threading.Thread(target=self._keep, name=f"lease {self._lease.name}", daemon=True)
+        self._released.clear()
+        self._thread = threading.Thread(target=self._renew_until_released, name=f"lease {self._lease.name}", daemon=True)
         self._thread.start()
         return True
 
-    def end(self) -> None:
-        """Give the lease up, so that another holder need not wait for its end. Never raises."""
+    def release(self) -> None:
+        """Release the lease, so that another process need not wait until it expires. Never raises."""
         if self._thread is None:
             return
-        self._ended.set()
+        self._released.set()
         self._thread.join()
         self._thread = None
         try:
             self._lease.release()
-        except Exception as error:  # it ends by itself in a moment
+        except Exception as error:
+            # The lease expires by itself within its TTL.
             log.info("lease not released", extra={"lease": self._lease.name, "error": type(error).__name__})
 
     def check(self, session: Session) -> None:
-        """Raise :class:`LeaseLostError` unless the lease is still ours; locks its row until the commit."""
+        """Raise :class:`LeaseLostError` unless this process holds the lease. Locks its row until the commit."""
         if not self._lease.is_held(session):
             self._lost.set()
-            raise LeaseLostError(f"the lease {self._lease.name} belongs to another process")
+            raise LeaseLostError(f"another process holds the lease {self._lease.name}")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.end()
+        self.release()
 
-    def _keep(self) -> None:
-        while not self._ended.wait(self._pause):
+    def _renew_until_released(self) -> None:
+        while not self._released.wait(self._renewal_seconds):
             try:
                 if not self._lease.acquire():
                     self._lost.set()
                     return
-            except Exception as error:  # a database that is away may be back before the lease ends
+            except Exception as error:
+                # The database may be available again before the lease expires.
                 log.info("lease not renewed", extra={"lease": self._lease.name, "error": type(error).__name__})

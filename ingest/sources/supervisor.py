@@ -1,4 +1,4 @@
-"""Starting the watchers: one thread for each mailbox and folder, begun again when it dies of what nobody expected."""
+"""Start the watchers: one thread for each mailbox and folder, restarted when an unexpected error ends it."""
 
 from __future__ import annotations
 
@@ -12,60 +12,73 @@ from typing import Protocol
 from core.database.session import Database
 from core.settings import Settings
 from ingest.ledger.handoff import HandoffQueue
-from ingest.sources.folder import FolderWatcher, Receipt
+from ingest.ledger.types import Source
+from ingest.sources.folder import FolderWatcher, ReceiptMaker
 from ingest.sources.imap.watcher import MailboxWatcher, pause_after
 
-log = logging.getLogger("casemill.sources")
+log = logging.getLogger("casemill.sources.supervisor")
+
+#: A watcher that has run for so long without an error is restarted with the shortest pause again.
+RESET_SECONDS = 86_400
 
 
 class Watcher(Protocol):
-    """Something that works until the stop event it was made with is set."""
+    """Works until the stop event it was made with is set."""
 
     def run(self) -> None: ...
 
 
-def watch(
-    settings: Settings, database: Database, stop: threading.Event, receipt: Receipt, intray: HandoffQueue | None = None
+def start_watchers(
+    settings: Settings,
+    database: Database,
+    stop: threading.Event,
+    make_receipt: ReceiptMaker,
+    handoff: HandoffQueue | None = None,
 ) -> list[threading.Thread]:
-    """Start a thread for each mailbox and folder of the settings; they end within seconds of ``stop``.
+    """Start a thread for each configured mailbox and folder; the threads end within seconds of ``stop``.
 
-    ``receipt`` makes the receipt workbook of an item, ``intray`` is that of a pipeline in this process. One source's failure
-    never stops another's.
+    ``make_receipt`` makes the receipt workbook of an item. ``handoff`` is the queue of a pipeline in the same process.
+    A failure of one source does not affect the others.
     """
     makers: dict[str, Callable[[], Watcher]] = {}
     for name, mailbox in settings.mailboxes.items():
-        makers[f"mailbox:{name}"] = lambda name=name, mailbox=mailbox: MailboxWatcher(  # type: ignore[misc]
-            name, mailbox, database, settings.limits, stop, intray=intray
+        makers[str(Source("mailbox", name))] = lambda name=name, mailbox=mailbox: MailboxWatcher(  # type: ignore[misc]
+            name, mailbox, database, settings.limits, stop, handoff=handoff
         )
     for name, folder in settings.folders.items():
-        makers[f"folder:{name}"] = lambda name=name, folder=folder: FolderWatcher(  # type: ignore[misc]
-            name, folder, database, settings.limits, stop, receipt
+        makers[str(Source("folder", name))] = lambda name=name, folder=folder: FolderWatcher(  # type: ignore[misc]
+            name, folder, database, settings.limits, stop, make_receipt
         )
-    threads = [threading.Thread(target=keep, args=(name, make, stop), name=name, daemon=True) for name, make in makers.items()]
+    threads = [
+        threading.Thread(target=run_watcher, args=(name, make, stop), name=name, daemon=True) for name, make in makers.items()
+    ]
     for thread in threads:
         thread.start()
     return threads
 
 
-def join(threads: Iterable[threading.Thread], seconds: float = 10.0) -> list[str]:
-    """Wait for the threads to end after ``stop``; answers the names of those that did not within ``seconds`` in all."""
-    end = time.monotonic() + seconds
+def join_watchers(threads: Iterable[threading.Thread], seconds: float = 10.0) -> list[str]:
+    """Wait until the threads have ended; return the names of those that run longer than ``seconds`` in all."""
+    deadline = time.monotonic() + seconds
     remaining = []
     for thread in threads:
-        thread.join(max(0.0, end - time.monotonic()))
+        thread.join(max(0.0, deadline - time.monotonic()))
         if thread.is_alive():
             remaining.append(thread.name)
     return remaining
 
 
-def keep(name: str, make: Callable[[], Watcher], stop: threading.Event) -> None:
-    """Thread body: run a watcher, and a new one when it died, with growing pauses; a day without trouble forgives all."""
-    deaths = 0
+def run_watcher(name: str, make: Callable[[], Watcher], stop: threading.Event) -> None:
+    """Run a watcher until ``stop`` (a thread's target). After an unexpected error, pause and run a new one.
+
+    The pauses grow with each crash in a row.
+    """
+    crashes = 0
     while not stop.is_set():
-        begun = time.monotonic()
+        started_at = time.monotonic()
         try:
             make().run()
         except Exception as error:
-            deaths = 1 if time.monotonic() - begun > 86_400 else deaths + 1
-            log.error("watcher died, will be started again", extra={"source": name, "error": type(error).__name__})
-            stop.wait(pause_after(deaths, at_once=False, jitter=random.random()))  # noqa: S311 - not a secret
+            crashes = 1 if time.monotonic() - started_at > RESET_SECONDS else crashes + 1
+            log.error("watcher crashed, restarting", extra={"source": name, "error": type(error).__name__})
+            stop.wait(pause_after(crashes, at_once=False, jitter=random.random()))  # noqa: S311 - not a secret

@@ -1,4 +1,4 @@
-"""Getting messages by UID: in batches that fit, one by one when a batch fails, and every UID with a word about it."""
+"""Fetch messages by UID in bounded batches, one by one when a batch fails, with one outcome for every UID."""
 
 from __future__ import annotations
 
@@ -7,58 +7,58 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from core import clock
-from ingest.sources.imap.session import BROKEN, MAIL_ERRORS, ImapSession, error_code
+from ingest.sources.imap.session import CONNECTION_ERRORS, MAIL_ERRORS, ImapSession, error_code
 
-BATCH_MESSAGES = 100
-#: Of many messages the first few are taken by themselves, so that the parsers have something to do while the next ones come.
-FIRST_MESSAGES = 50
-#: Bytes of one FETCH, and so of one transaction: SQLite's write lock is held while they are stored.
-BATCH_BYTES = 4 * 1024 * 1024
-#: Of a message too large to take, this much of its header is kept.
-HEADER_BYTES = 256 * 1024
+MAX_BATCH_MESSAGES = 100
+#: The first batch of many messages is smaller, so that the parsers can start while the next one is being fetched.
+FIRST_BATCH_MESSAGES = 50
+#: Of one FETCH, and so of one transaction: SQLite's write lock is held while they are stored.
+MAX_BATCH_BYTES = 4 * 1024 * 1024
+#: Of an oversize message, at most this much of the header is stored.
+MAX_HEADER_BYTES = 256 * 1024
 
-_ABOUT = ["RFC822.SIZE", "INTERNALDATE"]
+_INFO_ITEMS = ["RFC822.SIZE", "INTERNALDATE"]
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    """A message as the server has it; ``oversize`` is its size in bytes when only the header was taken."""
+class FetchedMessage:
+    """A message as the server sent it; ``oversize_bytes`` is its size when only the header was fetched."""
 
     uid: int
     raw: bytes
     received_at: datetime
-    oversize: int | None = None
+    oversize_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Vanished:
-    """The UID was expunged between the search and the fetch."""
+class VanishedMessage:
+    """A message that was expunged between the search and the fetch."""
 
     uid: int
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """The server answered, but the message could not be had; ``code`` is a snake_case reason."""
+class FetchFailure:
+    """The server answered without the message; ``code`` is a snake_case reason."""
 
     uid: int
     code: str
 
 
-Outcome = Message | Vanished | Failure
+FetchOutcome = FetchedMessage | VanishedMessage | FetchFailure
 
 
 @dataclass(frozen=True, slots=True)
-class About:
-    """What is known of a message before it is fetched; ``size`` in bytes as the server claims."""
+class MessageInfo:
+    """Size and date of a message before it is fetched; ``size`` is in bytes, as the server claims."""
 
     uid: int
     size: int
     received_at: datetime
 
 
-class FetchBrokenError(Exception):
-    """The connection broke while the messages ``uids`` were on their way."""
+class FetchInterruptedError(Exception):
+    """The connection was lost while the messages ``uids`` were being fetched."""
 
     def __init__(self, uids: Sequence[int], cause: BaseException) -> None:
         super().__init__(error_code(cause))
@@ -66,110 +66,120 @@ class FetchBrokenError(Exception):
         self.cause = cause
 
 
-def look_up(session: ImapSession, uids: Sequence[int]) -> tuple[list[About], list[Outcome]]:
-    """Size and date of each message, and an outcome for each that could not be looked up."""
-    known: list[About] = []
-    outcomes: list[Outcome] = []
-    for uid, row in _fetch_each(session, uids, _ABOUT).items():
+def fetch_infos(session: ImapSession, uids: Sequence[int]) -> tuple[list[MessageInfo], list[FetchOutcome]]:
+    """Return size and date of each message, and an outcome for each message that has none."""
+    known: list[MessageInfo] = []
+    outcomes: list[FetchOutcome] = []
+    for uid, row in _fetch_each(session, uids, _INFO_ITEMS).items():
         size = row.get(b"RFC822.SIZE") if isinstance(row, dict) else None
         if isinstance(size, int) and isinstance(row, dict):
-            known.append(About(uid, size, _utc(row.get(b"INTERNALDATE"))))
+            known.append(MessageInfo(uid, size, _to_utc(row.get(b"INTERNALDATE"))))
         else:
-            outcomes.append(row if isinstance(row, Failure) else _absent(session, uid))
+            outcomes.append(row if isinstance(row, FetchFailure) else _explain_absence(session, uid))
     return known, outcomes
 
 
-def chunks(uids: Sequence[int]) -> Iterator[Sequence[int]]:
-    """Cut into a first piece of :data:`FIRST_MESSAGES` and further ones of :data:`BATCH_MESSAGES`."""
-    at, length = 0, FIRST_MESSAGES
-    while at < len(uids):
-        yield uids[at : at + length]
-        at += length
-        length = BATCH_MESSAGES
+def split_uids(uids: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Split into a first chunk of :data:`FIRST_BATCH_MESSAGES` and further chunks of :data:`MAX_BATCH_MESSAGES`."""
+    start, length = 0, FIRST_BATCH_MESSAGES
+    while start < len(uids):
+        yield uids[start : start + length]
+        start += length
+        length = MAX_BATCH_MESSAGES
 
 
-def batches(abouts: Sequence[About], limit: int, single: bool = False) -> Iterator[list[About]]:
-    """Cut into batches of at most :data:`BATCH_MESSAGES` and :data:`BATCH_BYTES`; one larger than that goes alone.
+def split_batches(infos: Sequence[MessageInfo], max_bytes: int) -> Iterator[list[MessageInfo]]:
+    """Split into batches of at most :data:`MAX_BATCH_MESSAGES` and :data:`MAX_BATCH_BYTES`; a larger message goes alone.
 
-    ``limit`` is the size from which only a header is fetched; ``single`` makes every batch one message.
+    Of a message larger than ``max_bytes`` only the header is fetched.
     """
-    batch: list[About] = []
+    batch: list[MessageInfo] = []
     size = 0
-    for about in abouts:
-        weight = HEADER_BYTES if about.size > limit else about.size
-        if batch and (single or len(batch) >= BATCH_MESSAGES or size + weight > BATCH_BYTES):
+    for info in infos:
+        weight = MAX_HEADER_BYTES if info.size > max_bytes else info.size
+        if batch and (len(batch) >= MAX_BATCH_MESSAGES or size + weight > MAX_BATCH_BYTES):
             yield batch
             batch, size = [], 0
-        batch.append(about)
+        batch.append(info)
         size += weight
     if batch:
         yield batch
 
 
-def fetch(session: ImapSession, abouts: Sequence[About], limit: int) -> list[Outcome]:
-    """One outcome for each message, in order. BODY.PEEK[] only: BODY[] would set ``\\Seen`` (RFC 9051 §6.4.5).
+def fetch_messages(session: ImapSession, infos: Sequence[MessageInfo], max_bytes: int) -> list[FetchOutcome]:
+    """Fetch messages; return one outcome for each, in order. BODY.PEEK[] only: BODY[] would set ``\\Seen`` (RFC 9051 §6.4.5).
 
-    Raises :class:`FetchBrokenError` when the connection broke.
+    Of a message larger than ``max_bytes`` only the header is fetched. Raises :class:`FetchInterruptedError` when the
+    connection is lost.
     """
-    taken = [about for about in abouts if about.size <= limit]
-    rows = _fetch_each(session, [about.uid for about in taken], ["BODY.PEEK[]"])
-    return [_outcome(session, about, rows.get(about.uid), limit) for about in abouts]
+    whole = [info for info in infos if info.size <= max_bytes]
+    rows = _fetch_each(session, [info.uid for info in whole], ["BODY.PEEK[]"])
+    return [_make_outcome(session, info, rows.get(info.uid), max_bytes) for info in infos]
 
 
-def _outcome(session: ImapSession, about: About, row: dict[bytes, object] | Failure | None, limit: int) -> Outcome:
-    if about.size > limit:
-        return _fetch_header(session, about, about.size)
+def _make_outcome(
+    session: ImapSession, info: MessageInfo, row: dict[bytes, object] | FetchFailure | None, max_bytes: int
+) -> FetchOutcome:
+    if info.size > max_bytes:
+        return _fetch_header(session, info, info.size)
     raw = row.get(b"BODY[]") if isinstance(row, dict) else None
     if not isinstance(raw, bytes):
-        return row if isinstance(row, Failure) else _absent(session, about.uid)
-    if len(raw) > limit:  # the server's RFC822.SIZE was wrong
-        return Message(about.uid, _header_of(raw), about.received_at, len(raw))
-    return Message(about.uid, raw, about.received_at)
+        return row if isinstance(row, FetchFailure) else _explain_absence(session, info.uid)
+    # The server's RFC822.SIZE may be wrong.
+    if len(raw) > max_bytes:
+        return FetchedMessage(info.uid, _cut_header(raw), info.received_at, len(raw))
+    return FetchedMessage(info.uid, raw, info.received_at)
 
 
-def _fetch_header(session: ImapSession, about: About, size: int) -> Outcome:
-    row = _fetch_each(session, [about.uid], [f"BODY.PEEK[HEADER]<0.{HEADER_BYTES}>"])[about.uid]
-    if isinstance(row, Failure):
+def _fetch_header(session: ImapSession, info: MessageInfo, size: int) -> FetchOutcome:
+    row = _fetch_each(session, [info.uid], [f"BODY.PEEK[HEADER]<0.{MAX_HEADER_BYTES}>"])[info.uid]
+    if isinstance(row, FetchFailure):
         return row
     header = next((value for key, value in (row or {}).items() if key.startswith(b"BODY[HEADER]")), None)
-    return Message(about.uid, header, about.received_at, size) if isinstance(header, bytes) else _absent(session, about.uid)
+    return (
+        FetchedMessage(info.uid, header, info.received_at, size)
+        if isinstance(header, bytes)
+        else _explain_absence(session, info.uid)
+    )
 
 
-def _header_of(raw: bytes) -> bytes:
+def _cut_header(raw: bytes) -> bytes:
     ends = [end for end in (raw.find(b"\r\n\r\n"), raw.find(b"\n\n")) if end >= 0]
-    return raw[: min([*ends, HEADER_BYTES])] + b"\r\n\r\n"
+    return raw[: min([*ends, MAX_HEADER_BYTES])] + b"\r\n\r\n"
 
 
-def _fetch_each(session: ImapSession, uids: Sequence[int], items: list[str]) -> dict[int, dict[bytes, object] | Failure | None]:
-    """The answer for each UID; a batch that fails as a whole is fetched one by one, so that one bad message fails alone."""
+def _fetch_each(
+    session: ImapSession, uids: Sequence[int], items: list[str]
+) -> dict[int, dict[bytes, object] | FetchFailure | None]:
+    """Return the answer for each UID. A batch that fails is fetched one by one, so that one bad message fails alone."""
     try:
         rows = session.fetch(uids, items)
         return {uid: rows.get(uid) for uid in uids}
-    except BROKEN as error:
-        raise FetchBrokenError(uids, error) from error
+    except CONNECTION_ERRORS as error:
+        raise FetchInterruptedError(uids, error) from error
     except MAIL_ERRORS as error:
         if len(uids) == 1:
-            return {uids[0]: _failure(session, uids[0], error)}
-    alone: dict[int, dict[bytes, object] | Failure | None] = {}
+            return {uids[0]: _explain_failure(session, uids[0], error)}
+    single: dict[int, dict[bytes, object] | FetchFailure | None] = {}
     for uid in uids:
-        alone |= _fetch_each(session, [uid], items)
-    return alone
+        single |= _fetch_each(session, [uid], items)
+    return single
 
 
-def _failure(session: ImapSession, uid: int, error: BaseException) -> Failure | None:
-    """Some servers refuse the FETCH of a message that is gone (RFC 5530 EXPUNGEISSUED): that is no failure of it."""
+def _explain_failure(session: ImapSession, uid: int, error: BaseException) -> FetchFailure | None:
+    """Return the failure, or None for a vanished message: some servers refuse its FETCH (RFC 5530 EXPUNGEISSUED)."""
     try:
-        return Failure(uid, error_code(error)) if session.exists(uid) else None
-    except BROKEN as broken:
-        raise FetchBrokenError([uid], broken) from broken
+        return FetchFailure(uid, error_code(error)) if session.exists(uid) else None
+    except CONNECTION_ERRORS as broken:
+        raise FetchInterruptedError([uid], broken) from broken
 
 
-def _absent(session: ImapSession, uid: int) -> Outcome:
+def _explain_absence(session: ImapSession, uid: int) -> FetchOutcome:
     try:
-        return Failure(uid, "empty_answer") if session.exists(uid) else Vanished(uid)
-    except BROKEN as error:
-        raise FetchBrokenError([uid], error) from error
+        return FetchFailure(uid, "empty_answer") if session.exists(uid) else VanishedMessage(uid)
+    except CONNECTION_ERRORS as error:
+        raise FetchInterruptedError([uid], error) from error
 
 
-def _utc(value: object) -> datetime:
+def _to_utc(value: object) -> datetime:
     return value.astimezone(UTC) if isinstance(value, datetime) and value.tzinfo else clock.now()

@@ -1,4 +1,4 @@
-"""What the tests of the sources share: a database with its tables, messages, and watchers running in threads."""
+"""Helpers of the source tests: a database with its tables, messages, and watchers running in threads."""
 
 import threading
 from collections.abc import Iterator
@@ -18,27 +18,29 @@ from ingest.sources.imap.watcher import MailboxWatcher
 from tests.servers.dovecot import DovecotServer
 
 LIMITS = Limits()
-MODELS = ("accounts", "core.blobs", "core.leases", "ingest", "notify", "outbox", "tickets")
+TABLE_MODULES = (
+    "accounts.models", "core.blobs", "core.leases", "ingest.ledger.models", "notify.models", "outbox.models", "tickets.models",
+)  # fmt: skip
 
 
 def make_tables(url: str) -> Database:
-    """A database with all tables."""
-    for room in MODELS:
-        import_module(room if "." in room else f"{room}.models")
+    """Create all tables; return the database."""
+    for module in TABLE_MODULES:
+        import_module(module)
     database = Database(url)
     Base.metadata.create_all(database.engine)
     return database
 
 
 def message(number: int, size: int = 0) -> bytes:
-    """A small mail with its own number in it, and so its own content."""
+    """Return a small mail that contains its number, and so is unique."""
     head = f"From: Ann <ann@clinic.example>\r\nTo: support@casemill.example\r\nSubject: Claim {number}\r\n"
     head += f"Message-ID: <n{number}@clinic.example>\r\nDate: Mon, 02 Nov 2026 09:00:00 +0000\r\n\r\n"
     return head.encode() + f"Claim {number} was denied.\r\n".encode() + b"x" * size
 
 
 def mailbox(server: DovecotServer, user: str = "desk", **changes: Any) -> Mailbox:
-    """Settings for a mailbox of the test's Dovecot: TLS with its own authority, everything, polled once a second."""
+    """Return settings for a mailbox of the test's Dovecot: TLS with its own authority, all mail, polled once a second."""
     values: dict[str, Any] = {
         "host": server.host,
         "port": server.tls_port,
@@ -53,7 +55,7 @@ def mailbox(server: DovecotServer, user: str = "desk", **changes: Any) -> Mailbo
 
 @contextmanager
 def watching(database: Database, box: Mailbox, name: str = "desk", **options: Any) -> Iterator[threading.Thread]:
-    """A watcher of ``box`` in a thread; stopped at the end, which has to come soon."""
+    """Run a watcher of ``box`` in a thread. At the end it is stopped, and must end within ten seconds."""
     stop = threading.Event()
     limits = options.pop("limits", LIMITS)
     watcher = MailboxWatcher(name, box, database, limits, stop, **options)
@@ -78,7 +80,7 @@ def sightings(database: Database) -> list[Sighting]:
 
 
 def bodies(database: Database) -> list[bytes]:
-    """The bytes of all items, in the order of the UIDs they were first seen under."""
+    """Return the bytes of all items, in the order of the UIDs of their first sightings."""
     with database.read() as session:
         statement = select(Sighting.place, Blob.content).join(InboundItem, InboundItem.id == Sighting.item_id)
         statement = statement.join(Blob, Blob.sha256 == InboundItem.sha256).where(Sighting.first)
@@ -92,16 +94,16 @@ def cursor(database: Database, name: str = "desk") -> MailboxCursor | None:
 
 
 def last_uid(database: Database, name: str = "desk") -> int:
-    """The cursor's place, -1 before the first contact."""
+    """Return the cursor's last UID, -1 if the mailbox was never read."""
     row = cursor(database, name)
     return -1 if row is None or row.uidvalidity == 0 else row.last_uid
 
 
 def moved(database: Database) -> int:
-    """How many messages are recorded as moved."""
+    """Return how many messages are recorded as moved."""
     return sum(sighting.moved_at is not None for sighting in sightings(database))
 
 
 def numbers(database: Database) -> list[int]:
-    """The numbers of all mails taken, in the order of their UIDs."""
+    """Return the numbers of all accepted mails, in the order of their UIDs."""
     return [int(body.partition(b"Claim ")[2].split(b"\r\n")[0]) for body in bodies(database)]

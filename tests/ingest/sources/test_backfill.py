@@ -1,4 +1,4 @@
-"""What the webhook missed is taken in from Formstack's own list, once, whichever of both comes first."""
+"""Backfill: submissions that the webhook missed are accepted from Formstack's list, each once."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from ingest.ledger.types import FORMSTACK, Arrival
 from ingest.parsers.form.submission import parse_form
 from ingest.parsers.types import ParsedForm, ParseOptions
 from ingest.sources import formstack
-from ingest.sources.backfill import FormAsking
+from ingest.sources.backfill import FormBackfill
 from ingest.sources.formstack import ListError, SubmissionList, to_arrival
-from tests.ingest.support import Room
+from tests.ingest.support import IngestHarness
 from tests.servers.formstack import ANSWERS, TOKEN, FormstackServer
 from tests.servers.ports import free_port
 from tests.servers.web import HttpResponse
@@ -34,7 +34,7 @@ NOW = datetime(2026, 11, 20, 15, 0, tzinfo=UTC)
 
 @pytest.fixture
 def database_url(tmp_path: Path) -> str:
-    """On SQLite only, whose time can be set: the same on both is in test_backfill_schedule.py."""
+    """SQLite only, because its time can be set; both databases are tested in test_backfill_schedule.py."""
     return f"sqlite:///{tmp_path / 'casemill.db'}"
 
 
@@ -54,46 +54,47 @@ def form_of(server: FormstackServer, **changes: Any) -> Form:
     return Form(unsigned=True, backfill=Backfill(**({"token": TOKEN, "base_url": server.url} | changes)))
 
 
-def ask(room: Room, form: Form, wait: Callable[[float], None] = lambda _: None) -> int:
-    return FormAsking(FORM, form, room.database, wait).run()
+def run_backfill(harness: IngestHarness, form: Form, wait: Callable[[float], None] = lambda _: None) -> int:
+    return FormBackfill(FORM, form, harness.database, wait).run()
 
 
-def submissions(room: Room) -> list[int]:
-    return [int(item.identity.partition("/")[2]) for item in room.items(family=FORMSTACK)]
+def submissions(harness: IngestHarness) -> list[int]:
+    return [int(item.identity.partition("/")[2]) for item in harness.items(family=FORMSTACK)]
 
 
-def cursor(room: Room) -> FormCursor:
-    with room.database.read() as session:
+def cursor(harness: IngestHarness) -> FormCursor:
+    with harness.database.read() as session:
         return session.get_one(FormCursor, FORM)
 
 
-def post(room: Room, submission: int) -> None:
-    """What the webhook stores."""
+def accept_post(harness: IngestHarness, submission: int) -> None:
+    """Accept a submission, as the webhook does."""
     place = str(submission)
-    room.accept(Arrival(FORMSTACK, "form", f"form:{FORM}", place, b"{}", NOW, identity=f"{FORM}/{place}"))
+    harness.accept(Arrival(FORMSTACK, "form", f"form:{FORM}", place, b"{}", NOW, identity=f"{FORM}/{place}"))
 
 
-def test_what_the_webhook_missed_becomes_a_ticket_and_what_it_brought_none_more(
-    room: Room, server: FormstackServer, now: Any
+def test_missed_submission_becomes_a_ticket_and_a_known_one_does_not(
+    harness: IngestHarness, server: FormstackServer, now: Any
 ) -> None:
-    post(room, 101)
+    accept_post(harness, 101)
     server.submit(101, "2026-11-20 09:00:00")
     server.submit(102, "2026-11-20 09:30:00")
     form = form_of(server)
-    assert (ask(room, form), ask(room, form)) == (1, 0)
-    post(room, 102)  # late
-    assert submissions(room) == [101, 102]
-    room.drain()
-    (ticket,) = [one for one in room.tickets() if "Riverside Family Clinic" in (one.name or "")]
+    assert (run_backfill(harness, form), run_backfill(harness, form)) == (1, 0)
+    # The webhook's post arrives late.
+    accept_post(harness, 102)
+    assert submissions(harness) == [101, 102]
+    harness.drain()
+    (ticket,) = [one for one in harness.tickets() if "Riverside Family Clinic" in (one.name or "")]
     assert ticket.source == "formstack"
-    assert (cursor(room).missed, cursor(room).missed_at) == (1, NOW)
+    assert (cursor(harness).missed, cursor(harness).missed_at) == (1, NOW)
 
 
-def test_a_submission_reads_as_the_webhooks_post_does(server: FormstackServer) -> None:
+def test_listed_submission_reads_like_the_webhooks_post(server: FormstackServer) -> None:
     server.submit(101, "2026-11-20 09:00:00", ANSWERS | {"172000009": ("Details", "text", "And soon.")})
-    (page,) = SubmissionList(FORM, form_of(server).backfill or pytest.fail()).pages(None)
+    (page,) = SubmissionList(FORM, form_of(server).backfill or pytest.fail()).read_pages(None)
     form = Form(unsigned=True, labels={"172000005": "category"})
-    arrival = to_arrival(FORM, form, page.listed[0])
+    arrival = to_arrival(FORM, form, page.submissions[0])
     read = parse_form(arrival.raw, ParseOptions(content_type="application/json"))
     assert isinstance(read, ParsedForm)
     assert (read.form_id, read.submission_id, arrival.received_at) == (FORM, "101", datetime(2026, 11, 20, 14, tzinfo=UTC))
@@ -103,75 +104,81 @@ def test_a_submission_reads_as_the_webhooks_post_does(server: FormstackServer) -
     assert all(text in values["details"] for text in ("Claim 88-2041 was denied twice.\nPlease call me.", "And soon."))
 
 
-def test_all_pages_are_read(room: Room, server: FormstackServer, now: Any) -> None:
+def test_all_pages_are_read(harness: IngestHarness, server: FormstackServer, now: Any) -> None:
     for number in range(250):
         server.submit(1000 + number, "2026-11-20 09:00:00", {})
-    assert ask(room, form_of(server)) == 250
+    assert run_backfill(harness, form_of(server)) == 250
     assert [asked["pageNumber"] for asked in server.queries] == ["1", "2", "3"]
     first = server.queries[0]
     assert (first["order"], first["minTime"], first["expandData"]) == ("ASC", "2026-11-20 08:00:00", "true")
 
 
-def test_two_hours_are_read_again_so_that_a_late_submission_is_found(room: Room, server: FormstackServer, now: Any) -> None:
+def test_last_two_hours_are_read_again_for_late_submissions(harness: IngestHarness, server: FormstackServer, now: Any) -> None:
     form = form_of(server)
     server.submit(101, "2026-11-20 09:50:00")
-    assert ask(room, form) == 1
-    server.submit(100, "2026-11-20 08:10:00")  # appears late
+    assert run_backfill(harness, form) == 1
+    server.submit(100, "2026-11-20 08:10:00")
     now.shift(timedelta(minutes=15))
-    assert ask(room, form) == 1
+    assert run_backfill(harness, form) == 1
     assert server.queries[-1]["minTime"] == "2026-11-20 08:00:00"
-    assert submissions(room) == [101, 100]
+    assert submissions(harness) == [101, 100]
 
 
-def test_what_is_still_on_its_way_is_left_to_the_webhook(room: Room, server: FormstackServer, now: Any) -> None:
+def test_new_submission_is_left_to_the_webhook(harness: IngestHarness, server: FormstackServer, now: Any) -> None:
     form = form_of(server)
     server.submit(101, "2026-11-20 09:58:00")
-    assert (ask(room, form), submissions(room)) == (0, [])
+    assert (run_backfill(harness, form), submissions(harness)) == (0, [])
     now.shift(timedelta(minutes=15))
-    assert (ask(room, form), submissions(room)) == (1, [101])
+    assert (run_backfill(harness, form), submissions(harness)) == (1, [101])
 
 
-def test_nothing_is_lost_or_doubled_when_the_clocks_go_back(room: Room, server: FormstackServer) -> None:
+def test_nothing_is_lost_or_duplicated_when_the_clocks_go_back(harness: IngestHarness, server: FormstackServer) -> None:
     form = form_of(server)
-    # 1 November 2026: after 01:59:59 comes 01:00:00 again; asked every ten minutes from 00:30 on, 00:00 being 04:00 UTC.
-    written = [(4, 40, "00:40"), (5, 40, "01:40"), (6, 10, "01:10"), (6, 50, "01:50"), (7, 5, "02:05")]
+    # 1 November 2026: after 01:59:59 comes 01:00:00 again; read every ten minutes from 00:30 on, 00:00 being 04:00 UTC.
+    times = [(4, 40, "00:40"), (5, 40, "01:40"), (6, 10, "01:10"), (6, 50, "01:50"), (7, 5, "02:05")]
     with time_machine.travel(datetime(2026, 11, 1, 4, 30, tzinfo=UTC), tick=False) as now:
         for _ in range(20):
-            for number, (hour, minute, local) in enumerate(written):
+            for number, (hour, minute, local) in enumerate(times):
                 moment = datetime(2026, 11, 1, hour, minute, tzinfo=UTC)
                 if moment <= clock.now() < moment + timedelta(minutes=10):
                     server.submit(100 + number, f"2026-11-01 {local}:00")
-            ask(room, form)
+            run_backfill(harness, form)
             now.shift(timedelta(minutes=10))
-    assert sorted(submissions(room)) == [100, 101, 102, 103, 104]
+    assert sorted(submissions(harness)) == [100, 101, 102, 103, 104]
 
 
-def test_nothing_is_lost_or_doubled_when_the_clocks_go_forward(room: Room, server: FormstackServer) -> None:
+def test_nothing_is_lost_or_duplicated_when_the_clocks_go_forward(harness: IngestHarness, server: FormstackServer) -> None:
     form = form_of(server)
     with time_machine.travel(datetime(2026, 3, 8, 6, 30, tzinfo=UTC), tick=False) as now:
         server.submit(100, "2026-03-08 01:20:00")
-        ask(room, form)
+        run_backfill(harness, form)
         now.shift(timedelta(hours=1))
         server.submit(101, "2026-03-08 03:05:00")
-        ask(room, form)
+        run_backfill(harness, form)
         now.shift(timedelta(hours=1))
-        ask(room, form)
-    assert submissions(room) == [100, 101]
+        run_backfill(harness, form)
+    assert submissions(harness) == [100, 101]
 
 
-def test_too_many_requests_are_waited_for_two_four_and_six_seconds(room: Room, server: FormstackServer, now: Any) -> None:
+def test_too_many_requests_are_repeated_after_two_four_and_six_seconds(
+    harness: IngestHarness, server: FormstackServer, now: Any
+) -> None:
     server.submit(101, "2026-11-20 09:00:00")
     server.failures = [HttpResponse(429)] * 3
-    waits: list[float] = []
-    assert ask(room, form_of(server), waits.append) == 1
-    assert waits == [2.0, 4.0, 6.0]
+    pauses: list[float] = []
+    assert run_backfill(harness, form_of(server), pauses.append) == 1
+    assert pauses == [2.0, 4.0, 6.0]
     server.failures = [HttpResponse(429)] * 4
-    ask(room, form_of(server), waits.append)
-    assert (cursor(room).error, cursor(room).errors, cursor(room).due_at) == ("too_many_requests", 1, NOW + timedelta(minutes=1))
+    run_backfill(harness, form_of(server), pauses.append)
+    assert (cursor(harness).error, cursor(harness).errors, cursor(harness).due_at) == (
+        "too_many_requests",
+        1,
+        NOW + timedelta(minutes=1),
+    )
 
 
 @pytest.mark.parametrize(
-    ("told", "code", "minutes"),
+    ("response", "code", "minutes"),
     [
         (HttpResponse(401), "refused_token", 60),
         (HttpResponse(403), "missing_permission", 60),
@@ -183,43 +190,43 @@ def test_too_many_requests_are_waited_for_two_four_and_six_seconds(room: Room, s
         (HttpResponse(200, {"submissions": {}}), "bad_answer", 1),
     ],
 )
-def test_trouble_that_passes_is_tried_soon_and_what_must_be_mended_within_the_hour(
-    room: Room, server: FormstackServer, now: Any, told: HttpResponse, code: str, minutes: int
+def test_temporary_errors_are_retried_soon_and_permanent_ones_within_the_hour(
+    harness: IngestHarness, server: FormstackServer, now: Any, response: HttpResponse, code: str, minutes: int
 ) -> None:
-    server.failures = [told]
-    assert ask(room, form_of(server)) == 0
-    row = cursor(room)
+    server.failures = [response]
+    assert run_backfill(harness, form_of(server)) == 0
+    row = cursor(harness)
     assert (row.error, row.errors, row.due_at) == (code, 1, NOW + timedelta(minutes=minutes))
     server.submit(101, "2026-11-20 09:00:00")
-    assert ask(room, form_of(server)) == 1
-    assert (cursor(room).errors, cursor(room).error, cursor(room).checked_at) == (0, None, NOW)
+    assert run_backfill(harness, form_of(server)) == 1
+    assert (cursor(harness).errors, cursor(harness).error, cursor(harness).checked_at) == (0, None, NOW)
 
 
-def test_a_server_that_is_away_or_silent_is_trouble_that_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formstack, "SECONDS", 0.2)
+def test_unreachable_or_silent_server_is_a_temporary_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formstack, "REQUEST_TIMEOUT_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         for port, code in ((free_port(), "connection_refusal"), (silent.getsockname()[1], "timeout")):
             with pytest.raises(ListError) as caught:
-                SubmissionList(FORM, Backfill(token=TOKEN, base_url=f"http://127.0.0.1:{port}")).fetch(1, None)
-            assert (caught.value.code, caught.value.permanent) == (code, False)
+                SubmissionList(FORM, Backfill(token=TOKEN, base_url=f"http://127.0.0.1:{port}")).fetch_page(1, None)
+            assert (caught.value.code, caught.value.is_permanent) == (code, False)
 
 
-def test_entries_that_cannot_be_read_are_counted_and_spoil_no_other(
-    room: Room, server: FormstackServer, now: Any, caplog: pytest.LogCaptureFixture
+def test_unreadable_entries_are_counted_and_affect_no_other(
+    harness: IngestHarness, server: FormstackServer, now: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     good = {"id": "101", "timestamp": "2026-11-20 09:00:00", "data": [{"field": "1", "label": "Canary", "displayValue": None}, 3]}
     bad = [None, {"id": "x"}, {**good, "id": "../1"}, {**good, "timestamp": "soon"}, {**good, "id": "9", "data": None}]
     server.failures = [HttpResponse(200, {"submissions": [*bad, good], "page": {"totalPages": 1}})]
     with caplog.at_level(logging.INFO):
-        assert ask(room, form_of(server)) == 1
-    assert [getattr(record, "count", None) for record in caplog.records if "cannot be read" in record.message] == [5]
+        assert run_backfill(harness, form_of(server)) == 1
+    assert [getattr(record, "count", None) for record in caplog.records if "unreadable" in record.message] == [5]
     assert "anary" not in caplog.text
 
 
-def test_the_first_look_begins_now_or_on_the_day_that_is_set(room: Room, server: FormstackServer, now: Any) -> None:
+def test_first_run_starts_now_or_on_the_configured_day(harness: IngestHarness, server: FormstackServer, now: Any) -> None:
     server.submit(100, "2026-11-02 00:00:00")
-    assert ask(room, form_of(server)) == 0
-    with room.database.write() as session:
+    assert run_backfill(harness, form_of(server)) == 0
+    with harness.database.write() as session:
         session.delete(session.get_one(FormCursor, FORM))
-    assert ask(room, form_of(server, since="2026-11-02")) == 1
+    assert run_backfill(harness, form_of(server, since="2026-11-02")) == 1
     assert server.queries[-1]["minTime"] == "2026-11-01 22:00:00"

@@ -1,4 +1,4 @@
-"""The folder watcher: what is taken, when, and where the file ends up."""
+"""The folder watcher: which files it accepts, when, and where it archives them."""
 
 import ctypes
 import errno
@@ -31,12 +31,12 @@ SEPARATOR = b"From ann@clinic.example Mon Nov  2 09:00:00 2026\r\n"
 FORM = {"FormID": "5512345", "UniqueID": "1512345678", "HandshakeKey": "demo-shared-secret", "email": "dana@clinic.example"}
 
 
-def receipt(item_id: int, *, repeated: bool = False) -> bytes:
+def make_receipt(item_id: int, *, repeated: bool = False) -> bytes:
     return f"receipt of {item_id}{' again' if repeated else ''}".encode()
 
 
-class Drop:
-    """A watched folder and the one who watches it."""
+class FolderHarness:
+    """A watched folder and its watcher."""
 
     def __init__(self, path: Path, database: Database, limits: Limits = LIMITS, settle_seconds: float = 0.0) -> None:
         self.path = path
@@ -46,7 +46,7 @@ class Drop:
         self.restart()
 
     def restart(self) -> None:
-        self.watcher = FolderWatcher("scans", *self._arguments, receipt)
+        self.watcher = FolderWatcher("scans", *self._arguments, make_receipt)
 
     def put(self, name: str, content: bytes) -> Path:
         self.path.mkdir(parents=True, exist_ok=True)
@@ -58,19 +58,19 @@ class Drop:
         return self.watcher.poll()
 
     def settle(self, disposition: str = "ticket", reason: str = "A reason", item_id: int | None = None) -> None:
-        """What the pipeline does at the end."""
+        """Settle items, as the pipeline does."""
         values = {"state": "settled", "disposition": disposition, "reason": reason, "settled_at": clock.now()}
         statement = update(InboundItem).where(InboundItem.state != "settled").values(values)
         with self.database.write() as session:
             session.execute(statement if item_id is None else statement.where(InboundItem.id == item_id))
 
-    def names(self, shelf: str = "") -> list[str]:
-        return sorted(path.name for path in (self.path / shelf).iterdir() if path.is_file())
+    def names(self, folder: str = "") -> list[str]:
+        return sorted(path.name for path in (self.path / folder).iterdir() if path.is_file())
 
 
 @contextmanager
 def without_privileges() -> Iterator[None]:
-    """Root may read everything: this thread gives that up (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH) for the block."""
+    """Drop root's right to read every file (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH) in this thread, for the block."""
     if os.geteuid() != 0:
         yield
         return
@@ -87,8 +87,8 @@ def without_privileges() -> Iterator[None]:
 
 
 @pytest.fixture
-def drop(tmp_path: Path, database: Database) -> Iterator[Drop]:
-    yield Drop(tmp_path / "scans", database)
+def drop(tmp_path: Path, database: Database) -> Iterator[FolderHarness]:
+    yield FolderHarness(tmp_path / "scans", database)
 
 
 @pytest.mark.parametrize(
@@ -100,17 +100,17 @@ def drop(tmp_path: Path, database: Database) -> Iterator[Drop]:
         ("a.eml", message(1), "mail", "mail"),
     ],
 )
-def test_a_file_is_taken_as_what_it_is(drop: Drop, name: str, content: bytes, family: str, kind: str) -> None:
+def test_file_is_accepted_by_its_kind(drop: FolderHarness, name: str, content: bytes, family: str, kind: str) -> None:
     path = drop.put(name, content)
     drop.poll()
     item = items(drop.database)[0]
     assert (item.family, item.kind, item.source, item.size) == (family, kind, "folder:scans", len(content))
     assert item.extra == {"file": name, "folder": "scans"}
-    about = path.stat()
-    assert sightings(drop.database)[0].place == f"{name}:{about.st_ino}:{about.st_mtime_ns}"
+    status = path.stat()
+    assert sightings(drop.database)[0].place == f"{name}:{status.st_ino}:{status.st_mtime_ns}"
 
 
-def test_a_form_is_taken_under_its_submission_and_without_its_secret(drop: Drop) -> None:
+def test_form_is_accepted_under_its_submission_number_and_without_its_secret(drop: FolderHarness) -> None:
     drop.put("form.json", json.dumps(FORM).encode())
     drop.poll()
     item = items(drop.database)[0]
@@ -121,7 +121,7 @@ def test_a_form_is_taken_under_its_submission_and_without_its_secret(drop: Drop)
     assert b"demo-shared-secret" not in stored and b"dana@clinic.example" in stored
 
 
-def test_each_message_of_an_mbox_is_an_item(drop: Drop) -> None:
+def test_each_message_of_an_mbox_is_an_item(drop: FolderHarness) -> None:
     drop.put("old.mbox", b"".join(SEPARATOR + message(number) + b"\r\n" for number in (1, 2, 3)))
     drop.poll()
     assert len(items(drop.database)) == 3
@@ -131,7 +131,7 @@ def test_each_message_of_an_mbox_is_an_item(drop: Drop) -> None:
     assert drop.names("done") == ["old.mbox"]
 
 
-def test_a_file_stays_until_its_item_is_settled_and_then_goes_to_done(drop: Drop) -> None:
+def test_file_stays_until_its_item_is_settled_and_then_moves_to_done(drop: FolderHarness) -> None:
     drop.put("a.eml", message(1))
     assert [drop.poll(), drop.poll()] == [0, 0]
     assert drop.names() == ["a.eml"]
@@ -141,7 +141,7 @@ def test_a_file_stays_until_its_item_is_settled_and_then_goes_to_done(drop: Drop
     assert len(items(drop.database)) == 1
 
 
-def test_a_workbook_waits_for_its_rows_and_gets_its_receipt(drop: Drop) -> None:
+def test_workbook_waits_for_its_rows_and_gets_a_receipt(drop: FolderHarness) -> None:
     drop.put("messages.xlsx", XLSX)
     drop.poll()
     book = items(drop.database)[0].id
@@ -156,7 +156,7 @@ def test_a_workbook_waits_for_its_rows_and_gets_its_receipt(drop: Drop) -> None:
     assert (drop.path / "done" / "messages.receipt.xlsx").read_bytes() == f"receipt of {book}".encode()
 
 
-def test_the_same_workbook_again_is_put_beside_the_first_and_its_receipt_says_so(drop: Drop) -> None:
+def test_repeated_workbook_gets_a_number_and_a_receipt_that_says_repeated(drop: FolderHarness) -> None:
     for _ in range(2):
         drop.put("messages.xlsx", XLSX)
         drop.poll()
@@ -178,30 +178,30 @@ def test_the_same_workbook_again_is_put_beside_the_first_and_its_receipt_says_so
     [
         ("old.xls", b"\xd0\xcf\x11\xe0", "save it as .xlsx"),
         ("list.csv", b"a,b\n", "save it as .xlsx"),
-        ("photo.png", b"\x89PNG", "Files of this kind are not read"),
-        ("README", b"text", "Files of this kind are not read"),
+        ("photo.png", b"\x89PNG", "Files of this kind are not accepted"),
+        ("README", b"text", "Files of this kind are not accepted"),
         ("empty.eml", b"", "empty"),
-        ("fake.xlsx", b"not a workbook", "no Excel workbook"),
-        ("fake.eml", b"PK\x03\x04", "no mail"),
-        ("words.eml", b"just some words\n", "no mail"),
-        ("fake.mbox", b"Subject: a\n\n", "no mbox"),
+        ("fake.xlsx", b"not a workbook", "not an Excel workbook"),
+        ("fake.eml", b"PK\x03\x04", "not a mail"),
+        ("words.eml", b"just some words\n", "not a mail"),
+        ("fake.mbox", b"Subject: a\n\n", "not an mbox"),
         ("bad.json", b"{", "not a valid JSON object"),
         ("other.json", b'{"UniqueID": "1"}', "form"),
         ("list.json", b"[1]", "not a valid JSON object"),
     ],
 )
-def test_what_is_not_taken_goes_to_rejected_with_a_sentence(drop: Drop, name: str, content: bytes, words: str) -> None:
+def test_refused_file_moves_to_rejected_with_an_explanation(drop: FolderHarness, name: str, content: bytes, words: str) -> None:
     drop.put(name, content)
     drop.put("good.eml", message(1))
     assert drop.poll() == 1
     assert drop.names("rejected") == sorted([name, f"{name}.txt"])
-    said = (drop.path / "rejected" / f"{name}.txt").read_text()
-    assert words in said and said.endswith(".\n")
+    explanation = (drop.path / "rejected" / f"{name}.txt").read_text()
+    assert words in explanation and explanation.endswith(".\n")
     assert len(items(drop.database)) == 1
 
 
-def test_what_is_too_large_is_rejected_without_being_read(tmp_path: Path, database: Database) -> None:
-    drop = Drop(tmp_path / "scans", database, Limits(message_bytes=1000, form_bytes=50))
+def test_oversize_file_is_rejected_without_being_read(tmp_path: Path, database: Database) -> None:
+    drop = FolderHarness(tmp_path / "scans", database, Limits(message_bytes=1000, form_bytes=50))
     with drop.put("huge.eml", b"").open("r+b") as file:
         file.truncate(60 * 1024 * 1024)
     drop.put("huge.xlsx", XLSX + b"x" * 1000)
@@ -212,8 +212,8 @@ def test_what_is_too_large_is_rejected_without_being_read(tmp_path: Path, databa
     assert items(database) == []
 
 
-def test_of_an_mbox_only_the_message_too_large_is_cut_to_its_header(tmp_path: Path, database: Database) -> None:
-    drop = Drop(tmp_path / "scans", database, Limits(message_bytes=1000))
+def test_only_the_oversize_message_of_an_mbox_is_cut_to_its_header(tmp_path: Path, database: Database) -> None:
+    drop = FolderHarness(tmp_path / "scans", database, Limits(message_bytes=1000))
     drop.put("a.mbox", SEPARATOR + message(1, 5000) + b"\r\n\r\n" + SEPARATOR + message(2) + b"\r\n")
     drop.poll()
     assert sorted(item.kind for item in items(database)) == ["mail", "oversize"]
@@ -222,7 +222,7 @@ def test_of_an_mbox_only_the_message_too_large_is_cut_to_its_header(tmp_path: Pa
 
 
 @pytest.mark.parametrize("disposition", ["rejected", "quarantined"])
-def test_a_file_whose_item_was_refused_goes_to_rejected_with_the_reason(drop: Drop, disposition: str) -> None:
+def test_file_of_a_refused_item_moves_to_rejected_with_the_reason(drop: FolderHarness, disposition: str) -> None:
     drop.put("a.xlsx", XLSX)
     drop.poll()
     drop.settle(disposition, "The workbook needs a password that is not configured")
@@ -232,7 +232,7 @@ def test_a_file_whose_item_was_refused_goes_to_rejected_with_the_reason(drop: Dr
     assert drop.names("done") == []
 
 
-def test_an_mbox_with_one_refused_message_is_done_and_says_which(drop: Drop) -> None:
+def test_mbox_with_one_refused_message_moves_to_done_with_the_reason(drop: FolderHarness) -> None:
     drop.put("a.mbox", b"".join(SEPARATOR + message(number) + b"\r\n" for number in (1, 2, 3)))
     drop.poll()
     second = sightings(drop.database)[1].item_id
@@ -242,8 +242,8 @@ def test_an_mbox_with_one_refused_message_is_done_and_says_which(drop: Drop) -> 
     assert (drop.path / "done" / "a.mbox.txt").read_text() == "Message 2: It could not be read\n"
 
 
-def test_a_file_still_being_written_is_not_touched(tmp_path: Path, database: Database) -> None:
-    drop = Drop(tmp_path / "scans", database, settle_seconds=0.3)
+def test_file_that_still_changes_is_not_accepted(tmp_path: Path, database: Database) -> None:
+    drop = FolderHarness(tmp_path / "scans", database, settle_seconds=0.3)
     path = drop.put("a.eml", message(1))
     for _ in range(6):
         drop.poll()
@@ -257,7 +257,7 @@ def test_a_file_still_being_written_is_not_touched(tmp_path: Path, database: Dat
     assert [item.size for item in items(database)] == [len(message(1)) + 36]
 
 
-def test_hidden_and_unfinished_files_and_folders_are_left_alone(drop: Drop) -> None:
+def test_hidden_and_unfinished_files_and_folders_are_ignored(drop: FolderHarness) -> None:
     for name in (".hidden.eml", "~$open.xlsx", "coming.xlsx.part", "upload.tmp"):
         drop.put(name, b"x")
     (drop.path / "archive.eml").mkdir()
@@ -265,7 +265,7 @@ def test_hidden_and_unfinished_files_and_folders_are_left_alone(drop: Drop) -> N
     assert drop.names() == [".hidden.eml", "coming.xlsx.part", "upload.tmp", "~$open.xlsx"]
 
 
-def test_a_link_is_not_followed(drop: Drop, tmp_path: Path) -> None:
+def test_link_is_rejected_and_not_followed(drop: FolderHarness, tmp_path: Path) -> None:
     secret = tmp_path / "secret.eml"
     secret.write_bytes(message(1))
     drop.path.mkdir()
@@ -276,7 +276,7 @@ def test_a_link_is_not_followed(drop: Drop, tmp_path: Path) -> None:
     assert secret.exists()
 
 
-def test_nothing_is_ever_overwritten(drop: Drop) -> None:
+def test_no_archived_file_is_overwritten(drop: FolderHarness) -> None:
     for number in (1, 2, 3):
         drop.put("a.eml", message(number))
         drop.poll()
@@ -289,7 +289,7 @@ def test_nothing_is_ever_overwritten(drop: Drop) -> None:
     assert drop.names("rejected") == ["b-2.csv", "b-2.csv.txt", "b-3.csv", "b-3.csv.txt", "b.csv", "b.csv.txt"]
 
 
-def test_a_receipt_that_somebody_corrects_is_not_overwritten_by_a_new_file_of_that_name(drop: Drop) -> None:
+def test_receipt_edited_by_a_person_is_not_overwritten(drop: FolderHarness) -> None:
     (drop.path / "done").mkdir(parents=True)
     (drop.path / "done" / "a.receipt.xlsx").write_bytes(b"corrected by hand")
     drop.put("a.xlsx", XLSX)
@@ -300,8 +300,8 @@ def test_a_receipt_that_somebody_corrects_is_not_overwritten_by_a_new_file_of_th
     assert drop.names("done") == ["a-2.receipt.xlsx", "a-2.xlsx", "a.receipt.xlsx"]
 
 
-def test_names_that_are_long_or_no_utf8_are_put_away_too(either_database: Database, tmp_path: Path) -> None:
-    drop = Drop(tmp_path / "scans", either_database)
+def test_file_whose_name_is_long_or_not_utf8_is_archived(either_database: Database, tmp_path: Path) -> None:
+    drop = FolderHarness(tmp_path / "scans", either_database)
     drop.put("n" * 250 + ".csv", b"x")
     drop.put(os.fsdecode(b"caf\xe9.eml"), message(1))
     drop.poll()
@@ -311,7 +311,7 @@ def test_names_that_are_long_or_no_utf8_are_put_away_too(either_database: Databa
     assert drop.names("done") == [os.fsdecode(b"caf\xe9.eml")]
 
 
-def test_a_watcher_that_begins_again_takes_nothing_twice(drop: Drop) -> None:
+def test_restarted_watcher_accepts_nothing_twice(drop: FolderHarness) -> None:
     drop.put("a.mbox", b"".join(SEPARATOR + message(number) + b"\r\n" for number in (1, 2)))
     drop.poll()
     drop.restart()
@@ -322,7 +322,7 @@ def test_a_watcher_that_begins_again_takes_nothing_twice(drop: Drop) -> None:
     assert drop.poll() == 1
 
 
-def test_an_unreadable_file_is_named_once_and_the_others_go_on(drop: Drop, caplog: pytest.LogCaptureFixture) -> None:
+def test_unreadable_file_is_logged_once_and_stops_no_other(drop: FolderHarness, caplog: pytest.LogCaptureFixture) -> None:
     drop.put("a.eml", message(1)).chmod(0)
     drop.put("b.eml", message(2))
     with without_privileges(), caplog.at_level(logging.WARNING, "casemill.sources"):
@@ -333,7 +333,7 @@ def test_an_unreadable_file_is_named_once_and_the_others_go_on(drop: Drop, caplo
     assert drop.names() == ["a.eml", "b.eml"]
 
 
-def test_a_receipt_that_cannot_be_written_is_tried_again(drop: Drop) -> None:
+def test_receipt_that_cannot_be_written_is_retried(drop: FolderHarness) -> None:
     drop.put("a.xlsx", XLSX)
     drop.poll()
     drop.settle("expanded")
@@ -347,7 +347,7 @@ def test_a_receipt_that_cannot_be_written_is_tried_again(drop: Drop) -> None:
     assert drop.names("done") == ["a.receipt.xlsx", "a.xlsx"]
 
 
-def test_another_file_system_is_reached_by_copying(drop: Drop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_is_copied_to_another_file_system(drop: FolderHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EXDEV, "another file system")
 
@@ -361,20 +361,20 @@ def test_another_file_system_is_reached_by_copying(drop: Drop, tmp_path: Path, m
     assert (drop.path / "done" / "a.xlsx").read_bytes() == XLSX
 
 
-def test_putting_away_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    shelf = tmp_path / "done"
-    shelf.mkdir()
+def test_archiving_continues_where_it_stopped(tmp_path: Path) -> None:
+    folder = tmp_path / "done"
+    folder.mkdir()
     path = tmp_path / "a.xlsx"
     path.write_bytes(XLSX)
-    os.link(path, shelf / "a.xlsx")
-    (shelf / "a.receipt.xlsx").write_bytes(b"half")
-    file_archive.put_away(path, shelf, (".receipt.xlsx", b"whole"))
+    os.link(path, folder / "a.xlsx")
+    (folder / "a.receipt.xlsx").write_bytes(b"half")
+    file_archive.archive_file(path, folder, (".receipt.xlsx", b"whole"))
     assert not path.exists()
-    assert sorted(one.name for one in shelf.iterdir()) == ["a.receipt.xlsx", "a.xlsx"]
-    assert (shelf / "a.receipt.xlsx").read_bytes() == b"whole"
+    assert sorted(one.name for one in folder.iterdir()) == ["a.receipt.xlsx", "a.xlsx"]
+    assert (folder / "a.receipt.xlsx").read_bytes() == b"whole"
 
 
-def test_another_process_holding_the_lease_keeps_the_watcher_away(drop: Drop) -> None:
+def test_watcher_does_nothing_while_another_process_holds_the_lease(drop: FolderHarness) -> None:
     other = LeaseHolder(drop.database, "folder:scans")
     assert other.acquire()
     drop.put("a.eml", message(1))
@@ -385,8 +385,8 @@ def test_another_process_holding_the_lease_keeps_the_watcher_away(drop: Drop) ->
     assert len(items(drop.database)) == 1
 
 
-def test_run_makes_the_folder_and_takes_what_comes(tmp_path: Path, either_database: Database) -> None:
-    drop = Drop(tmp_path / "not" / "there" / "yet", either_database)
+def test_run_creates_the_folder_and_accepts_new_files(tmp_path: Path, either_database: Database) -> None:
+    drop = FolderHarness(tmp_path / "not" / "there" / "yet", either_database)
     thread = threading.Thread(target=drop.watcher.run, daemon=True)
     thread.start()
     wait_until(lambda: (drop.path / "rejected").is_dir())

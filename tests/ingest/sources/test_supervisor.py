@@ -1,4 +1,4 @@
-"""Starting, keeping and ending the watchers of a configuration."""
+"""Starting, restarting and stopping the configured watchers."""
 
 import logging
 import threading
@@ -9,7 +9,7 @@ import pytest
 from core.database.session import Database
 from core.settings import Settings
 from core.settings.sections import Folder
-from ingest.sources.supervisor import join, keep, watch
+from ingest.sources.supervisor import join_watchers, run_watcher, start_watchers
 from tests.ingest.sources.support import cursor, items, last_uid, mailbox, message
 from tests.servers.dovecot import DovecotServer
 from tests.servers.ports import free_port
@@ -20,7 +20,7 @@ def receipt(item_id: int, *, repeated: bool = False) -> bytes:
     return b"receipt"
 
 
-def test_every_source_has_its_thread_and_one_that_is_down_stops_no_other(
+def test_every_source_has_a_thread_and_an_unreachable_one_stops_no_other(
     either_database: Database, desk: DovecotServer, tmp_path: Path
 ) -> None:
     desk.add_user("sales")
@@ -29,7 +29,7 @@ def test_every_source_has_its_thread_and_one_that_is_down_stops_no_other(
         folders={"scans": Folder(path=tmp_path / "scans", settle_seconds=0, poll_seconds=0.1)},
     )
     stop = threading.Event()
-    threads = watch(settings, either_database, stop, receipt)
+    threads = start_watchers(settings, either_database, stop, receipt)
     assert sorted(thread.name for thread in threads) == ["folder:scans", "mailbox:desk", "mailbox:down", "mailbox:sales"]
     desk.deliver("desk", message(1))
     desk.deliver("sales", message(2))
@@ -40,30 +40,30 @@ def test_every_source_has_its_thread_and_one_that_is_down_stops_no_other(
     wait_until(lambda: (row := cursor(either_database, "down")) is not None and row.errors > 0)
     assert (last_uid(either_database, "desk"), last_uid(either_database, "sales")) == (1, 1)
     stop.set()
-    assert join(threads, 10) == []
+    assert join_watchers(threads, 10) == []
 
 
-class Mayfly:
-    """A watcher that dies twice of something unexpected and then works until it is stopped."""
+class CrashingWatcher:
+    """A watcher that crashes twice and then works until it is stopped."""
 
-    lives: list[int] = []
+    runs: list[int] = []
 
     def __init__(self, stop: threading.Event) -> None:
         self.stop = stop
 
     def run(self) -> None:
-        self.lives.append(len(self.lives))
-        if len(self.lives) <= 2:
+        self.runs.append(len(self.runs))
+        if len(self.runs) <= 2:
             raise KeyError("the text of a customer's message")
         self.stop.wait()
 
 
-def test_a_watcher_that_dies_is_started_again_and_its_error_is_logged_by_kind_only(caplog: pytest.LogCaptureFixture) -> None:
+def test_crashed_watcher_is_restarted_and_only_the_type_of_its_error_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     stop = threading.Event()
-    thread = threading.Thread(target=keep, args=("mailbox:desk", lambda: Mayfly(stop), stop), daemon=True)
+    thread = threading.Thread(target=run_watcher, args=("mailbox:desk", lambda: CrashingWatcher(stop), stop), daemon=True)
     with caplog.at_level(logging.INFO, "casemill.sources"):
         thread.start()
-        wait_until(lambda: len(Mayfly.lives) == 3)
+        wait_until(lambda: len(CrashingWatcher.runs) == 3)
     stop.set()
     thread.join(5)
     assert not thread.is_alive()
@@ -71,10 +71,10 @@ def test_a_watcher_that_dies_is_started_again_and_its_error_is_logged_by_kind_on
     assert "customer" not in caplog.text
 
 
-def test_joining_names_those_that_did_not_end() -> None:
+def test_join_returns_the_names_of_threads_that_still_run() -> None:
     stop = threading.Event()
     slow = threading.Thread(target=stop.wait, name="folder:slow", daemon=True)
     slow.start()
-    assert join([slow], 0.1) == ["folder:slow"]
+    assert join_watchers([slow], 0.1) == ["folder:slow"]
     stop.set()
-    assert join([slow], 5) == []
+    assert join_watchers([slow], 5) == []

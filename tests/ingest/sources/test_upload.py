@@ -1,4 +1,4 @@
-"""Files that somebody names: which they are, and how they come into the ledger."""
+"""Files named on the command line: how they are found, read and accepted."""
 
 from pathlib import Path
 
@@ -8,16 +8,16 @@ from core.errors import RefusedError
 from core.reasons import Reason
 from core.settings import Settings
 from ingest.ledger.types import Arrival
-from ingest.sources.upload import Upload, choose_source, find_files, read_file
+from ingest.sources.upload import Uploader, choose_source, find_files, read_file
 from tests.ingest.sources.support import LIMITS, items, make_tables, message, sightings
 
 
-def quiet(_done: int, _total: int) -> None:
-    """Nobody looks at the progress."""
+def ignore_progress(_done: int, _total: int) -> None:
+    """Discard the progress."""
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "ending"),
+    ("name", "content", "suffix"),
     [
         ("a.eml", b"", ".eml"),
         ("a.EML", b"", ".eml"),
@@ -30,23 +30,23 @@ def quiet(_done: int, _total: int) -> None:
         ("missing", None, ".eml"),
     ],
 )
-def test_a_named_file_is_read_as_what_it_is(tmp_path: Path, name: str, content: bytes | None, ending: str) -> None:
+def test_named_file_is_read_by_its_kind(tmp_path: Path, name: str, content: bytes | None, suffix: str) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    assert [file.ending for file in find_files([tmp_path / name]).files] == [ending]
+    assert [file.suffix for file in find_files([tmp_path / name]).files] == [suffix]
 
 
-def test_a_folder_is_read_in_order_without_receipts_drafts_and_other_files(tmp_path: Path) -> None:
+def test_folder_is_read_in_order_without_receipts_and_other_files(tmp_path: Path) -> None:
     for name in ("b.eml", "a.json", ".hidden.eml", "~$w.xlsx", "w.receipt.xlsx", "w.receipt-2.xlsx", "README.md", "deep/c.mbox"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "loop").symlink_to(tmp_path)
     found = find_files([tmp_path])
     assert [file.path.name for file in found.files] == ["a.json", "b.eml", "c.mbox"]
-    assert found.left_alone == 1
+    assert found.skipped == 1
 
 
-def test_the_folders_of_a_maildir_are_read_too(tmp_path: Path) -> None:
+def test_folders_of_a_maildir_are_read(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / ".Archive"):
         for name in ("cur", "new", "tmp"):
             (folder / name).mkdir(parents=True)
@@ -55,7 +55,7 @@ def test_the_folders_of_a_maildir_are_read_too(tmp_path: Path) -> None:
     assert [file.path.name for file in found.files] == ["170.cur", "170.new"] * 2
 
 
-def test_arrivals_say_where_they_came_from_and_under_whose_rules(tmp_path: Path) -> None:
+def test_arrivals_record_their_origin_and_the_source_whose_rules_apply(tmp_path: Path) -> None:
     (tmp_path / "a.eml").write_bytes(message(1))
     (file,) = find_files([tmp_path / "a.eml"]).files
     (one,) = read_file(file, "mailbox:support", {"mailbox": "support"}, LIMITS)
@@ -64,7 +64,7 @@ def test_arrivals_say_where_they_came_from_and_under_whose_rules(tmp_path: Path)
     assert one.place.startswith("a.eml:")
 
 
-def test_a_file_that_is_none_is_a_reason_and_no_exception(tmp_path: Path) -> None:
+def test_unreadable_file_gives_a_reason_and_no_exception(tmp_path: Path) -> None:
     (tmp_path / "empty.eml").touch()
     reasons = [
         one.code
@@ -75,21 +75,21 @@ def test_a_file_that_is_none_is_a_reason_and_no_exception(tmp_path: Path) -> Non
     assert reasons == ["empty_file", "missing_file", "not_a_file"]
 
 
-def test_files_are_accepted_once_however_often_they_come(tmp_path: Path, database_url: str) -> None:
+def test_repeated_files_are_accepted_once(tmp_path: Path, database_url: str) -> None:
     database = make_tables(database_url)
     for number in range(250):
         (tmp_path / f"{number:03}.eml").write_bytes(message(number))
     (tmp_path / "copy-of-7.eml").write_bytes(message(7))
     (tmp_path / "empty.eml").touch()
     files = find_files([tmp_path]).files
-    first = Upload(database, LIMITS, "upload", {}).accept(files, quiet)
-    again = Upload(database, LIMITS, "upload", {}).accept(files, quiet)
+    first = Uploader(database, LIMITS, "upload", {}).accept(files, ignore_progress)
+    again = Uploader(database, LIMITS, "upload", {}).accept(files, ignore_progress)
     assert len(items(database)) == 250
     assert len(sightings(database)) == 251
     assert [one.path.name for one in first if one.refusal] == ["empty.eml"]
-    assert sum(one.known for one in first) == 1
+    assert sum(one.is_known for one in first) == 1
     assert [one.item_id for one in first] == [one.item_id for one in again]
-    assert all(one.known for one in again if one.item_id)
+    assert all(one.is_known for one in again if one.item_id)
     database.close()
 
 
@@ -97,12 +97,12 @@ def test_files_are_accepted_once_however_often_they_come(tmp_path: Path, databas
     ("name", "expected"),
     [(None, "upload"), ("desk", "mailbox:desk"), ("drop", "folder:drop"), ("551", "form:551"), ("folder:both", "folder:both")],
 )
-def test_a_source_is_chosen_by_its_name(name: str | None, expected: str) -> None:
+def test_source_is_chosen_by_its_name(name: str | None, expected: str) -> None:
     assert choose_source(SETTINGS, name)[0] == expected
 
 
-@pytest.mark.parametrize("name", ["nobody", "both", ""])
-def test_a_name_of_no_or_several_sources_is_refused(name: str) -> None:
+@pytest.mark.parametrize("name", ["unknown", "both", ""])
+def test_name_of_no_or_several_sources_is_refused(name: str) -> None:
     with pytest.raises(RefusedError) as refused:
         choose_source(SETTINGS, name)
     assert "folder:both" in refused.value.hint

@@ -10,66 +10,64 @@ from sqlalchemy import text
 from core.database.session import Database
 from ingest.sources.imap import fetch as imap_fetch
 from ingest.sources.imap import intake
-from ingest.sources.imap.fetch import BATCH_MESSAGES, FIRST_MESSAGES
+from ingest.sources.imap.fetch import FIRST_BATCH_MESSAGES, MAX_BATCH_MESSAGES
 from ingest.sources.imap.session import ImapSession
 from tests.ingest.sources.support import items, last_uid, mailbox, message, moved, numbers, sightings, watching
 from tests.servers.dovecot import DovecotServer
 from tests.servers.proxy import Proxy
 from tests.waiting import wait_until
 
-COUNT = 2 * FIRST_MESSAGES
+COUNT = 2 * FIRST_BATCH_MESSAGES
 
 
-class Gate:
-    """Holds up the first commit that brings mail until it is opened, and notes which batches were fetched."""
+class CommitGate:
+    """Blocks commits of mail until it is opened, and records which batches were fetched."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.fetched: list[int] = []
         self.reached = threading.Event()
         self._opened = threading.Event()
-        accept, fetch = intake.accept, imap_fetch.fetch
+        accept, fetch = intake.accept, imap_fetch.fetch_messages
 
-        def held_up(session: Any, arrivals: Sequence[Any], *args: Any, **more: Any) -> Any:
+        def accept_after_open(session: Any, arrivals: Sequence[Any], *args: Any, **keywords: Any) -> Any:
             if arrivals:
                 self.reached.set()
                 assert self._opened.wait(30)
-            return accept(session, arrivals, *args, **more)
+            return accept(session, arrivals, *args, **keywords)
 
-        def noted(session: ImapSession, batch: Sequence[Any], limit: int) -> Any:
-            outcomes = fetch(session, batch, limit)
+        def record_fetch(session: ImapSession, batch: Sequence[Any], max_bytes: int) -> Any:
+            outcomes = fetch(session, batch, max_bytes)
             self.fetched.append(len(batch))
             return outcomes
 
-        monkeypatch.setattr(intake, "accept", held_up)
-        monkeypatch.setattr(imap_fetch, "fetch", noted)
+        monkeypatch.setattr(intake, "accept", accept_after_open)
+        monkeypatch.setattr(imap_fetch, "fetch_messages", record_fetch)
 
     def open(self) -> None:
         self._opened.set()
 
 
 @pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
-    return Gate(monkeypatch)
+def gate(monkeypatch: pytest.MonkeyPatch) -> CommitGate:
+    return CommitGate(monkeypatch)
 
 
-def test_the_next_batch_is_fetched_while_the_last_one_is_committed_and_no_further_one(
-    database: Database, desk: DovecotServer, gate: Gate
-) -> None:
-    count = FIRST_MESSAGES + 2 * BATCH_MESSAGES
+def test_only_the_next_batch_is_fetched_while_one_is_committed(database: Database, desk: DovecotServer, gate: CommitGate) -> None:
+    count = FIRST_BATCH_MESSAGES + 2 * MAX_BATCH_MESSAGES
     for number in range(count):
         desk.deliver("desk", message(number))
-    with watching(database, mailbox(desk, move_to="Taken")):
+    with watching(database, mailbox(desk, move_to="Accepted")):
         assert gate.reached.wait(30)
         wait_until(lambda: len(gate.fetched) == 2)
-        assert items(database) == [] and moved(database) == 0, "nothing is told to the server before its commit"
-        assert gate.fetched == [FIRST_MESSAGES, BATCH_MESSAGES]
+        assert items(database) == [] and moved(database) == 0, "no message is moved before its commit"
+        assert gate.fetched == [FIRST_BATCH_MESSAGES, MAX_BATCH_MESSAGES]
         gate.open()
         wait_until(lambda: last_uid(database) == count and moved(database) == count)
     assert numbers(database) == list(range(count))
 
 
-def test_a_connection_cut_during_a_commit_loses_and_doubles_nothing(
-    database: Database, desk: DovecotServer, gate: Gate, make_proxy: Callable[[int], Proxy]
+def test_connection_cut_during_a_commit_loses_and_duplicates_nothing(
+    database: Database, desk: DovecotServer, gate: CommitGate, make_proxy: Callable[[int], Proxy]
 ) -> None:
     for number in range(COUNT):
         desk.deliver("desk", message(number))
@@ -83,15 +81,15 @@ def test_a_connection_cut_during_a_commit_loses_and_doubles_nothing(
     assert len(sightings(database)) == COUNT
 
 
-def test_a_mail_that_is_refused_while_the_next_ones_are_fetched_is_recorded_and_stops_none(
-    database: Database, desk: DovecotServer
-) -> None:
-    odd = message(5, 77)
+def test_mail_that_cannot_be_stored_is_recorded_and_stops_no_other(database: Database, desk: DovecotServer) -> None:
+    unstorable = message(5, 77)
     with database.write() as session:
-        refuse = f"CREATE TRIGGER refuse BEFORE INSERT ON blob WHEN NEW.size = {len(odd)} BEGIN SELECT RAISE(ABORT, 'no'); END"
+        refuse = (
+            f"CREATE TRIGGER refuse BEFORE INSERT ON blob WHEN NEW.size = {len(unstorable)} BEGIN SELECT RAISE(ABORT, 'no'); END"
+        )
         session.execute(text(refuse))
     for number in range(COUNT):
-        desk.deliver("desk", odd if number == 5 else message(number))
+        desk.deliver("desk", unstorable if number == 5 else message(number))
     with watching(database, mailbox(desk, poll_seconds=0.3)):
         wait_until(lambda: last_uid(database) == COUNT)
     assert sorted(item.kind for item in items(database)) == ["mail"] * (COUNT - 1) + ["unfetched"]

@@ -1,4 +1,4 @@
-"""One IMAP session against a real Dovecot: searching, and moving on servers that lack extensions."""
+"""IMAP sessions with a real Dovecot: search, fetch, IDLE, and moves on servers without extensions."""
 
 import contextlib
 import threading
@@ -9,13 +9,21 @@ from typing import Any
 import pytest
 
 from ingest.sources.imap import session as imap_session
-from ingest.sources.imap.fetch import BATCH_BYTES, About, Vanished, batches, chunks, fetch, look_up
+from ingest.sources.imap.fetch import (
+    MAX_BATCH_BYTES,
+    MessageInfo,
+    VanishedMessage,
+    fetch_infos,
+    fetch_messages,
+    split_batches,
+    split_uids,
+)
 from ingest.sources.imap.session import ImapSession
 from tests.ingest.sources.support import mailbox, message
 from tests.servers.dovecot import DovecotServer
 from tests.servers.proxy import Proxy
 
-LIMIT = 25 * 1024 * 1024
+MAX_MESSAGE_BYTES = 25 * 1024 * 1024
 NOW = datetime(2026, 11, 2, tzinfo=UTC)
 
 
@@ -35,31 +43,31 @@ def open_session(desk: DovecotServer) -> Iterator[Callable[..., ImapSession]]:
 OpenSession = Callable[..., ImapSession]
 
 
-def test_a_search_behind_the_last_message_finds_nothing(desk: DovecotServer, open_session: OpenSession) -> None:
+def test_search_above_the_last_message_finds_nothing(desk: DovecotServer, open_session: OpenSession) -> None:
     desk.deliver("desk", message(1))
     session = open_session()
     assert session.search(1) == [1]
     assert session.search(2) == []
 
 
-def test_an_empty_folder_is_searched_without_an_error(open_session: OpenSession) -> None:
+def test_search_of_an_empty_folder_finds_nothing(open_session: OpenSession) -> None:
     session = open_session()
-    assert (session.selected.uidnext, session.selected.exists, session.search(1)) == (1, 0, [])
+    assert (session.selected.uidnext, session.selected.message_count, session.search(1)) == (1, 0, [])
 
 
-def test_a_search_in_spans_finds_what_one_search_finds(
+def test_search_in_ranges_finds_what_one_search_finds(
     desk: DovecotServer, open_session: OpenSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(1, 24):
         desk.deliver("desk", message(number))
     session = open_session()
-    monkeypatch.setattr(imap_session, "SEARCH_SPAN", 5)
+    monkeypatch.setattr(imap_session, "MAX_SEARCH_UIDS", 5)
     assert session.search_all(1, None, None) == list(range(1, 24))
     assert session.search_all(3, 20, None) == list(range(3, 21))
     assert session.search_all(1, 3, None) == [1, 2, 3]
 
 
-def test_a_session_that_moves_nothing_cannot_change_a_flag(desk: DovecotServer, open_session: OpenSession) -> None:
+def test_session_without_moves_cannot_change_a_flag(desk: DovecotServer, open_session: OpenSession) -> None:
     desk.deliver("desk", message(1))
     session = open_session()
     with contextlib.suppress(*imap_session.MAIL_ERRORS):
@@ -70,7 +78,7 @@ def test_a_session_that_moves_nothing_cannot_change_a_flag(desk: DovecotServer, 
     assert b"\\Seen" in writer._client.get_flags([1])[1]
 
 
-def test_moving_works_without_the_extension(desk: DovecotServer, open_session: OpenSession) -> None:
+def test_move_works_without_the_extension(desk: DovecotServer, open_session: OpenSession) -> None:
     for number in (1, 2, 3):
         desk.deliver("desk", message(number))
     session = open_session(move_to="Done")
@@ -81,7 +89,7 @@ def test_moving_works_without_the_extension(desk: DovecotServer, open_session: O
     assert desk.messages("desk", "Done") == [message(1), message(3)]
 
 
-def test_without_uidplus_nobody_elses_deleted_mail_is_expunged(desk: DovecotServer, open_session: OpenSession) -> None:
+def test_move_without_uidplus_expunges_no_other_deleted_mail(desk: DovecotServer, open_session: OpenSession) -> None:
     for number in (1, 2):
         desk.deliver("desk", message(number))
     session = open_session(move_to="Done")
@@ -93,7 +101,7 @@ def test_without_uidplus_nobody_elses_deleted_mail_is_expunged(desk: DovecotServ
     assert b"\\Deleted" in session._client.get_flags([1])[1]
 
 
-def test_moving_what_is_gone_is_no_error(desk: DovecotServer, open_session: OpenSession) -> None:
+def test_move_of_a_missing_message_is_no_error(desk: DovecotServer, open_session: OpenSession) -> None:
     desk.deliver("desk", message(1))
     session = open_session(move_to="Done")
     session.move([1])
@@ -101,49 +109,49 @@ def test_moving_what_is_gone_is_no_error(desk: DovecotServer, open_session: Open
     assert desk.count("desk", "Done") == 1
 
 
-def test_a_message_expunged_by_someone_else_before_the_fetch_has_vanished(desk: DovecotServer, open_session: OpenSession) -> None:
+def test_message_expunged_before_the_fetch_has_vanished(desk: DovecotServer, open_session: OpenSession) -> None:
     for number in (1, 2, 3):
         desk.deliver("desk", message(number))
     session, other = open_session(), open_session(move_to="Done")
-    known, none = look_up(session, [1, 2, 3])
+    known, none = fetch_infos(session, [1, 2, 3])
     assert none == []
     other.move([2])
-    outcomes = fetch(session, known, LIMIT)
+    outcomes = fetch_messages(session, known, MAX_MESSAGE_BYTES)
     assert [outcome.uid for outcome in outcomes] == [1, 2, 3]
-    assert outcomes[1] == Vanished(2)
-    assert look_up(session, [2]) == ([], [Vanished(2)])
+    assert outcomes[1] == VanishedMessage(2)
+    assert fetch_infos(session, [2]) == ([], [VanishedMessage(2)])
 
 
-def test_a_server_that_lies_about_the_size_cannot_bring_in_too_much(desk: DovecotServer, open_session: OpenSession) -> None:
+def test_message_larger_than_its_claimed_size_is_cut_to_its_header(desk: DovecotServer, open_session: OpenSession) -> None:
     desk.deliver("desk", message(1, 5_000))
-    outcome = fetch(open_session(), [About(1, 10, NOW)], 1_000)[0]
+    outcome = fetch_messages(open_session(), [MessageInfo(1, 10, NOW)], 1_000)[0]
     header = message(1).partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
-    assert (getattr(outcome, "raw", None), getattr(outcome, "oversize", None)) == (header, len(message(1, 5_000)))
+    assert (getattr(outcome, "raw", None), getattr(outcome, "oversize_bytes", None)) == (header, len(message(1, 5_000)))
 
 
-def test_idle_notices_a_dead_connection(
+def test_idle_detects_a_lost_connection(
     desk: DovecotServer, make_proxy: Callable[[int], Proxy], open_session: OpenSession
 ) -> None:
     proxy = make_proxy(desk.port)
     session = open_session(port=proxy.port, tls=False, ca_file=None)
     proxy.cut_now()
-    with pytest.raises(imap_session.BROKEN):
+    with pytest.raises(imap_session.CONNECTION_ERRORS):
         session.wait(60, lambda: False, threading.Event())
 
 
-def test_of_many_messages_the_first_few_are_taken_by_themselves() -> None:
+def test_first_chunk_of_many_messages_is_smaller() -> None:
     uids = list(range(1, 401))
-    pieces = list(chunks(uids))
-    assert [len(piece) for piece in pieces] == [50, 100, 100, 100, 50]
-    assert [uid for piece in pieces for uid in piece] == uids
-    assert [len(piece) for piece in chunks(uids[:3])] == [3]
-    assert list(chunks([])) == []
+    chunks = list(split_uids(uids))
+    assert [len(chunk) for chunk in chunks] == [50, 100, 100, 100, 50]
+    assert [uid for chunk in chunks for uid in chunk] == uids
+    assert [len(chunk) for chunk in split_uids(uids[:3])] == [3]
+    assert list(split_uids([])) == []
 
 
-def test_batches_hold_a_hundred_messages_and_a_few_megabytes_and_a_large_one_goes_alone() -> None:
-    small = [About(uid, 1_000, NOW) for uid in range(1, 251)]
-    assert [len(batch) for batch in batches(small, LIMIT)] == [100, 100, 50]
-    sizes = [1_000, 20_000_000, 1_000, BATCH_BYTES // 2, BATCH_BYTES // 2, 1_000]
-    mixed = [About(uid, size, NOW) for uid, size in enumerate(sizes, 1)]
-    assert [[about.uid for about in batch] for batch in batches(mixed, LIMIT)] == [[1], [2], [3, 4], [5, 6]]
-    assert list(batches([], LIMIT)) == []
+def test_batches_have_limits_of_messages_and_bytes_and_large_messages_go_alone() -> None:
+    small = [MessageInfo(uid, 1_000, NOW) for uid in range(1, 251)]
+    assert [len(batch) for batch in split_batches(small, MAX_MESSAGE_BYTES)] == [100, 100, 50]
+    sizes = [1_000, 20_000_000, 1_000, MAX_BATCH_BYTES // 2, MAX_BATCH_BYTES // 2, 1_000]
+    mixed = [MessageInfo(uid, size, NOW) for uid, size in enumerate(sizes, 1)]
+    assert [[info.uid for info in batch] for batch in split_batches(mixed, MAX_MESSAGE_BYTES)] == [[1], [2], [3, 4], [5, 6]]
+    assert list(split_batches([], MAX_MESSAGE_BYTES)) == []

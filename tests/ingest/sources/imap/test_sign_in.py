@@ -1,4 +1,4 @@
-"""Signing in with tokens, against a real Dovecot that takes nothing else and asks a sign-in service about each of them."""
+"""Sign-in with tokens to a real Dovecot, which accepts only tokens and checks each with a sign-in service."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from core.settings.sections import Mailbox, OAuth
 from ingest.sources.imap.session import ImapSession
 from ingest.sources.imap.sign_in import sign_in
 from tests.ingest.sources.support import cursor, mailbox, message, numbers, watching
-from tests.ingest.support import Room
+from tests.ingest.support import IngestHarness
 from tests.servers import needs
 from tests.servers.dovecot import DovecotServer
 from tests.servers.tls import Certificates
@@ -60,16 +60,16 @@ def box(desk: DovecotServer, tokens: TokenServer, secret: str = SECRET, **change
     return mailbox(desk, auth="xoauth2", password="", oauth=oauth, **changes)
 
 
-def test_a_session_is_opened_with_a_token_and_the_next_one_with_the_same(desk: DovecotServer, token_server: TokenServer) -> None:
+def test_two_sessions_use_the_same_token(desk: DovecotServer, token_server: TokenServer) -> None:
     desk.deliver("desk", message(1))
     for _ in range(2):
         with ImapSession(box(desk, token_server)) as session:
-            assert session.selected.exists == 1
+            assert session.selected.message_count == 1
     assert len(token_server.token_requests) == 1
 
 
 @pytest.mark.parametrize("mechanism", ["XOAUTH2", "OAUTHBEARER"])
-def test_both_mechanisms_are_spoken(
+def test_both_token_mechanisms_work(
     desk: DovecotServer, token_server: TokenServer, mechanism: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = IMAPClient(desk.host, desk.port, ssl=False)
@@ -79,21 +79,21 @@ def test_both_mechanisms_are_spoken(
     client.logout()
 
 
-def test_a_server_without_both_is_told_apart_from_a_wrong_token(dovecot: DovecotServer, token_server: TokenServer) -> None:
+def test_server_without_token_mechanisms_has_its_own_error_code(dovecot: DovecotServer, token_server: TokenServer) -> None:
     with pytest.raises(RefusedError) as refusal:
         ImapSession(box(dovecot, token_server))
     assert refusal.value.code == "missing_xoauth2"
 
 
-def test_a_rejected_token_is_renewed_once_and_the_session_goes_on(desk: DovecotServer, token_server: TokenServer) -> None:
+def test_rejected_token_is_renewed_once(desk: DovecotServer, token_server: TokenServer) -> None:
     with ImapSession(box(desk, token_server)):
         token_server.revoke_all()
     with ImapSession(box(desk, token_server)) as session:
-        assert session.selected.exists == 0
+        assert session.selected.message_count == 0
     assert len(token_server.token_requests) == 2
 
 
-def test_a_second_rejection_is_final_and_nothing_secret_is_said(
+def test_second_rejection_is_final_and_logs_no_secret(
     desk: DovecotServer, token_server: TokenServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     token_server.lifetime_seconds = 0.0
@@ -104,27 +104,28 @@ def test_a_second_rejection_is_final_and_nothing_secret_is_said(
     assert "canary" not in caplog.text + str(refusal.value)
 
 
-def test_mail_becomes_tickets_and_a_token_that_ends_while_idling_costs_none(
-    room: Room, desk: DovecotServer, token_server: TokenServer
+def test_token_that_expires_during_idle_loses_no_mail(
+    harness: IngestHarness, desk: DovecotServer, token_server: TokenServer
 ) -> None:
     token_server.lifetime_seconds = 2.0
-    with watching(room.database, box(desk, token_server, poll_seconds=60.0), "support"):
+    with watching(harness.database, box(desk, token_server, poll_seconds=60.0), "support"):
         desk.deliver("desk", message(1))
-        wait_until(lambda: numbers(room.database) == [1])
-        ended = token_server.introspected_tokens[-1]
-        wait_until(lambda: not token_server.is_valid(ended))
-        desk.cut_connections()  # as a server does that ends a session with its token
+        wait_until(lambda: numbers(harness.database) == [1])
+        expired = token_server.introspected_tokens[-1]
+        wait_until(lambda: not token_server.is_valid(expired))
+        # Some servers end a session when its token expires.
+        desk.cut_connections()
         desk.deliver("desk", message(2))
-        wait_until(lambda: numbers(room.database) == [1, 2], 30)
+        wait_until(lambda: numbers(harness.database) == [1, 2], 30)
         desk.deliver("desk", message(3))
-        wait_until(lambda: numbers(room.database) == [1, 2, 3], 30)
-    assert ended != token_server.introspected_tokens[-1]
+        wait_until(lambda: numbers(harness.database) == [1, 2, 3], 30)
+    assert expired != token_server.introspected_tokens[-1]
     assert len(token_server.token_requests) >= 2
-    room.drain()
-    assert len(room.tickets()) == 3
+    harness.drain()
+    assert len(harness.tickets()) == 3
 
 
-def test_a_refused_sign_in_lets_the_mailbox_go_to_whoever_can(
+def test_refused_sign_in_releases_the_mailbox_to_another_process(
     database: Database, desk: DovecotServer, token_server: TokenServer
 ) -> None:
     desk.deliver("desk", message(1))
@@ -134,7 +135,9 @@ def test_a_refused_sign_in_lets_the_mailbox_go_to_whoever_can(
             wait_until(lambda: numbers(database) == [1], 30)
 
 
-def test_a_provider_that_is_away_is_waited_for(database: Database, desk: DovecotServer, token_server: TokenServer) -> None:
+def test_watcher_retries_while_the_provider_is_unavailable(
+    database: Database, desk: DovecotServer, token_server: TokenServer
+) -> None:
     token_server.refusal = HttpResponse(503)
     desk.deliver("desk", message(1))
     with watching(database, box(desk, token_server)):

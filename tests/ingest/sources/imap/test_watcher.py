@@ -1,4 +1,4 @@
-"""The IMAP watcher against a real Dovecot: what is taken, once, and when the server is told."""
+"""The IMAP watcher with a real Dovecot: what it accepts, and when it changes something on the server."""
 
 import logging
 import threading
@@ -33,7 +33,7 @@ def sign_in(server: DovecotServer, user: str = "desk") -> IMAPClient:
     return client
 
 
-def test_a_full_mailbox_is_taken_oldest_first_and_byte_for_byte(either_database: Database, desk: DovecotServer) -> None:
+def test_full_mailbox_is_accepted_oldest_first_and_byte_for_byte(either_database: Database, desk: DovecotServer) -> None:
     sent = [message(number) for number in range(1, 251)]
     for one in sent:
         desk.deliver("desk", one)
@@ -48,7 +48,7 @@ def test_a_full_mailbox_is_taken_oldest_first_and_byte_for_byte(either_database:
     assert {item.kind for item in items(either_database)} == {"mail"}
 
 
-def test_the_date_of_arrival_is_kept_in_utc(database: Database, desk: DovecotServer) -> None:
+def test_date_of_arrival_is_stored_in_utc(database: Database, desk: DovecotServer) -> None:
     with sign_in(desk) as client:
         arrived = datetime(2026, 10, 3, 23, 30, tzinfo=UTC).astimezone()
         client.append("INBOX", message(1), msg_time=arrived)
@@ -57,7 +57,7 @@ def test_the_date_of_arrival_is_kept_in_utc(database: Database, desk: DovecotSer
     assert items(database)[0].received_at == datetime(2026, 10, 3, 23, 30, tzinfo=UTC)
 
 
-def test_without_a_folder_to_move_to_nothing_changes_on_the_server(database: Database, desk: DovecotServer) -> None:
+def test_watcher_without_move_folder_changes_nothing_on_the_server(database: Database, desk: DovecotServer) -> None:
     desk.deliver("desk", message(1))
     with watching(database, mailbox(desk)):
         wait_until(lambda: last_uid(database) == 1)
@@ -67,15 +67,16 @@ def test_without_a_folder_to_move_to_nothing_changes_on_the_server(database: Dat
         assert client.search("ALL") == [1]
 
 
-def test_new_mail_is_taken_by_idle_long_before_the_next_poll(database: Database, desk: DovecotServer) -> None:
+def test_idle_reports_new_mail_long_before_the_next_poll(database: Database, desk: DovecotServer) -> None:
     with watching(database, mailbox(desk, poll_seconds=300)):
         wait_until(lambda: last_uid(database) == 0)
-        for number in range(1, 6):  # some come while IDLE begins, some while it lasts
+        # Some mails arrive while IDLE begins, some while it lasts.
+        for number in range(1, 6):
             desk.deliver("desk", message(number))
             wait_until(lambda wanted=number: len(items(database)) == wanted, 30)  # type: ignore[misc]
 
 
-def test_news_that_come_together_with_the_go_ahead_of_idle_are_not_overlooked(desk: DovecotServer) -> None:
+def test_event_that_arrives_with_the_answer_to_idle_is_not_missed(desk: DovecotServer) -> None:
     settings = mailbox(desk)
     for round_number in range(1, 16):
         with ImapSession(settings) as session:
@@ -83,10 +84,10 @@ def test_news_that_come_together_with_the_go_ahead_of_idle_are_not_overlooked(de
             time.sleep(0.01 * (round_number % 5))
             begun = time.monotonic()
             session.wait(20, lambda: False, threading.Event())
-            assert time.monotonic() - begun < 15, "the server had said it, and nobody looked"
+            assert time.monotonic() - begun < 15, "the event was in the buffer, and the session missed it"
 
 
-def test_the_same_bytes_twice_are_one_item_with_two_sightings(database: Database, desk: DovecotServer) -> None:
+def test_same_bytes_twice_are_one_item_with_two_sightings(database: Database, desk: DovecotServer) -> None:
     for number in (1, 2, 1):
         desk.deliver("desk", message(number))
     with watching(database, mailbox(desk)):
@@ -95,9 +96,7 @@ def test_the_same_bytes_twice_are_one_item_with_two_sightings(database: Database
     assert [sighting.first for sighting in sightings(database)] == [True, True, False]
 
 
-def test_after_a_new_uidvalidity_everything_is_seen_again_and_nothing_taken_twice(
-    either_database: Database, desk: DovecotServer
-) -> None:
+def test_new_uidvalidity_gives_new_sightings_and_no_duplicate_items(either_database: Database, desk: DovecotServer) -> None:
     for number in range(1, 6):
         desk.deliver("desk", message(number))
     with watching(either_database, mailbox(desk)):
@@ -114,7 +113,7 @@ def test_after_a_new_uidvalidity_everything_is_seen_again_and_nothing_taken_twic
     assert len(sightings(either_database)) == 11
 
 
-def test_a_new_uidvalidity_does_not_bring_in_what_the_first_contact_left_out(database: Database, desk: DovecotServer) -> None:
+def test_new_uidvalidity_leaves_out_the_same_old_mail(database: Database, desk: DovecotServer) -> None:
     with sign_in(desk) as client:
         for number in (1, 2):
             client.append("INBOX", message(number), msg_time=datetime(2025, 1, number, tzinfo=UTC))
@@ -130,7 +129,7 @@ def test_a_new_uidvalidity_does_not_bring_in_what_the_first_contact_left_out(dat
     assert numbers(database) == [3, 4]
 
 
-def test_the_first_contact_takes_only_what_arrives_from_now_on(database: Database, desk: DovecotServer) -> None:
+def test_first_read_without_since_accepts_only_new_mail(database: Database, desk: DovecotServer) -> None:
     for number in (1, 2, 3):
         desk.deliver("desk", message(number))
     with watching(database, mailbox(desk, since=None)):
@@ -142,7 +141,7 @@ def test_the_first_contact_takes_only_what_arrives_from_now_on(database: Databas
     assert row is not None and (row.first_uid, row.left_out) == (4, 3)
 
 
-def test_the_first_contact_takes_mail_from_a_date_on(database: Database, desk: DovecotServer) -> None:
+def test_first_read_with_a_date_accepts_mail_from_that_day_on(database: Database, desk: DovecotServer) -> None:
     with sign_in(desk) as client:
         for number, day in enumerate((3, 20, 5, 21), 1):
             client.append("INBOX", message(number), msg_time=datetime(2026, 10, day, 12, tzinfo=UTC))
@@ -153,7 +152,7 @@ def test_the_first_contact_takes_mail_from_a_date_on(database: Database, desk: D
     assert row is not None and row.left_out == 2
 
 
-def test_setting_since_to_all_later_brings_in_what_was_left_out(database: Database, desk: DovecotServer) -> None:
+def test_since_all_set_later_accepts_the_mail_that_was_left_out(database: Database, desk: DovecotServer) -> None:
     for number in (1, 2):
         desk.deliver("desk", message(number))
     with watching(database, mailbox(desk, since=None)):
@@ -169,7 +168,7 @@ def test_setting_since_to_all_later_brings_in_what_was_left_out(database: Databa
     assert len(sightings(database)) == 3
 
 
-def test_of_a_message_too_large_only_the_header_is_taken_and_the_mailbox_goes_on(database: Database, desk: DovecotServer) -> None:
+def test_oversize_message_is_accepted_as_its_header(database: Database, desk: DovecotServer) -> None:
     for number, size in ((1, 0), (2, 90_000), (3, 0)):
         desk.deliver("desk", message(number, size))
     with watching(database, mailbox(desk), limits=Limits(message_bytes=50_000)):
@@ -181,7 +180,7 @@ def test_of_a_message_too_large_only_the_header_is_taken_and_the_mailbox_goes_on
     assert oversize.identity == f"oversize:{oversize.sha256}"
 
 
-def test_a_message_of_twenty_megabytes_arrives_whole(database: Database, desk: DovecotServer) -> None:
+def test_message_of_twenty_megabytes_is_accepted_whole(database: Database, desk: DovecotServer) -> None:
     large = message(1, 20 * 1024 * 1024) + b"\r\n"
     desk.deliver("desk", large)
     desk.deliver("desk", message(2))
@@ -190,7 +189,7 @@ def test_a_message_of_twenty_megabytes_arrives_whole(database: Database, desk: D
     assert bodies(database) == [large, message(2)]
 
 
-def test_an_empty_message_is_an_item_too(database: Database, desk: DovecotServer) -> None:
+def test_empty_message_is_an_item(database: Database, desk: DovecotServer) -> None:
     desk.deliver("desk", b"")
     desk.deliver("desk", message(2))
     with watching(database, mailbox(desk)):
@@ -198,7 +197,7 @@ def test_an_empty_message_is_an_item_too(database: Database, desk: DovecotServer
     assert bodies(database) == [b"", message(2)]
 
 
-def test_a_uid_that_vanished_is_passed(database: Database, desk: DovecotServer) -> None:
+def test_vanished_uid_is_skipped(database: Database, desk: DovecotServer) -> None:
     for number in (1, 2, 3):
         desk.deliver("desk", message(number))
     with sign_in(desk) as client:
@@ -210,10 +209,10 @@ def test_a_uid_that_vanished_is_passed(database: Database, desk: DovecotServer) 
     assert numbers(database) == [1, 3]
 
 
-# -- moving
+# -- moves
 
 
-def test_what_was_taken_is_moved_to_a_folder_that_is_made_when_missing(either_database: Database, desk: DovecotServer) -> None:
+def test_accepted_messages_are_moved_to_a_folder_that_is_created(either_database: Database, desk: DovecotServer) -> None:
     sent = [message(number) for number in range(1, 121)]
     for one in sent:
         desk.deliver("desk", one)
@@ -225,7 +224,7 @@ def test_what_was_taken_is_moved_to_a_folder_that_is_made_when_missing(either_da
     assert sorted(desk.messages("desk", "Casemill/Tekén")) == sorted([*sent, message(121)])
 
 
-def test_a_move_that_failed_is_tried_again_and_takes_nothing_twice(
+def test_failed_move_is_retried_without_duplicates(
     database: Database, desk: DovecotServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     blocked = desk.maildir("desk") / ".Done"
@@ -242,7 +241,7 @@ def test_a_move_that_failed_is_tried_again_and_takes_nothing_twice(
     assert numbers(database) == [1, 2]
 
 
-def test_moving_set_up_later_moves_what_had_been_taken_before(database: Database, desk: DovecotServer) -> None:
+def test_move_folder_set_later_moves_messages_accepted_before(database: Database, desk: DovecotServer) -> None:
     desk.deliver("desk", message(1))
     with watching(database, mailbox(desk)):
         wait_until(lambda: last_uid(database) == 1)

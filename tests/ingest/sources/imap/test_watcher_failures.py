@@ -1,4 +1,4 @@
-"""The IMAP watcher in trouble: lost connections, leases and databases, refusals, and how long it waits."""
+"""The IMAP watcher during failures: lost connections, leases and databases, refusals, and its pauses."""
 
 import logging
 import threading
@@ -11,7 +11,7 @@ from sqlalchemy import update
 
 from core.database.session import Database
 from core.leases import Lease, LeaseHolder
-from ingest.sources.imap.watcher import MAX_PAUSE, MailboxWatcher, pause_after
+from ingest.sources.imap.watcher import MAX_PAUSE_SECONDS, MailboxWatcher, pause_after
 from tests.ingest.sources.support import (
     LIMITS,
     bodies,
@@ -35,7 +35,7 @@ from tests.waiting import wait_until
 MakeProxy = Callable[[int], Proxy]
 
 
-def test_a_connection_cut_in_the_middle_of_a_message_loses_and_doubles_nothing(
+def test_connection_cut_in_the_middle_of_a_message_loses_and_duplicates_nothing(
     either_database: Database, desk: DovecotServer, make_proxy: MakeProxy
 ) -> None:
     proxy = make_proxy(desk.port)
@@ -53,7 +53,7 @@ def test_a_connection_cut_in_the_middle_of_a_message_loses_and_doubles_nothing(
     assert {len(body) for body in bodies(either_database)} == {len(message(number, 5_000)) for number in (1, 10)}
 
 
-def test_every_cut_of_a_first_contact_ends_in_one_item_for_each_message(
+def test_connection_cut_at_any_point_of_the_first_read_gives_one_item_for_each_message(
     tmp_path_factory: pytest.TempPathFactory, desk: DovecotServer, make_proxy: MakeProxy
 ) -> None:
     proxy = make_proxy(desk.port)
@@ -69,9 +69,7 @@ def test_every_cut_of_a_first_contact_ends_in_one_item_for_each_message(
         database.close()
 
 
-def test_a_connection_dropped_while_idling_is_noticed_and_mended_at_once(
-    database: Database, desk: DovecotServer, make_proxy: MakeProxy
-) -> None:
+def test_connection_lost_during_idle_is_reopened_at_once(database: Database, desk: DovecotServer, make_proxy: MakeProxy) -> None:
     proxy = make_proxy(desk.port)
     with watching(database, mailbox(desk, port=proxy.port, tls=False, ca_file=None, poll_seconds=300)):
         wait_until(lambda: last_uid(database) == 0)
@@ -82,13 +80,14 @@ def test_a_connection_dropped_while_idling_is_noticed_and_mended_at_once(
     assert proxy.connections == 2
 
 
-def test_a_server_that_is_restarted_is_taken_up_again(database: Database, desk: DovecotServer, make_proxy: MakeProxy) -> None:
+def test_watcher_reconnects_to_a_restarted_server(database: Database, desk: DovecotServer, make_proxy: MakeProxy) -> None:
     proxy = make_proxy(desk.port)
     with watching(database, mailbox(desk, port=proxy.port, tls=False, ca_file=None)):
         desk.deliver("desk", message(1))
         wait_until(lambda: last_uid(database) == 1)
         desk.stop()
-        proxy.stop()  # what Dovecot leaves open when it is told to end
+        # Dovecot leaves connections open when it is stopped.
+        proxy.stop()
         wait_until(lambda: errors(database) > 0)
         desk.deliver("desk", message(2))
         desk.start()
@@ -98,7 +97,7 @@ def test_a_server_that_is_restarted_is_taken_up_again(database: Database, desk: 
     assert numbers(database) == [1, 2]
 
 
-def test_mail_stays_where_it_is_while_the_database_is_away(
+def test_mail_stays_on_the_server_while_the_database_is_unavailable(
     postgres_url: str, postgres_server: PostgresServer, desk: DovecotServer
 ) -> None:
     database = make_tables(postgres_url)
@@ -114,7 +113,7 @@ def test_mail_stays_where_it_is_while_the_database_is_away(
     database.close()
 
 
-def test_two_watchers_of_one_mailbox_take_each_message_once(either_database: Database, desk: DovecotServer) -> None:
+def test_two_watchers_of_one_mailbox_accept_each_message_once(either_database: Database, desk: DovecotServer) -> None:
     box = mailbox(desk, move_to="Done")
     for number in range(1, 31):
         desk.deliver("desk", message(number))
@@ -127,7 +126,7 @@ def test_two_watchers_of_one_mailbox_take_each_message_once(either_database: Dat
     assert desk.count("desk", "Done") == 60
 
 
-def test_a_second_watcher_takes_over_when_the_first_ends(database: Database, desk: DovecotServer) -> None:
+def test_second_watcher_takes_over_when_the_first_ends(database: Database, desk: DovecotServer) -> None:
     stop = threading.Event()
     first = MailboxWatcher("desk", mailbox(desk), database, LIMITS, stop)
     thread = threading.Thread(target=first.run)
@@ -141,11 +140,12 @@ def test_a_second_watcher_takes_over_when_the_first_ends(database: Database, des
     assert numbers(database) == [1]
 
 
-def test_a_watcher_whose_lease_was_taken_stops_writing(database: Database, desk: DovecotServer, make_proxy: MakeProxy) -> None:
+def test_watcher_that_lost_its_lease_stops_writing(database: Database, desk: DovecotServer, make_proxy: MakeProxy) -> None:
     proxy = make_proxy(desk.port)
     with watching(database, mailbox(desk, port=proxy.port, tls=False, ca_file=None), lease_seconds=60):
         wait_until(lambda: last_uid(database) == 0)
-        with database.write() as session:  # the lease ran out while the holder slept
+        # The lease expires while its holder waits for the server.
+        with database.write() as session:
             session.execute(update(Lease).where(Lease.name == "mailbox:desk").values(token=None))
         other = LeaseHolder(database, "mailbox:desk", ttl_seconds=600)
         assert other.acquire()
@@ -156,7 +156,7 @@ def test_a_watcher_whose_lease_was_taken_stops_writing(database: Database, desk:
         wait_until(lambda: last_uid(database) == 1)
 
 
-def test_one_mailbox_that_is_down_does_not_stop_another(database: Database, desk: DovecotServer) -> None:
+def test_unreachable_mailbox_does_not_stop_another(database: Database, desk: DovecotServer) -> None:
     down = mailbox(desk, port=free_port())
     with watching(database, down, "down"), watching(database, mailbox(desk)):
         wait_until(lambda: (row := cursor(database, "down")) is not None and row.errors >= 1)
@@ -166,7 +166,7 @@ def test_one_mailbox_that_is_down_does_not_stop_another(database: Database, desk
     assert row is not None and (row.error, row.uidvalidity) == ("connection_refusal", 0)
 
 
-def test_five_errors_in_a_row_raise_one_alert_and_the_recovery_another(
+def test_five_errors_in_a_row_log_one_alert_and_the_recovery_another(
     database: Database, desk: DovecotServer, make_proxy: MakeProxy, caplog: pytest.LogCaptureFixture
 ) -> None:
     proxy = make_proxy(desk.port)
@@ -176,18 +176,19 @@ def test_five_errors_in_a_row_raise_one_alert_and_the_recovery_another(
         return [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
 
     with caplog.at_level(logging.INFO, "casemill.sources"):
-        for _ in range(8):  # each watcher fails at once, as one would over the hours
+        # Each new watcher fails at once, where one watcher would back off for hours.
+        for _ in range(8):
             proxy.stop()
             with watching(database, box):
                 before = errors(database)
                 wait_until(lambda before=before: errors(database) > before)  # type: ignore[misc]
         assert errors(database) >= 8
-        assert alerts() == ["mailbox unreachable"]
+        assert alerts() == ["imap mailbox unreachable"]
         proxy.start()
         with watching(database, box):
             wait_until(lambda: last_uid(database) == 0)
             wait_until(lambda: errors(database) == 0)
-        assert alerts() == ["mailbox unreachable", "mailbox answers again"]
+        assert alerts() == ["imap mailbox unreachable", "imap mailbox reachable again"]
 
 
 def errors(database: Database) -> int:
@@ -199,12 +200,12 @@ def errors(database: Database) -> int:
     ("changes", "code"),
     [
         ({"ca_file": None}, "untrusted_certificate"),
-        ({"user": "nobody-here"}, "login_refusal"),
+        ({"user": "unknown-user"}, "login_refusal"),
         ({"folder": "No Such Folder"}, "server_refusal"),
         ({"host": "no-such-host.invalid"}, "unknown_host"),
     ],
 )
-def test_what_is_wrong_with_a_mailbox_is_recorded_as_a_code(
+def test_mailbox_error_is_recorded_as_a_code(
     database: Database, desk: DovecotServer, changes: dict[str, object], code: str
 ) -> None:
     desk.deliver("desk", message(1))
@@ -215,7 +216,7 @@ def test_what_is_wrong_with_a_mailbox_is_recorded_as_a_code(
     assert items(database) == []
 
 
-def test_a_password_never_leaves_the_house_in_plain_text(database: Database, desk: DovecotServer) -> None:
+def test_password_is_never_sent_in_plain_text(database: Database, desk: DovecotServer) -> None:
     box = mailbox(desk).model_copy(update={"host": "mail.example.com", "tls": False, "port": 143})
     with watching(database, box):
         wait_until(lambda: (row := cursor(database)) is not None and row.errors > 0)
@@ -223,8 +224,8 @@ def test_a_password_never_leaves_the_house_in_plain_text(database: Database, des
     assert row is not None and row.error == "plain_text_refusal"
 
 
-def test_pauses_grow_to_ten_minutes_and_the_first_loss_is_mended_at_once() -> None:
+def test_pauses_grow_to_ten_minutes_and_the_first_lost_connection_has_none() -> None:
     assert pause_after(1, at_once=True, jitter=1.0) == 0
     assert [pause_after(errors, at_once=False, jitter=1.0) for errors in (1, 2, 3, 4, 5, 6)] == [1, 2, 4, 8, 30, 60]
-    assert pause_after(5000, at_once=True, jitter=1.0) == MAX_PAUSE
-    assert pause_after(5000, at_once=True, jitter=0.0) == MAX_PAUSE / 2
+    assert pause_after(5000, at_once=True, jitter=1.0) == MAX_PAUSE_SECONDS
+    assert pause_after(5000, at_once=True, jitter=0.0) == MAX_PAUSE_SECONDS / 2

@@ -1,4 +1,4 @@
-"""Watchers killed, frozen and woken, in processes of their own."""
+"""Watchers in their own processes: killed, stopped and continued."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from sqlalchemy import update
 from core.database.session import Database
 from core.leases import Lease
 from core.settings.sections import Mailbox
-from ingest.sources.imap.fetch import FIRST_MESSAGES
+from ingest.sources.imap.fetch import FIRST_BATCH_MESSAGES
 from tests.ingest.sources.support import items, last_uid, mailbox, message, moved, numbers, sightings, watching
 from tests.servers.dovecot import DovecotServer
 from tests.servers.proxy import Proxy
@@ -39,7 +39,7 @@ MailboxWatcher("desk", mailbox, Database(url), Limits(), threading.Event(), leas
 def watching_process(
     database: Database, box: Mailbox, crash_at: str = "", lease_seconds: float = 15
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A watcher in a process of its own, killed at the end."""
+    """Run a watcher in its own process; kill it at the end."""
     settings = box.model_dump_json().replace("**********", box.password.get_secret_value())
     environ = os.environ | {"PYTHONPATH": str(ROOT)} | ({"CASEMILL_CRASH_AT": crash_at} if crash_at else {})
     url = database.url.render_as_string(hide_password=False)
@@ -51,24 +51,24 @@ def watching_process(
         process.wait()
 
 
-def end_lease(database: Database) -> None:
-    """Let the time pass that a dead holder's lease still runs."""
+def expire_leases(database: Database) -> None:
+    """Expire the leases of dead processes, as time would."""
     with database.write() as session:
         session.execute(update(Lease).values(until=datetime(2026, 1, 1, tzinfo=UTC)))
 
 
 @pytest.mark.parametrize("failpoint", ["imap.fetched", "imap.accepted", "imap.moved"])
-def test_a_kill_at_any_step_loses_and_doubles_nothing(either_database: Database, desk: DovecotServer, failpoint: str) -> None:
+def test_kill_at_any_step_loses_and_duplicates_nothing(either_database: Database, desk: DovecotServer, failpoint: str) -> None:
     box = mailbox(desk, move_to="Done")
     for number in range(1, 131):
         desk.deliver("desk", message(number))
     with watching_process(either_database, box, failpoint) as process:
         assert process.wait(30) == -signal.SIGKILL
-    taken = {"imap.fetched": 0, "imap.accepted": FIRST_MESSAGES, "imap.moved": FIRST_MESSAGES}[failpoint]
-    gone = {"imap.fetched": 0, "imap.accepted": 0, "imap.moved": FIRST_MESSAGES}[failpoint]
-    assert (len(items(either_database)), moved(either_database)) == (taken, 0)
-    assert desk.count("desk", "Done") == gone
-    end_lease(either_database)
+    accepted = {"imap.fetched": 0, "imap.accepted": FIRST_BATCH_MESSAGES, "imap.moved": FIRST_BATCH_MESSAGES}[failpoint]
+    moved_count = {"imap.fetched": 0, "imap.accepted": 0, "imap.moved": FIRST_BATCH_MESSAGES}[failpoint]
+    assert (len(items(either_database)), moved(either_database)) == (accepted, 0)
+    assert desk.count("desk", "Done") == moved_count
+    expire_leases(either_database)
     with watching(either_database, box):
         wait_until(lambda: moved(either_database) == 130)
     assert numbers(either_database) == list(range(1, 131))
@@ -76,7 +76,7 @@ def test_a_kill_at_any_step_loses_and_doubles_nothing(either_database: Database,
     assert (desk.count("desk"), desk.count("desk", "Done")) == (0, 130)
 
 
-def test_after_a_kill_another_watcher_takes_over_within_thirty_seconds(database: Database, desk: DovecotServer) -> None:
+def test_another_watcher_takes_over_within_thirty_seconds_of_a_kill(database: Database, desk: DovecotServer) -> None:
     box = mailbox(desk)
     with watching_process(database, box) as process:
         wait_until(lambda: last_uid(database) == 0)
@@ -88,14 +88,15 @@ def test_after_a_kill_another_watcher_takes_over_within_thirty_seconds(database:
     assert numbers(database) == [1]
 
 
-def test_a_holder_that_slept_through_its_lease_writes_nothing_when_it_wakes(
+def test_stopped_watcher_whose_lease_expired_writes_nothing_when_continued(
     either_database: Database, desk: DovecotServer, make_proxy: Callable[[int], Proxy]
 ) -> None:
     proxy = make_proxy(desk.port)
-    sleeper = mailbox(desk, port=proxy.port, tls=False, ca_file=None)
-    with watching_process(either_database, sleeper, lease_seconds=2) as process:
+    slow_mailbox = mailbox(desk, port=proxy.port, tls=False, ca_file=None)
+    with watching_process(either_database, slow_mailbox, lease_seconds=2) as process:
         wait_until(lambda: last_uid(either_database) == 0)
-        proxy.hang()  # the answer to its next search or fetch is under way
+        # It waits for the answer to its next search or fetch.
+        proxy.hang()
         desk.deliver("desk", message(1))
         time.sleep(0.5)
         process.send_signal(signal.SIGSTOP)
@@ -111,9 +112,7 @@ def test_a_holder_that_slept_through_its_lease_writes_nothing_when_it_wakes(
     assert len(sightings(either_database)) == 3
 
 
-def test_a_server_that_answers_slowly_does_not_cost_the_lease(
-    database: Database, desk: DovecotServer, make_proxy: Callable[[int], Proxy]
-) -> None:
+def test_slow_server_does_not_lose_the_lease(database: Database, desk: DovecotServer, make_proxy: Callable[[int], Proxy]) -> None:
     proxy = make_proxy(desk.port)
     slow = mailbox(desk, port=proxy.port, tls=False, ca_file=None)
     with watching(database, slow, lease_seconds=1.5):
