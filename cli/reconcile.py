@@ -1,4 +1,4 @@
-"""`casemill reconcile`: every source held against the ledger, gap by gap."""
+"""`casemill reconcile`: compare every source with the ledger."""
 
 from __future__ import annotations
 
@@ -11,90 +11,97 @@ import typer
 if TYPE_CHECKING:
     from ops.reconcile.result import Gap, SourceComparison
 
-SHOWN = 50
+#: Gaps and notes printed for each source.
+MAX_PRINTED_LINES = 50
 
 
 def reconcile(
     source: Annotated[
         str | None, typer.Argument(help="A mailbox, folder or form by its name, “workbooks”, or workbook:ITEM; else all.")
     ] = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Take in what is missing, as its watcher would have.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Accept what is missing, as the watcher would.")] = False,
     mend: Annotated[bool, typer.Option("--mend", hidden=True, help="The old name of --repair.")] = False,
     json: Annotated[bool, typer.Option("--json", help="JSON for programs in place of text for people.")] = False,
 ) -> None:
-    """Hold mail servers, folders and workbooks against the ledger: what they have and the ledger has not is a gap.
+    """Compare mail servers, folders, forms and workbooks with the ledger. A gap is what they have and the ledger does not.
 
-    Ends with 1 when a gap stays, when something waits for more than ten minutes, or when a source cannot be reached.
+    The exit code is 1 if a gap remains, if something is unread for more than ten minutes, or if a source cannot be reached.
     """
     from cli import console
 
-    balances = list(_balances(source, repair or mend))
+    comparisons = list(_run_comparisons(source, repair or mend))
     if json:
-        console.print_json([balance.as_dict() for balance in balances])
+        console.print_json([comparison.as_dict() for comparison in comparisons])
     else:
-        _print(balances)
-    raise typer.Exit(console.FOUND_WRONG if any(balance.is_wrong for balance in balances) else console.DONE)
+        _print(comparisons)
+    raise typer.Exit(console.EXIT_PROBLEM if any(comparison.has_problem for comparison in comparisons) else console.EXIT_OK)
 
 
-def _balances(source: str | None, repair: bool) -> Iterator[SourceComparison]:
+def _run_comparisons(source: str | None, repair: bool) -> Iterator[SourceComparison]:
     from cli import console
-    from cli.services import open_existing
+    from cli.context import open_existing_database
     from core import settings
     from ingest.parser_pool import ParserPool
-    from ops.reconcile.run import Reconciler, choose
+    from ops.reconcile.run import Reconciler, select_sources
 
     loaded = settings.load()
-    choice = choose(loaded, source)
+    selection = select_sources(loaded, source)
     with ExitStack() as stack:
         pool = None
-        if choice.needs_parser:  # the children come first, before connections and threads
+        # Parser processes start before connections and threads.
+        if selection.needs_parser:
             pool = ParserPool(loaded.limits)
             stack.callback(pool.close)
-        database = stack.enter_context(open_existing(loaded))
+        database = stack.enter_context(open_existing_database(loaded))
         reconciler = Reconciler(loaded, database, pool, repair=repair)
-        for word in choice.words:
-            with console.progress(word) as move:
-                yield reconciler.run(word, choice.since, move)
+        for selected in selection.sources:
+            with console.show_progress(selected) as progress:
+                yield reconciler.run(selected, selection.since, progress)
 
 
-def _print(balances: Sequence[SourceComparison]) -> None:
+def _print(comparisons: Sequence[SourceComparison]) -> None:
     from cli import console
 
-    columns = [
-        console.Column("source", whole=True), console.Column("server", whole=True, right=True),
-        console.Column("ledger", whole=True, right=True), console.Column("gaps", whole=True, right=True),
-        console.Column("not read yet", whole=True, right=True), console.Column("repaired", whole=True, right=True, extra=1),
-    ]  # fmt: skip
-    console.print_table(columns, [_cells(balance) for balance in balances])
-    for balance in balances:
-        if balance.problem is not None:
-            console.print_line(f"{balance.source}: {balance.problem.text}", style="bold red")
-        for gap in balance.gaps[:SHOWN]:
-            _print_gap(balance, gap)
-        if len(balance.gaps) > SHOWN:
-            console.print_line(f"… and {len(balance.gaps) - SHOWN} more; --json lists all")
-        for note in balance.notes[:SHOWN]:
-            console.print_line(f"{balance.source}: {console.clean(note)}", style="dim")
-    if any(gap.code.startswith("unknown_") and not gap.repaired for balance in balances for gap in balance.gaps):
-        console.print_line("to take in what is missing: casemill reconcile --repair")
+    columns = [console.Column("source", no_wrap=True)]
+    columns += [console.Column(name, no_wrap=True, align_right=True) for name in ("server", "ledger", "gaps", "not read yet")]
+    columns.append(console.Column("repaired", no_wrap=True, align_right=True, drop_order=1))
+    console.print_table(columns, [_cells(comparison) for comparison in comparisons])
+    for comparison in comparisons:
+        if comparison.problem is not None:
+            console.print_line(f"{comparison.source}: {comparison.problem.text}", style="bold red")
+        for gap in comparison.gaps[:MAX_PRINTED_LINES]:
+            _print_gap(comparison, gap)
+        if len(comparison.gaps) > MAX_PRINTED_LINES:
+            console.print_line(f"… and {len(comparison.gaps) - MAX_PRINTED_LINES} more; --json lists all")
+        for note in comparison.notes[:MAX_PRINTED_LINES]:
+            console.print_line(f"{comparison.source}: {console.format_value(note)}", style="dim")
+    if any(gap.code.startswith("unknown_") and not gap.is_repaired for comparison in comparisons for gap in comparison.gaps):
+        console.print_line("to accept what is missing, run: casemill reconcile --repair")
 
 
-def _cells(balance: SourceComparison) -> tuple[object, ...]:
-    if balance.problem is not None:
-        return balance.source, "?", "?", "?", "?", ""
-    server = "not asked" if balance.server is None else f"{balance.server:,}"
-    repaired = len(balance.gaps) - balance.open_gaps
-    return balance.source, server, f"{balance.ledger:,}", f"{balance.open_gaps:,}", f"{balance.unread:,}", repaired or ""
+def _cells(comparison: SourceComparison) -> tuple[object, ...]:
+    if comparison.problem is not None:
+        return comparison.source, "?", "?", "?", "?", ""
+    server = "not read" if comparison.server is None else f"{comparison.server:,}"
+    repaired = len(comparison.gaps) - comparison.open_gaps
+    return (
+        comparison.source,
+        server,
+        f"{comparison.ledger:,}",
+        f"{comparison.open_gaps:,}",
+        f"{comparison.unread:,}",
+        repaired or "",
+    )
 
 
-def _print_gap(balance: SourceComparison, gap: Gap) -> None:
+def _print_gap(comparison: SourceComparison, gap: Gap) -> None:
     from cli import console
 
-    head, style = ("repaired", "green") if gap.repaired else ("gap", "bold red")
-    console.print_line(f"{head}: {balance.source} {console.clean(gap.place)}: {gap.text}", style=style)
+    head, style = ("repaired", "green") if gap.is_repaired else ("gap", "bold red")
+    console.print_line(f"{head}: {comparison.source} {console.format_value(gap.place)}: {gap.text}", style=style)
 
 
 def register(app: typer.Typer) -> None:
     """Add the command of this module."""
     example = "Example: casemill reconcile support --repair"
-    app.command(epilog=example, short_help="Hold every source against the ledger.")(reconcile)
+    app.command(epilog=example, short_help="Compare every source with the ledger.")(reconcile)

@@ -15,8 +15,8 @@ from core.findings import Finding, ok, problem
 from core.settings import Settings
 from core.settings.sections import OAuth
 from ingest.ledger.models import FormCursor
-from ingest.sources.backfill import longest_pause
-from ingest.sources.formstack import REFUSALS
+from ingest.sources.backfill import max_pause
+from ingest.sources.formstack import PERMANENT_ERRORS
 
 MAX_FORM_ERRORS = 5
 #: An operator sees within a day that a webhook missed a submission.
@@ -47,7 +47,7 @@ class SecretExpiry:
 
 def check_external_services(session: Session, settings: Settings, now: datetime) -> Iterator[Finding]:
     """Check the external services that are configured; the others give no finding."""
-    max_pauses = {name: longest_pause(form) for name, form in settings.forms.items() if form.backfill is not None}
+    max_pauses = {name: max_pause(form) for name, form in settings.forms.items() if form.backfill is not None}
     if max_pauses:
         rows = {row.form: row for row in session.execute(select(FormCursor)).scalars()}
         yield check_forms(max_pauses, rows, now)
@@ -75,7 +75,7 @@ def check_forms(max_pauses: Mapping[str, timedelta], rows: Mapping[str, FormStat
 def _describe_form_problem(row: FormStatus | None, max_pause: timedelta, now: datetime) -> str:
     if row is None:
         return "was never read"
-    if row.errors and (row.errors >= MAX_FORM_ERRORS or row.error in REFUSALS.values()):
+    if row.errors and (row.errors >= MAX_FORM_ERRORS or row.error in PERMANENT_ERRORS.values()):
         return f"cannot be read ({(row.error or 'unknown').replace('_', ' ')})"
     last = row.checked_at
     if now - (last or row.started_at) > 2 * max_pause:

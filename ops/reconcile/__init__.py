@@ -1,1 +1,1 @@
-"""Compares each source with the ledger."""
+"""Compare each source with the ledger."""

@@ -1,7 +1,7 @@
-"""A watched folder held against the ledger: files lie in it no longer than they must, and what is in ``done/`` was taken.
+"""Compare a watched folder with the ledger: no file waits too long, and the ledger has every file in ``done/``.
 
-What is in a file of ``done/`` is read again as the watcher read it, and known by its content: a file's place is never state.
-``rejected/`` is left alone: there the reason lies beside each file.
+Files in ``done/`` are read again as the watcher reads them and found by their content, because a file's place is never state.
+``rejected/`` is not compared: the reason is beside each file.
 """
 
 from __future__ import annotations
@@ -23,27 +23,26 @@ from core.reasons import Reason
 from core.settings.sections import Folder, Limits
 from ingest.ledger.accept import find_known
 from ingest.ledger.models import InboundItem, Sighting
-from ingest.ledger.types import Arrival
+from ingest.ledger.types import Arrival, Source
 from ingest.sources.file_kinds import Origin, read_arrivals
-from ingest.sources.folder import DONE, UNFINISHED, Found
+from ingest.sources.folder import DONE, UNFINISHED_SUFFIXES, WatchedFile, split_arrivals
 from ingest.workbooks.expand import is_finished
-from ops.reconcile.result import LATE, Gap, SourceComparison, spell, store
+from ops.reconcile.result import MAX_UNREAD_AGE, Gap, SourceComparison, accept_arrivals, format_age
 
-BATCH_ARRIVALS, BATCH_BYTES = 100, 4 * 1024 * 1024
-#: What the watcher itself writes beside a file.
-_BESIDE = re.compile(r"(\.receipt(-\d+)?\.xlsx|\.txt)\Z", re.IGNORECASE)
+#: Files that the watcher itself writes.
+_SIDECAR = re.compile(r"(\.receipt(-\d+)?\.xlsx|\.txt)\Z", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Present:
-    """A file as it lies in a folder; ``since`` is when it came or was last changed there."""
+class FileInFolder:
+    """A file in a folder; ``since`` is when it arrived or last changed there (UTC)."""
 
-    found: Found
+    file: WatchedFile
     since: datetime
 
 
-class FolderCheck:
-    """Holds one folder against the ledger; :meth:`run` once."""
+class FolderComparison:
+    """Compares one folder with the ledger; :meth:`run` once."""
 
     def __init__(self, name: str, folder: Folder, database: Database, limits: Limits, *, repair: bool) -> None:
         self._name = name
@@ -51,117 +50,112 @@ class FolderCheck:
         self._database = database
         self._limits = limits
         self._repair = repair
-        self._source = f"folder:{name}"
-        self._balance = SourceComparison(self._source, server=0)
+        self._source = str(Source("folder", name))
+        self._comparison = SourceComparison(self._source, server=0)
 
     def run(self) -> SourceComparison:
-        """The balance; a folder that cannot be looked into is its problem. Raises only when the database is away."""
+        """Return the comparison; a folder that cannot be opened is its problem. Raises only when the database is unavailable."""
         try:
-            lying = list(look(self._path))
-            shelf = self._path / DONE  # the watcher makes it at its first look
-            done = sorted(look(shelf), key=lambda one: one.found.path.name) if shelf.is_dir() else []
+            waiting = list(list_files(self._path))
+            # The watcher creates it at its first poll.
+            folder = self._path / DONE
+            done = sorted(list_files(folder), key=lambda one: one.file.path.name) if folder.is_dir() else []
         except OSError as error:
-            text = f"{self._path} cannot be looked into ({error.strerror or type(error).__name__}): see that it is mounted"
-            self._balance.problem = Reason("unreachable_folder", text)
-            return self._balance
-        for one in lying:
-            self._judge_lying(one)
-        for batch in _batches(self._read(done)):
-            self._compare(batch)
-        return self._balance
+            text = f"{self._path} cannot be opened ({error.strerror or type(error).__name__}): check that it is mounted"
+            self._comparison.problem = Reason("unreachable_folder", text)
+            return self._comparison
+        for one in waiting:
+            self._compare_waiting(one)
+        for batch in split_arrivals(self._read_done(done)):
+            self._compare_done(batch)
+        return self._comparison
 
-    def _judge_lying(self, one: Present) -> None:
-        balance = self._balance
-        balance.server = (balance.server or 0) + 1
+    def _compare_waiting(self, one: FileInFolder) -> None:
+        comparison = self._comparison
+        comparison.server = (comparison.server or 0) + 1
         with self._database.read() as session:
-            items = _items_of(session, self._source, one.found.place)
-            finished = [_finished_at(session, item) for item in items]
-        place = one.found.path.name
-        if not items and clock.now() - one.since > LATE:
-            text = f"there for {spell(clock.now() - one.since)} and not taken: is `casemill watch` running?"
-            balance.gaps.append(Gap(place, "late_file", text))
+            items = _find_items(session, self._source, one.file.place)
+            finished = [_find_finish(session, item) for item in items]
+        place = one.file.path.name
+        if not items and clock.now() - one.since > MAX_UNREAD_AGE:
+            text = f"there for {format_age(clock.now() - one.since)} and not accepted: check that `casemill watch` is running"
+            comparison.gaps.append(Gap(place, "late_file", text))
         elif not items:
-            balance.unread += 1
+            comparison.unread += 1
         else:
-            balance.ledger += 1
+            comparison.ledger += 1
             last = max((moment for moment in finished if moment), default=None)
-            if None not in finished and last and clock.now() - last > LATE:
-                text = f"settled for {spell(clock.now() - last)} and not put away: may {DONE}/ be written?"
-                balance.gaps.append(Gap(place, "file_not_put_away", text))
+            if None not in finished and last and clock.now() - last > MAX_UNREAD_AGE:
+                text = (
+                    f"settled for {format_age(clock.now() - last)} and still not in {DONE}/: check that casemill may write there"
+                )
+                comparison.gaps.append(Gap(place, "file_not_put_away", text))
 
-    def _read(self, files: Sequence[Present]) -> Iterator[Arrival]:
-        """What is in the files of ``done/``, as the watcher would accept it."""
+    def _read_done(self, files: Sequence[FileInFolder]) -> Iterator[Arrival]:
+        """Yield the arrivals in the files of ``done/``, as the watcher accepts them."""
         for one in files:
-            path = one.found.path
-            if _BESIDE.search(path.name):
+            path = one.file.path
+            if _SIDECAR.search(path.name):
                 continue
-            name = one.found.place.rpartition(":")[0].rpartition(":")[0]
-            origin = Origin(self._source, f"{DONE}/{one.found.place}", {"file": name, "folder": self._name}, clock.now())
+            name = one.file.place.rpartition(":")[0].rpartition(":")[0]
+            origin = Origin(self._source, f"{DONE}/{one.file.place}", {"file": name, "folder": self._name}, clock.now())
             try:
-                arrivals = read_arrivals(path, path.suffix.lower(), origin, self._limits) if one.found.regular else None
+                arrivals = read_arrivals(path, path.suffix.lower(), origin, self._limits) if one.file.is_regular else None
                 if arrivals is None or isinstance(arrivals, Reason):
-                    self._balance.notes.append(f"{DONE}/{path.name} is nothing that is ever taken, and was put there by somebody")
+                    self._comparison.notes.append(
+                        f"{DONE}/{path.name} is no file that casemill accepts, and was not put there by casemill"
+                    )
                 else:
                     yield from arrivals
             except OSError as error:
                 text = f"cannot be read ({error.strerror or type(error).__name__})"
-                self._balance.gaps.append(Gap(f"{DONE}/{path.name}", "unreadable_file", text))
+                self._comparison.gaps.append(Gap(f"{DONE}/{path.name}", "unreadable_file", text))
 
-    def _compare(self, arrivals: Sequence[Arrival]) -> None:
-        balance = self._balance
+    def _compare_done(self, arrivals: Sequence[Arrival]) -> None:
+        comparison = self._comparison
         keys = [(one.family, one.identity or blobs.digest(one.raw)) for one in arrivals]
         with self._database.read() as session:
             known = find_known(session, keys)
         unknown = [one for one, key in zip(arrivals, keys, strict=True) if key not in known]
-        balance.server = (balance.server or 0) + len(arrivals)
-        balance.ledger += len(arrivals) - len(unknown)
-        balance.gaps += [Gap(one.place, "unknown_file", f"in {DONE}/, and not in the ledger") for one in unknown]
+        comparison.server = (comparison.server or 0) + len(arrivals)
+        comparison.ledger += len(arrivals) - len(unknown)
+        comparison.gaps += [Gap(one.place, "unknown_file", f"in {DONE}/ but not in the ledger") for one in unknown]
         if self._repair:
-            balance.mark_repaired(store(self._database, unknown), "accepted now")
+            comparison.mark_repaired(accept_arrivals(self._database, unknown), "accepted now")
 
 
-def look(path: Path) -> Iterator[Present]:
-    """Files and links in a folder, but for hidden ones and those a program is busy with. Raises ``OSError``."""
+def list_files(path: Path) -> Iterator[FileInFolder]:
+    """Yield files and links in a folder, except hidden files and those a program is still writing. Raises ``OSError``."""
     with os.scandir(path) as entries:
         for entry in entries:
-            if entry.name.startswith((".", "~$")) or entry.name.lower().endswith(UNFINISHED):
+            if entry.name.startswith((".", "~$")) or entry.name.lower().endswith(UNFINISHED_SUFFIXES):
                 continue
             try:
-                about = entry.stat(follow_symlinks=False)
+                status = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
-                continue  # put away in this very moment
-            regular = stat.S_ISREG(about.st_mode)
-            if regular or stat.S_ISLNK(about.st_mode):
-                # The time of the last change of the inode: a file that is moved here keeps its own time.
-                since = datetime.fromtimestamp(max(about.st_ctime, about.st_mtime), UTC)
-                yield Present(Found(path / entry.name, about.st_size, about.st_mtime_ns, about.st_ino, regular), since)
+                # The watcher has just archived it.
+                continue
+            is_regular = stat.S_ISREG(status.st_mode)
+            if is_regular or stat.S_ISLNK(status.st_mode):
+                # Also the change time of the inode, because a file that is moved here keeps its modification time.
+                since = datetime.fromtimestamp(max(status.st_ctime, status.st_mtime), UTC)
+                yield FileInFolder(
+                    WatchedFile(path / entry.name, status.st_size, status.st_mtime_ns, status.st_ino, is_regular), since
+                )
 
 
-def _batches(arrivals: Iterator[Arrival]) -> Iterator[list[Arrival]]:
-    batch: list[Arrival] = []
-    size = 0
-    for arrival in arrivals:
-        if batch and (len(batch) >= BATCH_ARRIVALS or size + len(arrival.raw) > BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(arrival)
-        size += len(arrival.raw)
-    if batch:
-        yield batch
-
-
-def _items_of(session: Session, source: str, place: str) -> list[InboundItem]:
-    """The items of a file; those of an mbox are numbered."""
-    here = or_(Sighting.place == place, Sighting.place.startswith(f"{place}:", autoescape=True))
-    statement = select(InboundItem).join(Sighting, Sighting.item_id == InboundItem.id).where(Sighting.source == source, here)
+def _find_items(session: Session, source: str, place: str) -> list[InboundItem]:
+    """Return the items of a file; the places of an mbox's messages have a number at the end."""
+    is_here = or_(Sighting.place == place, Sighting.place.startswith(f"{place}:", autoescape=True))
+    statement = select(InboundItem).join(Sighting, Sighting.item_id == InboundItem.id).where(Sighting.source == source, is_here)
     return list(session.execute(statement).scalars())
 
 
-def _finished_at(session: Session, item: InboundItem) -> datetime | None:
-    """When an item, and the rows of a workbook, had their outcome; None as long as they have not."""
+def _find_finish(session: Session, item: InboundItem) -> datetime | None:
+    """Return when an item, and all rows of a workbook, had their outcome; None while one has none."""
     finished = is_finished(session, item.id) if item.kind == "workbook" else item.state == "settled"
     if not finished or item.kind != "workbook":
         return item.settled_at if finished else None
     rows = select(InboundItem.settled_at).join(Sighting, Sighting.item_id == InboundItem.id)
-    moments = session.execute(rows.where(Sighting.source == f"workbook:{item.id}")).scalars()
+    moments = session.execute(rows.where(Sighting.source == str(Source("workbook", str(item.id))))).scalars()
     return max([moment for moment in (item.settled_at, *moments) if moment], default=None)

@@ -1,4 +1,4 @@
-"""A balance: one source held against the ledger. What a source has and the ledger has not is a gap, and a gap is an alarm."""
+"""The result of comparing a source with the ledger. A gap is what the source has and the ledger does not; each is an alert."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ from ingest.ledger.accept import accept
 from ingest.ledger.types import Arrival
 from runtime.drain_requests import request_drain
 
-#: What has not been taken for this long is no longer on its way.
-LATE = timedelta(minutes=10)
+#: What has been unread for longer is late.
+MAX_UNREAD_AGE = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Something that is not as it must be, at ``place`` in its source; ``code`` says what, ``text`` in words."""
+    """Something wrong at ``place`` in its source; ``code`` is its kind, ``text`` a sentence."""
 
     place: str
     code: str
     text: str
-    repaired: bool = False
+    is_repaired: bool = False
 
 
 @dataclass(slots=True)
 class SourceComparison:
-    """``server`` is how much the source has (None: it was not asked), ``ledger`` how much of this source the ledger has.
+    """Counts, gaps and notes of one source.
 
-    ``unread`` is what is not read yet and not late either. ``problem`` says why nothing could be compared.
+    ``server`` is how much the source has (None: it was not read), ``ledger`` how much of this source the ledger has.
+    ``unread`` is how much is not read yet and not late. ``problem`` is why nothing could be compared.
     """
 
     source: str
@@ -44,19 +45,19 @@ class SourceComparison:
     problem: Reason | None = None
 
     @property
-    def is_wrong(self) -> bool:
-        return self.problem is not None or any(not gap.repaired for gap in self.gaps)
+    def has_problem(self) -> bool:
+        return self.problem is not None or any(not gap.is_repaired for gap in self.gaps)
 
     @property
     def open_gaps(self) -> int:
-        return sum(not gap.repaired for gap in self.gaps)
+        return sum(not gap.is_repaired for gap in self.gaps)
 
     def mark_repaired(self, places: set[str], text: str) -> None:
-        """The gaps at these places are repaired; ``text`` says how."""
-        self.gaps = [replace(gap, repaired=True, text=text) if gap.place in places else gap for gap in self.gaps]
+        """Mark the gaps at ``places`` as repaired; ``text`` is how."""
+        self.gaps = [replace(gap, is_repaired=True, text=text) if gap.place in places else gap for gap in self.gaps]
 
     def as_dict(self) -> dict[str, Any]:
-        gaps = [{"place": gap.place, "code": gap.code, "text": gap.text, "repaired": gap.repaired} for gap in self.gaps]
+        gaps = [{"place": gap.place, "code": gap.code, "text": gap.text, "repaired": gap.is_repaired} for gap in self.gaps]
         return {
             "source": self.source,
             "server": self.server,
@@ -68,10 +69,11 @@ class SourceComparison:
         }
 
 
-def store(database: Database, arrivals: Sequence[Arrival]) -> set[str]:
-    """Accept arrivals; answers the places of those that are in the ledger now. One that cannot be stored spoils no other.
+def accept_arrivals(database: Database, arrivals: Sequence[Arrival]) -> set[str]:
+    """Accept arrivals; return the places of those that are in the ledger now.
 
-    Raises only when the database is away.
+    When a batch fails, each arrival is accepted alone, so that one bad arrival does not affect the others. Raises only when
+    the database is unavailable.
     """
     if not arrivals:
         return set()
@@ -82,13 +84,13 @@ def store(database: Database, arrivals: Sequence[Arrival]) -> set[str]:
             raise
         if len(arrivals) == 1:
             return set()
-        return {place for arrival in arrivals for place in store(database, [arrival])}
+        return {place for arrival in arrivals for place in accept_arrivals(database, [arrival])}
     request_drain("ingest.drain")
     return {arrival.place for arrival in arrivals}
 
 
-def spell(age: timedelta) -> str:
-    """``12 min``, ``3 h`` or ``2 d``."""
+def format_age(age: timedelta) -> str:
+    """Return an age as ``12 min``, ``3 h`` or ``2 d``."""
     minutes = int(age.total_seconds() // 60)
     if minutes < 60:
         return f"{minutes} min"

@@ -1,4 +1,4 @@
-"""`casemill reconcile` through the command itself: what it prints, what it mends, and how it ends."""
+"""`casemill reconcile`: what the command prints, what it repairs, and its exit code."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Write = Callable[[str], None]
 
 @pytest.fixture
 def configure(workdir_each_database: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """Writes the configuration the commands find, over a migrated database of either kind."""
+    """Return a function that writes the configuration, over a migrated database of either kind."""
     monkeypatch.delenv("CASEMILL_CONFIG")
 
     def write(config: str) -> None:
@@ -51,7 +51,7 @@ def open_database() -> Database:
     return Database(load().database)
 
 
-def take(dovecot: DovecotServer, count: int) -> None:
+def accept_mails(dovecot: DovecotServer, count: int) -> None:
     for number in range(1, count + 1):
         dovecot.deliver("desk", message(number))
     database = open_database()
@@ -69,8 +69,8 @@ def lose(uid: int) -> None:
     database.close()
 
 
-def test_a_gap_is_found_named_mended_and_gone(configured_mailbox: DovecotServer) -> None:
-    take(configured_mailbox, 4)
+def test_gap_is_reported_and_repaired(configured_mailbox: DovecotServer) -> None:
+    accept_mails(configured_mailbox, 4)
     whole = run("reconcile")
     assert (whole.code, whole.err) == (0, "")
     head, line, *_ = whole.out.splitlines()
@@ -80,7 +80,7 @@ def test_a_gap_is_found_named_mended_and_gone(configured_mailbox: DovecotServer)
     found = run("reconcile", "desk")
     assert found.code == 1
     assert found.out.splitlines()[1].split() == ["mailbox:desk", "4", "3", "1", "0"]
-    assert "gap: mailbox:desk INBOX/" in found.out and "/3: passed by, and not in the ledger" in found.out
+    assert "gap: mailbox:desk INBOX/" in found.out and "/3: read past, but not in the ledger" in found.out
     assert "casemill reconcile --repair" in found.out
     repaired = run("reconcile", "desk", "--repair")
     assert repaired.code == 0
@@ -91,20 +91,20 @@ def test_a_gap_is_found_named_mended_and_gone(configured_mailbox: DovecotServer)
     assert run("reconcile", "mailbox:desk").code == 0
 
 
-def test_programs_get_the_whole_balance(configured_mailbox: DovecotServer) -> None:
-    take(configured_mailbox, 2)
+def test_json_has_the_whole_comparison(configured_mailbox: DovecotServer) -> None:
+    accept_mails(configured_mailbox, 2)
     lose(1)
     ran = run("reconcile", "desk", "--json")
-    (balance,) = ran.json
+    (comparison,) = ran.json
     assert ran.code == 1
-    assert {name: balance[name] for name in ("source", "server", "ledger", "unread", "notes", "problem")} == {
+    assert {name: comparison[name] for name in ("source", "server", "ledger", "unread", "notes", "problem")} == {
         "source": "mailbox:desk", "server": 2, "ledger": 1, "unread": 0, "notes": [], "problem": None,
     }  # fmt: skip
-    (gap,) = balance["gaps"]
+    (gap,) = comparison["gaps"]
     assert (gap["code"], gap["repaired"], gap["place"].rpartition("/")[2]) == ("unknown_message", False, "1")
 
 
-def test_a_server_that_cannot_be_reached_ends_with_one_and_the_others_are_told(
+def test_unreachable_server_gives_exit_code_one_and_the_others_are_compared(
     configure: Write, workdir_each_database: Path
 ) -> None:
     (workdir_each_database / "drop").mkdir()
@@ -117,20 +117,20 @@ def test_a_server_that_cannot_be_reached_ends_with_one_and_the_others_are_told(
     lines = {line.split()[0]: line.split()[1:] for line in ran.out.splitlines()[1:5]}
     assert lines["mailbox:away"] == ["?", "?", "?", "?"]
     assert lines["folder:drop"] == ["0", "0", "0", "0"]
-    assert lines["form:5512345"] == ["not", "asked", "0", "0", "0"]
+    assert lines["form:5512345"] == ["not", "read", "0", "0", "0"]
     assert lines["workbooks"] == ["0", "0", "0", "0"]
     assert "connection refusal" in ran.out and "hunter2" not in ran.out + ran.err
 
 
-@pytest.mark.parametrize("name", ["nobody", "workbook:x", "workbook:999"])
-def test_an_unknown_source_is_wrong_usage_and_names_those_there_are(configure: Write, name: str) -> None:
+@pytest.mark.parametrize("name", ["unknown", "workbook:x", "workbook:999"])
+def test_unknown_source_is_wrong_usage_and_has_a_hint(configure: Write, name: str) -> None:
     configure("[forms.5512345]\nunsigned = true\n")
     ran = run("reconcile", name)
     assert ran.code == 2
     assert "error:" in ran.err and "hint:" in ran.err
 
 
-def test_a_name_of_several_sources_must_be_said_in_full(configure: Write, workdir_each_database: Path) -> None:
+def test_name_of_several_sources_needs_its_kind(configure: Write, workdir_each_database: Path) -> None:
     (workdir_each_database / "drop").mkdir()
     configure(
         '[mailboxes.support]\nhost = "127.0.0.1"\nuser = "u"\npassword = "p"\n'
@@ -142,26 +142,28 @@ def test_a_name_of_several_sources_must_be_said_in_full(configure: Write, workdi
     assert run("reconcile", "folder:support").code == 0
 
 
-def test_without_a_database_there_is_nothing_to_reconcile(workdir: Path) -> None:
+def test_missing_database_is_an_error_and_is_not_created(workdir: Path) -> None:
     ran = run("reconcile")
     assert ran.code == 1
     assert "there is no database here yet" in ran.err
     assert not (workdir / "var").exists()
 
 
-def test_forms_are_counted_by_their_submissions_wherever_they_came_from(configure: Write) -> None:
+def test_submissions_of_a_form_are_counted_from_all_sources(configure: Write) -> None:
     configure("[forms.5512345]\nunsigned = true\n[forms.551]\nunsigned = true\n")
     database = open_database()
     for number, source in enumerate(("form:5512345", "form:5512345", "upload"), 1):
         arrival = Arrival(FORMSTACK, "form", source, f"{number}", b"{}", clock.now(), identity=f"5512345/{number}")
         database.transaction(lambda session, one=arrival: accept(session, [one], clock.now()))  # type: ignore[misc]
     database.close()
-    counts = {balance["source"]: (balance["server"], balance["ledger"]) for balance in run("reconcile", "--json").json}
+    counts = {
+        comparison["source"]: (comparison["server"], comparison["ledger"]) for comparison in run("reconcile", "--json").json
+    }
     assert counts == {"form:5512345": (None, 3), "form:551": (None, 0), "workbooks": (0, 0)}
-    assert "list of submissions is not asked for" in run("reconcile", "5512345").out
+    assert "cannot read Formstack's list of submissions" in run("reconcile", "5512345").out
 
 
-def test_a_forms_own_list_is_held_against_the_ledger_and_what_is_missing_taken_in(configure: Write) -> None:
+def test_missing_submission_in_formstacks_list_is_a_gap_and_is_repaired(configure: Write) -> None:
     with FormstackServer() as server:
         for number in (101, 102, 103):
             server.submit(number, "2026-11-02 09:00:00")
@@ -175,7 +177,7 @@ def test_a_forms_own_list_is_held_against_the_ledger_and_what_is_missing_taken_i
         database.close()
         ran = run("reconcile", "5512345")
         assert (ran.code, ran.out.splitlines()[1].split()) == (1, ["form:5512345", "3", "1", "2", "0"])
-        assert "gap: form:5512345 101: submitted at 2026-11-02 14:00 UTC, and not in the ledger" in ran.out
+        assert "gap: form:5512345 101: submitted at 2026-11-02 14:00 UTC, but not in the ledger" in ran.out
         assert run("reconcile", "5512345", "--repair").code == 0
         assert run("reconcile", "5512345").out.splitlines()[1].split() == ["form:5512345", "3", "3", "0", "0"]
         server.failures = [HttpResponse(401)]
@@ -184,20 +186,20 @@ def test_a_forms_own_list_is_held_against_the_ledger_and_what_is_missing_taken_i
     assert "refused token" in refused.out and "canary" not in refused.out + refused.err
 
 
-def test_a_file_in_done_that_nobody_took_is_taken_by_mending(configure: Write, workdir_each_database: Path) -> None:
-    shelf = workdir_each_database / "drop" / "done"
-    shelf.mkdir(parents=True)
-    configure(f'[folders.drop]\npath = "{shelf.parent}"\n')
-    write_mail(shelf / "a.eml", 1)
+def test_unknown_file_in_done_is_accepted_by_repair(configure: Write, workdir_each_database: Path) -> None:
+    done = workdir_each_database / "drop" / "done"
+    done.mkdir(parents=True)
+    configure(f'[folders.drop]\npath = "{done.parent}"\n')
+    write_mail(done / "a.eml", 1)
     ran = run("reconcile", "drop")
     assert (ran.code, ran.out.count("gap: folder:drop done/a.eml")) == (1, 1)
     assert run("reconcile", "drop", "--repair").code == 0
     assert run("reconcile", "drop").code == 0
-    shutil.rmtree(shelf.parent)
+    shutil.rmtree(done.parent)
     assert run("reconcile", "drop").code == 1
 
 
-def test_workbooks_are_read_again_row_by_row(configure: Write, workdir_each_database: Path) -> None:
+def test_missing_row_of_a_workbook_is_a_gap_and_is_repaired(configure: Write, workdir_each_database: Path) -> None:
     configure("")
     write_workbook(workdir_each_database / "w.xlsx", rows=3)
     assert run("ingest", "w.xlsx").code == 0
@@ -208,7 +210,8 @@ def test_workbooks_are_read_again_row_by_row(configure: Write, workdir_each_data
     database.close()
     ran = run("reconcile", "workbooks")
     assert ran.code == 1
-    assert "Sheet!3: expanded, and not in the ledger" in ran.out
+    assert "Sheet!3: expanded, but not in the ledger" in ran.out
     assert run("reconcile", "workbooks", "--repair").code == 0
-    assert run("ingest", "w.xlsx").code == 0  # works on what is due
+    # The command processes all due items.
+    assert run("ingest", "w.xlsx").code == 0
     assert run("reconcile", "workbooks").code == 0

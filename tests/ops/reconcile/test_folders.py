@@ -1,4 +1,4 @@
-"""A watched folder held against the ledger."""
+"""Comparison of a watched folder with the ledger."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from core.database.session import Database
 from core.settings.sections import Folder
 from ingest.ledger.models import InboundItem, Sighting
 from ingest.sources.folder import FolderWatcher
-from ops.reconcile.folders import FolderCheck
-from ops.reconcile.result import LATE, SourceComparison
+from ops.reconcile.folders import FolderComparison
+from ops.reconcile.result import MAX_UNREAD_AGE, SourceComparison
 from tests.ingest.sources.support import LIMITS, items, make_tables, message, sightings
 
 SEPARATOR = b"From ann@clinic.example Mon Nov  2 09:00:00 2026\r\n"
@@ -27,8 +27,8 @@ FORM = {"FormID": "5512345", "UniqueID": "1512345678", "HandshakeKey": "demo-sha
 MBOX = b"".join(SEPARATOR + message(number) + b"\r\n" for number in (11, 12, 13))
 
 
-class Drop:
-    """A folder, its watcher and its balance."""
+class FolderHarness:
+    """A watched folder, its watcher and its comparison."""
 
     def __init__(self, path: Path, database: Database) -> None:
         self.path = path
@@ -41,8 +41,8 @@ class Drop:
         path.write_bytes(content)
         return path
 
-    def take(self, *, settle: bool = True) -> None:
-        """What the watcher does, and the pipeline between its looks."""
+    def accept(self, *, settle: bool = True) -> None:
+        """Accept the files, settle their items and archive them, as watcher and pipeline do."""
         watcher = FolderWatcher("scans", self.folder, self.database, LIMITS, threading.Event(), lambda *_, **__: b"receipt")
         watcher.poll()
         if settle:
@@ -52,7 +52,7 @@ class Drop:
             watcher.poll()
 
     def reconcile(self, *, repair: bool = False) -> SourceComparison:
-        return FolderCheck("scans", self.folder, self.database, LIMITS, repair=repair).run()
+        return FolderComparison("scans", self.folder, self.database, LIMITS, repair=repair).run()
 
     def forget(self, kind: str) -> None:
         lost = [item.id for item in items(self.database) if item.kind == kind]
@@ -63,98 +63,99 @@ class Drop:
 
 
 @pytest.fixture
-def drop(database_url: str, tmp_path: Path) -> Iterator[Drop]:
+def drop(database_url: str, tmp_path: Path) -> Iterator[FolderHarness]:
     database = make_tables(database_url)
-    yield Drop(tmp_path / "scans", database)
+    yield FolderHarness(tmp_path / "scans", database)
     database.close()
 
 
-def fill(drop: Drop) -> None:
+def fill(drop: FolderHarness) -> None:
     drop.put("a.eml", message(1))
     drop.put("many.mbox", MBOX)
     drop.put("form.json", json.dumps(FORM).encode())
     drop.put("export.xlsx", b"PK\x03\x04 the rest of a workbook")
-    drop.take()
+    drop.accept()
 
 
-def test_what_was_taken_and_put_away_has_no_gap(drop: Drop) -> None:
+def test_archived_files_have_no_gap(drop: FolderHarness) -> None:
     fill(drop)
     assert len(list((drop.path / "done").iterdir())) == 5  # and a receipt
-    balance = drop.reconcile()
-    assert (balance.server, balance.ledger, balance.gaps, balance.notes) == (6, 6, [], [])
+    comparison = drop.reconcile()
+    assert (comparison.server, comparison.ledger, comparison.gaps, comparison.notes) == (6, 6, [], [])
 
 
 @pytest.mark.parametrize(("kind", "count"), [("mail", 4), ("form", 1), ("workbook", 1)])
-def test_what_lies_in_done_without_a_ledger_row_is_a_gap_and_is_mended(drop: Drop, kind: str, count: int) -> None:
+def test_file_in_done_that_the_ledger_lacks_is_a_gap_and_is_repaired(drop: FolderHarness, kind: str, count: int) -> None:
     fill(drop)
     drop.forget(kind)
-    balance = drop.reconcile()
-    assert [gap.code for gap in balance.gaps] == ["unknown_file"] * count
-    assert (balance.server, balance.ledger) == (6, 6 - count)
+    comparison = drop.reconcile()
+    assert [gap.code for gap in comparison.gaps] == ["unknown_file"] * count
+    assert (comparison.server, comparison.ledger) == (6, 6 - count)
     repaired = drop.reconcile(repair=True)
-    assert (repaired.open_gaps, repaired.is_wrong) == (0, False)
+    assert (repaired.open_gaps, repaired.has_problem) == (0, False)
     again = [item for item in items(drop.database) if item.kind == kind]
     assert [(item.state, item.source) for item in again] == [("waiting", "folder:scans")] * count
-    assert not drop.reconcile().is_wrong
+    assert not drop.reconcile().has_problem
 
 
-def test_a_file_is_known_by_its_content_and_not_by_its_name(drop: Drop) -> None:
+def test_file_is_found_by_its_content_and_not_by_its_name(drop: FolderHarness) -> None:
     fill(drop)
     shutil.copy(drop.path / "done/a.eml", drop.path / "done/another name.eml")
-    assert not drop.reconcile().is_wrong
+    assert not drop.reconcile().has_problem
     (drop.path / "done/a.eml").write_bytes(message(99))
     assert [gap.code for gap in drop.reconcile().gaps] == ["unknown_file"]
 
 
-def test_a_new_file_is_on_its_way_and_late_after_ten_minutes(drop: Drop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_file_is_unread_and_late_after_ten_minutes(drop: FolderHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     path = drop.put("a.eml", message(1))
-    os.utime(path, (0, 0))  # its own age is nothing: it has just been moved here
-    balance = drop.reconcile()
-    assert (balance.server, balance.ledger, balance.unread, balance.is_wrong) == (1, 0, 1, False)
-    later = clock.now() + 2 * LATE
+    # Its own age does not count: it was moved here just now.
+    os.utime(path, (0, 0))
+    comparison = drop.reconcile()
+    assert (comparison.server, comparison.ledger, comparison.unread, comparison.has_problem) == (1, 0, 1, False)
+    later = clock.now() + 2 * MAX_UNREAD_AGE
     monkeypatch.setattr(clock, "now", lambda: later)
-    balance = drop.reconcile(repair=True)
-    assert [(gap.place, gap.code) for gap in balance.gaps] == [("a.eml", "late_file")]
-    assert (balance.unread, balance.is_wrong) == (0, True)
+    comparison = drop.reconcile(repair=True)
+    assert [(gap.place, gap.code) for gap in comparison.gaps] == [("a.eml", "late_file")]
+    assert (comparison.unread, comparison.has_problem) == (0, True)
     assert items(drop.database) == []
 
 
-def test_a_file_that_is_worked_on_is_no_gap_and_one_that_stays_after_its_outcome_is(
-    drop: Drop, monkeypatch: pytest.MonkeyPatch
+def test_file_without_outcome_is_no_gap_and_one_that_stays_after_it_is(
+    drop: FolderHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drop.put("many.mbox", MBOX)
-    drop.take(settle=False)
-    later = clock.now() + 2 * LATE
+    drop.accept(settle=False)
+    later = clock.now() + 2 * MAX_UNREAD_AGE
     monkeypatch.setattr(clock, "now", lambda: later)
-    balance = drop.reconcile()
-    assert (balance.server, balance.ledger, balance.gaps) == (1, 1, [])
-    values = {"state": "settled", "disposition": "ticket", "settled_at": later - 2 * LATE}
+    comparison = drop.reconcile()
+    assert (comparison.server, comparison.ledger, comparison.gaps) == (1, 1, [])
+    values = {"state": "settled", "disposition": "ticket", "settled_at": later - 2 * MAX_UNREAD_AGE}
     with drop.database.write() as session:
         session.execute(update(InboundItem).values(values))
     assert [(gap.place, gap.code) for gap in drop.reconcile().gaps] == [("many.mbox", "file_not_put_away")]
 
 
-def test_what_is_never_taken_is_left_alone(drop: Drop) -> None:
+def test_files_that_are_never_accepted_are_ignored(drop: FolderHarness) -> None:
     drop.put(".hidden.eml", message(1))
     drop.put("half.eml.part", message(1))
     drop.put("a.eml", message(1))
     (drop.path / "deeper").mkdir()
-    drop.take()
+    drop.accept()
     (drop.path / "done/notes.pdf").write_bytes(b"%PDF-1.7")
     (drop.path / "done/a.eml.txt").write_bytes(b"Message 2: a reason")
-    balance = drop.reconcile()
-    assert (balance.server, balance.ledger, balance.gaps) == (1, 1, [])
-    assert balance.notes == ["done/notes.pdf is nothing that is ever taken, and was put there by somebody"]
+    comparison = drop.reconcile()
+    assert (comparison.server, comparison.ledger, comparison.gaps) == (1, 1, [])
+    assert comparison.notes == ["done/notes.pdf is no file that casemill accepts, and was not put there by casemill"]
 
 
-def test_a_folder_that_is_not_there_is_a_problem(drop: Drop) -> None:
+def test_missing_folder_is_a_problem(drop: FolderHarness) -> None:
     shutil.rmtree(drop.path)
-    balance = drop.reconcile()
-    assert balance.problem is not None and balance.problem.code == "unreachable_folder"
-    assert balance.is_wrong
+    comparison = drop.reconcile()
+    assert comparison.problem is not None and comparison.problem.code == "unreachable_folder"
+    assert comparison.has_problem
 
 
-def test_a_watcher_at_work_makes_no_gap(drop: Drop) -> None:
+def test_watcher_at_work_causes_no_gap(drop: FolderHarness) -> None:
     stop = threading.Event()
     watcher = FolderWatcher("scans", drop.folder, drop.database, LIMITS, stop, lambda *_, **__: b"receipt")
     thread = threading.Thread(target=watcher.run, daemon=True)

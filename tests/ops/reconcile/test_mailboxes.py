@@ -1,4 +1,4 @@
-"""A real Dovecot held against the ledger: gaps are found, repaired, and nothing else is called one."""
+"""Comparison of a real Dovecot with the ledger: gaps are found and repaired, and nothing else is called one."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from core import clock
 from core.database.session import Database
 from core.settings.sections import Limits, Mailbox
 from ingest.ledger.models import InboundItem, MailboxCursor, Sighting
-from ingest.sources.imap.fetch import About
-from ops.reconcile.mailboxes import MailboxCheck
-from ops.reconcile.moved_mail import find_strange
-from ops.reconcile.result import LATE, SourceComparison
+from ingest.sources.imap.fetch import MessageInfo
+from ops.reconcile.mailboxes import MailboxComparison
+from ops.reconcile.moved_mail import find_unmatched
+from ops.reconcile.result import MAX_UNREAD_AGE, SourceComparison
 from tests.ingest.sources.support import (
     LIMITS,
     bodies,
@@ -60,11 +60,11 @@ def desk(dovecot: DovecotServer) -> DovecotServer:
 
 
 def reconcile(database: Database, box: Mailbox, *, repair: bool = False, limits: Limits = LIMITS) -> SourceComparison:
-    return MailboxCheck("desk", box, database, limits, repair=repair).run()
+    return MailboxComparison("desk", box, database, limits, repair=repair).run()
 
 
-def take(database: Database, desk: DovecotServer, box: Mailbox, count: int, first: int = 1) -> None:
-    """Deliver ``count`` mails and have the watcher take them."""
+def accept_mails(database: Database, desk: DovecotServer, box: Mailbox, count: int, first: int = 1) -> None:
+    """Deliver ``count`` mails and run the watcher until it has accepted them."""
     for number in range(first, first + count):
         desk.deliver("desk", message(number))
     with watching(database, box):
@@ -74,7 +74,7 @@ def take(database: Database, desk: DovecotServer, box: Mailbox, count: int, firs
 
 
 def lose(database: Database, *uids: int) -> None:
-    """Forget that these were seen, and what they were."""
+    """Delete the sightings and the items of these UIDs."""
     lost = [sighting for sighting in sightings(database) if int(sighting.place.rpartition("/")[2]) in uids]
     assert len(lost) == len(uids)
     with database.write() as session:
@@ -82,72 +82,74 @@ def lose(database: Database, *uids: int) -> None:
         session.execute(delete(InboundItem).where(InboundItem.id.in_([one.item_id for one in lost])))
 
 
-def codes(balance: SourceComparison) -> list[tuple[str, str]]:
-    return [(gap.code, gap.place.rpartition("/")[2]) for gap in balance.gaps]
+def codes(comparison: SourceComparison) -> list[tuple[str, str]]:
+    return [(gap.code, gap.place.rpartition("/")[2]) for gap in comparison.gaps]
 
 
-def test_a_mailbox_that_was_read_has_no_gap(database: Database, desk: DovecotServer) -> None:
-    take(database, desk, mailbox(desk), 3)
-    balance = reconcile(database, mailbox(desk))
-    assert (balance.server, balance.ledger, balance.unread, balance.gaps, balance.notes) == (3, 3, 0, [], [])
-    assert not balance.is_wrong
+def test_mailbox_that_was_read_has_no_gap(database: Database, desk: DovecotServer) -> None:
+    accept_mails(database, desk, mailbox(desk), 3)
+    comparison = reconcile(database, mailbox(desk))
+    assert (comparison.server, comparison.ledger, comparison.unread, comparison.gaps, comparison.notes) == (3, 3, 0, [], [])
+    assert not comparison.has_problem
 
 
-def test_a_lost_sighting_is_a_gap_and_is_mended_through_the_ledger(either_database: Database, desk: DovecotServer) -> None:
+def test_lost_sighting_is_a_gap_and_is_repaired(either_database: Database, desk: DovecotServer) -> None:
     database = either_database
-    take(database, desk, mailbox(desk), 5)
+    accept_mails(database, desk, mailbox(desk), 5)
     wanted = bodies(database)
     lose(database, 2, 4)
-    balance = reconcile(database, mailbox(desk))
-    assert codes(balance) == [("unknown_message", "2"), ("unknown_message", "4")]
-    assert (balance.server, balance.ledger, balance.is_wrong) == (5, 3, True)
-    assert len(items(database)) == 3  # nothing was repaired that nobody asked for
+    comparison = reconcile(database, mailbox(desk))
+    assert codes(comparison) == [("unknown_message", "2"), ("unknown_message", "4")]
+    assert (comparison.server, comparison.ledger, comparison.has_problem) == (5, 3, True)
+    # Without repair nothing was accepted.
+    assert len(items(database)) == 3
     repaired = reconcile(database, mailbox(desk), repair=True)
-    assert [gap.repaired for gap in repaired.gaps] == [True, True]
-    assert not repaired.is_wrong
+    assert [gap.is_repaired for gap in repaired.gaps] == [True, True]
+    assert not repaired.has_problem
     assert bodies(database) == wanted
     assert last_uid(database) == 5
     assert reconcile(database, mailbox(desk)).gaps == []
 
 
-def test_mending_takes_the_size_limit_and_a_long_gap_as_the_watcher_does(database: Database, desk: DovecotServer) -> None:
-    take(database, desk, mailbox(desk), 120)
+def test_repair_accepts_oversize_messages_and_long_gaps_as_the_watcher_does(database: Database, desk: DovecotServer) -> None:
+    accept_mails(database, desk, mailbox(desk), 120)
     desk.deliver("desk", message(121, size=40_000))
     with watching(database, mailbox(desk)):
         wait_until(lambda: last_uid(database) == 121)
     lose(database, *range(1, 122))
-    balance = reconcile(database, mailbox(desk), repair=True, limits=Limits(message_bytes=20_000))
-    assert (len(balance.gaps), balance.open_gaps) == (121, 0)
+    comparison = reconcile(database, mailbox(desk), repair=True, limits=Limits(message_bytes=20_000))
+    assert (len(comparison.gaps), comparison.open_gaps) == (121, 0)
     assert [item.kind for item in items(database)].count("mail") == 120
     assert [item.extra["size"] for item in items(database) if item.kind == "oversize"] == [len(message(121, size=40_000))]
 
 
-def test_a_sighting_without_its_own_item_is_mended_as_one_more_sighting(database: Database, desk: DovecotServer) -> None:
+def test_lost_second_sighting_is_repaired_without_a_new_item(database: Database, desk: DovecotServer) -> None:
     for number in (1, 1):
         desk.deliver("desk", message(number))
     with watching(database, mailbox(desk)):
         wait_until(lambda: last_uid(database) == 2)
     with database.write() as session:
         session.execute(delete(Sighting).where(Sighting.first.is_(False)))
-    assert not reconcile(database, mailbox(desk), repair=True).is_wrong
+    assert not reconcile(database, mailbox(desk), repair=True).has_problem
     assert (len(items(database)), len(sightings(database))) == (1, 2)
 
 
-def test_what_is_not_read_yet_is_no_gap_until_it_is_late(database: Database, desk: DovecotServer) -> None:
-    take(database, desk, mailbox(desk), 1)
+def test_unread_message_is_no_gap_until_it_is_late(database: Database, desk: DovecotServer) -> None:
+    accept_mails(database, desk, mailbox(desk), 1)
     desk.deliver("desk", message(2))
-    balance = reconcile(database, mailbox(desk))
-    assert (balance.server, balance.unread, balance.gaps, balance.is_wrong) == (2, 1, [], False)
+    comparison = reconcile(database, mailbox(desk))
+    assert (comparison.server, comparison.unread, comparison.gaps, comparison.has_problem) == (2, 1, [], False)
     with IMAPClient(desk.host, desk.port, ssl=False) as client:
         client.login("desk", desk.password)
-        client.append("INBOX", message(3), msg_time=(clock.now() - 2 * LATE).astimezone())
-    balance = reconcile(database, mailbox(desk), repair=True)
-    assert (codes(balance), balance.unread, balance.is_wrong) == ([("late_message", "3")], 1, True)
-    assert "there for 20 min" in balance.gaps[0].text
-    assert numbers(database) == [1]  # what is on its way is left to the watcher
+        client.append("INBOX", message(3), msg_time=(clock.now() - 2 * MAX_UNREAD_AGE).astimezone())
+    comparison = reconcile(database, mailbox(desk), repair=True)
+    assert (codes(comparison), comparison.unread, comparison.has_problem) == ([("late_message", "3")], 1, True)
+    assert "there for 20 min" in comparison.gaps[0].text
+    # Unread messages are left to the watcher.
+    assert numbers(database) == [1]
 
 
-def test_mail_from_before_the_first_contact_is_no_gap(database: Database, desk: DovecotServer) -> None:
+def test_mail_older_than_the_first_read_is_no_gap(database: Database, desk: DovecotServer) -> None:
     for number in (1, 2):
         desk.deliver("desk", message(number))
     box = mailbox(desk, since=None)
@@ -155,17 +157,17 @@ def test_mail_from_before_the_first_contact_is_no_gap(database: Database, desk: 
         wait_until(lambda: last_uid(database) == 2)
         desk.deliver("desk", message(3))
         wait_until(lambda: last_uid(database) == 3)
-    balance = reconcile(database, box)
-    assert (balance.server, balance.ledger, balance.gaps) == (1, 1, [])
+    comparison = reconcile(database, box)
+    assert (comparison.server, comparison.ledger, comparison.gaps) == (1, 1, [])
 
 
-def test_mail_from_a_day_on_counts_below_the_first_uid(database: Database, desk: DovecotServer) -> None:
+def test_mail_since_a_day_is_compared_below_the_first_uid(database: Database, desk: DovecotServer) -> None:
     with IMAPClient(desk.host, desk.port, ssl=False) as client:
         client.login("desk", desk.password)
-        client.append("INBOX", message(1), msg_time=(clock.now() - 20 * 24 * 6 * LATE).astimezone())
+        client.append("INBOX", message(1), msg_time=(clock.now() - 20 * 24 * 6 * MAX_UNREAD_AGE).astimezone())
     for number in (2, 3):
         desk.deliver("desk", message(number))
-    box = mailbox(desk, since=(clock.now() - 5 * 24 * 6 * LATE).date())
+    box = mailbox(desk, since=(clock.now() - 5 * 24 * 6 * MAX_UNREAD_AGE).date())
     with watching(database, box):
         wait_until(lambda: last_uid(database) == 3)
     assert numbers(database) == [2, 3]
@@ -174,37 +176,37 @@ def test_mail_from_a_day_on_counts_below_the_first_uid(database: Database, desk:
     assert codes(reconcile(database, box)) == [("unknown_message", "3")]
 
 
-def test_a_message_that_was_expunged_is_told_and_no_gap(database: Database, desk: DovecotServer) -> None:
-    take(database, desk, mailbox(desk), 3)
+def test_expunged_message_is_a_note_and_no_gap(database: Database, desk: DovecotServer) -> None:
+    accept_mails(database, desk, mailbox(desk), 3)
     with IMAPClient(desk.host, desk.port, ssl=False) as client:
         client.login("desk", desk.password)
         client.select_folder("INBOX")
         client.delete_messages([2])
         client.expunge()
-    balance = reconcile(database, mailbox(desk))
-    assert (balance.server, balance.ledger, balance.gaps) == (2, 3, [])
-    assert balance.notes == ["1 messages that were taken are no longer in INBOX"]
+    comparison = reconcile(database, mailbox(desk))
+    assert (comparison.server, comparison.ledger, comparison.gaps) == (2, 3, [])
+    assert comparison.notes == ["1 accepted messages are no longer in INBOX"]
 
 
-def test_another_uidvalidity_is_said_and_nothing_is_compared(database: Database, desk: DovecotServer) -> None:
-    take(database, desk, mailbox(desk), 2)
+def test_changed_uidvalidity_is_a_problem_and_nothing_is_compared(database: Database, desk: DovecotServer) -> None:
+    accept_mails(database, desk, mailbox(desk), 2)
     desk.cut_connections()
     desk.reset_uidvalidity("desk")
-    balance = reconcile(database, mailbox(desk), repair=True)
-    assert balance.problem is not None and balance.problem.code == "changed_uidvalidity"
-    assert balance.is_wrong
+    comparison = reconcile(database, mailbox(desk), repair=True)
+    assert comparison.problem is not None and comparison.problem.code == "changed_uidvalidity"
+    assert comparison.has_problem
     assert len(sightings(database)) == 2
     with watching(database, mailbox(desk)):
         wait_until(lambda: len(sightings(database)) == 4)
         wait_until(lambda: last_uid(database) == 2)
-    assert not reconcile(database, mailbox(desk)).is_wrong
+    assert not reconcile(database, mailbox(desk)).has_problem
 
 
-def test_a_mailbox_that_was_never_read_has_nothing_to_compare(database: Database, desk: DovecotServer) -> None:
+def test_mailbox_that_was_never_read_has_no_gap(database: Database, desk: DovecotServer) -> None:
     desk.deliver("desk", message(1))
-    balance = reconcile(database, mailbox(desk))
-    assert (balance.server, balance.ledger, balance.is_wrong) == (1, 0, False)
-    assert "never read" in balance.notes[0]
+    comparison = reconcile(database, mailbox(desk))
+    assert (comparison.server, comparison.ledger, comparison.has_problem) == (1, 0, False)
+    assert "never read" in comparison.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -215,80 +217,77 @@ def test_a_mailbox_that_was_never_read_has_nothing_to_compare(database: Database
         ({"folder": "Nowhere"}, "server_refusal"),
     ],
 )
-def test_a_server_that_cannot_be_asked_is_a_problem(
+def test_server_that_cannot_be_read_is_a_problem(
     database: Database, desk: DovecotServer, changes: dict[str, Any], code: str
 ) -> None:
     if "port" in changes:
         changes = {"port": free_port()}
-    balance = reconcile(database, Mailbox.model_validate({**mailbox(desk).model_dump(), **changes}))
-    assert balance.problem is not None and balance.problem.code == code
-    assert balance.is_wrong
+    comparison = reconcile(database, Mailbox.model_validate({**mailbox(desk).model_dump(), **changes}))
+    assert comparison.problem is not None and comparison.problem.code == code
+    assert comparison.has_problem
 
 
-def test_mail_that_was_moved_is_known_where_it_lies(database: Database, desk: DovecotServer) -> None:
+def test_moved_mail_has_no_gap(database: Database, desk: DovecotServer) -> None:
     box = mailbox(desk, move_to="Done", since=None)
     with watching(database, box):
         wait_until(lambda: last_uid(database) == 0)
-    take(database, desk, box, 4)
-    balance = reconcile(database, box)
-    assert (balance.ledger, balance.gaps, balance.is_wrong) == (4, [], False)
+    accept_mails(database, desk, box, 4)
+    comparison = reconcile(database, box)
+    assert (comparison.ledger, comparison.gaps, comparison.has_problem) == (4, [], False)
 
 
-def test_a_message_in_the_move_folder_that_nobody_took_is_a_gap_and_is_mended(
-    either_database: Database, desk: DovecotServer
-) -> None:
+def test_unknown_message_in_the_move_folder_is_a_gap_and_is_repaired(either_database: Database, desk: DovecotServer) -> None:
     database = either_database
     box = mailbox(desk, move_to="Done", since=None)
     with watching(database, box):
         wait_until(lambda: last_uid(database) == 0)
-    take(database, desk, box, 1)
-    time.sleep(1)  # dates of arrival are in whole seconds, and only what came after the first one was taken counts
-    take(database, desk, box, 3, first=2)
+    accept_mails(database, desk, box, 1)
+    # Dates of arrival are in whole seconds, and only messages after the first accepted one are compared.
+    time.sleep(1)
+    accept_mails(database, desk, box, 3, first=2)
     desk.deliver("desk", message(9), folder="Done")
     lose(database, 3)
-    balance = reconcile(database, box)
-    assert [gap.code for gap in balance.gaps] == ["unknown_message", "unknown_message"]
-    assert {gap.place.partition("/")[0] for gap in balance.gaps} == {"Done"}
-    assert not reconcile(database, box, repair=True).is_wrong
+    comparison = reconcile(database, box)
+    assert [gap.code for gap in comparison.gaps] == ["unknown_message", "unknown_message"]
+    assert {gap.place.partition("/")[0] for gap in comparison.gaps} == {"Done"}
+    assert not reconcile(database, box, repair=True).has_problem
     assert sorted(numbers(database)) == [1, 2, 3, 4, 9]
     again = reconcile(database, box)
-    assert (again.gaps, again.is_wrong) == ([], False)
+    assert (again.gaps, again.has_problem) == ([], False)
 
 
-def test_a_message_whose_move_was_not_recorded_is_fetched_and_known_by_its_content(
-    database: Database, desk: DovecotServer
-) -> None:
+def test_message_whose_move_was_not_recorded_is_found_by_its_content(database: Database, desk: DovecotServer) -> None:
     box = mailbox(desk, move_to="Done", since=None)
     with watching(database, box):
         wait_until(lambda: last_uid(database) == 0)
-    take(database, desk, box, 3)
+    accept_mails(database, desk, box, 3)
     with database.write() as session:
         session.execute(update(Sighting).values(moved_at=None))
-    balance = reconcile(database, box)
-    assert (balance.gaps, balance.is_wrong) == ([], False)
+    comparison = reconcile(database, box)
+    assert (comparison.gaps, comparison.has_problem) == ([], False)
 
 
-def test_old_mail_of_an_archive_is_no_gap(database: Database, desk: DovecotServer) -> None:
+def test_old_mail_in_the_move_folder_is_no_gap(database: Database, desk: DovecotServer) -> None:
     box = mailbox(desk, move_to="Archive", since=None)
     old = desk.deliver("desk", message(7), folder="Archive")
     os.utime(old, (time.time() - 86_400, time.time() - 86_400))
     with watching(database, box):
         wait_until(lambda: last_uid(database) == 0)
-    take(database, desk, box, 1)
+    accept_mails(database, desk, box, 1)
     assert reconcile(database, box).gaps == []
 
 
-def test_what_is_still_to_be_moved_is_told(database: Database, desk: DovecotServer) -> None:
-    take(database, desk, mailbox(desk), 2)
-    balance = reconcile(database, mailbox(desk, move_to="Done"))
-    assert not balance.is_wrong
-    assert "2 messages that were taken are still to be moved to Done" in balance.notes
-    assert any("cannot be opened" in note for note in balance.notes)
+def test_messages_still_to_be_moved_are_a_note(database: Database, desk: DovecotServer) -> None:
+    accept_mails(database, desk, mailbox(desk), 2)
+    comparison = reconcile(database, mailbox(desk, move_to="Done"))
+    assert not comparison.has_problem
+    assert "2 accepted messages are still to be moved to Done" in comparison.notes
+    assert any("cannot be opened" in note for note in comparison.notes)
     assert desk.count("desk", "Done") == 0 and desk.count("desk") == 2
 
 
-def test_reconciling_changes_no_flag_and_moves_nothing(database: Database, desk: DovecotServer) -> None:
-    take(database, desk, mailbox(desk), 2)
+def test_repair_changes_no_flag_and_moves_nothing(database: Database, desk: DovecotServer) -> None:
+    accept_mails(database, desk, mailbox(desk), 2)
     lose(database, 1, 2)
     reconcile(database, mailbox(desk, move_to="Done"), repair=True)
     with IMAPClient(desk.host, desk.port, ssl=False) as client:
@@ -298,8 +297,8 @@ def test_reconciling_changes_no_flag_and_moves_nothing(database: Database, desk:
     assert desk.count("desk") == 2
 
 
-def test_a_watcher_at_work_makes_no_gap(database: Database, desk: DovecotServer) -> None:
-    take(database, desk, mailbox(desk), 1)
+def test_watcher_at_work_causes_no_gap(database: Database, desk: DovecotServer) -> None:
+    accept_mails(database, desk, mailbox(desk), 1)
     with watching(database, mailbox(desk)):
         for number in range(2, 60):
             desk.deliver("desk", message(number))
@@ -309,16 +308,16 @@ def test_a_watcher_at_work_makes_no_gap(database: Database, desk: DovecotServer)
     assert reconcile(database, mailbox(desk)).ledger == 59
 
 
-def test_size_and_date_tell_messages_apart_only_by_their_number() -> None:
+def test_size_and_date_match_only_as_many_messages_as_were_moved() -> None:
     now = clock.now()
-    abouts = [About(1, 10, now), About(2, 10, now), About(3, 20, now)]
-    assert find_strange(abouts, Counter({(10, now): 2, (20, now): 1})) == []
-    assert find_strange(abouts, Counter({(10, now): 1, (20, now): 5})) == [1, 2]
-    assert find_strange(abouts, Counter()) == [1, 2, 3]
+    infos = [MessageInfo(1, 10, now), MessageInfo(2, 10, now), MessageInfo(3, 20, now)]
+    assert find_unmatched(infos, Counter({(10, now): 2, (20, now): 1})) == []
+    assert find_unmatched(infos, Counter({(10, now): 1, (20, now): 5})) == [1, 2]
+    assert find_unmatched(infos, Counter()) == [1, 2, 3]
 
 
-def test_the_cursor_is_left_alone(database: Database, desk: DovecotServer) -> None:
-    take(database, desk, mailbox(desk), 2)
+def test_repair_does_not_change_the_cursor(database: Database, desk: DovecotServer) -> None:
+    accept_mails(database, desk, mailbox(desk), 2)
     with database.read() as session:
         before = session.get_one(MailboxCursor, "desk").checked_at
     lose(database, 1)
