@@ -92,7 +92,7 @@ def _describe_configuration(loaded: Settings) -> Iterator[Finding]:
 
 def _open_database(loaded: Settings) -> tuple[Database | None, list[Finding]]:
     """Return the database, None when it cannot be used, and the findings about it. Creates no database."""
-    from cli.services import is_database_missing
+    from cli.context import is_database_missing
     from core import migrations
 
     database = None

@@ -18,10 +18,10 @@ def check_backfill(name: str, settings: Settings) -> Iterator[Finding]:
     if backfill is None:
         return
     try:
-        SubmissionList(name, backfill, wait=lambda _: None).fetch(1, clock.now(), size=1)
+        SubmissionList(name, backfill, wait=lambda _: None).fetch_page(1, clock.now(), size=1)
     except ListError as error:
         hint = HINTS.get(error.code, "check backfill.base_url and that this machine can reach it; casemill tries again")
-        make_finding = problem if error.permanent else warning
+        make_finding = problem if error.is_permanent else warning
         yield make_finding(check, error.text, hint.format(form=name))
         return
     yield ok(check, "its list of submissions can be read")

@@ -147,7 +147,7 @@ def test_mailbox_sign_in_is_tried_and_its_old_mail_counted(configure: Callable[[
     run("migrate")
     found = run_doctor(1)
     assert found["mailbox support"]["state"] == "ok"
-    assert "INBOX has 3 messages" in found["mailbox support"]["text"] and "left out" in found["mailbox support"]["text"]
+    assert "INBOX has 3 messages" in found["mailbox support"]["text"] and "leave out" in found["mailbox support"]["text"]
     assert found["mailbox wrong"]["text"].endswith("login refusal")
     assert dovecot.count("desk") == 3
 
