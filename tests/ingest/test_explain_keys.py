@@ -130,7 +130,7 @@ def test_row_is_explained_with_every_key_and_a_rejected_one_with_its_reason(expl
     [
         ("empty.eml", b"", "The file is empty."),
         ("broken.json", b"{", "JSON"),
-        ("old.xls", b"\xd0\xcf\x11\xe0", ".xls files are not read: open the file in Excel and save it as .xlsx."),
+        ("old.xls", b"\xd0\xcf\x11\xe0", ".xls files are not accepted: open the file in Excel and save it as .xlsx."),
         ("odd.xlsx", b"PK\x03\x04" + b"x" * 500, "The file is damaged"),
     ],
 )
