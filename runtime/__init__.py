@@ -1,1 +1,1 @@
-"""How one process works: broker, drain requests and priority, wake-ups, concurrency, scheduler."""
+"""How one process works: broker, drain requests and priority, wake-ups, concurrency, scheduler, single-instance lock."""

@@ -1,6 +1,7 @@
-"""How many threads of one process share a kind of work: one while it is quick, any number while each item waits for others.
+"""Adaptive concurrency: how many threads of one process share a kind of work.
 
-Threads that are never idle only take the interpreter and the database's turn from each other.
+While items are quick, one thread does all of it: more threads would only compete for the interpreter and the database. Once an
+item waits long for others, such as a mail server, any number of threads help.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ import threading
 
 
 class AdaptiveConcurrency:
-    """``slow_seconds``: from this time an item on, more hands make the work quicker."""
+    """Counts the threads at work and decides whether another one may join; threads share one instance."""
 
     def __init__(self, slow_seconds: float) -> None:
+        """More threads help when one item takes longer than ``slow_seconds``."""
         self._slow_seconds = slow_seconds
         self._slow = False
         self._threads = 0
@@ -19,16 +21,19 @@ class AdaptiveConcurrency:
         self._guard = threading.Lock()
 
     def record(self, items: int, seconds: float) -> None:
-        """What a member has just seen."""
+        """Record that a thread has processed ``items`` in ``seconds``."""
         if items:
             self._slow = seconds / items > self._slow_seconds
 
     def should_add_thread(self) -> bool:
-        """Whether others should be called to help."""
+        """Return whether more threads would make the work quicker."""
         return self._slow
 
     def enter(self) -> bool:
-        """Take part; False when those at work are enough: they will look once more before they leave."""
+        """Let the calling thread join; return False when the threads at work are enough.
+
+        One of those is then told by :meth:`exit` to look for work once more.
+        """
         with self._guard:
             if self._threads and not self._slow:
                 self._missed_request = True
@@ -37,8 +42,8 @@ class AdaptiveConcurrency:
             return True
 
     def exit(self) -> bool:
-        """The end of taking part; True when somebody was sent away meanwhile, and what he came for may be left undone."""
+        """Let the calling thread leave; return True when another was turned away meanwhile, so that work may be left over."""
         with self._guard:
             self._threads -= 1
-            called, self._missed_request = self._missed_request, False
-            return called
+            has_missed, self._missed_request = self._missed_request, False
+            return has_missed

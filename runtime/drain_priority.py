@@ -1,4 +1,7 @@
-"""Precedence: work of the second rank steps aside while work of the first rank piles up, for half of the time at most."""
+"""Drain priority: low-priority drains wait while the ingest backlog is large, for half of the time at most.
+
+Reason and measurements: docs/decisions/batching-and-drain-priority.md.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,21 @@ import time
 from collections.abc import Callable
 
 POLL_SECONDS = 0.05
-#: So long after a pile was seen the last of it, however little, is waited for as well.
+#: For this long after a backlog was last seen, low-priority drains wait for the remaining items, however few.
 BACKLOG_REMAINDER_SECONDS = 0.25
 
 
 class DrainPriority:
-    """One instance for all threads of a process that do work of the second rank.
+    """Lets low-priority drains yield to ingest. All threads of a process share one instance.
 
-    One of them waits for all: those of the first rank need the others.
+    Only one thread waits: ingest needs the others.
     """
 
     def __init__(self, max_wait_seconds: float, backlog: int, request: Callable[[str], None]) -> None:
-        """``pile``: from how many pieces of work on the first rank goes first.
+        """Ingest goes first from ``backlog`` open items on.
 
-        ``seconds``: how long the second rank steps aside at most; then it has as long for itself, whatever comes in. ``call``
-        is told the names of the work that was sent away, once there is no more reason to.
+        A low-priority drain waits ``max_wait_seconds`` at most, and then runs for as long, whatever arrives. After the wait
+        ``request`` is called with the name of each drain that was turned away.
         """
         self._max_wait_seconds = max_wait_seconds
         self._backlog = backlog
@@ -34,10 +37,10 @@ class DrainPriority:
         self._turned_away: set[str] = set()
 
     def yield_to_ingest(self, name: str, count: Callable[[int], int]) -> bool:
-        """Wait until the first rank has no pile of work, and is through with the last one, or for as long as it may.
+        """Wait until the ingest backlog is worked off, ``max_wait_seconds`` at most; return True when the drain may run.
 
-        False when somebody else waits already: who wants to do work called ``name`` is to leave it, and is called again.
-        ``count`` tells how many pieces the first rank has, and need count no further than it is told.
+        Returns False when another thread waits already: the caller gives up its thread, and the drain ``name`` is requested
+        again after the wait. ``count(limit)`` returns the number of open items and need not count beyond ``limit``.
         """
         with self._guard:
             if self._has_waiting_thread:
@@ -52,13 +55,13 @@ class DrainPriority:
             with self._guard:
                 self._has_waiting_thread = False
                 names, self._turned_away = self._turned_away, set()
-            for one in sorted(names):
-                self._request(one)
+            for turned_away in sorted(names):
+                self._request(turned_away)
         return True
 
     def _wait(self, count: Callable[[int], int]) -> None:
-        ends = time.monotonic() + self._max_wait_seconds
-        while (left := ends - time.monotonic()) > 0:
+        deadline = time.monotonic() + self._max_wait_seconds
+        while (left := deadline - time.monotonic()) > 0:
             time.sleep(min(POLL_SECONDS, left))
             if not self._has_backlog(count):
                 return
@@ -68,7 +71,7 @@ class DrainPriority:
         now = time.monotonic()
         if now < self._priority_until:
             return False
-        found = count(self._backlog)
-        if found >= self._backlog:
+        open_items = count(self._backlog)
+        if open_items >= self._backlog:
             self._backlog_seen_at = now
-        return found > 0 and now - self._backlog_seen_at <= BACKLOG_REMAINDER_SECONDS
+        return open_items > 0 and now - self._backlog_seen_at <= BACKLOG_REMAINDER_SECONDS

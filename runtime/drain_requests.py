@@ -1,4 +1,4 @@
-"""Hints: "there may be work of this name". A convenience that may be lost; sweeps by the clock find the work anyway."""
+"""Drain requests: "there may be work for the drain of this name". They may be lost: sweeps request every drain by the clock."""
 
 from __future__ import annotations
 
@@ -9,33 +9,37 @@ from collections.abc import Callable
 
 from core.failpoints import failpoint
 
-log = logging.getLogger("casemill.hints")
+log = logging.getLogger("casemill.drain_requests")
+
+RETRY_SECONDS = 0.5
 
 _deliver: Callable[[str], None] | None = None
 
 
 def request_drain(name: str) -> None:
-    """Say that work called ``name`` may be waiting. Never raises: the database is the truth, not the hint."""
+    """Request the drain ``name``. Never raises: the database holds the work, and a sweep finds it if the request is lost."""
     if _deliver is None:
         return
     try:
         _deliver(name)
     except Exception as error:
-        log.warning("hint not delivered", extra={"hint": name, "error": type(error).__name__})
+        log.warning("drain request not accepted", extra={"drain": name, "error": type(error).__name__})
 
 
 def connect(deliver: Callable[[str], None] | None) -> None:
-    """Set where hints go (the composition root does), or None to switch them off. ``deliver`` must not wait for anybody."""
+    """Pass all requests to ``deliver``, which must not block; None discards them."""
     global _deliver
     _deliver = deliver
 
 
 class DrainRequestQueue:
-    """Delivers hints to the broker from a thread of its own, so that giving one never blocks; equal ones coalesce."""
+    """Sends requests to the broker from a thread of its own, so that a caller never blocks. Equal requests coalesce."""
 
     def __init__(self, send: Callable[[str], None], resend_seconds: float) -> None:
-        """``send`` hands one to the broker; it may wait and raise. ``hold_seconds``: how long one on its way, which nobody here
-        has begun, keeps the next one waiting.
+        """``send`` passes a request to the broker; it may block and raise.
+
+        A request that was sent holds back the next one of its name until its drain starts in this process, for
+        ``resend_seconds`` at most.
         """
         self._send = send
         self._resend_seconds = resend_seconds
@@ -45,15 +49,16 @@ class DrainRequestQueue:
         self._thread: threading.Thread | None = None
 
     def put(self, name: str) -> None:
+        """Queue a request for the drain ``name``; return at once."""
         with self._changed:
             self._requested.add(name)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._loop, name="hints", daemon=True)
+                self._thread = threading.Thread(target=self._loop, name="drain-requests", daemon=True)
                 self._thread.start()
             self._changed.notify()
 
     def mark_started(self, name: str) -> None:
-        """The work has begun: what is put from now on is news."""
+        """Record that the drain ``name`` has started: later requests may concern work that it does not see."""
         with self._changed:
             self._sent_at.pop(name, None)
             self._changed.notify()
@@ -65,11 +70,11 @@ class DrainRequestQueue:
                 self._send(name)
                 failpoint("hint.sent")
             except Exception as error:
-                log.warning("the broker did not take a hint", extra={"drain": name, "error": type(error).__name__})
-                time.sleep(0.5)
+                log.warning("broker unavailable, drain request lost", extra={"drain": name, "error": type(error).__name__})
+                time.sleep(RETRY_SECONDS)
 
     def _next(self) -> str:
-        """The next name that is not already on its way."""
+        """Wait for a request that is not held back, and return its name."""
         with self._changed:
             while True:
                 now = time.monotonic()

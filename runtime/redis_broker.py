@@ -1,4 +1,4 @@
-"""The broker behind Redis: Dramatiq's own, with bells. Imported only where Redis is configured."""
+"""The Redis broker: Dramatiq's own, with wake-ups. Imported only where Redis is configured."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from runtime.redis_wakeups import UNSUBSCRIBED_POLL_SECONDS, WakeupChannel
 
 
 def connect(url: str) -> Redis:
-    """A client that tries again and never waits for ever."""
+    """Return a client whose commands are retried and have time-outs."""
     return Redis.from_url(
         url,
         retry=Retry(ExponentialBackoff(cap=1, base=0.05), 5),
@@ -29,7 +29,7 @@ def connect(url: str) -> Redis:
 
 
 class WakeupRedisBroker(RedisBroker):
-    """Rings for each message."""
+    """A Redis broker that publishes a wake-up for each message, for the consumers that wait for one."""
 
     def __init__(self, url: str, middleware: list[Middleware]) -> None:
         client = connect(url)
@@ -42,6 +42,7 @@ class WakeupRedisBroker(RedisBroker):
         return WakeupConsumer
 
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
+        """Enqueue ``message``, then wake the consumers of its queue."""
         sent = super().enqueue(message, delay=delay)
         self.wakeups.publish(sent.queue_name)
         return sent
@@ -52,22 +53,23 @@ class WakeupRedisBroker(RedisBroker):
 
 
 class WakeupConsumer(_RedisConsumer):
-    """Looks for messages when there is word of one: each look costs it and Redis half a millisecond.
+    """A consumer that polls Redis only after a wake-up: a poll costs it and Redis half a millisecond.
 
-    Of itself it would look every few milliseconds after each message, and a message that came to an idle worker would wait up to
-    a second.
+    Dramatiq's own consumer polls every few milliseconds after a message, and lets a message for an idle worker wait up to a
+    second (docs/decisions/redis-wakeups.md).
     """
 
     def __init__(self, broker: Broker, queue_name: str, prefetch: int, timeout: int) -> None:
-        # Without a time-out of its own it looks once and leaves it to us to wait.
+        # With a time-out of 0 the base class polls once and returns, so that the waiting happens here.
         super().__init__(broker, queue_name, prefetch, 0)  # type: ignore[no-untyped-call]
 
     def __next__(self) -> Any:
-        bells: WakeupChannel = self.broker.wakeups
-        heard = bells.sequence(self.queue_name)
+        wakeups: WakeupChannel = self.broker.wakeups
+        sequence = wakeups.sequence(self.queue_name)
         message = super().__next__()  # type: ignore[no-untyped-call]
         if message is None and self.outstanding_message_count >= self.prefetch:
-            time.sleep(UNSUBSCRIBED_POLL_SECONDS)  # it did not look: those it has are not yet worked on
+            # The base class did not poll, because the worker has not processed the messages it holds.
+            time.sleep(UNSUBSCRIBED_POLL_SECONDS)
         elif message is None:
-            bells.wait(self.queue_name, heard)
+            wakeups.wait(self.queue_name, sequence)
         return message

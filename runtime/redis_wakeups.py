@@ -1,6 +1,7 @@
-"""Word of a new message, over Redis' publish and subscribe: who waits for one need not look for it many times a second.
+"""Wake-ups over Redis publish/subscribe: a consumer that waits for a message need not poll many times a second.
 
-It may get lost, as whatever goes by that way, so everybody looks now and then all the same; and often while nothing can be heard.
+Redis may lose what it publishes, so consumers poll once a second all the same, and more often while there is no subscription
+(docs/decisions/redis-wakeups.md).
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ from contextlib import closing, suppress
 from redis import Redis
 from redis.exceptions import RedisError
 
-log = logging.getLogger("casemill.bells")
+log = logging.getLogger("casemill.redis_wakeups")
 
 CHANNEL = "casemill:bells"
-#: How long a look is put off while a new message would be heard of, and while it would not.
+#: Poll intervals of a consumer with and without a subscription.
 SUBSCRIBED_POLL_SECONDS, UNSUBSCRIBED_POLL_SECONDS = 1.0, 0.1
 RECONNECT_SECONDS = 1.0
-#: How long one who listens takes to find that it is to end.
+#: The listening thread checks this often whether it should stop.
 LISTEN_TIMEOUT_SECONDS = 0.5
 
 
 class WakeupChannel:
-    """One for each queue. Whoever puts a message there rings it; all processes hear it that have asked :meth:`heard` before."""
+    """Publishes and receives wake-ups by queue. A process receives those that follow its first call of :meth:`sequence`."""
 
     def __init__(self, client: Redis) -> None:
         self._client = client
@@ -36,30 +37,32 @@ class WakeupChannel:
         self._thread: threading.Thread | None = None
 
     def publish(self, queue: str) -> None:
-        """Tell who waits. Never raises: the message is there, and will be found."""
+        """Wake the consumers of ``queue``. Never raises: the message is in Redis, and the next poll finds it."""
         with suppress(RedisError):
             self._client.publish(CHANNEL, queue)
 
     def sequence(self, queue: str) -> int:
-        """How often the bell has been heard; to be asked before the look, and given to :meth:`wait` after it."""
+        """Return how many wake-ups of ``queue`` were received. Call it before a poll, and pass the result to :meth:`wait`."""
         with self._changed:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._listen, name="bells", daemon=True)
+                self._thread = threading.Thread(target=self._listen, name="redis-wakeups", daemon=True)
                 self._thread.start()
             return self._sequences[queue]
 
     def wait(self, queue: str, sequence: int) -> None:
-        """Wait until it rings once more than ``heard``, or until it is time to look again."""
-        began = time.monotonic()
+        """Wait until a wake-up after ``sequence`` arrives or the next poll is due."""
+        started = time.monotonic()
         with self._changed:
             while self._sequences[queue] == sequence:
-                rest = began + (SUBSCRIBED_POLL_SECONDS if self._is_subscribed else UNSUBSCRIBED_POLL_SECONDS) - time.monotonic()
-                if rest <= 0:
+                left = (
+                    started + (SUBSCRIBED_POLL_SECONDS if self._is_subscribed else UNSUBSCRIBED_POLL_SECONDS) - time.monotonic()
+                )
+                if left <= 0:
                     return
-                self._changed.wait(rest)
+                self._changed.wait(left)
 
     def close(self) -> None:
-        """Listen no longer."""
+        """Stop the listening thread."""
         self._stopped.set()
         if self._thread is not None:
             self._thread.join(timeout=4 * LISTEN_TIMEOUT_SECONDS)
@@ -68,9 +71,10 @@ class WakeupChannel:
         while not self._stopped.is_set():
             try:
                 self._listen_once()
-            except Exception as error:  # whatever it was, somebody has to listen again
-                if self._is_subscribed:  # said once, however long it lasts
-                    log.warning("new messages are not heard of and are looked for", extra={"error": type(error).__name__})
+            except Exception as error:
+                # Every error ends in a new subscription. It is logged once, not at each attempt.
+                if self._is_subscribed:
+                    log.warning("redis subscription lost, polling", extra={"error": type(error).__name__})
                 self._is_subscribed = False
                 self._stopped.wait(RECONNECT_SECONDS)
 
@@ -83,7 +87,7 @@ class WakeupChannel:
                     self._handle_message(str(message["type"]), message["data"])
 
     def _handle_message(self, kind: str, data: object) -> None:
-        """What Redis says: that we are subscribed now, also after a connection was made again, or that a bell rang."""
+        """Handle a confirmed subscription, which also follows a reconnect, or a wake-up."""
         with self._changed:
             self._is_subscribed = True
             if kind == "message" and isinstance(data, bytes):

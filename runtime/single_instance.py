@@ -1,4 +1,4 @@
-"""One embedded process a database: a lock on a file that the kernel lets go of when its holder dies."""
+"""The single-instance lock: one embedded process for each database, by a file lock that the kernel releases when it dies."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from core.errors import CasemillError
 
 
 class AlreadyRunningError(CasemillError):
-    """Another embedded process lives on the same database."""
+    """Another embedded process uses the same database."""
 
 
 @contextmanager
 def single_instance_lock(database_file: Path) -> Iterator[None]:
-    """Hold the lock beside ``database_file``. Whoever holds it knows that every other process of its kind is dead.
+    """Hold the lock file beside ``database_file``. Its holder knows that no other embedded process runs on the database.
 
-    Raises :class:`AlreadyRunningError` when another one lives.
+    Raises :class:`AlreadyRunningError` when another process holds the lock.
     """
     path = database_file.with_name(f"{database_file.name}.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,5 +27,5 @@ def single_instance_lock(database_file: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             text = f"casemill is already running on {database_file}"
-            raise AlreadyRunningError(text, hint="stop the other one, or set another data_dir") from None
+            raise AlreadyRunningError(text, hint="stop the other process, or set another data_dir") from None
         yield

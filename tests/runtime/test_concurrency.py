@@ -1,53 +1,53 @@
-"""How many threads share a kind of work."""
+"""Adaptive concurrency: how many threads share a kind of work."""
 
 from __future__ import annotations
 
 from runtime.concurrency import AdaptiveConcurrency
 
 
-def test_quick_work_is_done_by_one() -> None:
-    crew = AdaptiveConcurrency(slow_seconds=0.01)
-    assert crew.enter()
-    crew.record(items=50, seconds=0.1)
-    assert not crew.enter()
-    assert not crew.should_add_thread()
+def test_quick_work_is_done_by_one_thread() -> None:
+    concurrency = AdaptiveConcurrency(slow_seconds=0.01)
+    assert concurrency.enter()
+    concurrency.record(items=50, seconds=0.1)
+    assert not concurrency.enter()
+    assert not concurrency.should_add_thread()
 
 
-def test_slow_work_is_shared() -> None:
-    crew = AdaptiveConcurrency(slow_seconds=0.01)
-    assert crew.enter()
-    crew.record(items=50, seconds=5.0)
-    assert crew.should_add_thread()
-    assert crew.enter()
+def test_slow_work_is_shared_by_threads() -> None:
+    concurrency = AdaptiveConcurrency(slow_seconds=0.01)
+    assert concurrency.enter()
+    concurrency.record(items=50, seconds=5.0)
+    assert concurrency.should_add_thread()
+    assert concurrency.enter()
 
 
-def test_work_that_became_quick_again_takes_no_new_hands() -> None:
-    crew = AdaptiveConcurrency(slow_seconds=0.01)
-    assert crew.enter()
-    crew.record(items=1, seconds=1.0)
-    crew.record(items=1, seconds=0.001)
-    assert not crew.enter()
+def test_work_that_is_quick_again_takes_no_new_thread() -> None:
+    concurrency = AdaptiveConcurrency(slow_seconds=0.01)
+    assert concurrency.enter()
+    concurrency.record(items=1, seconds=1.0)
+    concurrency.record(items=1, seconds=0.001)
+    assert not concurrency.enter()
 
 
-def test_who_found_nothing_to_do_has_learnt_nothing_of_the_pace() -> None:
-    crew = AdaptiveConcurrency(slow_seconds=0.01)
-    assert crew.enter()
-    crew.record(items=1, seconds=1.0)
-    crew.record(items=0, seconds=0.001)
-    assert crew.should_add_thread()
+def test_empty_batch_does_not_change_measured_pace() -> None:
+    concurrency = AdaptiveConcurrency(slow_seconds=0.01)
+    assert concurrency.enter()
+    concurrency.record(items=1, seconds=1.0)
+    concurrency.record(items=0, seconds=0.001)
+    assert concurrency.should_add_thread()
 
 
-def test_who_sent_somebody_away_looks_once_more() -> None:
-    crew = AdaptiveConcurrency(slow_seconds=0.01)
-    assert crew.enter()
-    assert not crew.enter()
-    assert crew.exit(), "what the other came for may have come too late for us"
-    assert crew.enter()
-    assert not crew.exit()
+def test_thread_that_leaves_looks_again_after_another_was_turned_away() -> None:
+    concurrency = AdaptiveConcurrency(slow_seconds=0.01)
+    assert concurrency.enter()
+    assert not concurrency.enter()
+    assert concurrency.exit(), "the work that the other came for may have arrived after the last look"
+    assert concurrency.enter()
+    assert not concurrency.exit()
 
 
-def test_the_place_is_free_after_leaving() -> None:
-    crew = AdaptiveConcurrency(slow_seconds=0.01)
-    assert crew.enter()
-    assert not crew.exit()
-    assert crew.enter()
+def test_thread_can_enter_after_another_has_left() -> None:
+    concurrency = AdaptiveConcurrency(slow_seconds=0.01)
+    assert concurrency.enter()
+    assert not concurrency.exit()
+    assert concurrency.enter()

@@ -1,4 +1,4 @@
-"""Hints never get in the way of those who give them."""
+"""Drain requests never disturb their callers."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from runtime import drain_requests
 
 
 @pytest.fixture(autouse=True)
-def unplugged() -> Iterator[None]:
+def disconnected() -> Iterator[None]:
     drain_requests.connect(None)
     yield
     drain_requests.connect(None)
 
 
-def test_without_a_broker_a_hint_is_nothing() -> None:
+def test_request_without_broker_is_ignored() -> None:
     drain_requests.request_drain("ingest.drain")
 
 
-def test_a_hint_reaches_whoever_is_connected() -> None:
-    given: list[str] = []
-    drain_requests.connect(given.append)
+def test_request_reaches_connected_function() -> None:
+    requested: list[str] = []
+    drain_requests.connect(requested.append)
     drain_requests.request_drain("ingest.drain")
-    assert given == ["ingest.drain"]
+    assert requested == ["ingest.drain"]
     drain_requests.connect(None)
     drain_requests.request_drain("ingest.drain")
-    assert given == ["ingest.drain"]
+    assert requested == ["ingest.drain"]
 
 
-def test_a_broker_that_raises_is_logged_by_kind_only(caplog: pytest.LogCaptureFixture) -> None:
+def test_broker_error_is_logged_by_type_only(caplog: pytest.LogCaptureFixture) -> None:
     def fail(_: str) -> None:
         raise ConnectionError("canary text")
 

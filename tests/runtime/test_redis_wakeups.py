@@ -1,4 +1,4 @@
-"""Word of a new message, and what is done where none can be heard."""
+"""Wake-ups for new messages, and polling while there is no subscription."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ def client(redis_url: str) -> Iterator[Redis]:
 
 
 @pytest.fixture
-def listen(client: Redis) -> Iterator[Callable[[], WakeupChannel]]:
-    """Makes bells that are closed in the end."""
-    made: list[WakeupChannel] = []
+def make_channel(client: Redis) -> Iterator[Callable[[], WakeupChannel]]:
+    """Makes channels that are closed at the end of the test."""
+    channels: list[WakeupChannel] = []
 
     def make() -> WakeupChannel:
-        made.append(WakeupChannel(client))
-        return made[-1]
+        channels.append(WakeupChannel(client))
+        return channels[-1]
 
     yield make
-    for one in made:
-        one.close()
+    for channel in channels:
+        channel.close()
 
 
-def hears(client: Redis, count: int = 1) -> bool:
+def wait_for_subscribers(client: Redis, count: int = 1) -> bool:
     return poll_until(lambda: client.pubsub_numsub(CHANNEL)[0][1] == count, 30)
 
 
-def wait(one: WakeupChannel, queue: str, heard: int) -> threading.Event:
-    """Set once the wait is over."""
+def start_waiting(channel: WakeupChannel, queue: str, sequence: int) -> threading.Event:
+    """Wait for a wake-up in a thread; the event is set once the wait is over."""
     over = threading.Event()
 
     def work() -> None:
-        one.wait(queue, heard)
+        channel.wait(queue, sequence)
         over.set()
 
     threading.Thread(target=work, daemon=True).start()
@@ -53,56 +53,57 @@ def wait(one: WakeupChannel, queue: str, heard: int) -> threading.Event:
 
 
 @pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who hears would wait for ever."""
-    monkeypatch.setattr(redis_wakeups, "HEARING_SECONDS", 600.0)
+def no_polling_while_subscribed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a wake-up ends the wait of a subscribed consumer."""
+    monkeypatch.setattr(redis_wakeups, "SUBSCRIBED_POLL_SECONDS", 600.0)
 
 
-def test_who_waits_hears_the_bell_of_its_own_queue(client: Redis, listen: Callable[[], WakeupChannel]) -> None:
-    mine, other = listen(), listen()
-    heard = mine.sequence("ingest")
-    assert hears(client)
-    over = wait(mine, "ingest", heard)
+def test_wakeup_ends_wait_of_its_own_queue(client: Redis, make_channel: Callable[[], WakeupChannel]) -> None:
+    mine, other = make_channel(), make_channel()
+    sequence = mine.sequence("ingest")
+    assert wait_for_subscribers(client)
+    over = start_waiting(mine, "ingest", sequence)
     other.publish("outbox")
     assert not over.wait(0.5)
     other.publish("ingest")
     assert over.wait(30)
 
 
-def test_a_bell_between_the_look_and_the_wait_is_not_missed(client: Redis, listen: Callable[[], WakeupChannel]) -> None:
-    one = listen()
-    heard = one.sequence("ingest")
-    assert hears(client)
-    one.publish("ingest")
-    assert poll_until(lambda: one.sequence("ingest") == heard + 1, 30)
-    assert wait(one, "ingest", heard).wait(30)
+def test_wakeup_between_poll_and_wait_is_not_missed(client: Redis, make_channel: Callable[[], WakeupChannel]) -> None:
+    channel = make_channel()
+    sequence = channel.sequence("ingest")
+    assert wait_for_subscribers(client)
+    channel.publish("ingest")
+    assert poll_until(lambda: channel.sequence("ingest") == sequence + 1, 30)
+    assert start_waiting(channel, "ingest", sequence).wait(30)
 
 
-def test_who_cannot_hear_looks_soon(redis_server: RedisServer) -> None:
+def test_consumer_without_subscription_polls_soon(redis_server: RedisServer) -> None:
     client = Redis.from_url(redis_server.url)
     redis_server.kill()
-    one = WakeupChannel(client)
-    heard = one.sequence("ingest")
-    assert wait(one, "ingest", heard).wait(30)
-    one.publish("ingest")  # says nothing, as nobody is there
+    channel = WakeupChannel(client)
+    sequence = channel.sequence("ingest")
+    assert start_waiting(channel, "ingest", sequence).wait(30)
+    # Must not raise although Redis is down.
+    channel.publish("ingest")
     redis_server.start()
-    assert hears(client)
-    over = wait(one, "ingest", one.sequence("ingest"))
+    assert wait_for_subscribers(client)
+    over = start_waiting(channel, "ingest", channel.sequence("ingest"))
     assert not over.wait(0.5)
-    one.publish("ingest")
+    channel.publish("ingest")
     assert over.wait(30)
-    one.close()
-    assert hears(client, 0)
+    channel.close()
+    assert wait_for_subscribers(client, 0)
     client.close()
 
 
-def test_a_listener_that_was_cut_off_listens_again(client: Redis, listen: Callable[[], WakeupChannel]) -> None:
-    one = listen()
-    heard = one.sequence("ingest")
-    assert hears(client)
+def test_listener_subscribes_again_after_lost_connection(client: Redis, make_channel: Callable[[], WakeupChannel]) -> None:
+    channel = make_channel()
+    sequence = channel.sequence("ingest")
+    assert wait_for_subscribers(client)
     client.client_kill_filter(_type="pubsub")
-    assert hears(client)
+    assert wait_for_subscribers(client)
     time.sleep(0.2)
-    over = wait(one, "ingest", heard)
-    one.publish("ingest")
+    over = start_waiting(channel, "ingest", sequence)
+    channel.publish("ingest")
     assert over.wait(30)

@@ -1,4 +1,4 @@
-"""What a worker process reads from how it was started."""
+"""What a process learns from the command that started it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from runtime.worker_process import count_worker_processes, is_worker_process
 
 
 @pytest.mark.parametrize(
-    ("argv", "is_worker", "siblings"),
+    ("argv", "is_worker", "processes"),
     [
         (["/srv/.venv/bin/dramatiq", "workers", "--processes", "3", "--threads", "4"], True, 3),
         (["/srv/.venv/lib/dramatiq/__main__.py", "workers", "-p", "5"], True, 5),
@@ -20,7 +20,9 @@ from runtime.worker_process import count_worker_processes, is_worker_process
         (["/srv/cli/__main__.py", "watch", "--processes", "3"], False, 1),
     ],
 )
-def test_the_command_says_how_many_work(monkeypatch: pytest.MonkeyPatch, argv: list[str], is_worker: bool, siblings: int) -> None:
+def test_command_line_names_number_of_worker_processes(
+    monkeypatch: pytest.MonkeyPatch, argv: list[str], is_worker: bool, processes: int
+) -> None:
     monkeypatch.setattr(sys, "argv", argv)
     assert is_worker_process() is is_worker
-    assert count_worker_processes() == siblings
+    assert count_worker_processes() == processes
