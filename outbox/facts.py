@@ -1,4 +1,8 @@
-"""Facts: what happened, as frozen values. A fact carries what its readers need and no text of a message."""
+"""Facts: what happened, as frozen values. A fact carries what its handlers need and no text of a message.
+
+This module needs no database, so that pure code can create facts; :mod:`outbox.append` writes them.
+The names of kinds and fields are stored in the database and never change.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class TicketCreated(Fact):
-    """A ticket exists. ``answer`` says whether its requester may be told; otherwise code and text say why not."""
+    """A ticket was created. ``answer`` says whether its requester may be notified; if not, code and text say why."""
 
     kind: ClassVar[str] = "ticket.created"
     ticket_id: int
@@ -26,7 +30,7 @@ class TicketCreated(Fact):
 
 @dataclass(frozen=True, slots=True)
 class TicketAssigned(Fact):
-    """A ticket has an owner, with the reason in a sentence."""
+    """A ticket was assigned to a member of staff; ``reason`` is a sentence."""
 
     kind: ClassVar[str] = "ticket.assigned"
     ticket_id: int
@@ -37,7 +41,7 @@ class TicketAssigned(Fact):
 
 @dataclass(frozen=True, slots=True)
 class NoticeSettled(Fact):
-    """A delivery has its final ``outcome``: sent, skipped, failed or ambiguous, and why. ``ticket_id`` is None for a digest."""
+    """A delivery ended with ``outcome`` sent, skipped, failed or ambiguous, and why. ``ticket_id`` is None for a digest."""
 
     kind: ClassVar[str] = "notice.settled"
     ticket_id: int | None
@@ -51,7 +55,7 @@ class NoticeSettled(Fact):
 
 @dataclass(frozen=True, slots=True)
 class TaskRaised(Fact):
-    """A rule raised a follow-up task: ``rule`` is reminder or escalation; ``staff_id`` is None when nobody could get it."""
+    """A rule raised a follow-up task: ``rule`` is reminder or escalation; ``staff_id`` is None when it has no assignee."""
 
     kind: ClassVar[str] = "task.raised"
     ticket_id: int
@@ -62,9 +66,9 @@ class TaskRaised(Fact):
 
 @dataclass(frozen=True, slots=True)
 class BounceReceived(Fact):
-    """A delivery of ours did not arrive, or (``delayed``) not yet. ``status`` and ``action`` as its report has them.
+    """A delivery bounced, or is ``delayed``. ``status`` and ``action`` are those of the report (RFC 3464 §2.3).
 
-    ``block_days`` is how long the recipient gets no automatic mail when that is for good.
+    After a permanent failure the recipient gets no automatic mail for ``block_days``.
     """
 
     kind: ClassVar[str] = "bounce.received"
@@ -79,7 +83,7 @@ class BounceReceived(Fact):
 
 @dataclass(frozen=True, slots=True)
 class ReportReceived(Fact):
-    """Somebody reported on a delivery of ours: ``report`` is complaint, feedback, receipt or delivery, ``action`` its word."""
+    """A report on a delivery arrived: ``report`` is complaint, feedback, receipt or delivery, ``action`` its own code."""
 
     kind: ClassVar[str] = "report.received"
     item_id: int
@@ -90,7 +94,7 @@ class ReportReceived(Fact):
 
 @dataclass(frozen=True, slots=True)
 class TicketCompleted(Fact):
-    """A ticket reached 6-Completed, in its ``opening``: for whom, and who owned it then."""
+    """A ticket reached 6-Completed. ``opening`` counts creation and reopens; the ids are those of that moment."""
 
     kind: ClassVar[str] = "ticket.completed"
     ticket_id: int
@@ -102,7 +106,7 @@ class TicketCompleted(Fact):
 
 @dataclass(frozen=True, slots=True)
 class SurveyDue(Fact):
-    """The moment of a survey has come, and it may go to its contact."""
+    """A survey is due and may be sent to its contact."""
 
     kind: ClassVar[str] = "survey.due"
     ticket_id: int
@@ -112,7 +116,7 @@ class SurveyDue(Fact):
 
 @dataclass(frozen=True, slots=True)
 class SurveyAnswered(Fact):
-    """A customer gave a score of 1 to 5, or changed it; ``before`` is the score until then. The comment stays on the ticket."""
+    """A customer gave a score of 1 to 5 or changed it; ``before`` is the previous score. The comment stays on the ticket."""
 
     kind: ClassVar[str] = "survey.answered"
     ticket_id: int
@@ -136,8 +140,9 @@ class StaffMessageWritten(Fact):
     contact_ids: list[int]
 
 
-_ALL: tuple[type[Fact], ...] = (
+_ALL_FACTS: tuple[type[Fact], ...] = (
     TicketCreated, TicketAssigned, NoticeSettled, TaskRaised, BounceReceived, ReportReceived, TicketCompleted, SurveyDue,
     SurveyAnswered, StaffMessageWritten,
 )  # fmt: skip
-KINDS: dict[str, type[Fact]] = {fact.kind: fact for fact in _ALL}
+#: Kind as stored → class.
+KINDS: dict[str, type[Fact]] = {fact.kind: fact for fact in _ALL_FACTS}

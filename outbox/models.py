@@ -12,7 +12,7 @@ from core.database.types import Base, where
 
 
 class OutboxFact(Base):
-    """Something that happened, waiting for its readers. Done facts are kept for a while and then deleted."""
+    """A fact that waits for its handlers. Done facts are deleted after ``retention.facts_days``."""
 
     __tablename__ = "outbox_fact"
     __table_args__ = (

@@ -1,6 +1,6 @@
-"""The relay: hands facts to their readers, each in the transaction that marks the fact done.
+"""The relay: passes facts to their handlers, each in the transaction that marks the fact done.
 
-Readers only write rows. A fact whose reader fails is pushed on, with its error's kind, and the others go on.
+Handlers only write rows. A fact whose handler fails is postponed with the type of its error, and the others are relayed.
 """
 
 from __future__ import annotations
@@ -23,34 +23,42 @@ from outbox.models import OutboxFact
 
 log = logging.getLogger("casemill.outbox")
 
-#: A reader takes all facts of its kind at once: a batch of a hundred costs a few statements, not hundreds.
+#: A handler gets all facts of its kind at once, so that a batch of a hundred costs a few statements and not hundreds.
 FactHandler = Callable[[Session, Sequence[Fact], datetime], None]
+#: Kind of fact → its handlers, in the order in which they run.
 Subscriptions = Mapping[str, Sequence[FactHandler]]
 BATCH_SIZE = 100
-#: Pauses of a fact whose reader failed: 2 s after the first failure, 10 minutes at most.
+#: Pauses of a fact whose handler failed: 2 s after the first failure, 10 minutes at most.
 RETRY_BACKOFF = Backoff(first=timedelta(seconds=2), maximum=timedelta(minutes=10))
 
 
 def relay_batch(database: Database, subscriptions: Subscriptions) -> int:
-    """Relay one batch of due facts; returns how many were done. Raises only when the database itself is away."""
+    """Relay one batch of due facts and return how many were done.
+
+    1. All facts of the batch in one transaction, which is cheap.
+    2. If that fails, each fact in a transaction of its own, so that one bad fact stops no other.
+    3. A fact that fails alone is postponed, with growing pauses and without limit.
+
+    Raises only when the database itself is unavailable.
+    """
     try:
         return _relay_and_commit(database, subscriptions, BATCH_SIZE)
     except Exception as error:
         if is_unavailable(error):
             raise
-        log.warning("a batch of facts failed, trying them one by one", extra={"error": type(error).__name__})
+        log.warning("fact batch rolled back, retrying one by one", extra={"error": type(error).__name__})
     return _relay_one_by_one(database, subscriptions)
 
 
 def clamp_future_due_times(session: Session, now: datetime) -> None:
-    """Make due what waits longer than any rule lets it: a clock that was ahead wrote that, and has been set back since."""
+    """Make facts due now whose due time is later than any back-off allows: a clock that was ahead has written it."""
     untried = and_(OutboxFact.attempts == 0, OutboxFact.due_at > now + clock.MAX_CLOCK_SKEW)
     wrong = or_(untried, OutboxFact.due_at > now + RETRY_BACKOFF.maximum + clock.MAX_CLOCK_SKEW)
     session.execute(update(OutboxFact).where(OutboxFact.done_at.is_(None), wrong).values(due_at=now))
 
 
 def delete_done(database: Database, older_than: timedelta) -> int:
-    """Delete facts done longer ago than ``older_than``; returns how many."""
+    """Delete facts that were done longer ago than ``older_than``; return how many."""
 
     def unit(session: Session) -> int:
         before = clock.now() - older_than
@@ -67,17 +75,17 @@ def _relay_and_commit(database: Database, subscriptions: Subscriptions, limit: i
 
 def _relay(session: Session, subscriptions: Subscriptions, limit: int, only: int | None = None) -> int:
     now = clock.now()
-    rows = _due(session, now, limit, only)
+    rows = _lock_due_facts(session, now, limit, only)
     for kind in dict.fromkeys(row.kind for row in rows):
         batch = [read_fact(kind, row.payload) for row in rows if row.kind == kind]
-        for reader in subscriptions.get(kind, ()):
-            reader(session, batch, now)
+        for handler in subscriptions.get(kind, ()):
+            handler(session, batch, now)
     if rows:
         session.execute(update(OutboxFact).where(in_list(OutboxFact.id, [row.id for row in rows])).values(done_at=now))
     return len(rows)
 
 
-def _due(session: Session, now: datetime, limit: int, only: int | None) -> Sequence[OutboxFact]:
+def _lock_due_facts(session: Session, now: datetime, limit: int, only: int | None) -> Sequence[OutboxFact]:
     statement = select(OutboxFact).where(OutboxFact.done_at.is_(None), OutboxFact.due_at <= now)
     if only is not None:
         statement = statement.where(OutboxFact.id == only)
@@ -87,9 +95,9 @@ def _due(session: Session, now: datetime, limit: int, only: int | None) -> Seque
 
 def _relay_one_by_one(database: Database, subscriptions: Subscriptions) -> int:
     with database.read() as session:
-        due = [row.id for row in _due_ids(session)]
+        due_ids = [row.id for row in _find_due_facts(session)]
     done = 0
-    for fact_id in due:
+    for fact_id in due_ids:
         try:
             done += _relay_and_commit(database, subscriptions, 1, only=fact_id)
         except Exception as error:
@@ -99,13 +107,13 @@ def _relay_one_by_one(database: Database, subscriptions: Subscriptions) -> int:
     return done
 
 
-def _due_ids(session: Session) -> Sequence[OutboxFact]:
+def _find_due_facts(session: Session) -> Sequence[OutboxFact]:
     statement = select(OutboxFact).where(OutboxFact.done_at.is_(None), OutboxFact.due_at <= clock.now())
     return session.execute(statement.order_by(OutboxFact.due_at, OutboxFact.id).limit(BATCH_SIZE)).scalars().all()
 
 
 def _postpone(database: Database, fact_id: int, error: Exception) -> None:
-    log.error("a fact failed and is tried again later", extra={"fact": fact_id, "error": type(error).__name__})
+    log.error("fact handler failed, fact postponed", extra={"fact": fact_id, "error": type(error).__name__})
 
     def unit(session: Session) -> None:
         row = session.get(OutboxFact, fact_id)
