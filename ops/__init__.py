@@ -1,1 +1,1 @@
-"""Looking after a running house: what must always be true, and every source held against the ledger."""
+"""Operations: production invariants, and the comparison of every source with the ledger."""

@@ -154,8 +154,8 @@ def _describe_left_out(name: str, mailbox: Mailbox, database: Database | None, s
         with database.read() as db:
             row = cursors.load(db, name)
     if row is not None:
-        trouble = f"; {row.errors} errors in a row, the last was {row.error}" if row.errors else ""
-        return f"{row.left_out:,} from before casemill first read it were left out{trouble}"
+        errors = f"; {row.errors} errors in a row, the last was {row.error}" if row.errors else ""
+        return f"{row.left_out:,} from before casemill first read it were left out{errors}"
     if mailbox.since == "all":
         return "casemill will read all of them"
     if isinstance(mailbox.since, date):
