@@ -61,10 +61,12 @@ def count_old_facts(session: Session, created_before: datetime) -> RowCount:
 
 
 def count_waiting_items(session: Session, due_before: datetime) -> RowCount:
+    """Count waiting items that were due by ``due_before``."""
     return _count_rows(session, InboundItem.due_at, _WAITING, InboundItem.due_at <= due_before)
 
 
 def count_expired_claims(session: Session, until_before: datetime) -> RowCount:
+    """Count items whose claim expired by ``until_before``."""
     return _count_rows(session, InboundItem.claim_until, _CLAIMED, InboundItem.claim_until <= until_before)
 
 
@@ -75,10 +77,12 @@ def count_due_deliveries(session: Session, due_before: datetime, delayed_before:
 
 
 def count_ambiguous_deliveries(session: Session, due_before: datetime) -> RowCount:
+    """Count ambiguous notices whose repeat was due by ``due_before``."""
     return _count_rows(session, Delivery.due_at, _DUE, Delivery.state == "ambiguous", Delivery.due_at <= due_before)
 
 
 def count_expired_delivery_claims(session: Session, until_before: datetime) -> RowCount:
+    """Count notices whose claim expired by ``until_before``."""
     return _count_rows(session, Delivery.claim_until, _HELD, Delivery.claim_until <= until_before)
 
 
@@ -89,6 +93,7 @@ def count_tickets_without_activity(session: Session, *, all_rows: bool) -> RowCo
 
 
 def count_submitted_tickets(session: Session, created_before: datetime) -> RowCount:
+    """Count tickets created by ``created_before`` that are still in the first stage."""
     return _count_rows(session, Ticket.created_at, Ticket.stage == SUBMITTED, Ticket.created_at <= created_before)
 
 
@@ -118,6 +123,7 @@ def count_workbooks_without_rows(session: Session, *, all_rows: bool) -> RowCoun
 
 
 def count_quarantine(session: Session, now: datetime) -> QuarantineCounts:
+    """Count quarantined items by the day of their outcome."""
     at = InboundItem.settled_at
     today, before = at > now - DAY, and_(at > now - 2 * DAY, at <= now - DAY)
     first_today = func.min(case((today, at)))
@@ -127,10 +133,12 @@ def count_quarantine(session: Session, now: datetime) -> QuarantineCounts:
 
 
 def read_mailbox_cursors(session: Session) -> dict[str, MailboxCursor]:
+    """Return all mailbox cursors by mailbox."""
     return {row.mailbox: row for row in session.execute(select(MailboxCursor)).scalars()}
 
 
 def read_leases(session: Session) -> dict[str, Lease]:
+    """Return all leases by name."""
     return {row.name: row for row in session.execute(select(Lease)).scalars()}
 
 

@@ -57,6 +57,7 @@ class SourceComparison:
         self.gaps = [replace(gap, is_repaired=True, text=text) if gap.place in places else gap for gap in self.gaps]
 
     def as_dict(self) -> dict[str, Any]:
+        """Return the comparison as `casemill reconcile --json` prints it."""
         gaps = [{"place": gap.place, "code": gap.code, "text": gap.text, "repaired": gap.is_repaired} for gap in self.gaps]
         return {
             "source": self.source,
