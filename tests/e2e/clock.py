@@ -1,4 +1,4 @@
-"""A clock that can be moved while processes run."""
+"""A clock that a test moves while processes run."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from tests.e2e.system import ROOT
 
 
 class ShiftedClock:
-    """The time of processes started with ``environment``, in seconds from the true one; it may be changed while they run.
+    """The clock of processes that run with ``environment``: it differs from the true time by an offset in seconds.
 
-    libfaketime would do it from outside, but makes Python's `sleep` fail (it takes its offset from the monotonic clock too).
+    libfaketime cannot be used: it shifts the monotonic clock as well, which makes Python's `sleep` fail.
     """
 
     PROGRAM = """
@@ -31,6 +31,7 @@ time.time = lambda: true_time() + float(FILE.read_text())
         self.environment = {"PYTHONPATH": f"{folder}:{ROOT}", "TZ": "America/New_York"}
 
     def set_offset(self, seconds: float) -> None:
+        """Change the offset, also of processes that run."""
         draft = self._folder / "draft"
         draft.write_text(f"{seconds:.0f}")
         draft.replace(self._folder / "offset")

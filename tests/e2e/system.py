@@ -1,4 +1,4 @@
-"""A whole casemill under test: its configuration, its processes, and what can be asked of its database."""
+"""A complete casemill under test: its configuration, its processes, and queries of its database."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from sqlalchemy import create_engine, text
 
 from tests.servers.dovecot import DovecotServer
 from tests.servers.ports import free_port
+from tests.waiting import Deadline, scale_budget, wait_for_exit
 
 ROOT = Path(__file__).resolve().parents[2]
 FORM, KEY = "5512345", "e2e-signing-key"
@@ -28,7 +29,7 @@ WORKERS = [sys.executable, "-m", "dramatiq", "workers", "--processes", "1", "--t
 
 
 class System:
-    """casemill in a folder of its own. ``start`` takes the commands to run; every process can be killed."""
+    """A casemill in a folder of its own. ``start`` takes the commands to run; every process can be killed."""
 
     def __init__(
         self,
@@ -42,7 +43,7 @@ class System:
         extra: str = "",
         variables: Mapping[str, str] | None = None,
     ) -> None:
-        """``variables`` are added to the environment of every process."""
+        """Write the configuration. ``variables`` are added to the environment of every process."""
         self.variables = dict(variables or {})
         self.folder = folder
         self.port = free_port()
@@ -59,32 +60,38 @@ class System:
         return (self.folder / "log").read_text()
 
     def start(self, *commands: Sequence[str], ready: bool = True) -> None:
-        """Start each command; ``ready`` waits until the web server answers."""
+        """Start each command, ``casemill run`` without any; with ``ready`` wait until the web server answers."""
         for command in commands or ([*COMMAND, "run"],):
             self.processes.append(subprocess.Popen(command, cwd=ROOT, env=self.environment(), stdout=self._log, stderr=self._log))
         if ready:
             self.wait(lambda: self.get("/healthz") == 200, "the web server to answer", 90)
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """One casemill command to its end."""
+        """Run a casemill command to its end."""
         return subprocess.run(
-            [*COMMAND, *arguments], cwd=ROOT, env=self.environment(), capture_output=True, text=True, check=check, timeout=120
+            [*COMMAND, *arguments],
+            cwd=ROOT,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            check=check,
+            timeout=scale_budget(120),
         )
 
     def kill(self, number: int = -1) -> None:
-        """SIGKILL, and forget, one process."""
+        """Kill one process (SIGKILL) and remove it from ``processes``."""
         process = self.processes.pop(number)
         process.send_signal(signal.SIGKILL)
         process.wait()
 
     def stop(self) -> list[int]:
-        """End all processes as Ctrl-C would; answers with their exit codes."""
+        """End all processes as Ctrl-C does, and return their exit codes."""
         for process in self.processes:
             process.send_signal(signal.SIGINT)
         codes = []
         for process in self.processes:
             try:
-                codes.append(process.wait(30))
+                codes.append(wait_for_exit(process, 30))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -93,18 +100,19 @@ class System:
         return codes
 
     def close(self) -> None:
-        """End whatever still runs, without mercy."""
+        """Kill the processes that still run."""
         for process in self.processes:
             process.kill()
             process.wait()
         self._log.close()
 
     def environment(self) -> dict[str, str]:
+        """Return the environment of the processes."""
         own = {"CASEMILL_CONFIG": str(self.config), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"}
         return {**os.environ, **own, **self.variables}
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
-        """What the database answers now; empty while it has no tables."""
+        """Return the rows of a statement."""
         engine = create_engine(self.database_url)
         try:
             with engine.connect() as connection:
@@ -113,11 +121,13 @@ class System:
             engine.dispose()
 
     def count(self, statement: str) -> int:
+        """Return the number of rows of ``table WHERE …``."""
         return int(self.rows(f"SELECT count(*) FROM {statement}")[0][0])
 
     def get(self, path: str) -> int:
+        """Return the HTTP status of a page; 0 when the server did not answer."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as response:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=scale_budget(5)) as response:
                 return int(response.status)
         except urllib.error.HTTPError as error:
             with error:
@@ -126,13 +136,13 @@ class System:
             return 0
 
     def post_form(self, submission: str, **answers: str) -> int:
-        """One signed submission; 0 when nobody answered."""
+        """Post a signed submission and return the HTTP status; 0 when the server did not answer."""
         body = json.dumps({"FormID": FORM, "UniqueID": submission, **answers}).encode()
         signature = "sha256=" + hmac.new(KEY.encode(), body, hashlib.sha256).hexdigest()
         headers = {"Content-Type": "application/json", "X-FS-Signature": signature}
         url = f"http://127.0.0.1:{self.port}/hooks/formstack/{FORM}"
         try:
-            with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=10) as response:
+            with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=scale_budget(10)) as response:
                 return int(response.status)
         except urllib.error.HTTPError as error:
             with error:
@@ -141,7 +151,7 @@ class System:
             return 0
 
     def is_settled(self) -> bool:
-        """Whether nothing is left to be done: no open item, fact or delivery."""
+        """Return whether no item, fact or delivery is open."""
         return not (
             self.count("inbound_item WHERE state != 'settled'")
             or self.count("outbox_fact WHERE done_at IS NULL")
@@ -149,14 +159,14 @@ class System:
         )
 
     def wait(self, condition: Callable[[], object], what: str, seconds: float = 60) -> None:
-        """Wait for ``condition``; on a time-out the message says what for, and shows the end of the log."""
-        deadline = time.monotonic() + seconds
+        """Wait for ``condition`` while all processes run. A failure names ``what`` and shows the end of the log."""
+        deadline = Deadline(seconds)
         while not condition():
             for process in self.processes:
                 if process.poll() is not None:
                     raise AssertionError(f"a process ended with {process.returncode}\n{self.log[-3000:]}")
-            if time.monotonic() > deadline:
-                raise AssertionError(f"waited {seconds} s in vain for {what}\n{self.log[-3000:]}")
+            if deadline.has_passed():
+                raise AssertionError(f"waited {deadline.budget:.0f} s in vain for {what}\n{self.log[-3000:]}")
             time.sleep(0.1)
 
     def _toml(self, dovecot: DovecotServer | None, mailboxes: Sequence[str], redis_url: str, smtp_url: str, extra: str) -> str:
@@ -168,7 +178,7 @@ class System:
             "[web]",
             f'listen = "127.0.0.1:{self.port}"',
             "[notices]",
-            'domain = "mill.example"',
+            'domain = "helpdesk.example"',
             "per_domain_hour = 100000",
             "total_hour = 100000",
             f"[forms.{FORM}]",

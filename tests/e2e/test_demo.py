@@ -1,4 +1,4 @@
-"""The sample world as `make run` starts it: tickets from every source it has, notices in the Maildir, a clean end, no repeats."""
+"""The demo as `make run` starts it: tickets from every source, notices in the Maildir, a clean end, and no repeats."""
 
 import os
 import signal
@@ -15,24 +15,24 @@ from tests.e2e.system import ROOT
 from tests.servers.ports import free_port
 
 
-def start(folder: Path) -> str:
-    """Run it until it has said where to look, then stop it as Ctrl-C does; answers what it said."""
+def run_demo(folder: Path) -> str:
+    """Run the demo until it has printed where to look, stop it as Ctrl-C does, and return its output."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "cli", "run", "--demo"]
     with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         assert process.stdout is not None
-        said = ""
+        output = ""
         for line in process.stdout:
-            said += line.decode()
-            if "ticket show" in said:
+            output += line.decode()
+            if "ticket show" in output:
                 break
         process.send_signal(signal.SIGINT)
-        said += process.stdout.read().decode()
-    assert process.returncode == 0, said
-    return said
+        output += process.stdout.read().decode()
+    assert process.returncode == 0, output
+    return output
 
 
-def ask(folder: Path, statement: str) -> list[tuple[Any, ...]]:
+def query_database(folder: Path, statement: str) -> list[tuple[Any, ...]]:
     with closing(sqlite3.connect(folder / "var" / "demo" / "casemill.db")) as database:
         return database.execute(statement).fetchall()
 
@@ -41,15 +41,15 @@ def test_demo_creates_tickets_from_every_source_and_sends_their_notices(tmp_path
     data = tmp_path / "var" / "demo"
     data.mkdir(parents=True)
     (data / "casemill.toml").write_text(f'{render_settings(data)}\n[web]\nlisten = "127.0.0.1:{free_port()}"\n')
-    said = start(tmp_path)
-    assert "casemill is running with sample data" in said
-    query = partial(ask, tmp_path)
+    output = run_demo(tmp_path)
+    assert "casemill is running with sample data" in output
+    query = partial(query_database, tmp_path)
     assert {source for (source,) in query("SELECT DISTINCT source FROM ticket")} == {"email", "formstack", "secure_message"}
     assert query("SELECT count(*) FROM ticket WHERE owner_id IS NOT NULL")[0][0] > 10
     ((sent,),) = query("SELECT count(*) FROM delivery WHERE state = 'sent'")
     assert sent == len(list((data / "sent" / "new").iterdir())) > 10
     assert (data / "drop" / "done" / "secure-messages.receipt.xlsx").exists()
     before = query("SELECT count(*) FROM inbound_item")
-    said = start(tmp_path)
-    assert "casemill is running with the data of the last start" in said
+    output = run_demo(tmp_path)
+    assert "casemill is running with the data of the last start" in output
     assert query("SELECT count(*) FROM inbound_item") == before

@@ -1,6 +1,6 @@
-"""Loops end by themselves: two installations that write to each other, machines that answer, and mail that comes back.
+"""Mail loops end: between two installations, with auto-responders, and with bounces.
 
-The mills are whole ones in this process; their mail goes through a real SMTP server and is carried over by hand.
+Each installation runs in this process with all its services. Its mail goes through a real SMTP server; the test passes it on.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from ingest.ledger.types import Arrival
 from tests.servers.smtp import SmtpServer
 
 PAT = "pat@clinic.example"
-#: What a relay that spoils everything leaves of a mail.
-KEPT = re.compile(r"(?:from|to|subject|mime-version|content-\S+):", re.I)
+#: The header fields that a careless relay keeps.
+KEPT_FIELDS = re.compile(r"(?:from|to|subject|mime-version|content-\S+):", re.I)
 
 
 @dataclass
 class Site:
-    """One installation: its services, and the mail it has sent."""
+    """An installation: its services, and the mail it has sent."""
 
     services: Services
     address: str
@@ -40,14 +40,14 @@ class Site:
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
     _seen: int = 0
 
-    def take(self, raw: bytes) -> None:
-        """A mail arrives and is worked on until nothing is left to be done."""
+    def receive(self, raw: bytes) -> None:
+        """Take in a mail and drain until no work is left."""
         arrival = Arrival("mail", "mail", "mailbox:support", f"INBOX/1/{next(self._numbers)}", raw, clock.now())
         self.services.database.transaction(lambda session: accept(session, [arrival], clock.now()))
         self.services.drain()
 
-    def sent(self) -> list[tuple[str, bytes]]:
-        """Envelope sender and bytes of what went out since the last look."""
+    def take_sent(self) -> list[tuple[str, bytes]]:
+        """Return envelope sender and content of the mails sent since the last call."""
         new = self.server.messages[self._seen :]
         self._seen += len(new)
         return [(one.mail_from, one.content) for one in new]
@@ -83,74 +83,74 @@ def open_site(tmp_path: Path) -> Iterator[Callable[[str], Site]]:
         yield make
 
 
-def letter(sender: str, to: str, subject: str, number: int = 1) -> bytes:
+def write_mail(sender: str, to: str, subject: str, number: int = 1) -> bytes:
     lines = [f"From: {sender}", f"To: {to}", f"Subject: {subject}", f"Message-ID: <{number}@{sender.partition('@')[2]}>"]
     return ("\r\n".join(lines) + "\r\n\r\nA claim was denied.\r\n").encode()
 
 
-def spoilt(raw: bytes, number: int) -> bytes:
-    """The mail after a relay that takes every sign of a machine away and makes a new Message-ID."""
+def strip_headers(raw: bytes, number: int) -> bytes:
+    """Return a mail as a careless relay passes it on: without the header fields of automatic mail, with a new Message-ID."""
     head, _, body = raw.decode().partition("\r\n\r\n")
-    fields = [one for one in re.split(r"\r\n(?![ \t])", head) if KEPT.match(one)]
+    fields = [one for one in re.split(r"\r\n(?![ \t])", head) if KEPT_FIELDS.match(one)]
     text = re.sub(r"/care/cases/\S+", "", body)
     return ("\r\n".join([*fields, f"Message-ID: <{number}@relay.example>"]) + f"\r\n\r\n{text}").encode()
 
 
-def alerts(site: Site) -> int:
+def count_alerts(site: Site) -> int:
     return int(site.rows("SELECT count(*) FROM follow_up WHERE kind = 'silence'")[0][0])
 
 
-@pytest.mark.parametrize("is_spoilt", [False, True])
-def test_two_installations_that_answer_each_other_stop(open_site: Callable[[str], Site], is_spoilt: bool) -> None:
+@pytest.mark.parametrize("is_stripped", [False, True])
+def test_two_installations_that_answer_each_other_stop(open_site: Callable[[str], Site], is_stripped: bool) -> None:
     one, other = open_site("one"), open_site("other")
-    one.take(letter(other.address, one.address, "Hello"))
+    one.receive(write_mail(other.address, one.address, "Hello"))
     numbers = count(1)
     sent = {one.address: 0, other.address: 0}
     for _ in range(8):
         for site, target in ((one, other), (other, one)):
-            for _, raw in site.sent():
+            for _, raw in site.take_sent():
                 sent[site.address] += 1
-                target.take(spoilt(raw, next(numbers)) if is_spoilt else raw)
-    assert one.sent() == other.sent() == []
+                target.receive(strip_headers(raw, next(numbers)) if is_stripped else raw)
+    assert one.take_sent() == other.take_sent() == []
     assert max(sent.values()) <= 2, sent
-    assert alerts(one) + alerts(other) == (1 if is_spoilt else 0)
+    assert count_alerts(one) + count_alerts(other) == (1 if is_stripped else 0)
 
 
 @pytest.mark.parametrize("answers", ["to the mail", "by itself"])
 def test_auto_responder_gets_at_most_two_mails(open_site: Callable[[str], Site], answers: str) -> None:
     site = open_site("one")
-    site.take(letter(PAT, site.address, "Claim 4711"))
+    site.receive(write_mail(PAT, site.address, "Claim 4711"))
     sent = 0
     for number in range(2, 10):
-        for _, raw in site.sent():
+        for _, raw in site.take_sent():
             sent += 1
             found = re.search(rb"(?im)^Message-ID: (\S+)", raw)
-            reply = letter(PAT, site.address, "I am away", number)
+            reply = write_mail(PAT, site.address, "I am away", number)
             assert found is not None
             threaded = b"In-Reply-To: " + found[1] + b"\r\n" if answers == "to the mail" else b""
-            site.take(threaded + reply)
+            site.receive(threaded + reply)
     assert sent == (1 if threaded else 2)
-    assert alerts(site) == (0 if threaded else 1)
-    assert site.sent() == []
+    assert count_alerts(site) == (0 if threaded else 1)
+    assert site.take_sent() == []
 
 
 def test_out_of_office_reply_to_the_envelope_sender_is_added_to_its_ticket(
     open_site: Callable[[str], Site],
 ) -> None:
     site = open_site("one")
-    site.take(letter(PAT, site.address, "Claim 4711"))
-    ((envelope, _),) = site.sent()
-    site.take(b"Auto-Submitted: auto-replied\r\n" + letter(PAT, envelope, "Away", 2))
+    site.receive(write_mail(PAT, site.address, "Claim 4711"))
+    ((envelope, _),) = site.take_sent()
+    site.receive(b"Auto-Submitted: auto-replied\r\n" + write_mail(PAT, envelope, "Away", 2))
     assert site.rows("SELECT disposition FROM inbound_item ORDER BY id") == [("ticket",), ("appended",)]
-    assert site.sent() == []
+    assert site.take_sent() == []
 
 
 def test_bounced_notice_creates_a_task_and_blocks_the_address(open_site: Callable[[str], Site]) -> None:
     site = open_site("one")
-    site.take(letter(PAT, site.address, "Claim 4711"))
-    ((envelope, raw),) = site.sent()
+    site.receive(write_mail(PAT, site.address, "Claim 4711"))
+    ((envelope, raw),) = site.take_sent()
     copy = raw.partition(b"\r\n\r\n")[0]
-    site.take(
+    site.receive(
         b"Return-Path: <>\r\nFrom: MAILER-DAEMON@mx.clinic.example\r\nTo: <" + envelope.encode() + b">\r\n"
         b"Subject: Undelivered Mail\r\nMIME-Version: 1.0\r\nMessage-ID: <b@mx.clinic.example>\r\n"
         b'Content-Type: multipart/report; report-type=delivery-status; boundary="b"\r\n\r\n'
@@ -162,6 +162,6 @@ def test_bounced_notice_creates_a_task_and_blocks_the_address(open_site: Callabl
     assert site.rows("SELECT address, scope, code FROM suppression") == [(PAT, "automatic", "bounce")]
     assert site.rows("SELECT title FROM follow_up") == [("Reach them another way: our mail came back",)]
     assert site.rows("SELECT disposition FROM inbound_item ORDER BY id") == [("ticket",), ("bounce",)]
-    site.take(letter(PAT, site.address, "Another claim", 2))
-    assert site.sent() == []
+    site.receive(write_mail(PAT, site.address, "Another claim", 2))
+    assert site.take_sent() == []
     assert site.rows("SELECT reason_code FROM delivery ORDER BY id")[-1] == ("suppressed",)

@@ -1,4 +1,4 @@
-"""The main job on real parts, in both modes: mail, form, workbook and call in; owned ticket and sent notice out."""
+"""The main job with real servers, in both modes: mail, form, workbook and call become owned tickets with sent notices."""
 
 import re
 from collections.abc import Iterator
@@ -18,10 +18,12 @@ from tests.servers.smtp import SmtpServer
 TEAM = """
 [teams.support]
 default = true
-manager = "ruth@mill.example"
-members = ["ruth@mill.example"]
+manager = "ruth@helpdesk.example"
+members = ["ruth@helpdesk.example"]
 """
-COMPANIES = "name,domains,manager,consultant\nRiverside Family Clinic,riverside.example,ruth@mill.example,omar@mill.example\n"
+COMPANIES = (
+    "name,domains,manager,consultant\nRiverside Family Clinic,riverside.example,ruth@helpdesk.example,omar@helpdesk.example\n"
+)
 
 
 @pytest.fixture(params=["embedded", "scaled"])
@@ -49,17 +51,17 @@ def system(request: pytest.FixtureRequest, tmp_path: Path, dovecot: DovecotServe
 
 
 def prepare(system: System, tmp_path: Path) -> None:
-    """Tables, staff and a company."""
+    """Create the tables, the staff and a company."""
     (tmp_path / "companies.csv").write_text(COMPANIES)
     system.run("migrate")
-    system.run("staff", "add", "ruth@mill.example", "--name", "Ruth Calder", "--role", "manager")
-    system.run("staff", "add", "omar@mill.example", "--name", "Omar Haddad")
+    system.run("staff", "add", "ruth@helpdesk.example", "--name", "Ruth Calder", "--role", "manager")
+    system.run("staff", "add", "omar@helpdesk.example", "--name", "Omar Haddad")
     system.run("company", "import", str(tmp_path / "companies.csv"))
 
 
 def write_mail(sender: str, subject: str) -> bytes:
     mail = EmailMessage(policy=policy.SMTP)
-    mail["From"], mail["To"], mail["Subject"] = f"Dana Ortiz <{sender}>", "support@mill.example", subject
+    mail["From"], mail["To"], mail["Subject"] = f"Dana Ortiz <{sender}>", "support@helpdesk.example", subject
     mail["Message-ID"], mail["Date"] = f"<{subject.replace(' ', '.')}@riverside.example>", "Sun, 22 Nov 2026 10:00:00 +0000"
     mail.set_content("Claim 88-2041 was denied twice. What can we do?")
     mail.add_attachment(b"%PDF-1.4 remittance", maintype="application", subtype="pdf", filename="remittance.pdf")
@@ -78,7 +80,7 @@ def test_every_source_creates_owned_tickets_and_sends_notices(
     system.drop.mkdir(exist_ok=True)
     (system.drop / "messages.xlsx").write_bytes(inputs.build_workbook())
     system.run("ticket", "new", "--company", "Riverside Family Clinic", "--email", "kim@riverside.example",
-               "--description", "Called about a refund", "--owner", "omar@mill.example")  # fmt: skip
+               "--description", "Called about a refund", "--owner", "omar@helpdesk.example")  # fmt: skip
     receipt = system.drop / "done" / "messages.receipt.xlsx"
     system.wait(receipt.exists, "the receipt", 60)
     system.wait(lambda: system.count("ticket WHERE source = 'email'") == 2, "the mails", 60)
@@ -91,7 +93,7 @@ def test_every_source_creates_owned_tickets_and_sends_notices(
     assert sources["secure_message"] >= 10
     assert system.count("inbound_item WHERE disposition = 'duplicate' AND ticket_id IS NOT NULL") == 1
     owner = "ticket t JOIN staff s ON s.id = t.owner_id JOIN company c ON c.id = t.company_id"
-    assert system.count(f"{owner} WHERE s.email = 'omar@mill.example' AND c.name = 'Riverside Family Clinic'") >= 3
+    assert system.count(f"{owner} WHERE s.email = 'omar@helpdesk.example' AND c.name = 'Riverside Family Clinic'") >= 3
     assert system.count("ticket WHERE stage = 1 OR creation_notice = 'pending'") == 0
     assert system.count("attachment WHERE name = 'remittance.pdf'") == 2
     assert system.count("blob b WHERE EXISTS (SELECT 1 FROM attachment a WHERE a.sha256 = b.sha256)") == 1
@@ -102,7 +104,7 @@ def test_every_source_creates_owned_tickets_and_sends_notices(
 
 
 def check_notices(system: System, smtp_server: SmtpServer) -> None:
-    """The mails that went out: one a requester and ticket, one a new owner, saying only what notices may say."""
+    """Check the sent mails: one for each requester and ticket, one for each new owner, without content of messages."""
     sent = smtp_server.messages
     to_dana = [message for message in sent if message.recipients == ("dana.ortiz@riverside.example",)]
     notice = message_from_bytes(to_dana[0].content, policy=policy.default)
@@ -114,12 +116,10 @@ def check_notices(system: System, smtp_server: SmtpServer) -> None:
         assert word not in str(notice["Subject"]) + text.get_content()
     delivered = system.count("delivery WHERE state = 'sent'")
     assert delivered == len(sent)
-    assert any(message.recipients == ("omar@mill.example",) for message in sent)
+    assert any(message.recipients == ("omar@helpdesk.example",) for message in sent)
 
 
-def test_restart_continues_and_repeats_nothing(
-    system: System, dovecot: DovecotServer, smtp_server: SmtpServer
-) -> None:
+def test_restart_continues_and_repeats_nothing(system: System, dovecot: DovecotServer, smtp_server: SmtpServer) -> None:
     dovecot.deliver("support", write_mail("dana.ortiz@riverside.example", "Before the restart"))
     system.wait(lambda: system.count("ticket") == 1, "the first ticket", 60)
     system.wait(system.is_settled, "the first ticket to be settled", 60)

@@ -1,4 +1,4 @@
-"""A server is down at the start, and goes down in the middle: nothing is lost, everything else goes on, and it mends itself."""
+"""Servers are down at the start or go down later: nothing is lost, other work continues, and casemill recovers by itself."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -20,7 +20,7 @@ def mail(number: int) -> bytes:
     ).encode()
 
 
-def tickets(system: System, source: str) -> int:
+def count_tickets(system: System, source: str) -> int:
     return system.count(f"ticket WHERE source = '{source}'")
 
 
@@ -40,20 +40,20 @@ def test_imap_and_smtp_outages_at_the_start_and_later_lose_nothing(
     smtp_server.stop()
     embedded.start()
     assert embedded.post_form("71", email="a@one.example", subject="While both are down") == 200
-    embedded.wait(lambda: tickets(embedded, "formstack") == 1, "the form's ticket while both are down")
+    embedded.wait(lambda: count_tickets(embedded, "formstack") == 1, "the form's ticket while both are down")
     dovecot.start()
     smtp_server.start()
-    embedded.wait(lambda: tickets(embedded, "email") == 1, "the mail after the mail server is back", 60)
+    embedded.wait(lambda: count_tickets(embedded, "email") == 1, "the mail after the mail server is back", 60)
     embedded.wait(lambda: len(smtp_server.messages) == 2, "both notices after the relay is back", 60)
     dovecot.cut_connections()
     dovecot.stop()
     smtp_server.stop()
     assert embedded.post_form("72", email="b@two.example", subject="Down again") == 200
-    embedded.wait(lambda: tickets(embedded, "formstack") == 2, "the second form's ticket")
+    embedded.wait(lambda: count_tickets(embedded, "formstack") == 2, "the second form's ticket")
     dovecot.deliver("support", mail(2))
     smtp_server.start()
     dovecot.start()
-    embedded.wait(lambda: tickets(embedded, "email") == 2, "the second mail", 90)
+    embedded.wait(lambda: count_tickets(embedded, "email") == 2, "the second mail", 90)
     embedded.wait(embedded.is_settled, "everything to be settled", 60)
     assert len(smtp_server.messages) == 4
     assert embedded.stop() == [0]

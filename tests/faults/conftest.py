@@ -1,4 +1,4 @@
-"""Trials for the fault tests, and the collecting of what they came to."""
+"""Trials for the fault tests, and the collection of their results for the report."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from tests.servers.tls import Certificates
 
 _REPORT = pytest.StashKey[Report]()
 _ROW = pytest.StashKey[Row]()
-_LEFT_OUT = pytest.StashKey[dict[str, pytest.Item]]()
+_DESELECTED = pytest.StashKey[dict[str, pytest.Item]]()
 _FAILED = pytest.StashKey[bool]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "fault(*names): the faults a test is about, as lines of the fault report")
     config.stash[_REPORT] = Report()
-    config.stash[_LEFT_OUT] = {}
+    config.stash[_DESELECTED] = {}
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -50,27 +50,27 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     report = session.config.stash.get(_REPORT, None)
     if path and report and report.rows:
         report.rows += _not_run(session.config)
-        items = [*session.items, *session.config.stash[_LEFT_OUT].values()]
+        items = [*session.items, *session.config.stash[_DESELECTED].values()]
         report.write(Path(path), kept={item.originalname for item in items if isinstance(item, pytest.Function)})
 
 
 def _not_run(config: pytest.Config) -> list[Row]:
-    """A line for each test that this platform cannot run."""
+    """Return a row for each test that this platform cannot run."""
     rows = []
     for server, nodeid in config.stash[NOT_RUN]:
-        if nodeid in config.stash[_LEFT_OUT]:
-            rows.append(row_of(config.stash[_LEFT_OUT][nodeid]))
+        if nodeid in config.stash[_DESELECTED]:
+            rows.append(make_row(config.stash[_DESELECTED][nodeid]))
             rows[-1].runs, rows[-1].outcome = 0, f"NOT RUN: {needs.explain_missing(server)}"
     return rows
 
 
 def pytest_deselected(items: list[pytest.Item]) -> None:
     for item in items:
-        item.config.stash[_LEFT_OUT][item.nodeid] = item
+        item.config.stash[_DESELECTED][item.nodeid] = item
 
 
-def row_of(item: Any) -> Row:
-    """The line of a test before it is run; a test without the marker is about no fault and has none."""
+def make_row(item: Any) -> Row:
+    """Return the row of a test before it runs. A test without the marker is not about a fault and has no row."""
     marker = item.get_closest_marker("fault")
     names = marker.args if marker else ()
     params = item.callspec.params if hasattr(item, "callspec") else {}
@@ -80,8 +80,8 @@ def row_of(item: Any) -> Row:
 
 @pytest.fixture(autouse=True)
 def row(request: pytest.FixtureRequest) -> Row:
-    """The test's line in the report. A test whose runs are many or seeded says so here."""
-    row = row_of(request.node)
+    """The test's row in the report; the test sets its runs and seed."""
+    row = make_row(request.node)
     if row.faults:
         request.config.stash[_REPORT].rows.append(row)
     request.node.stash[_ROW] = row
@@ -90,7 +90,7 @@ def row(request: pytest.FixtureRequest) -> Row:
 
 @pytest.fixture
 def seed(row: Row) -> int:
-    """The seed of this run, printed and in the report."""
+    """The seed of this run; printed, and written into the report."""
     row.seed = SEED
     print(f"FAULT_SEED={SEED}")
     return SEED
@@ -111,10 +111,10 @@ def servers(request: pytest.FixtureRequest, mode: str, dovecot: DovecotServer, s
 
 @pytest.fixture
 def make_trial(servers: Servers, tmp_path: Path) -> Iterator[Callable[..., Trial]]:
-    """Makes trials; their processes are not yet started."""
+    """Makes trials, whose processes are not started yet."""
     with ExitStack() as stack:
 
-        def make(name: str = "mill", **options: Any) -> Trial:
+        def make(name: str = "casemill", **options: Any) -> Trial:
             trial = Trial(tmp_path / name, servers, **options)
             stack.callback(trial.close)
             return trial
@@ -129,15 +129,15 @@ def trial(make_trial: Callable[..., Trial]) -> Trial:
 
 @pytest.fixture(scope="package", params=list(MODES))
 def shared_mode(request: pytest.FixtureRequest) -> str:
-    """As `mode`, for tests that share a running casemill."""
+    """Like `mode`, for tests that share a running casemill."""
     return str(request.param)
 
 
 @pytest.fixture(scope="package")
 def _shared_trials() -> Iterator[dict[str, SharedTrial]]:
-    kept: dict[str, SharedTrial] = {}
-    yield kept
-    for shared_trial in kept.values():
+    trials: dict[str, SharedTrial] = {}
+    yield trials
+    for shared_trial in trials.values():
         shared_trial.close()
 
 
@@ -146,7 +146,7 @@ def shared_trial(
     request: pytest.FixtureRequest, shared_mode: str, _shared_trials: dict[str, SharedTrial], certificates: Certificates,
     tmp_path_factory: pytest.TempPathFactory, server_folder: Path,
 ) -> Iterator[SharedTrial]:  # fmt: skip
-    """A casemill that stays up from test to test; after a failed one the next gets another."""
+    """A casemill that runs from test to test; after a failed test it is replaced."""
     for other in [other for other in _shared_trials if other != shared_mode]:
         _shared_trials.pop(other).close()
     if shared_mode not in _shared_trials:
@@ -162,22 +162,22 @@ def shared_trial(
 
 @pytest.fixture(scope="session")
 def strace() -> str:
-    """Path of the program that injects faults into system calls."""
+    """The path of strace, which injects faults into system calls."""
     needs.require("strace")
     return str(find_program("strace"))
 
 
 @pytest.fixture(scope="session")
 def tracing() -> None:
-    """What attaches to running processes works here."""
+    """Requires that strace may attach to running processes."""
     needs.require("ptrace")
 
 
 @pytest.fixture
 def small_disk(server_folder: Path, tmp_path: Path, mode: str) -> Iterator[SmallDisk]:
-    """A disk of a few megabytes for the data of the trial `mill`: its folder, or its tables in PostgreSQL."""
+    """A disk of a few megabytes for the data of the trial `casemill`: its data folder, or its tables in PostgreSQL."""
     needs.require("tmpfs")
-    folder = tmp_path / "mill" / "data" if mode == "embedded" else server_folder / f"disk-{tmp_path.name}"
+    folder = tmp_path / "casemill" / "data" if mode == "embedded" else server_folder / f"disk-{tmp_path.name}"
     with SmallDisk(folder, 20 if mode == "embedded" else 24) as disk:
         if mode == "scaled":
             (folder / "tables").mkdir()

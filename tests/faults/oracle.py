@@ -1,4 +1,4 @@
-"""The oracle: what must be true after any fault, whatever was done to the processes (reliability.md)."""
+"""The oracle: what must be true after every fault (reliability.md)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.e2e.system import System
 
 FINAL = {"ticket", "appended", "duplicate", "own", "bounce", "automatic", "list", "expanded", "quarantined", "rejected"}
 ORIGINS = {"ticket", "quarantined"}
-#: How a nonce looks wherever it stands; `hostile` ones stand in mail that may become anything but a loss.
+#: The form of a nonce. Mail with a `hostile` nonce may have any outcome, but must not be lost.
 NONCE = re.compile(rb"(?:mail|file|form|life|poison|hostile)\d+x")
 
 
@@ -28,24 +28,24 @@ def check(
     canaries: Iterable[str] = (),
     redis_url: str = "",
 ) -> None:
-    """Assert all of it: each nonce one outcome, each ticket one creation notice, nothing doubled, open or unexplained.
+    """Assert that each nonce has one outcome and each ticket one creation notice, and that nothing is duplicated or open.
 
-    ``nonces`` are words that each stand in exactly one injected item; ``sink`` holds the mails that went out; ``poison``
-    are those of the nonces that must be in quarantine, each with the ticket that says so; ``canaries`` are words that
-    must be in no log, no mail that went out and no message of the broker at ``redis_url``.
+    ``nonces`` are words, each of which is in exactly one injected item. ``sink`` holds the sent mails. ``poison`` are the nonces
+    that must be in quarantine, each with its ticket. ``canaries`` are words that must not be in the log, in a sent mail or in a
+    message of the broker at ``redis_url``.
     """
     sent = list(sink)
-    _one_outcome_each(system, set(nonces), set(poison))
-    _tickets_have_one_origin(system)
-    _nothing_open(system)
-    _one_delivery_a_key(system)
-    _sink_matches_deliveries(system, sent)
-    _no_word_got_out(system, sent, canaries, redis_url)
-    _database_is_sound(system)
+    _check_outcomes(system, set(nonces), set(poison))
+    _check_origins(system)
+    _check_nothing_open(system)
+    _check_deliveries(system)
+    _check_sink(system, sent)
+    _check_canaries(system, sent, canaries, redis_url)
+    _check_database(system)
 
 
-def _one_outcome_each(system: System, nonces: set[str], poison: set[str]) -> None:
-    """By the bytes the ledger keeps: one item a nonce besides its duplicates; in quarantine the poison and nothing else."""
+def _check_outcomes(system: System, nonces: set[str], poison: set[str]) -> None:
+    """Check the stored bytes: one item for each nonce besides duplicates; in quarantine exactly the poison."""
     statement = "SELECT i.disposition, i.state, b.content FROM inbound_item i JOIN blob b ON b.sha256 = i.sha256"
     found: dict[str, list[str]] = {nonce: [] for nonce in nonces}
     unknown = 0
@@ -58,7 +58,7 @@ def _one_outcome_each(system: System, nonces: set[str], poison: set[str]) -> Non
                 found[nonce].append(disposition)
     wrong = {nonce: outcomes for nonce, outcomes in found.items() if len(outcomes) != 1}
     assert not wrong, f"items without exactly one outcome: {wrong}"
-    assert not unknown, f"{unknown} items that nobody sent"
+    assert not unknown, f"{unknown} items that were not injected"
     quarantined = {nonce for nonce, outcomes in found.items() if outcomes == ["quarantined"]}
     total = system.count("inbound_item WHERE disposition = 'quarantined'")
     assert quarantined == poison and total == len(poison), f"quarantine is not the poison set: {quarantined ^ poison}, {total}"
@@ -66,20 +66,20 @@ def _one_outcome_each(system: System, nonces: set[str], poison: set[str]) -> Non
     plain = {nonce for nonce in nonces - poison if not nonce.startswith("hostile")}
     nameless = {nonce: named_tickets[nonce] for nonce in plain if named_tickets[nonce] != 1}
     assert not nameless, f"nonces without exactly one ticket: {nameless}"
-    assert system.count("sighting WHERE item_id NOT IN (SELECT id FROM inbound_item)") == 0, "a sighting of nothing"
+    assert system.count("sighting WHERE item_id NOT IN (SELECT id FROM inbound_item)") == 0, "a sighting without an item"
     unseen = "inbound_item WHERE parent_id IS NULL AND id NOT IN (SELECT item_id FROM sighting)"
-    assert system.count(unseen) == 0, "an item that was seen nowhere"
+    assert system.count(unseen) == 0, "an item without a sighting"
 
 
-def _tickets_have_one_origin(system: System) -> None:
+def _check_origins(system: System) -> None:
     rows = system.rows("SELECT ticket_id, disposition FROM inbound_item")
     origins = Counter(ticket for ticket, disposition in rows if disposition in ORIGINS)
     tickets = {ticket for (ticket,) in system.rows("SELECT id FROM ticket")}
     assert set(origins.values()) <= {1}, "two items share one ticket, each as if it were its own"
-    assert set(origins) == tickets, "a ticket that nobody asked for, or an item without its ticket"
+    assert set(origins) == tickets, "a ticket without an item, or an item without its ticket"
 
 
-def _nothing_open(system: System) -> None:
+def _check_nothing_open(system: System) -> None:
     assert system.count("inbound_item WHERE state != 'settled'") == 0, "an item is open"
     assert system.count("outbox_fact WHERE done_at IS NULL") == 0, "a fact is open"
     assert system.count("delivery WHERE finished_at IS NULL") == 0, "a delivery is open"
@@ -90,7 +90,7 @@ def _nothing_open(system: System) -> None:
     assert system.count(without) == 0, "a ticket without activity"
 
 
-def _one_delivery_a_key(system: System) -> None:
+def _check_deliveries(system: System) -> None:
     keys = Counter(key for (key,) in system.rows("SELECT key FROM delivery"))
     assert set(keys.values()) <= {1}, "two deliveries of one key"
     created = Counter(ticket for (ticket,) in system.rows("SELECT ticket_id FROM delivery WHERE mailing = 'ticket_created'"))
@@ -99,59 +99,61 @@ def _one_delivery_a_key(system: System) -> None:
     assert set(created) == tickets, "a ticket has no creation notice"
     failed = {ticket for (ticket,) in system.rows("SELECT id FROM ticket WHERE creation_notice IN ('failed', 'ambiguous')")}
     tasks = Counter(ticket for (ticket,) in system.rows("SELECT ticket_id FROM follow_up WHERE kind = 'notice_problem'"))
-    assert set(tasks) == failed and set(tasks.values()) <= {1}, "an owner was not told of a failed notice, or was without one"
+    assert set(tasks) == failed and set(tasks.values()) <= {1}, (
+        "a failed notice has no task for its owner, or a task has no failed notice"
+    )
 
 
-def _sink_matches_deliveries(system: System, sent: Sequence[bytes]) -> None:
-    """Every Message-ID once in the sink, twice only when nobody could tell; none without a delivery, no byte changed."""
+def _check_sink(system: System, sent: Sequence[bytes]) -> None:
+    """Check that each Message-ID was sent once, twice only if ambiguous, with the frozen bytes, and only for a delivery."""
     seen = Counter(message_from_bytes(mail)["Message-ID"] for mail in sent)
     rows = system.rows("SELECT message_id, state, ambiguities, frozen FROM delivery WHERE message_id IS NOT NULL")
     known = {message_id: (state, ambiguities, bytes(frozen or b"")) for message_id, state, ambiguities, frozen in rows}
     assert len(known) == len(rows), "two deliveries of one Message-ID"
-    assert set(seen) <= set(known), "a mail went out that no delivery knows of"
-    changed = sum(_lines(mail) != _lines(known[message_from_bytes(mail)["Message-ID"]][2]) for mail in sent)
-    assert not changed, f"{changed} mails went out with other bytes than were frozen"
+    assert set(seen) <= set(known), "a mail was sent without a delivery"
+    changed = sum(_mail_lines(mail) != _mail_lines(known[message_from_bytes(mail)["Message-ID"]][2]) for mail in sent)
+    assert not changed, f"{changed} mails were sent with other bytes than were frozen"
     for message_id, (state, ambiguities, _) in known.items():
         least = 1 if state == "sent" else 0
         most = min(2, least + ambiguities)
         assert least <= seen[message_id] <= most, f"{state}, {seen[message_id]} times in the sink, {ambiguities} ambiguities"
 
 
-def _lines(mail: bytes) -> list[bytes]:
-    """Without what final delivery puts before it in a Maildir."""
+def _mail_lines(mail: bytes) -> list[bytes]:
+    """Return the lines of a mail without the fields that delivery into a Maildir adds."""
     lines = mail.replace(b"\r\n", b"\n").rstrip(b"\n").split(b"\n")
     return [line for line in lines if not line.startswith((b"Return-Path:", b"Delivered-To:"))]
 
 
-def _no_word_got_out(system: System, sent: Sequence[bytes], canaries: Iterable[str], redis_url: str) -> None:
-    queued = _words_in_redis(redis_url) if redis_url else b""
-    readable = [_readable(mail) for mail in sent]
+def _check_canaries(system: System, sent: Sequence[bytes], canaries: Iterable[str], redis_url: str) -> None:
+    queued = _read_redis(redis_url) if redis_url else b""
+    readable = [_decode_mail(mail) for mail in sent]
     log = system.log
     for canary in canaries:
         assert canary not in log, "a word of a message is in the log"
         assert canary.encode() not in queued, "a word of a message is in Redis"
-        assert not any(canary.encode() in mail for mail in readable), "a word of a message went out"
+        assert not any(canary.encode() in mail for mail in readable), "a word of a message is in a sent mail"
 
 
-def _readable(mail: bytes) -> bytes:
-    """A mail as it stands and with its parts decoded: a word may hide in base64."""
+def _decode_mail(mail: bytes) -> bytes:
+    """Return a mail with its decoded parts: a word may be in base64."""
     parts = [part.get_payload(decode=True) for part in message_from_bytes(mail).walk() if not part.is_multipart()]
     return b"\n".join([mail, *(part for part in parts if isinstance(part, bytes))])
 
 
-def _database_is_sound(system: System) -> None:
+def _check_database(system: System) -> None:
     if system.database_url.startswith("sqlite"):
         assert system.rows("PRAGMA integrity_check") == [("ok",)], "the database is damaged"
-        assert system.rows("PRAGMA foreign_key_check") == [], "a row points at nothing"
+        assert system.rows("PRAGMA foreign_key_check") == [], "a foreign key is violated"
         return
     for key in ("sighting: source, place", "inbound_item: family, identity", "delivery: key", "outbox_fact: id"):
         table, _, columns = key.partition(": ")
-        assert not _heap_rows(system, f"SELECT {columns} FROM {table} GROUP BY {columns} HAVING count(*) > 1"), key
+        assert not _read_heap(system, f"SELECT {columns} FROM {table} GROUP BY {columns} HAVING count(*) > 1"), key
     assert not system.rows("SELECT conname FROM pg_constraint WHERE NOT convalidated"), "a constraint is not valid"
 
 
-def _heap_rows(system: System, statement: str) -> list[Any]:
-    """Read the rows themselves: an index that a crash had spoilt would hide what it forbids."""
+def _read_heap(system: System, statement: str) -> list[Any]:
+    """Read the table without its indexes: an index damaged by a crash could hide the rows that it forbids."""
     engine = create_engine(system.database_url)
     try:
         with engine.connect() as connection:
@@ -162,8 +164,8 @@ def _heap_rows(system: System, statement: str) -> list[Any]:
         engine.dispose()
 
 
-def _words_in_redis(url: str) -> bytes:
-    """Everything the broker holds, in one piece."""
+def _read_redis(url: str) -> bytes:
+    """Return all keys and values of the broker as bytes."""
     with redis.Redis.from_url(url) as client:
         read = {
             b"string": client.get,

@@ -1,4 +1,4 @@
-"""The fault report: one line for each fault and mode, written by the run itself."""
+"""The fault report: one line for each fault and mode, written by the test run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _KEY = (0, 1, _TEST)
 
 @dataclass
 class Row:
-    """What one test came to; the test itself sets ``runs`` and ``seed``."""
+    """The result of one test; the test itself sets ``runs`` and ``seed``."""
 
     faults: tuple[str, ...]
     test: str
@@ -40,6 +40,7 @@ class Row:
     form: str = "full"
 
     def lines(self, stamp: str) -> list[str]:
+        """Return the lines of the table, one for each fault."""
         seed = "" if self.seed is None else str(self.seed)
         outcome = self.outcome if self.form == "full" else f"{self.outcome} (short form)"
         cells = f"{self.mode} | {self.runs} | {outcome} | {seed} | {self.seconds:.0f} | `{self.test}` | {stamp}"
@@ -48,18 +49,20 @@ class Row:
 
 @dataclass
 class Report:
+    """The rows of a run and its commit."""
+
     rows: list[Row] = field(default_factory=list)
     commit: str = field(default_factory=lambda: _commit())
 
     def write(self, path: Path, *, kept: Collection[str] = ()) -> None:
-        """The whole document. ``kept`` are the tests that were not run and whose lines of an earlier run still hold."""
+        """Write the document. ``kept`` are tests that exist: their lines of an earlier run stay if they did not run now."""
         stamp = f"{datetime.now(UTC):%Y-%m-%d %H:%M} | {self.commit}"
         lines = {_key(line): line for line in _lines(path) if _cells(line)[_TEST].strip("`") in kept}
         lines |= {_key(line): line for row in self.rows for line in row.lines(stamp)}
-        told = [_cells(line) for line in lines.values()]
-        held = sum(cells[3].startswith("held") for cells in told)
+        cells_of_lines = [_cells(line) for line in lines.values()]
+        held = sum(cells[3].startswith("held") for cells in cells_of_lines)
         machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-        total = f"\n{held} of {len(told)} lines held; {machine}.\n"
+        total = f"\n{held} of {len(cells_of_lines)} lines held; {machine}.\n"
         path.write_text(HEAD + total + "\n" + COLUMNS + "\n".join(lines.values()) + "\n")
 
 

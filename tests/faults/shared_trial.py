@@ -1,9 +1,8 @@
-"""A shared trial: a casemill that stays up, on servers of its own, while the tests spoil one thing after the other."""
+"""A shared trial: a casemill that keeps running, with servers of its own, while the tests cause one fault after the other."""
 
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,10 +13,11 @@ from tests.servers.proxy import Proxy
 from tests.servers.redis_server import RedisServer
 from tests.servers.smtp import SmtpServer
 from tests.servers.tls import Certificates
+from tests.waiting import scale_budget, wait_until
 
 
 class SharedTrial:
-    """A running trial, and the proxies between it and its servers."""
+    """A running trial with proxies between it and its servers."""
 
     def __init__(self, folder: Path, certificates: Certificates, postgres: PostgresServer | None) -> None:
         self._stack = ExitStack()
@@ -35,7 +35,7 @@ class SharedTrial:
             servers.postgres, servers.redis = postgres, RedisServer(folder / "redis")
             self._stack.callback(servers.redis.kill)
             servers.redis.start()
-        self.trial = Trial(folder / "mill", servers, watch_second_mailbox=True, **ports)
+        self.trial = Trial(folder / "casemill", servers, watch_second_mailbox=True, **ports)
         self._stack.callback(self.trial.close)
         self.trial.start()
 
@@ -50,16 +50,17 @@ class SharedTrial:
         return self.trial.servers.postgres
 
     def settle_and_check(self, seconds: float = 60, *, make_retries_due: bool = False) -> None:
-        """Wait until all is settled, and ask the oracle."""
+        """Wait until everything is settled, then check with the oracle."""
         self.trial.settle(seconds, make_retries_due=make_retries_due)
         self.trial.check()
 
     def close(self) -> None:
+        """Stop casemill and its servers."""
         self._stack.close()
 
 
 class Traffic(threading.Thread):
-    """Mails and forms, a few a second, until the block ends; a form that is not accepted is posted again."""
+    """Sends a few mails and forms each second until the block ends. A form that is refused is posted again."""
 
     def __init__(self, trial: Trial) -> None:
         super().__init__(daemon=True)
@@ -76,10 +77,11 @@ class Traffic(threading.Thread):
             self._error = error
 
     def __enter__(self) -> None:
+        injected = len(self._trial.nonces)
         self.start()
-        time.sleep(0.5)
+        wait_until(lambda: self._error is not None or len(self._trial.nonces) >= injected + 2)
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self.join(150)
+        self.join(scale_budget(150))
         assert self._error is None, self._error

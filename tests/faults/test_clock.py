@@ -1,4 +1,4 @@
-"""The clock jumps by a day, forward and back, goes through both changes of DST, and a year passes."""
+"""The clock jumps by a day forward and back, passes both changes of daylight saving time, and a year passes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.faults.trial import FULL, Trial, modes
 from tests.servers.smtp import Behaviour
 
 DAY = 86_400
-#: In New York: 2 to 3 o'clock is left out; 1 to 2 o'clock comes twice.
+#: In New York: 2 to 3 o'clock is skipped; 1 to 2 o'clock is repeated.
 CHANGES = (datetime(2027, 3, 14, 7, tzinfo=UTC), datetime(2027, 11, 7, 6, tzinfo=UTC))
 
 
@@ -100,10 +100,11 @@ def test_a_mail_put_off_for_five_days_is_given_up(trial: Trial, clock: ShiftedCl
     trial.start(environment=clock.environment)
     for day in range(6):
         clock.set_offset(day * DAY)
-        tried = f"delivery WHERE id = 1 AND (attempts > {day} OR finished_at IS NOT NULL)"
+        attempt = f"delivery WHERE id = 1 AND (attempts > {day} OR finished_at IS NOT NULL)"
         trial.make_retries_due()
-        trial.send_mail()  # the sender looks for what is due, and need not wait for the clock
-        trial.wait(lambda tried=tried: trial.make_retries_due() or count(tried) == 1, f"an attempt on day {day}", 60)  # type: ignore[func-returns-value]
+        # New mail makes the delivery worker claim all that is due, without waiting for the scheduler.
+        trial.send_mail()
+        trial.wait(lambda attempt=attempt: trial.make_retries_due() or count(attempt) == 1, f"an attempt on day {day}", 60)  # type: ignore[func-returns-value]
     trial.servers.smtp.set_behaviour(Behaviour())
     trial.settle(make_retries_due=True)
     assert count("delivery WHERE state = 'failed' AND reason_code = 'gave_up'") == 1

@@ -1,4 +1,4 @@
-"""PostgreSQL is shut down as by a crash, or its connections break, while units of work are being committed."""
+"""PostgreSQL is shut down as by a crash, or its connections are cut, during commits."""
 
 import random
 import time
@@ -11,7 +11,7 @@ from tests.faults.shared_trial import SharedTrial, Traffic
 from tests.faults.trial import FULL
 
 ROUNDS = 20 if FULL else 2
-#: So long a commit waits before it reaches the disk: most of a unit's life.
+#: Delay of a commit before it reaches the disk: most of the time of a transaction.
 COMMIT_MICROSECONDS = 60_000
 
 
@@ -20,7 +20,7 @@ def restarted(shared_trial: SharedTrial) -> None:
 
 
 def disconnected(shared_trial: SharedTrial) -> None:
-    """The server commits, and the one who asked for it never hears of it."""
+    """Cut the connections: the server commits, and the client gets no answer."""
     shared_trial.postgres_proxy.cut_now()
 
 

@@ -1,4 +1,4 @@
-"""A kill at every fsync of one case's life: whatever had reached the disk by then, the rest is done later."""
+"""A kill at every fsync between the arrival of a mail and its notice: the next run does the rest."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from tests.e2e.system import COMMAND, ROOT, System
 from tests.faults import oracle
 from tests.faults.report import Row
 from tests.faults.trial import CANARY, FULL
+from tests.waiting import scale_budget
 
 SAMPLE_SIZE = 3
 SYNCS = "fsync,fdatasync"
 
 
 class CaseRun:
-    """One mail's whole life in one command, from the file to the notice in the Maildir, on a casemill of its own."""
+    """One command on a casemill of its own that takes a mail from the file to the notice in the Maildir."""
 
     def __init__(self, folder: Path, strace: str) -> None:
         folder.mkdir()
@@ -34,18 +35,20 @@ class CaseRun:
         )
 
     def run(self, *options: str) -> int:
-        """Run it under strace with these options; answers with its exit code."""
+        """Run the command under strace with these options and return its exit code."""
         traced = [self._strace, "-f", "-o", str(self._trace), "-e", f"trace={SYNCS}", *options]
         command = [*traced, *COMMAND, "ingest", str(self._mail)]
-        done = subprocess.run(command, cwd=ROOT, env=self.system.environment(), capture_output=True, timeout=120, check=False)
+        done = subprocess.run(
+            command, cwd=ROOT, env=self.system.environment(), capture_output=True, timeout=scale_budget(120), check=False
+        )
         return done.returncode
 
     def count_syncs(self) -> int:
-        """How many the busiest thread made: strace counts for each thread by itself."""
+        """Return the number of fsyncs of the busiest thread: strace counts each thread separately."""
         return max(Counter(re.findall(r"^(\d+) +f(?:data)?sync\(", self._trace.read_text(), re.MULTILINE)).values())
 
     def check(self) -> None:
-        """Once more without a fault; then the oracle. What was being sent may be repeated, into the same file."""
+        """Run the command again without a fault, then check with the oracle. A mail may be sent again, into the same file."""
         assert self.run() == 0
         if not self.system.is_settled():
             self.system.start()
@@ -74,5 +77,5 @@ def test_a_kill_at_any_fsync_of_one_life_loses_and_doubles_nothing(strace: str, 
             life.check()
     print(f"{total} fsyncs, killed at {killed}")
     row.runs = len(killed)
-    # How often SQLite folds its log back differs by one or two, so the last of them may not be reached.
+    # The number of SQLite's checkpoints varies by one or two, so the last fsyncs may not be reached.
     assert set(killed) >= {number for number in chosen if number <= total - 6}

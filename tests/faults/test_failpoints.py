@@ -1,4 +1,4 @@
-"""Every process is killed at every place between two steps, one after the other, while work is under way."""
+"""Every process is killed at every failpoint, one after the other, while it works."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.faults.report import Row
 from tests.faults.trial import FULL, Trial
 
 PACKAGES = ("cli", "core", "ingest", "notify", "outbox", "runtime", "tickets", "web")
-PLACES = {
+FAILPOINTS = {
     "watch": (
         "imap.fetched", "imap.accepted", "imap.moved",
         "folder.accepted", "folder.settled", "folder.linked", "folder.written",
@@ -23,9 +23,9 @@ PLACES = {
     ),
     "web": ("hint.sent",),
 }  # fmt: skip
-#: One place for each line of the fault matrix; the full form takes all of them, three times.
+#: One failpoint for each line of the fault matrix; the full form uses all of them, three times.
 SHORT = {"imap.fetched", "imap.accepted", "ingest.parsed", "ingest.storing", "ingest.stored", "notify.claimed", "notify.accepted"}
-#: A workbook of hundreds of rows is killed between two chunks in tests/ingest/test_crashes.py.
+#: tests/ingest/test_crashes.py kills between two chunks of a workbook of hundreds of rows.
 ELSEWHERE = {"workbook.chunk"}
 ROUNDS = 3 if FULL else 1
 
@@ -33,19 +33,19 @@ ROUNDS = 3 if FULL else 1
 def test_every_failpoint_of_the_product_is_killed_at() -> None:
     files = [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
     found = {name for file in [*files, ROOT / "workers.py"] for name in re.findall(r'failpoint\("([a-z.]+)"\)', file.read_text())}
-    assert found == {place for places in PLACES.values() for place in places} | ELSEWHERE
+    assert found == {name for names in FAILPOINTS.values() for name in names} | ELSEWHERE
 
 
-def places(process: str) -> list[str]:
-    return [place for place in PLACES[process] if FULL or place in SHORT or process == "web"] * ROUNDS
+def failpoints(process: str) -> list[str]:
+    return [name for name in FAILPOINTS[process] if FULL or name in SHORT or process == "web"] * ROUNDS
 
 
-def crash_each(trial: Trial, process: str, where: Sequence[str], work: Callable[[], object]) -> None:
-    """Start ``process`` to be killed at each place; each time there is new work, and what the last one left."""
-    for place in where:
-        trial.start(process, crash_at=place, ready=False)
+def crash_each(trial: Trial, process: str, names: Sequence[str], work: Callable[[], object]) -> None:
+    """Start ``process`` so that it is killed at each failpoint; each time there is new work and the rest of the last run."""
+    for name in names:
+        trial.start(process, crash_at=name, ready=False)
         work()
-        assert trial.wait_for_exit(process) != 0, place
+        assert trial.wait_for_exit(process) != 0, name
     trial.start(process, ready=False)
 
 
@@ -60,14 +60,14 @@ def test_a_kill_between_any_two_steps_loses_and_doubles_nothing(trial: Trial, ro
         trial.send_mails(2)
         trial.drop_file()
 
-    row.runs = sum(len(places(process)) for process in PLACES)
+    row.runs = sum(len(failpoints(process)) for process in FAILPOINTS)
     if trial.mode == "embedded":
-        crash_each(trial, "run", [place for process in PLACES for place in places(process)], work)
+        crash_each(trial, "run", [name for process in FAILPOINTS for name in failpoints(process)], work)
     else:
         trial.start("web", "watch", "tick", ready=False)
-        crash_each(trial, "workers", places("workers"), trial.send_mail)
+        crash_each(trial, "workers", failpoints("workers"), trial.send_mail)
         trial.kill("watch")
-        crash_each(trial, "watch", places("watch"), work)
+        crash_each(trial, "watch", failpoints("watch"), work)
         crash_the_web(trial)
     trial.settle(90, make_retries_due=True)
     assert set(trial.stop().values()) == {0}
@@ -75,10 +75,10 @@ def test_a_kill_between_any_two_steps_loses_and_doubles_nothing(trial: Trial, ro
 
 
 def crash_the_web(trial: Trial) -> None:
-    """After the form is stored and its hint is given, with and without the sender's having heard of it."""
-    for place in places("web"):
+    """Kill the web server after a form is stored and its drain requested, before and after the sender gets the answer."""
+    for name in failpoints("web"):
         trial.kill("web")
-        trial.start("web", crash_at=place)
+        trial.start("web", crash_at=name)
         form = trial.new_form()
         trial.post(form)
         assert trial.wait_for_exit("web") != 0

@@ -1,4 +1,4 @@
-"""The disk is full, and the disk fails: the first passes by itself, the second ends whoever wrote to it."""
+"""A full disk, from which casemill recovers by itself, and a failing disk, which ends the process that writes to it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from tests.servers.tracer import Tracer
 from tests.waiting import poll_until
 
 ROUNDS = 3 if FULL else 1
-#: The calls by which SQLite reads and writes; nothing else of casemill's uses them with an offset.
+#: The system calls by which only SQLite reads and writes in casemill.
 CALLS = ("fsync,fdatasync", "pwrite64", "pread64")
-#: What befalls PostgreSQL at an fsync of its own, and at which of each process.
+#: Faults of PostgreSQL at the n-th fsync of a process.
 SYNC_FAULTS = [f"{fault}:when={number}" for number in range(1, 13) for fault in ("signal=KILL", "error=EIO")]
 
 
@@ -35,10 +35,12 @@ def test_a_full_disk_refuses_forms_leaves_mail_where_it_is_and_recovers_by_itsel
         trial.send_mails(2)
         trial.settle()
         small_disk.fill()
-        late = refused_form(trial)
-        told = trial.system.log.count("the database is away or back again")
-        leave_mail(trial)
-        trial.wait(lambda told=told: trial.system.log.count("the database is away or back again") > told, "trouble", 60)
+        late = post_until_refused(trial)
+        outages = trial.system.log.count("mailbox watcher waiting for the database")
+        send_until_one_stays(trial)
+        trial.wait(
+            lambda outages=outages: trial.system.log.count("mailbox watcher waiting for the database") > outages, "trouble", 60
+        )
         assert trial.servers.dovecot.count(trial.mailbox) >= 1
         assert trial.system.get("/healthz") == 200
         small_disk.clear()
@@ -49,13 +51,13 @@ def test_a_full_disk_refuses_forms_leaves_mail_where_it_is_and_recovers_by_itsel
 
 
 def noise(size: int) -> str:
-    """Text that does not compress; the lines are short enough for any server."""
+    """Return text that does not compress, in lines that are short enough for every server."""
     chance = random.Random(size)
     return "\r\n".join(chance.randbytes(36).hex() for _ in range(size // 74)) + "\r\n"
 
 
-def refused_form(trial: Trial) -> str:
-    """Post forms until one is refused for now, as the last free pages are used up."""
+def post_until_refused(trial: Trial) -> str:
+    """Post forms until the last free pages are used and one is refused with 503; return its nonce."""
     for _ in range(500):
         nonce = trial.new_form()
         if trial.post(nonce) == 503:
@@ -64,8 +66,8 @@ def refused_form(trial: Trial) -> str:
     raise AssertionError("a full disk took 500 forms")
 
 
-def leave_mail(trial: Trial) -> None:
-    """Send mails until one stays where it is: SQLite's log keeps the room it once had, and takes what fits in it."""
+def send_until_one_stays(trial: Trial) -> None:
+    """Send mails until one stays in the mailbox: SQLite's write-ahead log keeps its size and stores what fits into it."""
     for _ in range(100):
         trial.send_mail(body=noise(300_000))
         if not poll_until(lambda: trial.servers.dovecot.count(trial.mailbox) == 0, 5):

@@ -1,4 +1,4 @@
-"""The embedded process is killed again and again while mail and forms come in: nothing is lost, nothing is doubled."""
+"""The embedded process is killed many times while mail and forms arrive: nothing is lost or duplicated."""
 
 import itertools
 import random
@@ -19,7 +19,7 @@ from tests.servers.dovecot import DovecotServer
 from tests.servers.smtp import SmtpServer
 
 KILLS, POSTS = (50, 250) if FULL else (10, 50)
-#: Mails before a kill, in turn: a few wait in the ledger to be claimed, many are handed over claimed.
+#: Mails before a kill, in turn: a few wait in the ledger to be claimed, many are handed to the pipeline already claimed.
 MAILS = (5, 2 * MIN_HANDOFF_ITEMS)
 
 
@@ -33,14 +33,14 @@ def system(tmp_path: Path, dovecot: DovecotServer, smtp_server: SmtpServer) -> I
 
 def mail(number: int) -> bytes:
     return (
-        f"From: Person {number} <p{number}@practice{number % 97}.example>\r\nTo: support@mill.example\r\n"
+        f"From: Person {number} <p{number}@practice{number % 97}.example>\r\nTo: support@helpdesk.example\r\n"
         f"Subject: Question mail{number}x\r\nMessage-ID: <kill{number}@practice.example>\r\n"
         f"Date: Sun, 22 Nov 2026 10:00:00 +0000\r\n\r\nWhat about the {CANARY} of claim {number}?\r\n"
     ).encode()
 
 
 class Poster(threading.Thread):
-    """Posts each form until it is answered with 200, as an honest sender would."""
+    """Posts each form until the answer is 200, as Formstack does."""
 
     def __init__(self, system: System, stop: threading.Event) -> None:
         super().__init__(daemon=True)

@@ -1,4 +1,4 @@
-"""The oracle itself: it passes a sound system and names each thing that may be wrong with one."""
+"""The oracle itself: a sound system passes, and every kind of damage is reported."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OTHER_ID = "UPDATE delivery SET message_id = 'other'"
 
 @dataclass
 class Case:
-    """A system at rest, what was put into it and what came out, each of which a test may spoil."""
+    """A settled system, its input and its output; a test may damage each of them."""
 
     system: System
     nonces: list[str]
@@ -45,7 +45,7 @@ class Case:
 
 @pytest.fixture(scope="module")
 def at_rest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a system that took in three mails and is done with them."""
+    """The folder of a system that has settled three mails."""
     folder = tmp_path_factory.mktemp("rest")
     mails = [folder / f"{number}.eml" for number in range(MAILS)]
     for number, mail in enumerate(mails):
@@ -69,16 +69,16 @@ def test_sound_system_passes(case: Case) -> None:
     case.check()
 
 
-SPOILT_ROWS = {
+DAMAGED_ROWS = {
     "an item is left waiting": "UPDATE inbound_item SET state = 'waiting' WHERE id = 1",
     "an item is left settled, failed": "UPDATE inbound_item SET disposition = 'failed' WHERE id = 1",
-    "a ticket that nobody asked for": "UPDATE inbound_item SET disposition = 'automatic', ticket_id = NULL WHERE id = 1",
+    "a ticket without an item": "UPDATE inbound_item SET disposition = 'automatic', ticket_id = NULL WHERE id = 1",
     "two items share one ticket": "UPDATE inbound_item SET ticket_id = 2 WHERE id = 1",
     "without exactly one outcome": "UPDATE inbound_item SET disposition = 'duplicate' WHERE id = 1",
     "nonces without exactly one ticket": "UPDATE ticket SET name = 'Question mail1x' WHERE id = 1",
     "quarantine is not the poison set": "UPDATE inbound_item SET disposition = 'quarantined' WHERE id = 1",
-    "an item that was seen nowhere": "DELETE FROM sighting WHERE item_id = 1",
-    "a sighting of nothing": "UPDATE sighting SET item_id = 99 WHERE id = (SELECT max(id) FROM sighting)",
+    "an item without a sighting": "DELETE FROM sighting WHERE item_id = 1",
+    "a sighting without an item": "UPDATE sighting SET item_id = 99 WHERE id = (SELECT max(id) FROM sighting)",
     "a fact is open": "UPDATE outbox_fact SET done_at = NULL WHERE id = 1",
     "a delivery is open": "UPDATE delivery SET finished_at = NULL WHERE id = 1",
     "a state that is not final": "UPDATE delivery SET state = 'intent' WHERE id = 1",
@@ -86,19 +86,21 @@ SPOILT_ROWS = {
     "a ticket without activity": "DELETE FROM activity WHERE ticket_id = 1",
     "no creation notice": "UPDATE delivery SET mailing = 'other' WHERE id = 1",
     "two creation notices": "UPDATE delivery SET ticket_id = 1 WHERE id = 2",
-    "was not told of a failed notice": "UPDATE ticket SET creation_notice = 'failed' WHERE id = 1",
-    "no delivery knows of": f"{OTHER_ID} WHERE id = 1",
+    "a failed notice has no task": "UPDATE ticket SET creation_notice = 'failed' WHERE id = 1",
+    "sent without a delivery": f"{OTHER_ID} WHERE id = 1",
     "two deliveries of one Message-ID": OTHER_ID,
     "other bytes than were frozen": "UPDATE delivery SET frozen = CAST(frozen || 'x' AS BLOB) WHERE id = 1",
     "failed, 1 times in the sink": "UPDATE delivery SET state = 'failed' WHERE id = 1",
-    "a row points at nothing": "DELETE FROM blob WHERE sha256 = (SELECT sha256 FROM inbound_item WHERE id = 1)",
+    "a foreign key is violated": "DELETE FROM blob WHERE sha256 = (SELECT sha256 FROM inbound_item WHERE id = 1)",
 }
 
 
-@pytest.mark.parametrize("told", SPOILT_ROWS)
-def test_damaged_row_is_reported(case: Case, told: str) -> None:
-    case.sql(SPOILT_ROWS[told])
-    with pytest.raises(AssertionError, match=re.escape(told) if told != "a row points at nothing" else "outcome|nothing"):
+@pytest.mark.parametrize("message", DAMAGED_ROWS)
+def test_damaged_row_is_reported(case: Case, message: str) -> None:
+    case.sql(DAMAGED_ROWS[message])
+    with pytest.raises(
+        AssertionError, match=re.escape(message) if message != "a foreign key is violated" else "outcome|violated"
+    ):
         case.check()
 
 
@@ -131,26 +133,26 @@ def send_without_an_id(case: Case) -> None:
     case.sink.append(b"Subject: hello\r\n\r\nhello\r\n")
 
 
-def tell_in_the_log(case: Case) -> None:
-    (case.system.folder / "log").write_text(f"said {CANARY}")
+def write_canary_to_the_log(case: Case) -> None:
+    (case.system.folder / "log").write_text(f"logged {CANARY}")
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("damage", "message"),
     [
         (lose_an_item, "without exactly one outcome"),
-        (forget_an_item, "that nobody sent"),
+        (forget_an_item, "that were not injected"),
         (expect_poison, "quarantine is not the poison set"),
         (send_twice, "2 times in the sink"),
         (lose_a_notice, "0 times in the sink"),
         (send_three_times_in_doubt, "3 times in the sink"),
-        (send_without_an_id, "no delivery knows of"),
-        (tell_in_the_log, "in the log"),
+        (send_without_an_id, "sent without a delivery"),
+        (write_canary_to_the_log, "in the log"),
     ],
 )
-def test_wrong_input_or_output_is_reported(case: Case, spoil: Callable[[Case], None], told: str) -> None:
-    spoil(case)
-    with pytest.raises(AssertionError, match=told):
+def test_wrong_input_or_output_is_reported(case: Case, damage: Callable[[Case], None], message: str) -> None:
+    damage(case)
+    with pytest.raises(AssertionError, match=message):
         case.check()
 
 
@@ -169,7 +171,7 @@ def test_canary_in_a_sent_mail_is_reported(case: Case, encoding: str) -> None:
         connection.execute("UPDATE delivery SET frozen = ? WHERE id = 1", (mail,))
         connection.commit()
     case.sink = [mail, *(one for one in case.sink if message_id.encode() not in one)]
-    with pytest.raises(AssertionError, match="went out"):
+    with pytest.raises(AssertionError, match="in a sent mail"):
         case.check()
 
 

@@ -1,4 +1,4 @@
-"""Poison and hostile input in the whole system: three attempts, quarantine with the source, and the rest goes on."""
+"""Poison and hostile mail in the whole system: three attempts, then quarantine with the source; other items are not held up."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ PRODUCT = [
     "tickets",
     "web",
 ]
-#: Appended to a copy of the parser: no input is known that does any of this to the real one.
+#: Appended to a copy of the parser: no mail is known that does any of this to the real parser.
 HARM = f'''
 
 import itertools, os, re, signal, sys
 
 def _recurse(): return [_recurse()]
 
-def _recurse_for_ever():
+def _recurse_endlessly():
     sys.setrecursionlimit(1 << 30)
     _recurse()
 
@@ -47,26 +47,26 @@ HARMS = {{
     b"wait": signal.pause,
     b"memory": lambda: [bytearray(1 << 20) for _ in itertools.count()],
     b"recursion": _recurse,
-    b"endless recursion": _recurse_for_ever,
+    b"endless recursion": _recurse_endlessly,
     b"killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
 }}
-_parse_honestly = parse_mail
+_parse_normally = parse_mail
 
 def parse_mail(data, options=ParseOptions()):
     if found := re.search(rb"^X-Harm: ([a-z ]+)\\r?$", data, re.MULTILINE):
         HARMS[found[1]]()
-    return _parse_honestly(data, options)
+    return _parse_normally(data, options)
 '''
 HARMS = ("exception", "loop", "wait", "memory", "recursion", "endless recursion", "killed")
 LIMITS = "[limits]\nparser_wall_seconds = 6.0\nparser_cpu_seconds = 1\n"
-#: What is larger than the limit for a message is not fetched, and so has no source to look for.
-FETCHED = 24_000_000
+#: A mail above the size limit is not fetched, so that no source is stored.
+MAX_FETCHED_BYTES = 24_000_000
 MAILS = Path(__file__).parents[1] / "corpus" / "mail"
 
 
 @pytest.fixture
-def weak_root(tmp_path: Path) -> Path:
-    """A copy of the product whose parser of mail does what a mail tells it to."""
+def vulnerable_root(tmp_path: Path) -> Path:
+    """A copy of the product whose mail parser does the harm that a mail names."""
     root = tmp_path / "product"
     for name in PRODUCT:
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -81,7 +81,7 @@ def weak_root(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("mode", modes("embedded"))
 @pytest.mark.timeout(900)
 def test_poison_is_quarantined_after_three_attempts_and_the_rest_goes_on(
-    make_trial: Callable[..., Trial], weak_root: Path, row: Row
+    make_trial: Callable[..., Trial], vulnerable_root: Path, row: Row
 ) -> None:
     trial = make_trial(extra=LIMITS)
     rounds = 3 if FULL else 1
@@ -91,7 +91,7 @@ def test_poison_is_quarantined_after_three_attempts_and_the_rest_goes_on(
             trial.send_mails(3)
             trial.send_poison(harm)
     innocent = len(trial.nonces) - len(trial.poison)
-    trial.start(root=weak_root)
+    trial.start(root=vulnerable_root)
     form = trial.send_form()
     trial.wait(lambda: trial.system.count("ticket") >= innocent + 1, "the innocent to get through first", 120)
     trial.settle(180)
@@ -105,8 +105,8 @@ def test_poison_is_quarantined_after_three_attempts_and_the_rest_goes_on(
 
 
 def hostile(chance: random.Random) -> list[bytes]:
-    """Built ones and those of the corpus; of each a few in the short form."""
-    built = [message for message in build_hostile().values() if len(message) < FETCHED]
+    """Return the generated hostile mails and those of the corpus; in the short form a sample of each."""
+    built = [message for message in build_hostile().values() if len(message) < MAX_FETCHED_BYTES]
     kept = [file.read_bytes() for file in sorted(MAILS.glob("*.eml"))]
     return [*built, *kept] if FULL else [*chance.sample(built, 4), *chance.sample(kept, 30)]
 

@@ -1,4 +1,4 @@
-"""SIGKILL at random moments for each kind of process, while mail, files and forms come in."""
+"""SIGKILL at random times for each kind of process, while mail and forms arrive."""
 
 import random
 import signal
@@ -30,7 +30,8 @@ def test_random_kills_of_every_kind_of_process_lose_and_double_nothing(trial: Tr
                 time.sleep(chance.uniform(0.5, 3.0))
                 trial.kill(name)
                 trial.start(name, ready=False)
-                trial.wait_for_signal_handler(name)  # on a busy machine it would never be up otherwise
+                # Without this wait, a busy machine would never get a process started before the next kill.
+                trial.wait_for_signal_handler(name)
         except BaseException as error:
             errors.append(error)
 
@@ -93,7 +94,7 @@ def test_an_embedded_process_that_wakes_beside_a_second_watcher_does_no_harm(tri
 
 
 def freeze(trial: Trial, sleeper: str, meanwhile: Callable[[], object]) -> None:
-    """Stop it until what it held has run out and another has gone on."""
+    """Suspend a process until its claims have expired and another process has done the work."""
     trial.signal(sleeper, signal.SIGSTOP)
     if FULL:
         time.sleep(25)

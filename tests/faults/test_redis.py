@@ -1,4 +1,4 @@
-"""Redis loses everything, dies, hangs or is full: it carried only hints."""
+"""Redis loses its data, is killed, hangs or is full: it carries only drain requests and wake-ups."""
 
 import signal
 import time

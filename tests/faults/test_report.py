@@ -1,4 +1,4 @@
-"""The fault report: a run brings the lines of its tests up to date and leaves the others."""
+"""The fault report: a run updates the lines of its tests and keeps the others."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def test_removed_test_loses_its_line(tmp_path: Path) -> None:
     path = tmp_path / "faults.md"
     Report([row("kill", "held")]).write(path)
     Report([row("disk full", "NOT RUN: no tmpfs")]).write(path)
-    told = path.read_text()
-    assert "| kill |" not in told
-    assert "0 of 1 lines held" in told
-    assert "NOT RUN: no tmpfs" in told
+    text = path.read_text()
+    assert "| kill |" not in text
+    assert "0 of 1 lines held" in text
+    assert "NOT RUN: no tmpfs" in text
 
 
 def test_short_form_is_marked_in_the_report(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The way in is cut, forgets its numbers, or repeats itself."""
+"""IMAP connections are cut, UIDs change, and webhooks are repeated."""
 
 import random
 import time
@@ -22,7 +22,7 @@ def test_imap_cut_at_any_byte_loses_and_doubles_nothing(shared_trial: SharedTria
     for _ in range(CUTS):
         shared_trial.trial.send_mail(body="x" * 20_000)
         shared_trial.proxy.cut_after(chance.randrange(3_000, 30_000))
-        shared_trial.proxy.cut_now()  # a connection that waits in IDLE; the next one is cut after k bytes
+        shared_trial.proxy.cut_now()  # cuts the connection in IDLE; the next one is cut after k bytes
         time.sleep(0.3)
     shared_trial.proxy.resume()
     shared_trial.settle_and_check(90)
@@ -44,7 +44,7 @@ def test_a_new_uidvalidity_brings_nothing_twice(shared_trial: SharedTrial, row: 
         trial.send_mail()
         trial.send_mail(mailbox=SECOND_MAILBOX)
         due = seen + shared_trial.dovecot.count(SECOND_MAILBOX)
-        # Dovecot may number it twice, when it is asked in the middle of the loss.
+        # Dovecot may number a mail twice when it is queried during the change.
         trial.wait(lambda due=due: count(f"sighting WHERE source = 'mailbox:{SECOND_MAILBOX}'") >= due, f"{due} sightings", 60)
         shared_trial.settle_and_check(60)
 

@@ -1,4 +1,4 @@
-"""The way out misbehaves: what is certain is written down, what nobody can tell is ambiguous, nothing goes twice."""
+"""The SMTP server misbehaves: certain outcomes are recorded, uncertain ones are ambiguous, and no mail is sent twice."""
 
 import random
 
@@ -13,7 +13,7 @@ from tests.servers.smtp import Behaviour
 
 ROUNDS = 5 if FULL else 1
 CUTS = 30 if FULL else 3
-UNKIND = {
+REFUSALS = {
     "4xx to the message": Behaviour(dot="451 4.3.0 Try later"),
     "4xx to the sender": Behaviour(mail="421 4.3.2 Closing"),
     "5xx to the message": Behaviour(dot="554 5.7.1 Refused"),
@@ -48,9 +48,9 @@ def test_a_connection_dropped_after_the_final_dot_is_in_doubt_and_repeated_once(
 def test_refusals_of_every_kind_lose_and_double_nothing(shared_trial: SharedTrial, row: Row) -> None:
     trial, count = shared_trial.trial, shared_trial.trial.system.count
     failed = count("delivery WHERE state = 'failed'")
-    row.runs = len(UNKIND) * ROUNDS
+    row.runs = len(REFUSALS) * ROUNDS
     for _ in range(ROUNDS):
-        for behaviour in UNKIND.values():
+        for behaviour in REFUSALS.values():
             shared_trial.smtp.set_behaviour(behaviour, times=1)
             trial.send_mails(2)
             made = len(trial.nonces)
@@ -101,7 +101,7 @@ def test_smtp_cut_at_any_byte_loses_and_doubles_nothing(shared_trial: SharedTria
     for _ in range(CUTS):
         towards: Direction = chance.choice(["to_server", "to_client"])
         shared_trial.smtp_proxy.cut_after(chance.randrange(40, 4_000 if towards == "to_server" else 600), towards)
-        shared_trial.smtp_proxy.cut_now()  # the connection kept from before; the next one is cut after k bytes
+        shared_trial.smtp_proxy.cut_now()  # cuts the connection that is still open; the next one is cut after k bytes
         shared_trial.trial.send_mails(2)
         tickets = len(shared_trial.trial.nonces)
         shared_trial.trial.wait(lambda tickets=tickets: shared_trial.trial.system.count("ticket") >= tickets, "the tickets", 60)

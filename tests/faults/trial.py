@@ -1,4 +1,4 @@
-"""A trial: casemill in one mode under faults. It knows what was injected, and so what must have become of it."""
+"""A trial: casemill in one mode under faults. It records what was injected, and so what must be the outcome."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from tests.servers.postgres import PostgresServer
 from tests.servers.process import wrap
 from tests.servers.redis_server import RedisServer
 from tests.servers.smtp import SmtpServer
+from tests.waiting import Deadline, poll_until, wait_for_exit
 
-#: `make faults` multiplies the runs and waits for what the short form brings about in the database.
+#: The full form (`make faults`) has more runs, and waits for expiries that the short form writes into the database.
 FULL = os.environ.get("FAULTS") == "full"
 SEED = int(os.environ.get("FAULT_SEED", "20261122"))
 SECOND_MAILBOX = "kept"
@@ -36,11 +37,11 @@ PROCESSES: dict[str, Sequence[str]] = {
     "workers": WORKERS,
 }
 MODES: dict[str, tuple[str, ...]] = {"embedded": ("run",), "scaled": ("web", "watch", "tick", "workers")}
-#: A process dies with the thread that started it, so one that lives as long as the tests starts them all.
+#: A process ends with the thread that started it, so one thread that lives as long as the tests starts them all.
 _starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trial-starter")
 
 LONG_AGO = "2020-01-01 00:00:00.000000"
-#: What a dead process of each kind still holds for a while: table, column of the end, rows.
+#: The claims and leases that a dead process holds until they expire: table, column of the expiry, rows.
 EXPIRING_CLAIMS: dict[str, list[tuple[str, str, str]]] = {
     "web": [],
     "watch": [("lease", "until", "name != 'clock'")],
@@ -53,13 +54,13 @@ EXPIRING_CLAIMS: dict[str, list[tuple[str, str, str]]] = {
 
 
 def modes(*short: str) -> tuple[str, ...]:
-    """Both modes in the full form; in the short form the one that such a test finds more in."""
+    """Return both modes in the full form, and the given ones in the short form."""
     return tuple(MODES) if FULL else short
 
 
 @dataclass
 class Servers:
-    """The servers a trial talks to; the last two only in the scaled mode."""
+    """The servers of a trial; Redis and PostgreSQL only in the scaled mode."""
 
     dovecot: DovecotServer
     smtp: SmtpServer
@@ -69,7 +70,7 @@ class Servers:
 
 @dataclass(frozen=True)
 class ImapRoute:
-    """Another way to Dovecot, through a proxy; what `System` wants to know of a mail server."""
+    """The address of Dovecot through a proxy, with the attributes that `System` reads."""
 
     host: str
     tls_port: int
@@ -92,14 +93,14 @@ def _second_mailbox_toml(road: ImapRoute) -> str:
 
 
 def _handles_sigterm(pid: int) -> bool:
-    """Whether the process has a handler for SIGTERM, as all of casemill's have once they can be asked to end (proc(5))."""
+    """Return whether the process handles SIGTERM, as all processes of casemill do when they can be stopped (proc(5))."""
     status = Path(f"/proc/{pid}/status").read_text()
     caught = int(status.partition("SigCgt:")[2].split()[0], 16)
     return bool(caught >> (signal.SIGTERM - 1) & 1)
 
 
 class Trial:
-    """Processes by their names, what was injected, and how to tell that all is well again."""
+    """The processes by name, the injected items, and the check that everything is settled and correct."""
 
     def __init__(
         self,
@@ -115,7 +116,7 @@ class Trial:
         extra: str = "",
         smtp_url: str = "",
     ) -> None:
-        """``keeping`` watches a second mailbox as well, whose mail stays where it is; the ports are those of proxies."""
+        """Write the configuration. The ports are those of proxies. Mail of the second mailbox is not moved."""
         folder.mkdir(parents=True, exist_ok=True)
         self.servers = servers
         self.mode = "scaled" if servers.postgres else "embedded"
@@ -162,9 +163,9 @@ class Trial:
         crash_at: str = "",
         root: Path = ROOT,
     ) -> None:
-        """Start these processes, by default all; a second one of a kind is called `watch2`, say.
+        """Start these processes, by default all. A second process of a kind is named `watch2`, `workers2` and so on.
 
-        ``before`` is a command line put in front, ``crash_at`` a failpoint.
+        ``before`` is put before the command line. ``crash_at`` is a failpoint at which the process kills itself.
         """
         added = {"CASEMILL_CRASH_AT": crash_at} if crash_at else {}
         variables = {**self.system.environment(), "PYTHONPATH": str(root), **(environment or {}), **added}
@@ -183,32 +184,34 @@ class Trial:
         return self._running[name].pid
 
     def signal(self, name: str, number: signal.Signals) -> None:
-        """To the process and all it started."""
+        """Send a signal to the process and its children."""
         os.killpg(self.pid(name), number)
 
     def kill(self, name: str) -> None:
-        """SIGKILL for the process and all it started; the others' claims on what it held are let run out."""
+        """Kill the process and its children (SIGKILL), and let its claims expire."""
         process = self._running.pop(name)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         self.expire_claims(name)
 
     def wait_for_exit(self, name: str, seconds: float = 60) -> int:
-        """Wait until the process ends by itself; answers with its exit code."""
+        """Wait until the process ends by itself, and return its exit code."""
         process = self._running.pop(name)
         try:
-            code = process.wait(seconds)
+            code = wait_for_exit(process, seconds)
         except subprocess.TimeoutExpired:
             self._kill_group(process)
-            raise AssertionError(f"{name} was to die and did not\n{self.system.log[-2000:]}") from None
+            raise AssertionError(f"{name} did not end by itself\n{self.system.log[-2000:]}") from None
         self._kill_group(process)
         self.expire_claims(name)
         return code
 
     def stop(self) -> dict[str, int]:
-        """End all processes as Ctrl-C would, once they listen to it; answers with their exit codes."""
+        """End all processes as Ctrl-C does, once they handle signals, and return their exit codes."""
         self.wait(
-            lambda: all(_handles_sigterm(process.pid) for process in self._running.values()), "all to listen to signals", 60
+            lambda: all(_handles_sigterm(process.pid) for process in self._running.values()),
+            "all processes to handle signals",
+            60,
         )
         for process in self._running.values():
             process.send_signal(signal.SIGINT)
@@ -219,19 +222,17 @@ class Trial:
         return codes
 
     def wait_for_signal_handler(self, name: str, seconds: float = 60) -> None:
-        """Wait until the process has come so far that it can be asked to end."""
-        deadline = time.monotonic() + seconds
-        while not _handles_sigterm(self.pid(name)) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        """Wait until the process handles SIGTERM, or until the budget is used up."""
+        poll_until(lambda: _handles_sigterm(self.pid(name)), seconds, pause=0.05)
 
     def _wait_for_clean_exit(self, name: str, process: subprocess.Popen[bytes]) -> int:
         try:
-            return process.wait(60)
+            return wait_for_exit(process, 60)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"{name} did not end when it was asked to\n{self.system.log[-2000:]}") from None
+            raise AssertionError(f"{name} did not end after SIGINT\n{self.system.log[-2000:]}") from None
 
     def close(self) -> None:
-        """End whatever still runs, without mercy, and drop the database."""
+        """Kill the processes that still run, and drop the database."""
         for process in self._running.values():
             self._kill_group(process)
         self._running.clear()
@@ -246,35 +247,38 @@ class Trial:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
-    # -- what time does
+    # -- time
 
     def expire_claims(self, name: str) -> None:
-        """Let the time pass for which a dead process still holds what it held; the full form waits for it really."""
-        if FULL or name == "run":  # the embedded process takes over at its start
+        """Let the claims of a dead process expire. In the full form they expire by time."""
+        # The embedded process takes over all claims when it starts.
+        if FULL or name == "run":
             return
         for table, column, where in EXPIRING_CLAIMS[name.rstrip("2")]:
             self.execute(f"UPDATE {table} SET {column} = '{LONG_AGO}' WHERE {where}")
 
     def make_retries_due(self) -> None:
-        """Let the pauses pass after which put-off and ambiguous mail is tried again."""
+        """Make all deferred and ambiguous deliveries due now."""
         waiting = "finished_at IS NULL AND state IN ('pending', 'ambiguous')"
         self.execute(f"UPDATE delivery SET due_at = '{LONG_AGO}' WHERE {waiting}")
 
     def execute(self, statement: str) -> None:
+        """Run a statement that changes rows."""
         with self._engine.begin() as connection:
             connection.execute(text(statement))
 
-    # -- what comes in
+    # -- input
 
     def send_mails(self, count: int = 1, **what: str) -> list[str]:
-        """Deliver that many mails into the watched mailbox; answers with their nonces."""
+        """Deliver mails into the watched mailbox and return their nonces."""
         return [self.send_mail(**what) for _ in range(count)]
 
     def send_mail(self, body: str = "", header: str = "", kind: str = "mail", mailbox: str = "") -> str:
+        """Deliver a mail into the watched mailbox and return its nonce."""
         nonce = self._nonce(kind)
         number = len(self.nonces)
         head = (
-            f"From: Person {number} <p{number}@practice{number}.example>\r\nTo: support@mill.example\r\n{header}"
+            f"From: Person {number} <p{number}@practice{number}.example>\r\nTo: support@helpdesk.example\r\n{header}"
             f"Subject: Question {nonce}\r\nMessage-ID: <{nonce}@practice.example>\r\n"
             f"Date: Sun, 22 Nov 2026 10:00:00 +0000\r\n\r\nWhat about the {CANARY} of {nonce}?\r\n"
         )
@@ -282,19 +286,19 @@ class Trial:
         return nonce
 
     def send_poison(self, harm: str) -> str:
-        """A mail that does ``harm`` to a parser that lets it (``test_poison.py``)."""
+        """Deliver a mail that does ``harm`` to the vulnerable parser of ``test_poison.py``."""
         nonce = self.send_mail(header=f"X-Harm: {harm}\r\n", kind="poison")
         self.poison.append(nonce)
         return nonce
 
     def send_hostile(self, message: bytes) -> str:
-        """A mail of which nobody says what it must become, only that it must become one thing."""
+        """Deliver a mail that may have any outcome, but exactly one."""
         nonce = self._nonce("hostile")
         self.servers.dovecot.deliver(self.mailbox, f"X-Nonce: {nonce}\r\n".encode() + message)
         return nonce
 
     def drop_file(self) -> str:
-        """A mail in a file, put into the watched folder."""
+        """Put a mail as a file into the watched folder."""
         nonce = self._nonce("file")
         self.system.drop.mkdir(exist_ok=True)
         head = f"From: <{nonce}@files.example>\r\nSubject: File {nonce}\r\nMessage-ID: <{nonce}@files.example>\r\n"
@@ -304,24 +308,21 @@ class Trial:
         return nonce
 
     def send_form(self, seconds: float = 60) -> str:
-        """Post a form until it is accepted, as an honest sender does."""
+        """Post a form until it is accepted, as Formstack does, and return its nonce."""
         nonce = self.new_form()
         self.post_until_accepted(nonce, seconds)
         return nonce
 
     def new_form(self) -> str:
-        """A form that is still to be posted."""
+        """Return the nonce of a form that is not posted yet."""
         return self._nonce("form")
 
     def post_until_accepted(self, nonce: str, seconds: float = 60) -> None:
-        """Post it until it is accepted."""
-        deadline = time.monotonic() + seconds
-        while self.post(nonce) != 200:
-            assert time.monotonic() < deadline, "a form was not accepted in time"
-            time.sleep(0.1)
+        """Post the form with this nonce until it is accepted."""
+        assert poll_until(lambda: self.post(nonce) == 200, seconds, pause=0.1), "a form was not accepted in time"
 
     def post(self, nonce: str) -> int:
-        """One post of the form with this nonce; 0 when nobody answered."""
+        """Post the form with this nonce and return the HTTP status; 0 when the server did not answer."""
         number = int(nonce[4:-1])
         answers = {"email": f"f{number}@clinic{number}.example", "subject": f"Form {nonce}", "details": CANARY}
         return self.system.post_form(str(9_000_000 + number), **answers)
@@ -331,15 +332,15 @@ class Trial:
         self.nonces.append(nonce)
         return nonce
 
-    # -- what comes of it
+    # -- outcome
 
     def wait(self, condition: Callable[[], object], what: str, seconds: float = 60) -> None:
-        """Wait for ``condition``; a database that is away has not met it. All processes must live meanwhile."""
-        deadline = time.monotonic() + seconds
+        """Wait for ``condition`` while all processes run. While the database is unreachable, the condition does not hold."""
+        deadline = Deadline(seconds)
         while not self._is_met(condition):
             for name, process in self._running.items():
                 assert process.poll() is None, f"{name} ended with {process.returncode}\n{self.system.log[-3000:]}"
-            assert time.monotonic() < deadline, f"waited {seconds} s in vain for {what}\n{self.state()}"
+            assert not deadline.has_passed(), f"waited {deadline.budget:.0f} s in vain for {what}\n{self.state()}"
             time.sleep(0.1)
 
     def _is_met(self, condition: Callable[[], object]) -> bool:
@@ -349,7 +350,7 @@ class Trial:
             return False
 
     def settle(self, seconds: float = 60, *, make_retries_due: bool = False) -> None:
-        """Wait until everything injected has its ticket and nothing is left to be done."""
+        """Wait until every injected item has its ticket and no item, fact or delivery is open."""
 
         def done() -> bool:
             if make_retries_due:
@@ -361,13 +362,13 @@ class Trial:
         self.wait(done, "everything to be settled", seconds)
 
     def check(self) -> None:
-        """The oracle."""
+        """Check everything with the oracle."""
         sink = [message.content for message in self.servers.smtp.messages]
         redis = self.servers.redis.url if self.servers.redis else ""
         oracle.check(self.system, self.nonces, sink, poison=self.poison, canaries=[CANARY], redis_url=redis)
 
     def state(self) -> str:
-        """What is not yet as it should be, for a failure's text."""
+        """Return the open items, facts, deliveries and leases, and the end of the log, for the text of a failure."""
         try:
             rows = [
                 *self.system.rows("SELECT 'item', id, state, disposition, due_at FROM inbound_item WHERE state != 'settled'"),
