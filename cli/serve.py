@@ -134,13 +134,12 @@ def _stop_signals() -> Iterator[threading.Event]:
 @contextmanager
 def _run_workers(services: Services) -> Iterator[None]:
     """Run worker threads in this process, on the broker inside it or on Redis."""
-    import dramatiq
-
     import workers
+    from runtime.broker import make_worker
 
     workers.services_middleware.use(services)
     workers.connect_drain_requests()
-    worker = dramatiq.Worker(workers.broker, worker_timeout=200, worker_threads=EMBEDDED_WORKER_THREADS)
+    worker = make_worker(workers.broker, EMBEDDED_WORKER_THREADS)
     worker.start()
     try:
         yield

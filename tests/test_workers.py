@@ -1,4 +1,4 @@
-"""The composition root: hints, actors, the broker and the sweeps."""
+"""Workers: drain requests, actors, the broker and the sweeps."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from tests.waiting import poll_until
 
 @pytest.fixture
 def stub() -> Iterator[StubBroker]:
-    """The broker inside this process, empty."""
+    """The broker of this process, without messages."""
     assert isinstance(workers.broker, StubBroker)
     workers.broker.flush_all()
     yield workers.broker
@@ -59,7 +59,7 @@ def services(database_url: str, tmp_path: Path) -> Iterator[Services]:
 
 @pytest.fixture
 def shared_services(services: Services) -> Iterator[Services]:
-    """The actors of this process work with ``services``."""
+    """The actors of this process use ``services``."""
     workers.services_middleware.use(services)
     workers.connect_drain_requests()
     yield services
@@ -67,112 +67,115 @@ def shared_services(services: Services) -> Iterator[Services]:
     workers.services_middleware._services, workers.services_middleware._is_shared = None, False
 
 
-def queued(broker: StubBroker, name: str = "ingest") -> int:
+def count_queued(broker: StubBroker, name: str = "ingest") -> int:
     return broker.queues[name].qsize()
 
 
 @pytest.mark.parametrize(("redis_url", "niceness"), [("", PARSER_NICENESS), ("redis://127.0.0.1:1/0", 0)])
-def test_all_in_one_process_the_parsers_let_it_go_first(tmp_path: Path, redis_url: str, niceness: int) -> None:
+def test_parser_processes_have_lower_priority_in_embedded_mode_only(tmp_path: Path, redis_url: str, niceness: int) -> None:
     values = {"data_dir": tmp_path, "redis_url": redis_url, "limits": {"parser_processes": 1}}
     with new_child_processes() as pids:
         services = build_services(Settings.model_validate(values))
     with closing(services):
-        services.pool.parse([ParseTask("mail", mail(1))])  # it is ready, and as nice as it will be
+        # A process that has parsed something has set its priority.
+        services.pool.parse([ParseTask("mail", mail(1))])
         assert os.getpriority(os.PRIO_PROCESS, pids[0]) == min(os.getpriority(os.PRIO_PROCESS, 0) + niceness, 19)
 
 
-# Hints
+# Drain requests
 
 
-def test_equal_hints_become_one_message_until_the_work_begins(stub: StubBroker) -> None:
-    giver = workers.DrainRequestQueue(lambda name: workers.ACTORS[name].send(), resend_seconds=60)
+def test_equal_requests_become_one_message_until_the_drain_starts(stub: StubBroker) -> None:
+    queue = workers.DrainRequestQueue(lambda name: workers.ACTORS[name].send(), resend_seconds=60)
     for _ in range(1000):
-        giver.put(INGEST)
-    assert poll_until(lambda: queued(stub))
+        queue.put(INGEST)
+    assert poll_until(lambda: count_queued(stub))
     for _ in range(1000):
-        giver.put(INGEST)
+        queue.put(INGEST)
     time.sleep(0.2)
-    assert queued(stub) == 1
-    giver.mark_started(INGEST)
-    assert poll_until(lambda: queued(stub) == 2), "what was hinted meanwhile is news"
+    assert count_queued(stub) == 1
+    queue.mark_started(INGEST)
+    assert poll_until(lambda: count_queued(stub) == 2), "a request after the message was sent is sent again once the drain starts"
     time.sleep(0.2)
-    assert queued(stub) == 2
+    assert count_queued(stub) == 2
 
 
-def test_a_hint_that_nobody_begins_is_given_again_after_a_while(stub: StubBroker) -> None:
-    giver = workers.DrainRequestQueue(lambda name: workers.ACTORS[name].send(), resend_seconds=0.2)
-    giver.put(INGEST)
-    assert poll_until(lambda: queued(stub) == 1)
-    giver.put(INGEST)
-    assert poll_until(lambda: queued(stub) == 2)
+def test_request_whose_drain_does_not_start_is_sent_again(stub: StubBroker) -> None:
+    queue = workers.DrainRequestQueue(lambda name: workers.ACTORS[name].send(), resend_seconds=0.2)
+    queue.put(INGEST)
+    assert poll_until(lambda: count_queued(stub) == 1)
+    queue.put(INGEST)
+    assert poll_until(lambda: count_queued(stub) == 2)
 
 
-def test_hints_of_different_names_do_not_wait_for_each_other(stub: StubBroker) -> None:
-    giver = workers.DrainRequestQueue(lambda name: workers.ACTORS[name].send(), resend_seconds=60)
+def test_requests_for_different_drains_do_not_wait_for_each_other(stub: StubBroker) -> None:
+    queue = workers.DrainRequestQueue(lambda name: workers.ACTORS[name].send(), resend_seconds=60)
     for name in ("notify.drain", INGEST, "outbox.drain", INGEST):
-        giver.put(name)
-    assert poll_until(lambda: [queued(stub, name) for name in ("ingest", "outbox", "notify")] == [1, 1, 1])
+        queue.put(name)
+    assert poll_until(lambda: [count_queued(stub, name) for name in ("ingest", "outbox", "notify")] == [1, 1, 1])
 
 
-def test_a_hint_nobody_knows_is_logged_and_the_next_one_is_given(stub: StubBroker, caplog: pytest.LogCaptureFixture) -> None:
-    giver = workers.DrainRequestQueue(lambda name: workers.ACTORS[name].send(), resend_seconds=1)
+def test_request_for_unknown_drain_is_logged_and_the_next_one_is_sent(stub: StubBroker, caplog: pytest.LogCaptureFixture) -> None:
+    queue = workers.DrainRequestQueue(lambda name: workers.ACTORS[name].send(), resend_seconds=1)
     with caplog.at_level(logging.WARNING):
-        giver.put("no.such")
-        giver.put(INGEST)
-        assert poll_until(lambda: queued(stub) == 1)
+        queue.put("no.such")
+        queue.put(INGEST)
+        assert poll_until(lambda: count_queued(stub) == 1)
         assert poll_until(lambda: any(vars(record).get("drain") == "no.such" for record in caplog.records))
 
 
 LOST_BROKER = """
 import sys, time
 import workers
-from core import hints
-workers.connect_hints()
+from runtime import drain_requests
+workers.connect_drain_requests()
 print("ready", flush=True)
 for line in sys.stdin:
     before = time.perf_counter()
     for _ in range(200):
-        hints.hint("ingest.drain")
+        drain_requests.request_drain("ingest.drain")
     print(time.perf_counter() - before, flush=True)
 """
 
 
-def test_a_broker_that_hangs_or_is_gone_neither_blocks_nor_raises(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_request_neither_blocks_nor_raises_while_broker_hangs_or_is_down(redis_server: RedisServer, tmp_path: Path) -> None:
     system = System(tmp_path, redis_url=redis_server.url)
-    giver = subprocess.Popen(
+    requester = subprocess.Popen(
         [sys.executable, "-c", LOST_BROKER], cwd=ROOT, env=system.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert giver.stdin is not None and giver.stdout is not None
-    assert giver.stdout.readline() == "ready\n"
+    assert requester.stdin is not None and requester.stdout is not None
+    assert requester.stdout.readline() == "ready\n"
 
-    def hint() -> float:
-        assert giver.stdin is not None and giver.stdout is not None
-        giver.stdin.write("hint\n")
-        giver.stdin.flush()
-        return float(giver.stdout.readline())
+    def request() -> float:
+        assert requester.stdin is not None and requester.stdout is not None
+        requester.stdin.write("request\n")
+        requester.stdin.flush()
+        return float(requester.stdout.readline())
 
-    times = [hint()]
+    times = [request()]
     redis_server.suspend()
-    times += [hint(), hint()]
+    times += [request(), request()]
     redis_server.resume()
     redis_server.kill()
-    times += [hint(), hint()]
+    times += [request(), request()]
     redis_server.start()
     broker = workers.make_broker(Settings(redis_url=redis_server.url), [workers.ServicesMiddleware(Settings())])
     assert isinstance(broker, RedisBroker)
-    assert poll_until(lambda: [hint(), broker.client.llen("casemill:ingest")][1], 30), "once it is back, hints arrive again"
+    assert poll_until(lambda: [request(), broker.client.llen("casemill:ingest")][1], 30), (
+        "requests arrive again once the broker is back"
+    )
     broker.client.close()
-    _, errors = giver.communicate(timeout=30)
+    _, errors = requester.communicate(timeout=30)
     system.close()
     assert max(times) < 0.2
-    assert giver.returncode == 0 and "Traceback" not in errors
+    assert requester.returncode == 0 and "Traceback" not in errors
 
 
 # Actors
 
 
-def test_a_mill_takes_a_mail_all_the_way_to_a_notice_and_stage_four(services: Services) -> None:
+def test_drain_takes_mail_to_creation_notice_and_stage_4(services: Services) -> None:
     accept_mails(services.database, 1, 2, 3)
     assert services.drain() > 0
     rows = tickets(services.database)
@@ -194,7 +197,7 @@ HOSTILE_FORM = (
 )
 
 
-def test_texts_no_database_can_keep_go_all_the_way_through(services: Services) -> None:
+def test_texts_that_databases_refuse_become_tickets(services: Services) -> None:
     now = clock.now()
     form = {"content_type": "application/json"}
     arrivals = [
@@ -210,7 +213,7 @@ def test_texts_no_database_can_keep_go_all_the_way_through(services: Services) -
     assert {row["stage"] for row in tickets(services.database)} == {"4-In Progress"}
 
 
-def test_a_mill_that_is_stopping_ends_its_drain(services: Services) -> None:
+def test_stopping_services_end_their_drain(services: Services) -> None:
     accept_mails(services.database, *range(5))
     services.stopping.set()
     services.drain()
@@ -219,7 +222,7 @@ def test_a_mill_that_is_stopping_ends_its_drain(services: Services) -> None:
     assert "claimed" not in states
 
 
-def test_worker_threads_of_this_process_follow_a_hint(shared_services: Services, stub: StubBroker) -> None:
+def test_worker_threads_follow_a_drain_request(shared_services: Services, stub: StubBroker) -> None:
     worker = dramatiq.Worker(stub, worker_timeout=50, worker_threads=3)
     worker.start()
     try:
@@ -237,7 +240,7 @@ class CanaryError(Exception):
     """An exception whose text quotes a message."""
 
 
-def test_an_actor_that_fails_says_so_without_any_text(shared_services: Services, stub: StubBroker) -> None:
+def test_failed_drain_is_logged_without_text_of_the_exception(shared_services: Services, stub: StubBroker) -> None:
     stream = io.StringIO()
     before = logging.getLogger().handlers[:], threading.excepthook, sys.excepthook
 
@@ -255,7 +258,7 @@ def test_an_actor_that_fails_says_so_without_any_text(shared_services: Services,
     assert "CanaryError" in stream.getvalue() and "canary" not in stream.getvalue()
 
 
-def test_an_actor_whose_database_is_unusable_ends_without_an_exception(shared_services: Services, stub: StubBroker) -> None:
+def test_actor_with_unusable_database_raises_nothing(shared_services: Services, stub: StubBroker) -> None:
     from sqlalchemy import text
 
     with shared_services.database.write() as session:
@@ -264,12 +267,12 @@ def test_an_actor_whose_database_is_unusable_ends_without_an_exception(shared_se
         actor()
 
 
-def test_actors_take_no_arguments_so_that_none_can_carry_a_text() -> None:
+def test_actors_take_no_arguments_that_could_carry_text() -> None:
     assert {"ingest.drain", "notify.drain", "outbox.drain"} <= set(workers.ACTORS)
     assert all(actor.fn.__code__.co_argcount == 0 for actor in workers.ACTORS.values())
 
 
-def test_before_a_worker_boots_there_is_no_mill() -> None:
+def test_services_are_missing_before_worker_boots() -> None:
     with pytest.raises(ConfigurationError):
         _ = workers.ServicesMiddleware(Settings()).services
 
@@ -277,11 +280,11 @@ def test_before_a_worker_boots_there_is_no_mill() -> None:
 # The broker
 
 
-def test_without_redis_the_broker_is_inside_the_process() -> None:
+def test_broker_is_inside_the_process_without_redis() -> None:
     assert isinstance(workers.make_broker(Settings(), [workers.ServicesMiddleware(Settings())]), StubBroker)
 
 
-def test_the_client_of_redis_tries_again_and_does_not_wait_for_ever(redis_url: str) -> None:
+def test_redis_client_retries_and_has_timeouts(redis_url: str) -> None:
     settings = Settings(redis_url=redis_url)
     broker = workers.make_broker(settings, [workers.ServicesMiddleware(settings)])
     assert isinstance(broker, RedisBroker)
@@ -292,34 +295,36 @@ def test_the_client_of_redis_tries_again_and_does_not_wait_for_ever(redis_url: s
     broker.client.close()
 
 
-def test_a_consumer_that_waits_hears_of_a_message_at_once(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_message_wakes_waiting_consumer_at_once(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(redis_url=redis_url)
-    giver, taker = (workers.make_broker(settings, [workers.ServicesMiddleware(settings)]) for _ in range(2))
-    assert isinstance(giver, RedisBroker)
-    consumer = taker.consume("ingest", prefetch=8, timeout=1000)
+    sender, receiver = (workers.make_broker(settings, [workers.ServicesMiddleware(settings)]) for _ in range(2))
+    assert isinstance(sender, RedisBroker)
+    consumer = receiver.consume("ingest", prefetch=8, timeout=1000)
     assert next(consumer) is None
-    assert poll_until(lambda: giver.client.pubsub_numsub(redis_wakeups.CHANNEL)[0][1] == 1)
-    monkeypatch.setattr(redis_wakeups, "HEARING_SECONDS", 600.0)  # it would not look by itself
+    assert poll_until(lambda: sender.client.pubsub_numsub(redis_wakeups.CHANNEL)[0][1] == 1)
+    # Only a wake-up ends the wait.
+    monkeypatch.setattr(redis_wakeups, "SUBSCRIBED_POLL_SECONDS", 600.0)
     found: Queue[Any] = Queue()
     waiting = threading.Thread(target=lambda: found.put(next(message for message in consumer if message)), daemon=True)
     waiting.start()
     time.sleep(0.5)
-    giver.declare_queue("ingest")
-    giver.enqueue(dramatiq.Message(queue_name="ingest", actor_name="ingest.drain", args=(), kwargs={}, options={}))
+    sender.declare_queue("ingest")
+    sender.enqueue(dramatiq.Message(queue_name="ingest", actor_name="ingest.drain", args=(), kwargs={}, options={}))
     assert found.get(timeout=30).actor_name == "ingest.drain"
     waiting.join()
-    for broker in (giver, taker):
+    for broker in (sender, receiver):
         broker.close()
 
 
-def test_a_consumer_with_its_hands_full_looks_again_once_they_are_free(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_consumer_polls_again_after_its_prefetched_message_is_done(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(redis_url=redis_url)
     broker = workers.make_broker(settings, [workers.ServicesMiddleware(settings)])
     assert isinstance(broker, RedisBroker)
     consumer = broker.consume("ingest", prefetch=1, timeout=1000)
     assert next(consumer) is None
     assert poll_until(lambda: broker.client.pubsub_numsub(redis_wakeups.CHANNEL)[0][1] == 1)
-    monkeypatch.setattr(redis_wakeups, "HEARING_SECONDS", 600.0)  # no bell rings for what it has heard of already
+    # The wake-ups of both messages come before the wait, so only the poll finds the second one.
+    monkeypatch.setattr(redis_wakeups, "SUBSCRIBED_POLL_SECONDS", 600.0)
     broker.declare_queue("ingest")
     for _ in range(2):
         broker.enqueue(dramatiq.Message(queue_name="ingest", actor_name="ingest.drain", args=(), kwargs={}, options={}))
@@ -332,25 +337,25 @@ def test_a_consumer_with_its_hands_full_looks_again_once_they_are_free(redis_url
     broker.close()
 
 
-def test_an_idle_consumer_seldom_looks(redis_url: str) -> None:
+def test_idle_consumer_polls_about_once_a_second(redis_url: str) -> None:
     settings = Settings(redis_url=redis_url)
     broker = workers.make_broker(settings, [workers.ServicesMiddleware(settings)])
     assert isinstance(broker, RedisBroker)
     consumer = broker.consume("ingest", prefetch=8, timeout=1000)
     assert next(consumer) is None
 
-    def looks() -> int:
+    def count_polls() -> int:
         return int(broker.client.info("commandstats")["cmdstat_evalsha"]["calls"])
 
     assert poll_until(lambda: broker.client.pubsub_numsub(redis_wakeups.CHANNEL)[0][1] == 1)
-    before, ends = looks(), time.monotonic() + 2.0
-    while time.monotonic() < ends:
+    before, deadline = count_polls(), time.monotonic() + 2.0
+    while time.monotonic() < deadline:
         assert next(consumer) is None
-    assert 1 <= looks() - before <= 4
+    assert 1 <= count_polls() - before <= 4
     broker.close()
 
 
-def test_middleware_is_the_floor_alone_so_that_nothing_retries_or_ends_a_transaction() -> None:
+def test_services_are_the_only_middleware_so_that_no_message_is_retried_or_time_limited() -> None:
     settings = Settings()
     broker = workers.make_broker(settings, [workers.ServicesMiddleware(settings)])
     assert [type(one) for one in broker.middleware] == [workers.ServicesMiddleware]
@@ -359,15 +364,15 @@ def test_middleware_is_the_floor_alone_so_that_nothing_retries_or_ends_a_transac
 # Sweeps
 
 
-def test_the_clock_asks_for_every_drain_within_seconds(services: Services) -> None:
+def test_scheduler_requests_every_drain_within_seconds(services: Services) -> None:
     sweeps = workers.build_sweeps(services.database)
     assert set(sweeps) >= set(workers.ACTORS)
     assert all(sweeps[name].interval_seconds <= 5 for name in workers.ACTORS)
 
 
-def test_sweeping_gives_hints_and_forgets_old_facts(services: Services, stub: StubBroker) -> None:
+def test_sweeps_request_drains_and_delete_old_facts(services: Services, stub: StubBroker) -> None:
     for name in workers.ACTORS:
         workers._drain_requests.mark_started(name)
     for sweep in workers.build_sweeps(services.database).values():
         sweep.run()
-    assert poll_until(lambda: [queued(stub, name) for name in ("ingest", "outbox", "notify")] == [1, 1, 1])
+    assert poll_until(lambda: [count_queued(stub, name) for name in ("ingest", "outbox", "notify")] == [1, 1, 1])
