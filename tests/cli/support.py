@@ -11,6 +11,7 @@ from openpyxl import Workbook
 from typer.testing import CliRunner
 
 from cli.main import app
+from tests.waiting import scale_budget
 
 ROOT = Path(__file__).parents[2]
 CLI_PROGRAM = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from cli.main import main; main()"
@@ -44,7 +45,8 @@ def run(*arguments: object, stdin: str | None = None) -> CommandResult:
 def run_process(*arguments: object, cwd: Path, **environ: str) -> CommandResult:
     """Run a command in a process of its own, with only ``environ`` in its environment."""
     command = [sys.executable, "-c", CLI_PROGRAM, *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=90, check=False)
+    limit = scale_budget(90)
+    done = subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=limit, check=False)
     return CommandResult(done.returncode, done.stdout, done.stderr)
 
 

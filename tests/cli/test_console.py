@@ -14,6 +14,7 @@ import typer
 
 from cli import console
 from core.errors import BusyError, ConfigurationError, NotFoundError, RefusedError
+from tests.waiting import wait_for_exit
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
@@ -39,7 +40,7 @@ def run_on_terminal(program: str, columns: int) -> str:
     except OSError:  # Linux reports EIO when the other end is closed
         pass
     os.close(main)
-    assert process.wait(timeout=30) == 0, written.decode()
+    assert wait_for_exit(process, 30) == 0, written.decode()
     return written.decode()
 
 

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from cli.main import app
 from tests.cli.support import CLI_PROGRAM, ROOT, run, run_process
+from tests.waiting import scale_budget, wait_for_exit
 
 #: Modules that take long to import, which --help does not need.
 HEAVY = ("alembic", "dramatiq", "openpyxl", "pydantic", "redis", "rich", "sqlalchemy", "starlette", "uvicorn")
@@ -45,7 +46,7 @@ def test_every_command_has_help_with_an_example(path: tuple[str, ...]) -> None:
 def test_help_imports_nothing_heavy() -> None:
     program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv = ['casemill', '--help']\nfrom cli.main import main\n"
     program += f"try:\n    main()\nfinally:\n    print(sorted(set({HEAVY!r}) & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=scale_budget(60), check=True)
     assert done.stdout.splitlines()[-1] == "[]"
 
 
@@ -87,4 +88,4 @@ def test_closed_output_pipe_is_not_an_error(workdir: Path) -> None:
         process.stdout.readline()
         process.stdout.close()
         assert b"Traceback" not in process.stderr.read()
-        process.wait(60)
+        wait_for_exit(process, 60)

@@ -5,12 +5,12 @@ import pty
 import select
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.cli.support import CLI_PROGRAM, CommandResult, run, write_mail
+from tests.waiting import Deadline, wait_for_exit
 
 OWNER = "mara.lind@billing.example"
 
@@ -151,8 +151,8 @@ def on_terminal(arguments: list[str], answers: list[str]) -> str:
     process = subprocess.Popen(command, stdin=child, stdout=child, stderr=child, env=environ)
     os.close(child)
     written, answered = "", 0
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
+    deadline = Deadline(60)
+    while not deadline.has_passed():
         ready, _, _ = select.select([main], [], [], 0.1)
         try:
             written += os.read(main, 65536).decode() if ready else ""
@@ -163,7 +163,7 @@ def on_terminal(arguments: list[str], answers: list[str]) -> str:
             answered += 1
             written += "\n"
     os.close(main)
-    assert process.wait(30) == 0, written
+    assert wait_for_exit(process, 30) == 0, written
     return written.replace("\r", "")
 
 

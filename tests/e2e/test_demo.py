@@ -13,10 +13,16 @@ from typing import Any
 from demo.configuration import render_settings
 from tests.e2e.system import ROOT
 from tests.servers.ports import free_port
+from tests.waiting import wait_until
+
+OPEN_WORK = """
+SELECT (SELECT count(*) FROM inbound_item WHERE state != 'settled') + (SELECT count(*) FROM outbox_fact WHERE done_at IS NULL)
+     + (SELECT count(*) FROM delivery WHERE finished_at IS NULL)
+"""
 
 
 def run_demo(folder: Path) -> str:
-    """Run the demo until it has printed where to look, stop it as Ctrl-C does, and return its output."""
+    """Run the demo until it has printed where to look and is settled, stop it as Ctrl-C does, and return its output."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "cli", "run", "--demo"]
     with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
@@ -25,11 +31,21 @@ def run_demo(folder: Path) -> str:
         for line in process.stdout:
             output += line.decode()
             if "ticket show" in output:
+                wait_until(lambda: process.poll() is not None or is_settled(folder), 60)
                 break
         process.send_signal(signal.SIGINT)
         output += process.stdout.read().decode()
     assert process.returncode == 0, output
     return output
+
+
+def is_settled(folder: Path) -> bool:
+    """Return whether all sample inputs have been taken in, and no item, fact or delivery is open."""
+    data = folder / "var" / "demo"
+    receipt = data / "drop" / "done" / "secure-messages.receipt.xlsx"
+    ((forms,),) = query_database(folder, "SELECT count(*) FROM ticket WHERE source = 'formstack'")
+    has_all = forms > 0 and receipt.exists() and not list((data / "mail").glob("*.eml"))
+    return has_all and query_database(folder, OPEN_WORK) == [(0,)]
 
 
 def query_database(folder: Path, statement: str) -> list[tuple[Any, ...]]:
