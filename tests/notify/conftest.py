@@ -1,4 +1,4 @@
-"""Fixtures of the sending half."""
+"""Fixtures for tests of deliveries."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from core.database.session import Database
 from core.database.types import Base
 from notify.delivery import DeliveryWorker
 from notify.smtp import SmtpTransport
-from tests.notify.post import Post
-from tests.notify.scripted import ScriptedServer
-from tests.notify.sending import FEATURES, open_sender, url_of
+from tests.notify.harness import NotifyHarness
+from tests.notify.scripted_server import ScriptedServer
+from tests.notify.smtp_support import FEATURES, open_smtp, url_of
 from tests.servers.postgres import PostgresServer
 from tests.servers.smtp import SmtpServer
 
-MakePost = Callable[..., Post]
+MakeHarness = Callable[..., NotifyHarness]
 
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite file with all tables, to be copied: making the tables takes longer than most tests."""
+    """Return a SQLite file with all tables, to be copied: creating the tables takes longer than most tests."""
     path = tmp_path_factory.mktemp("template") / "casemill.db"
     with_tables(f"sqlite:///{path}")
     return path
@@ -34,7 +34,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def kept_postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
-    """A PostgreSQL database with all tables, emptied before each test."""
+    """Yield the URL of a PostgreSQL database with all tables, emptied before each test."""
     url = postgres_server.create_database()
     with_tables(url)
     yield url
@@ -43,7 +43,7 @@ def kept_postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """URL of a database with empty tables: the test runs once on SQLite (a file) and once on PostgreSQL."""
+    """Return the URL of a database with empty tables; the test runs on SQLite (a file) and on PostgreSQL."""
     if request.param == "sqlite":
         shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "casemill.db")
         return f"sqlite:///{tmp_path / 'casemill.db'}"
@@ -63,22 +63,22 @@ def with_tables(url: str) -> None:
 
 
 @pytest.fixture
-def make_post(database_url: str, tmp_path: Path) -> Iterator[MakePost]:
-    """Opens posts with settings of the test's own, all on the same database."""
+def make_harness(database_url: str, tmp_path: Path) -> Iterator[MakeHarness]:
+    """Return a function that opens harnesses with their own settings, all on the same database."""
     with ExitStack() as stack:
 
-        def make(**settings: Any) -> Post:
-            post = Post(database_url, tmp_path, **settings)
-            stack.callback(post.close)
-            return post
+        def make(**settings: Any) -> NotifyHarness:
+            harness = NotifyHarness(database_url, tmp_path, **settings)
+            stack.callback(harness.close)
+            return harness
 
         yield make
 
 
 @pytest.fixture
-def post(make_post: MakePost) -> Post:
-    """A post with the default settings."""
-    return make_post()
+def harness(make_harness: MakeHarness) -> NotifyHarness:
+    """Return a harness with the default settings."""
+    return make_harness()
 
 
 @pytest.fixture
@@ -87,18 +87,18 @@ def smtp_url(smtp_server: SmtpServer) -> str:
 
 
 @pytest.fixture
-def worker(post: Post, smtp_url: str) -> DeliveryWorker:
-    """Sends to the SMTP server of the test."""
-    return post.delivering(smtp_url)
+def worker(harness: NotifyHarness, smtp_url: str) -> DeliveryWorker:
+    """Return a worker that sends to the SMTP server of the test."""
+    return harness.open_worker(smtp_url)
 
 
 @pytest.fixture
-def scripted() -> Iterator[ScriptedServer]:
+def scripted_server() -> Iterator[ScriptedServer]:
     with ScriptedServer(*FEATURES) as server:
         yield server
 
 
 @pytest.fixture
-def sender(smtp_server: SmtpServer) -> Iterator[SmtpTransport]:
-    with open_sender(url_of(smtp_server), command_timeout=5, final_timeout=5) as opened:
+def transport(smtp_server: SmtpServer) -> Iterator[SmtpTransport]:
+    with open_smtp(url_of(smtp_server), command_timeout=5, final_timeout=5) as opened:
         yield opened

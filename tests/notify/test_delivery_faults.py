@@ -1,4 +1,4 @@
-"""Sending when something dies, hangs or goes away: nothing is lost, and nothing is sent twice without being told."""
+"""Sending while processes die, servers hang or go down: no mail is lost, and only ambiguous mail is sent twice."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from notify import claims, delivery
 from notify.delivery import DeliveryWorker
 from notify.smtp import SmtpTransport
 from notify.transport_factory import open_transport
-from tests.notify.crash import run_until
-from tests.notify.post import HookedSender, Post, stored
+from tests.notify.crash_worker import run_until
+from tests.notify.harness import HookedTransport, NotifyHarness, stored
 from tests.servers.postgres import PostgresServer
 from tests.servers.smtp import Behaviour, SmtpServer
 from tests.waiting import wait_until
@@ -28,7 +28,7 @@ ONLY_POSTGRES = pytest.mark.parametrize("database_url", ["postgresql"], indirect
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Claims last 3 s and are renewed every 0.2 s, patience ends after 0.5 s, pauses after 0.3 s."""
+    """Shorten times: claims 3 s, renewed every 0.2 s; a mail is slow after 0.5 s; the relay pause is 0.3 s."""
     monkeypatch.setattr(core_claims, "CLAIM_TTL", timedelta(seconds=3))
     monkeypatch.setattr(core_claims, "RENEW_INTERVAL_SECONDS", 0.2)
     monkeypatch.setattr(delivery, "SLOW_MAIL_SECONDS", 0.5)
@@ -49,66 +49,64 @@ def in_thread(work: Callable[[], object]) -> threading.Thread:
     return thread
 
 
-def drain_until_sent(post: Post, worker: DeliveryWorker, seconds: float = 30) -> None:
-    """What the clock does, ten times as often."""
+def drain_until_sent(harness: NotifyHarness, worker: DeliveryWorker, seconds: float = 30) -> None:
+    """Drain as the sweep does, ten times as often."""
 
     def is_done() -> bool:
         worker.drain()
-        return set(post.states()) == {"sent"}
+        return set(harness.delivery_states()) == {"sent"}
 
     wait_until(is_done, seconds)
 
 
-# A relay that is away
+# A relay that is down
 
 
-def test_mail_waits_for_a_relay_that_is_down_from_the_start(
-    post: Post, smtp_server: SmtpServer, smtp_url: str, hasty: None
-) -> None:
+def test_mail_waits_for_relay_that_is_down(harness: NotifyHarness, smtp_server: SmtpServer, smtp_url: str, hasty: None) -> None:
     smtp_server.stop()
-    post.tickets(60)
-    worker = post.delivering(smtp_url)
-    post.settle(worker)
-    assert post.states() == ["pending"] * 60
-    assert {(one.attempts, one.reason_code, one.tried_at) for one in post.deliveries()} == {(0, None, None)}
+    harness.add_tickets(60)
+    worker = harness.open_worker(smtp_url)
+    harness.run_until_idle(worker)
+    assert harness.delivery_states() == ["pending"] * 60
+    assert {(one.attempts, one.reason_code, one.tried_at) for one in harness.deliveries()} == {(0, None, None)}
     smtp_server.start()
-    drain_until_sent(post, worker)
+    drain_until_sent(harness, worker)
     assert recipients(smtp_server) == everybody(60)
-    assert {one.attempts for one in post.deliveries()} == {1}
+    assert {one.attempts for one in harness.deliveries()} == {1}
 
 
-def test_mail_waits_for_a_relay_that_goes_down_in_the_middle(
-    post: Post, smtp_server: SmtpServer, smtp_url: str, hasty: None
+def test_mail_waits_for_relay_that_goes_down_during_batch(
+    harness: NotifyHarness, smtp_server: SmtpServer, smtp_url: str, hasty: None
 ) -> None:
-    hooked = HookedSender(open_transport(smtp_url))
+    hooked = HookedTransport(open_transport(smtp_url))
 
     def stop_at_the_fourth() -> None:
         if len(hooked.recipients) == 4:
             smtp_server.stop()
 
     hooked._before = stop_at_the_fourth
-    post.tickets(10)
-    worker = post.delivering(hooked)
-    post.settle(worker)
-    assert post.states() == ["sent"] * 3 + ["pending"] * 7
-    assert [one.attempts for one in post.deliveries()] == [1] * 3 + [0] * 7
+    harness.add_tickets(10)
+    worker = harness.open_worker(hooked)
+    harness.run_until_idle(worker)
+    assert harness.delivery_states() == ["sent"] * 3 + ["pending"] * 7
+    assert [one.attempts for one in harness.deliveries()] == [1] * 3 + [0] * 7
     smtp_server.start()
-    drain_until_sent(post, worker)
+    drain_until_sent(harness, worker)
     assert [one.recipients[0] for one in smtp_server.messages] == list(everybody(10))
 
 
-def test_a_relay_that_is_away_is_asked_once_a_pause_however_much_mail_waits(post: Post, smtp_server: SmtpServer) -> None:
+def test_unavailable_relay_gets_one_connection_for_each_pause(harness: NotifyHarness, smtp_server: SmtpServer) -> None:
     smtp_server.set_behaviour(Behaviour(drop="connect"))
-    post.tickets(120)
-    post.relay()
-    worker = post.delivering(f"smtp://127.0.0.1:{smtp_server.port}")
+    harness.add_tickets(120)
+    harness.relay_facts()
+    worker = harness.open_worker(f"smtp://127.0.0.1:{smtp_server.port}")
     while worker.drain():
         pass
     assert smtp_server.connections == 1
-    assert post.states() == ["pending"] * 120
+    assert harness.delivery_states() == ["pending"] * 120
 
 
-def test_mail_goes_on_within_fifteen_seconds_of_the_relays_return() -> None:
+def test_sending_resumes_within_15_seconds_of_relay_return() -> None:
     sweep_seconds = 5.0
     assert delivery.RELAY_PAUSE_SECONDS + sweep_seconds <= 15
 
@@ -116,166 +114,170 @@ def test_mail_goes_on_within_fifteen_seconds_of_the_relays_return() -> None:
 # A relay that is slow
 
 
-def test_a_slow_answer_keeps_its_claim_and_nobody_sends_the_mail_again(
-    post: Post, smtp_server: SmtpServer, smtp_url: str, hasty: None
+def test_slow_answer_keeps_claim_and_mail_is_not_sent_again(
+    harness: NotifyHarness, smtp_server: SmtpServer, smtp_url: str, hasty: None
 ) -> None:
-    post.ticket()
-    post.relay()
+    harness.add_ticket()
+    harness.relay_facts()
     smtp_server.set_behaviour(Behaviour(dot_delay=4.5), times=1)  # half as long again as a claim lasts
-    first, second = post.delivering(smtp_url), post.delivering(smtp_url)
+    first, second = harness.open_worker(smtp_url), harness.open_worker(smtp_url)
     thread = in_thread(first.drain)
-    wait_until(lambda: post.states() == ["intent"])
+    wait_until(lambda: harness.delivery_states() == ["intent"])
     while thread.is_alive():
-        assert claims.recover_expired(post.database) == 0
+        assert claims.recover_expired(harness.database) == 0
         assert second.drain() == 0
         time.sleep(0.1)
-    assert (post.states(), len(smtp_server.transactions)) == (["sent"], 1)
+    assert (harness.delivery_states(), len(smtp_server.transactions)) == (["sent"], 1)
 
 
-def test_those_who_wait_behind_a_slow_mail_are_taken_by_another_worker(
-    post: Post, smtp_server: SmtpServer, smtp_url: str, hasty: None
+def test_deliveries_behind_slow_mail_are_sent_by_other_worker(
+    harness: NotifyHarness, smtp_server: SmtpServer, smtp_url: str, hasty: None
 ) -> None:
     answer = threading.Event()
-    slow = HookedSender(open_transport(smtp_url), before_dot=lambda: answer.wait(60))
-    post.tickets(8)
-    post.relay()
-    first, second = post.delivering(slow), post.delivering(smtp_url)
+    slow = HookedTransport(open_transport(smtp_url), before_dot=lambda: answer.wait(60))
+    harness.add_tickets(8)
+    harness.relay_facts()
+    first, second = harness.open_worker(slow), harness.open_worker(smtp_url)
     thread = in_thread(first.drain)
-    wait_until(lambda: "intent" in post.states())
+    wait_until(lambda: "intent" in harness.delivery_states())
 
     def have_others_gone() -> bool:
         second.drain()
-        return post.states() == ["intent"] + ["sent"] * 7
+        return harness.delivery_states() == ["intent"] + ["sent"] * 7
 
     wait_until(have_others_gone)
     answer.set()
     thread.join()
-    assert post.states() == ["sent"] * 8
+    assert harness.delivery_states() == ["sent"] * 8
     assert recipients(smtp_server) == everybody(8)
 
 
-def test_an_outcome_is_written_although_the_next_mail_hangs(
-    post: Post, smtp_server: SmtpServer, smtp_url: str, hasty: None
+def test_outcome_is_written_while_next_mail_hangs(
+    harness: NotifyHarness, smtp_server: SmtpServer, smtp_url: str, hasty: None
 ) -> None:
     seen: list[str] = []
-    hooked = HookedSender(open_transport(smtp_url))
+    hooked = HookedTransport(open_transport(smtp_url))
 
     def look_at_the_first() -> None:
         if len(hooked.recipients) == 2:
-            seen.append(post.states()[0])
-            wait_until(lambda: post.states()[0] == "sent")
+            seen.append(harness.delivery_states()[0])
+            wait_until(lambda: harness.delivery_states()[0] == "sent")
 
     hooked._before = look_at_the_first
-    post.tickets(2)
-    post.settle(post.delivering(hooked))
+    harness.add_tickets(2)
+    harness.run_until_idle(harness.open_worker(hooked))
     assert seen == ["intent"]
-    assert post.states() == ["sent", "sent"]
+    assert harness.delivery_states() == ["sent", "sent"]
 
 
 # Several workers
 
 
-def test_workers_side_by_side_send_each_mail_once(post: Post, smtp_server: SmtpServer, smtp_url: str) -> None:
-    post.tickets(180)
-    post.relay()
+def test_concurrent_workers_send_each_mail_once(harness: NotifyHarness, smtp_server: SmtpServer, smtp_url: str) -> None:
+    harness.add_tickets(180)
+    harness.relay_facts()
 
     def work() -> None:
-        worker = post.delivering(smtp_url)
+        worker = harness.open_worker(smtp_url)
         while worker.drain():
-            claims.recover_expired(post.database)
+            claims.recover_expired(harness.database)
 
     threads = [in_thread(work) for _ in range(3)]
     for thread in threads:
         thread.join()
     assert recipients(smtp_server) == everybody(180)
-    assert post.states() == ["sent"] * 180
-    assert {one.attempts for one in post.deliveries()} == {1}
+    assert harness.delivery_states() == ["sent"] * 180
+    assert {one.attempts for one in harness.deliveries()} == {1}
 
 
-def test_a_delivery_that_others_took_over_is_left_to_them_and_the_outcome_before_it_is_kept(
-    post: Post, smtp_server: SmtpServer, smtp_url: str
+def test_delivery_claimed_by_other_worker_is_not_sent_and_previous_outcome_is_written(
+    harness: NotifyHarness, smtp_server: SmtpServer, smtp_url: str
 ) -> None:
-    hooked = HookedSender(open_transport(smtp_url))
+    hooked = HookedTransport(open_transport(smtp_url))
 
     def lose_the_second() -> None:
         if len(hooked.recipients) == 2:
-            post.hand_over(2, "another")
+            harness.claim_for_other_worker(2, "another")
 
     hooked._before = lose_the_second
-    post.tickets(4)
-    post.settle(post.delivering(hooked))
-    assert post.states() == ["sent", "claimed", "sent", "sent"]
-    post.expire_claims()
-    post.settle(post.delivering(smtp_url))
-    assert post.states() == ["sent"] * 4
+    harness.add_tickets(4)
+    harness.run_until_idle(harness.open_worker(hooked))
+    assert harness.delivery_states() == ["sent", "claimed", "sent", "sent"]
+    harness.expire_claims()
+    harness.run_until_idle(harness.open_worker(smtp_url))
+    assert harness.delivery_states() == ["sent"] * 4
     assert recipients(smtp_server) == everybody(4)
 
 
-def test_an_outcome_that_others_have_taken_over_holds_up_nothing(post: Post, smtp_server: SmtpServer, smtp_url: str) -> None:
-    hooked = HookedSender(open_transport(smtp_url))
+def test_lost_claim_on_sent_delivery_does_not_stop_next_delivery(
+    harness: NotifyHarness, smtp_server: SmtpServer, smtp_url: str
+) -> None:
+    hooked = HookedTransport(open_transport(smtp_url))
 
     def lose_the_first() -> None:
         if len(hooked.recipients) == 2:
-            post.hand_over(1, "another")
+            harness.claim_for_other_worker(1, "another")
 
     hooked._before = lose_the_first
-    post.tickets(3)
-    post.settle(post.delivering(hooked))
-    assert post.states() == ["intent", "sent", "sent"]
+    harness.add_tickets(3)
+    harness.run_until_idle(harness.open_worker(hooked))
+    assert harness.delivery_states() == ["intent", "sent", "sent"]
 
 
 # Stopping
 
 
-def test_stopping_lets_the_mail_in_hand_end_and_gives_back_the_rest(post: Post, smtp_server: SmtpServer, smtp_url: str) -> None:
+def test_stopping_finishes_current_mail_and_releases_the_rest(
+    harness: NotifyHarness, smtp_server: SmtpServer, smtp_url: str
+) -> None:
     stopping = threading.Event()
-    hooked = HookedSender(open_transport(smtp_url), before=lambda: stopping.set() if len(hooked.recipients) == 3 else None)
-    post.tickets(6)
-    worker = post.delivering(hooked, stopping=stopping)
-    post.settle(worker)
-    assert post.states() == ["sent"] * 3 + ["pending"] * 3
+    hooked = HookedTransport(open_transport(smtp_url), before=lambda: stopping.set() if len(hooked.recipients) == 3 else None)
+    harness.add_tickets(6)
+    worker = harness.open_worker(hooked, stopping=stopping)
+    harness.run_until_idle(worker)
+    assert harness.delivery_states() == ["sent"] * 3 + ["pending"] * 3
     assert worker.drain() == 0
-    post.settle(post.delivering(smtp_url))
+    harness.run_until_idle(harness.open_worker(smtp_url))
     assert recipients(smtp_server) == everybody(6)
 
 
-def test_closing_from_another_thread_waits_for_the_mail_in_hand(post: Post, smtp_server: SmtpServer, smtp_url: str) -> None:
-    post.tickets(3)
-    post.relay()
+def test_close_from_other_thread_waits_for_current_mail(harness: NotifyHarness, smtp_server: SmtpServer, smtp_url: str) -> None:
+    harness.add_tickets(3)
+    harness.relay_facts()
     smtp_server.set_behaviour(Behaviour(dot_delay=0.7), times=1)
-    worker = post.delivering(smtp_url)
+    worker = harness.open_worker(smtp_url)
     thread = in_thread(worker.drain)
-    wait_until(lambda: "intent" in post.states())
+    wait_until(lambda: "intent" in harness.delivery_states())
     worker.close()
     thread.join()
-    assert post.states() == ["sent", "pending", "pending"]
+    assert harness.delivery_states() == ["sent", "pending", "pending"]
     assert worker.drain() == 0
     assert b"QUIT" not in smtp_server.messages[0].content
 
 
-def test_closing_does_not_wait_for_ever_for_a_relay_that_hangs(
-    post: Post, smtp_server: SmtpServer, smtp_url: str, monkeypatch: pytest.MonkeyPatch
+def test_close_does_not_wait_for_relay_that_hangs(
+    harness: NotifyHarness, smtp_server: SmtpServer, smtp_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delivery, "CLOSE_TIMEOUT_SECONDS", 0.2)
-    post.ticket()
-    post.relay()
+    harness.add_ticket()
+    harness.relay_facts()
     smtp_server.set_behaviour(Behaviour(dot_delay=2), times=1)
-    worker = post.delivering(SmtpTransport(smtp_url))
+    worker = harness.open_worker(SmtpTransport(smtp_url))
     thread = in_thread(worker.drain)
-    wait_until(lambda: post.states() == ["intent"])
+    wait_until(lambda: harness.delivery_states() == ["intent"])
     begun = time.monotonic()
     worker.close()
     assert time.monotonic() - begun < 1.5
     thread.join()
-    assert post.states() == ["sent"]
+    assert harness.delivery_states() == ["sent"]
 
 
-# A database that goes away
+# An unavailable database
 
 
 @ONLY_POSTGRES
-def test_an_outcome_waits_for_a_database_that_is_away(
-    post: Post, smtp_server: SmtpServer, smtp_url: str, postgres_server: PostgresServer
+def test_outcome_waits_for_unavailable_database(
+    harness: NotifyHarness, smtp_server: SmtpServer, smtp_url: str, postgres_server: PostgresServer
 ) -> None:
     restart = threading.Timer(1.5, postgres_server.start)
 
@@ -283,26 +285,26 @@ def test_an_outcome_waits_for_a_database_that_is_away(
         postgres_server.stop("immediate")
         restart.start()
 
-    post.ticket()
-    post.settle(post.delivering(HookedSender(open_transport(smtp_url), before_dot=take_away)))
+    harness.add_ticket()
+    harness.run_until_idle(harness.open_worker(HookedTransport(open_transport(smtp_url), before_dot=take_away)))
     restart.join()
-    assert (post.states(), len(smtp_server.transactions)) == (["sent"], 1)
+    assert (harness.delivery_states(), len(smtp_server.transactions)) == (["sent"], 1)
 
 
 @ONLY_POSTGRES
-def test_a_database_that_is_restarted_between_mails_neither_loses_nor_doubles_one(
-    post: Post, smtp_server: SmtpServer, smtp_url: str, postgres_server: PostgresServer
+def test_database_restart_between_mails_neither_loses_nor_repeats_mail(
+    harness: NotifyHarness, smtp_server: SmtpServer, smtp_url: str, postgres_server: PostgresServer
 ) -> None:
-    hooked = HookedSender(open_transport(smtp_url))
+    hooked = HookedTransport(open_transport(smtp_url))
 
     def restart_at_the_third() -> None:
         if len(hooked.recipients) == 3:
             postgres_server.restart("immediate")
 
     hooked._before = restart_at_the_third
-    post.tickets(6)
-    post.settle(post.delivering(hooked))
-    assert post.states() == ["sent"] * 6
+    harness.add_tickets(6)
+    harness.run_until_idle(harness.open_worker(hooked))
+    assert harness.delivery_states() == ["sent"] * 6
     assert recipients(smtp_server) == everybody(6)
 
 
@@ -313,40 +315,43 @@ KILLS = ["notify.claimed", "notify.frozen", "notify.intent", "notify.accepted"]
 
 
 @pytest.mark.parametrize("failpoint", KILLS)
-def test_a_worker_killed_on_the_way_loses_no_mail_and_doubles_at_most_the_ambiguous_one(
-    post: Post, smtp_server: SmtpServer, smtp_url: str, failpoint: str
+def test_killed_worker_loses_no_mail_and_repeats_only_ambiguous_mail(
+    harness: NotifyHarness, smtp_server: SmtpServer, smtp_url: str, failpoint: str
 ) -> None:
-    post.tickets(3)
-    assert run_until(failpoint, post.database.url.render_as_string(hide_password=False), smtp_url, post.folder) == -signal.SIGKILL
-    frozen = {one.id: one.frozen for one in post.deliveries() if one.frozen}
-    assert post.states() == (["intent", "claimed", "claimed"] if failpoint in KILLS[2:] else ["claimed"] * 3)
-    post.expire_claims()
-    assert post.states() == (["ambiguous", "pending", "pending"] if failpoint in KILLS[2:] else ["pending"] * 3)
-    post.settle(post.delivering(smtp_url))
+    harness.add_tickets(3)
+    assert (
+        run_until(failpoint, harness.database.url.render_as_string(hide_password=False), smtp_url, harness.folder)
+        == -signal.SIGKILL
+    )
+    frozen = {one.id: one.frozen for one in harness.deliveries() if one.frozen}
+    assert harness.delivery_states() == (["intent", "claimed", "claimed"] if failpoint in KILLS[2:] else ["claimed"] * 3)
+    harness.expire_claims()
+    assert harness.delivery_states() == (["ambiguous", "pending", "pending"] if failpoint in KILLS[2:] else ["pending"] * 3)
+    harness.run_until_idle(harness.open_worker(smtp_url))
     twice = Counter({"pat0@clinic0.example": 1}) if failpoint == "notify.accepted" else Counter()
     assert recipients(smtp_server) == everybody(3) + twice
-    assert (post.states(), post.stages()) == (["sent"] * 3, [4, 4, 4])
+    assert (harness.delivery_states(), harness.ticket_stages()) == (["sent"] * 3, [4, 4, 4])
     sent = {one.recipients[0]: one.content for one in smtp_server.messages}
-    for one in post.deliveries():
+    for one in harness.deliveries():
         assert one.frozen == frozen.get(one.id, one.frozen) == sent[one.recipient]
     assert len({one.content for one in smtp_server.messages}) == 3
 
 
 @pytest.mark.parametrize("failpoint", KILLS)
-def test_a_maildir_holds_each_mail_once_wherever_a_worker_was_killed(post: Post, tmp_path: Path, failpoint: str) -> None:
-    post.tickets(3)
-    target, url = f"maildir:{tmp_path / 'sent'}", post.database.url.render_as_string(hide_password=False)
-    assert run_until(failpoint, url, target, post.folder) == -signal.SIGKILL
-    post.expire_claims()
-    post.settle(post.delivering(target))
-    assert (post.states(), post.stages()) == (["sent"] * 3, [4, 4, 4])
+def test_maildir_holds_each_mail_once_after_killed_worker(harness: NotifyHarness, tmp_path: Path, failpoint: str) -> None:
+    harness.add_tickets(3)
+    target, url = f"maildir:{tmp_path / 'sent'}", harness.database.url.render_as_string(hide_password=False)
+    assert run_until(failpoint, url, target, harness.folder) == -signal.SIGKILL
+    harness.expire_claims()
+    harness.run_until_idle(harness.open_worker(target))
+    assert (harness.delivery_states(), harness.ticket_stages()) == (["sent"] * 3, [4, 4, 4])
     assert len(stored(tmp_path / "sent")) == 3
-    assert {one.frozen for one in post.deliveries()} == {
+    assert {one.frozen for one in harness.deliveries()} == {
         content.partition(b"Delivered-To: ")[2].partition(b"\r\n")[2] for content in stored(tmp_path / "sent")
     }
 
 
-def test_a_worker_that_is_not_killed_sends_everything(post: Post, smtp_server: SmtpServer, smtp_url: str) -> None:
-    post.tickets(3)
-    assert run_until("nowhere", post.database.url.render_as_string(hide_password=False), smtp_url, post.folder) == 0
-    assert post.states() == ["sent"] * 3
+def test_worker_without_failpoint_sends_everything(harness: NotifyHarness, smtp_server: SmtpServer, smtp_url: str) -> None:
+    harness.add_tickets(3)
+    assert run_until("nowhere", harness.database.url.render_as_string(hide_password=False), smtp_url, harness.folder) == 0
+    assert harness.delivery_states() == ["sent"] * 3

@@ -1,4 +1,4 @@
-"""The daily digest: once a person and day, in their morning, with nothing in it that a customer wrote."""
+"""The daily digest: one a person and day, in their morning, without customer text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core.settings.sections import Calendar
 from notify import digests
 from notify.delivery import DeliveryWorker
 from notify.models import Delivery
-from tests.notify.post import Post, mail
+from tests.notify.harness import NotifyHarness, mail
 from tests.servers.smtp import SmtpServer
 from tests.tickets.staff_actions import clock_at
 from tests.tickets.world import World, dana_mail
@@ -22,21 +22,21 @@ CANARY = "CANARY"
 MORNING = datetime(2026, 11, 23, 15, tzinfo=UTC)  # Monday, 10:00 in New York
 
 
-def made(post: Post) -> list[Delivery]:
-    with post.database.read() as session:
+def made(harness: NotifyHarness) -> list[Delivery]:
+    with harness.database.read() as session:
         statement = select(Delivery).where(Delivery.mailing == "digest").order_by(Delivery.id)
         return list(session.execute(statement).scalars())
 
 
-def sweep(post: Post, at: datetime = MORNING) -> int:
+def sweep(harness: NotifyHarness, at: datetime = MORNING) -> int:
     with clock_at(at):
-        return digests.sweep(post.database, post.settings.calendar)
+        return digests.sweep(harness.database, harness.settings.calendar)
 
 
 @pytest.fixture
-def desk(post: Post) -> World:
-    """Ada wants a digest and owns a ticket of Lakeside; the manager Max wants one, Ben wants none."""
-    world = World(post.database, post.settings)
+def desk(harness: NotifyHarness) -> World:
+    """Ada gets the digest and owns a ticket of Lakeside; the manager Max gets it too, Ben does not."""
+    world = World(harness.database, harness.settings)
     ada = world.staff("Ada", digest=True)
     world.staff("Ben")
     world.staff("Max", role="manager", digest=True)
@@ -45,21 +45,21 @@ def desk(post: Post) -> World:
     return world
 
 
-def test_it_is_made_once_a_day_for_those_who_want_it_and_an_empty_one_is_recorded(desk: World, post: Post) -> None:
-    assert [sweep(post), sweep(post)] == [2, 0]
-    assert [(row.recipient, row.state, row.reason_code) for row in made(post)] == [
+def test_digest_is_created_once_a_day_for_subscribers_and_empty_digest_is_skipped(desk: World, harness: NotifyHarness) -> None:
+    assert [sweep(harness), sweep(harness)] == [2, 0]
+    assert [(row.recipient, row.state, row.reason_code) for row in made(harness)] == [
         ("ada@billing.example", "pending", None),
         ("max@billing.example", "skipped", "nothing_to_say"),
     ]
-    assert sweep(post, MORNING + timedelta(days=1)) == 2
+    assert sweep(harness, MORNING + timedelta(days=1)) == 2
 
 
-def test_it_arrives_with_number_company_stage_and_age_and_no_word_of_the_customer(
-    desk: World, post: Post, worker: DeliveryWorker, smtp_server: SmtpServer
+def test_digest_shows_number_company_stage_and_age_but_no_customer_text(
+    desk: World, harness: NotifyHarness, worker: DeliveryWorker, smtp_server: SmtpServer
 ) -> None:
     desk.receive(dana_mail(email="x@elsewhere.example", subject=CANARY, text=CANARY), now=MORNING)
-    sweep(post)
-    post.settle(worker)
+    sweep(harness)
+    harness.run_until_idle(worker)
     digest = {one.recipients[0]: one for one in smtp_server.messages if b"Your day" in one.content}
     assert set(digest) == {"ada@billing.example", "max@billing.example"}
     for address, words in (("ada", ("Lakeside", "1 day", "1-Submitted")), ("max", ("Tickets without an owner", "BS-000002"))):
@@ -71,12 +71,12 @@ def test_it_arrives_with_number_company_stage_and_age_and_no_word_of_the_custome
             assert word in plain.get_content()
 
 
-def test_two_clocks_at_once_make_one_each(desk: World, post: Post) -> None:
+def test_two_schedulers_at_once_create_one_digest_each_person(desk: World, harness: NotifyHarness) -> None:
     gate = threading.Barrier(2)
 
     def run() -> None:
         gate.wait()
-        digests.sweep(post.database, post.settings.calendar)
+        digests.sweep(harness.database, harness.settings.calendar)
 
     with clock_at(MORNING):
         threads = [threading.Thread(target=run) for _ in range(2)]
@@ -84,12 +84,12 @@ def test_two_clocks_at_once_make_one_each(desk: World, post: Post) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-    assert len(made(post)) == 2
+    assert len(made(harness)) == 2
 
 
-def test_whoever_is_away_gets_none(desk: World, post: Post) -> None:
+def test_absent_staff_get_no_digest(desk: World, harness: NotifyHarness) -> None:
     desk.away(1, MORNING - timedelta(days=1), MORNING + timedelta(days=1))
-    assert sweep(post) == 1
+    assert sweep(harness) == 1
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_whoever_is_away_gets_none(desk: World, post: Post) -> None:
         ("2026-11-26T15:00:00", False),  # a holiday
     ],
 )
-def test_it_is_due_from_the_set_time_to_the_end_of_work_on_working_days(at: str, due: bool) -> None:
+def test_digest_is_due_from_set_time_to_end_of_work_on_working_days(at: str, due: bool) -> None:
     from datetime import date, time
 
     person = Staff(active=True, digest=True, zone="America/New_York", weekdays="01234", starts=time(8), ends=time(18))

@@ -1,4 +1,4 @@
-"""The table of mailing types and the template folders belong together, and a new row is all that a new mailing needs."""
+"""The table of mailing types and the template folders match, and a new row with a folder is sent."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from notify.mailing_types import MAILING_TYPES, Audience, LinkTarget, MailingTyp
 from notify.mailings import build_delivery_row
 from notify.models import Delivery
 from notify.render import Renderer
-from tests.notify.post import TEMPLATES, Post, mail
+from tests.notify.harness import TEMPLATES, NotifyHarness, mail
 from tests.servers.smtp import SmtpServer
 
 PARTS = {"subject.txt", "body.txt", "body.html"}
 
 
 def test_every_row_has_a_template_folder_and_every_folder_has_a_row() -> None:
-    # billing_support holds the texts that staff start their messages from, _base what the mailings extend.
+    # billing_support has the message templates that staff edit; _base has what the mailings extend.
     folders = {path.name for path in TEMPLATES.iterdir()} - {"_base", "billing_support"}
     assert {row.template for row in MAILING_TYPES.values()} == folders
     for folder in folders:
@@ -46,7 +46,7 @@ def test_mailing_without_row_is_neither_repeated_nor_exempt_from_limits() -> Non
     [(Audience.CUSTOMER, LinkTarget.CASE, "/care/cases/"), (Audience.STAFF, LinkTarget.TICKET, "/desk/tickets/BS-000001")],
 )
 def test_new_row_and_template_folder_are_rendered_built_and_sent(
-    post: Post, smtp_server: SmtpServer, smtp_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    harness: NotifyHarness, smtp_server: SmtpServer, smtp_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     audience: Audience, link: LinkTarget, address: str,
 ) -> None:  # fmt: skip
     templates = tmp_path / "templates"
@@ -60,12 +60,12 @@ def test_new_row_and_template_folder_are_rendered_built_and_sent(
     row = MailingType("ticket_reopened", "reopened", audience, link, datetime_keys=("opened_at",))
     monkeypatch.setitem(MAILING_TYPES, row.name, row)
 
-    ticket_id, now = post.ticket(answer=False), clock.now()
+    ticket_id, now = harness.add_ticket(answer=False), clock.now()
     delivery = build_delivery_row("ticket_reopened:1", row.name, ticket_id, "pat@clinic.example", now)
     delivery["context"] = {"opened_at": "2026-11-22T14:14:00+00:00"}
-    with post.database.write() as session:
+    with harness.database.write() as session:
         insert_ignore(session, Delivery, [delivery])
-    post.settle(post.delivering(smtp_url, renderer=Renderer(templates)))
+    harness.run_until_idle(harness.open_worker(smtp_url, renderer=Renderer(templates)))
 
     (message,) = smtp_server.messages
     sent = mail(message.content)
@@ -74,4 +74,4 @@ def test_new_row_and_template_folder_are_rendered_built_and_sent(
         body = sent.get_body((part,))
         assert body is not None
         assert address in body.get_content()
-    assert [(fact["mailing"], fact["outcome"]) for fact in post.facts("notice.settled")][-1] == (row.name, "sent")
+    assert [(fact["mailing"], fact["outcome"]) for fact in harness.read_facts("notice.settled")][-1] == (row.name, "sent")

@@ -1,4 +1,4 @@
-"""Frozen messages, read back with the standard library."""
+"""Built messages, read back with the standard library."""
 
 import email
 import email.policy
@@ -50,7 +50,7 @@ def bodies(message: OutgoingMessage) -> tuple[str, str]:
     return decoded[0].replace("\r\n", "\n"), decoded[1].replace("\r\n", "\n")
 
 
-def test_all_headers_of_an_automatic_mail_are_there() -> None:
+def test_automatic_mail_has_all_headers() -> None:
     parsed = read(
         replace(
             PLAIN,
@@ -78,23 +78,23 @@ def test_all_headers_of_an_automatic_mail_are_there() -> None:
     assert parsed.get_content_type() == "multipart/alternative"
 
 
-def test_what_is_not_given_is_not_there() -> None:
+def test_headers_without_value_are_absent() -> None:
     parsed = read(PLAIN)
     assert not {"Reply-To", "In-Reply-To", "References", "Bcc", "Cc"} & set(parsed)
     assert read(replace(PLAIN, from_name=""))["From"] == "support@care.example"
 
 
-def test_the_same_message_freezes_to_the_same_bytes() -> None:
+def test_same_message_gives_same_bytes() -> None:
     assert build_message(PLAIN) == build_message(replace(PLAIN))
 
 
-def test_a_date_is_written_in_utc() -> None:
+def test_date_is_written_in_utc() -> None:
     date = datetime(2026, 11, 22, 9, 14, tzinfo=timezone(timedelta(hours=-5)))
     assert read(replace(PLAIN, date=date))["Date"] == "Sun, 22 Nov 2026 14:14:00 +0000"
 
 
 @given(BODIES, BODIES.filter(bool))
-def test_any_body_comes_back_as_it_was(text: str, html: str) -> None:
+def test_any_body_survives_round_trip(text: str, html: str) -> None:
     def settled(body: str) -> str:
         unix = body.replace("\r\n", "\n").replace("\r", "\n")
         return unix if unix.endswith("\n") else unix + "\n"
@@ -111,14 +111,14 @@ def test_any_body_comes_back_as_it_was(text: str, html: str) -> None:
         ("謝謝您的來信" * 40, "base64"),
     ],
 )
-def test_the_lightest_safe_encoding_is_chosen(body: str, encoding: str) -> None:
+def test_lightest_safe_encoding_is_chosen(body: str, encoding: str) -> None:
     message = replace(PLAIN, text=body)
     part = next(iter(read(message).iter_parts()))
     assert part["Content-Transfer-Encoding"] == encoding
     assert bodies(message)[0].rstrip("\n") == body.rstrip("\n")
 
 
-def test_a_body_cannot_end_its_part_early() -> None:
+def test_body_cannot_end_its_part_early() -> None:
     boundary = read(PLAIN).get_boundary()
     message = replace(PLAIN, text=f"a\n--{boundary}--\nb\n")
     assert bodies(message)[0] == message.text
@@ -126,11 +126,11 @@ def test_a_body_cannot_end_its_part_early() -> None:
     assert bodies(twice)[0] == twice.text
 
 
-def test_a_nul_and_a_lone_surrogate_in_a_body_do_not_stop_the_mail() -> None:
+def test_nul_and_lone_surrogate_in_body_do_not_raise() -> None:
     assert bodies(replace(PLAIN, text="a\0b\ud800c\n"))[0] == "ab?c\n"
 
 
-def test_a_message_without_a_page_is_its_text_alone() -> None:
+def test_message_without_html_has_text_part_only() -> None:
     parsed = read(replace(PLAIN, html=""))
     assert parsed.get_content_type() == "text/plain"
     assert parsed.get_content() == "Hello,\r\n\r\nA line.\r\n"
@@ -151,7 +151,7 @@ def test_a_message_without_a_page_is_its_text_alone() -> None:
         "Ihre Anfrage über die Abrechnung vom 3. März ist bei uns eingegangen und wird bearbeitet [BS-000123]",
     ],
 )
-def test_a_subject_of_any_length_and_script_comes_back(subject: str) -> None:
+def test_subject_of_any_length_and_script_survives_round_trip(subject: str) -> None:
     message = replace(PLAIN, subject=subject)
     assert read(message)["Subject"] == subject
     head = build_message(message).partition(b"\r\n\r\n")[0]
@@ -159,14 +159,14 @@ def test_a_subject_of_any_length_and_script_comes_back(subject: str) -> None:
 
 
 @given(st.text(max_size=300))
-def test_no_subject_ever_becomes_another_header(subject: str) -> None:
+def test_subject_never_adds_header(subject: str) -> None:
     parsed = read(replace(PLAIN, subject=subject + "\r\nBcc: x@evil.example", from_name=subject))
     assert list(parsed.keys()) == list(read(PLAIN).keys())
     assert "Bcc" not in parsed
     assert all(char.isprintable() or char in "\u200c\u200d" or ord(char) > 0xA0 for char in parsed["Subject"])
 
 
-def test_control_and_bidi_characters_leave_the_subject() -> None:
+def test_control_and_bidi_characters_are_removed_from_subject() -> None:
     assert read(replace(PLAIN, subject="a\r\n\0b\x85c\u202ed\u200be"))["Subject"] == "a b c d e"
 
 
@@ -180,18 +180,18 @@ def test_control_and_bidi_characters_leave_the_subject() -> None:
         ("x@y.example", '"x@y.example" <'),
     ],
 )
-def test_a_display_name_is_written_so_that_it_reads_back(name: str, written: str) -> None:
+def test_display_name_survives_round_trip(name: str, written: str) -> None:
     message = replace(PLAIN, from_name=name)
     assert f"From: {written}" in build_message(message).decode()
     (address,) = read(message)["From"].addresses
     assert (address.display_name, address.addr_spec) == (name, "support@care.example")
 
 
-def test_an_international_domain_is_written_in_ascii() -> None:
+def test_international_domain_is_written_in_ascii() -> None:
     assert read(replace(PLAIN, to_address="pat@münchen.example"))["To"] == "pat@xn--mnchen-3ya.example"
 
 
-def test_a_local_part_beyond_ascii_is_written_in_utf8() -> None:
+def test_non_ascii_local_part_is_written_in_utf8() -> None:
     assert "To: müller@clinic.example\r\n".encode() in build_message(replace(PLAIN, to_address="müller@clinic.example"))
 
 
@@ -211,7 +211,7 @@ def test_a_local_part_beyond_ascii_is_written_in_utf8() -> None:
         "Pat <pat@x.example>",
     ],
 )
-def test_an_address_that_is_not_one_plain_mailbox_is_refused_by_field_without_its_text(field: str, address: str) -> None:
+def test_malformed_address_error_names_field_and_not_address(field: str, address: str) -> None:
     with pytest.raises(MessageError) as caught:
         build_message(replace(PLAIN, **changed(field, address)))
     assert caught.value.field in field
@@ -230,7 +230,7 @@ def test_an_address_that_is_not_one_plain_mailbox_is_refused_by_field_without_it
         f"<{'a' * 999}@b>",
     ],
 )
-def test_our_own_message_id_must_be_one_and_a_foreign_one_is_left_out(value: str) -> None:
+def test_own_message_id_must_be_valid_and_malformed_foreign_one_is_omitted(value: str) -> None:
     with pytest.raises(MessageError, match="message_id"):
         build_message(replace(PLAIN, message_id=value))
     parsed = read(replace(PLAIN, in_reply_to=value, references=(value, "<good@clinic.example>")))
@@ -238,17 +238,17 @@ def test_our_own_message_id_must_be_one_and_a_foreign_one_is_left_out(value: str
     assert parsed["References"] == "<good@clinic.example>"
 
 
-def test_a_long_thread_is_folded() -> None:
+def test_long_references_header_is_folded() -> None:
     references = tuple(f"<{number}.{'r' * 60}@clinic.example>" for number in range(50))
     assert read(replace(PLAIN, references=references))["References"].split() == list(references)
 
 
-def test_a_naive_date_is_refused() -> None:
+def test_naive_date_is_refused() -> None:
     with pytest.raises(MessageError, match="date"):
         build_message(replace(PLAIN, date=datetime(2026, 11, 22)))  # noqa: DTZ001
 
 
 @pytest.mark.parametrize("field", ["loop", "precedence"])
-def test_words_of_our_own_cannot_carry_more_than_a_word(field: str) -> None:
+def test_token_headers_accept_one_word_only(field: str) -> None:
     with pytest.raises(MessageError, match=field):
         build_message(replace(PLAIN, **changed(field, "a\r\nBcc: x@y.example")))

@@ -1,4 +1,4 @@
-"""Mail out by XOAUTH2, to an SMTP server that takes nothing else; what fails closes the way out and loses no mail."""
+"""Sending with XOAUTH2 to a server that accepts nothing else; a failure makes the relay unavailable and loses no mail."""
 
 from __future__ import annotations
 
@@ -46,18 +46,20 @@ def settings_for(tokens: TokenServer, secret: str = SECRET) -> Smtp:
 
 
 def send(relay: SmtpServer, smtp: Smtp) -> str:
-    with contextlib.closing(SmtpTransport(url_of(relay), smtp, local_hostname="casemill.example", command_timeout=10)) as sender:
-        return sender.transmit("bounce@care.example", "pat@clinic.example", DATA, "created:1", lambda: None)
+    with contextlib.closing(
+        SmtpTransport(url_of(relay), smtp, local_hostname="casemill.example", command_timeout=10)
+    ) as transport:
+        return transport.transmit("bounce@care.example", "pat@clinic.example", DATA, "created:1", lambda: None)
 
 
-def test_mail_goes_out_with_a_token_and_the_next_connection_uses_the_same(relay: SmtpServer, tokens: TokenServer) -> None:
+def test_mail_is_sent_with_token_and_next_connection_reuses_it(relay: SmtpServer, tokens: TokenServer) -> None:
     for _ in range(2):
         assert send(relay, settings_for(tokens)).startswith("250")
     assert [one.content for one in relay.messages] == [DATA, DATA]
     assert len(tokens.token_requests) == 1
 
 
-def test_a_rejected_token_is_renewed_once_and_the_mail_goes_out(relay: SmtpServer, tokens: TokenServer) -> None:
+def test_rejected_token_is_renewed_once_and_mail_is_sent(relay: SmtpServer, tokens: TokenServer) -> None:
     send(relay, settings_for(tokens))
     tokens.revoke_all()
     send(relay, settings_for(tokens))
@@ -72,7 +74,7 @@ def test_a_rejected_token_is_renewed_once_and_the_mail_goes_out(relay: SmtpServe
         (60.0, SECRET, HttpResponse(503), "the provider granted no token just now"),
     ],
 )
-def test_without_a_token_that_is_taken_the_mail_waits_and_nothing_secret_is_said(
+def test_mail_waits_without_valid_token_and_error_holds_no_secret(
     relay: SmtpServer, tokens: TokenServer, life: float, secret: str, refuse: HttpResponse | None, reply: str
 ) -> None:
     tokens.lifetime_seconds, tokens.refusal = life, refuse
@@ -82,11 +84,11 @@ def test_without_a_token_that_is_taken_the_mail_waits_and_nothing_secret_is_said
     assert relay.transactions == []
 
 
-def test_a_relay_that_takes_passwords_only_says_so(smtp_starttls_server: SmtpServer, tokens: TokenServer) -> None:
+def test_relay_without_xoauth2_is_unavailable_with_reason(smtp_starttls_server: SmtpServer, tokens: TokenServer) -> None:
     with pytest.raises(RelayUnavailable, match="does not accept tokens"):
         send(smtp_starttls_server, settings_for(tokens))
 
 
-def test_tokens_need_a_user_in_the_address(relay: SmtpServer, tokens: TokenServer) -> None:
+def test_tokens_need_user_in_url(relay: SmtpServer, tokens: TokenServer) -> None:
     with pytest.raises(ConfigurationError, match="needs a user"):
         SmtpRelay.parse(url_of(relay, user=""), settings_for(tokens))

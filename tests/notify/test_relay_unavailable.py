@@ -1,4 +1,4 @@
-"""The way out itself is closed: told apart from what a relay says about one message."""
+"""An unavailable relay, as distinct from a reply about one message."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from notify.smtp import SmtpTransport
 from notify.transport import PermanentFailure, RelayUnavailable, TemporaryFailure
-from tests.notify.scripted import ScriptedServer
+from tests.notify.scripted_server import ScriptedServer
 from tests.servers.ports import free_port
 from tests.servers.smtp import Behaviour, SmtpServer
 
@@ -18,52 +18,52 @@ DATA = b"Subject: hello\r\n\r\nA line\r\n"
 
 
 def send(url: str, before_dot: Callable[[], None] = lambda: None) -> str:
-    with contextlib.closing(SmtpTransport(url, local_hostname="casemill.example", connect_timeout=1)) as sender:
-        return sender.transmit("bounce@casemill.example", "pat@clinic.example", DATA, "created:1", before_dot)
+    with contextlib.closing(SmtpTransport(url, local_hostname="casemill.example", connect_timeout=1)) as transport:
+        return transport.transmit("bounce@casemill.example", "pat@clinic.example", DATA, "created:1", before_dot)
 
 
 def never() -> None:
     raise AssertionError("nothing may be intended while the relay is away")
 
 
-def test_nobody_listening() -> None:
+def test_closed_port_is_relay_unavailable() -> None:
     with pytest.raises(RelayUnavailable, match="no connection"):
         send(f"smtp://127.0.0.1:{free_port()}", never)
 
 
-def test_a_name_that_leads_nowhere() -> None:
+def test_unknown_host_is_relay_unavailable() -> None:
     with pytest.raises(RelayUnavailable, match="no connection"):
         send("smtp://relay.invalid?insecure=1", never)
 
 
-def test_a_relay_that_takes_the_connection_and_says_nothing() -> None:
+def test_relay_without_greeting_is_relay_unavailable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(RelayUnavailable):
         send(f"smtp://127.0.0.1:{listener.getsockname()[1]}", never)
 
 
 @pytest.mark.parametrize("greeting", ["421 4.3.2 busy", "554 5.3.2 no service", "nonsense"])
-def test_a_relay_that_does_not_greet_us(greeting: str) -> None:
+def test_refusing_greeting_is_relay_unavailable(greeting: str) -> None:
     with ScriptedServer(greeting=greeting) as server, pytest.raises(RelayUnavailable):
         send(server.url, never)
 
 
-def test_a_relay_that_hangs_up_at_once(smtp_server: SmtpServer) -> None:
+def test_connection_closed_at_once_is_relay_unavailable(smtp_server: SmtpServer) -> None:
     smtp_server.set_behaviour(Behaviour(drop="connect"))
     with pytest.raises(RelayUnavailable):
         send(f"smtp://127.0.0.1:{smtp_server.port}", never)
 
 
-def test_a_relay_without_the_encryption_it_should_have(scripted: ScriptedServer) -> None:
+def test_missing_starttls_is_relay_unavailable(scripted_server: ScriptedServer) -> None:
     with pytest.raises(RelayUnavailable, match="STARTTLS"):
-        send(f"smtp://127.1:{scripted.port}", never)
+        send(f"smtp://127.1:{scripted_server.port}", never)
 
 
-def test_a_relay_whose_certificate_is_not_trusted(smtp_tls_server: SmtpServer) -> None:
+def test_untrusted_certificate_is_relay_unavailable(smtp_tls_server: SmtpServer) -> None:
     with pytest.raises(RelayUnavailable, match="not trusted"):
         send(f"smtps://a:b@localhost:{smtp_tls_server.port}", never)
 
 
-def test_a_relay_that_refuses_the_sign_in(smtp_starttls_server: SmtpServer) -> None:
+def test_refused_sign_in_is_relay_unavailable_without_password(smtp_starttls_server: SmtpServer) -> None:
     url = f"smtp://casemill:hushhush@localhost:{smtp_starttls_server.port}?cafile={smtp_starttls_server.ca_file}"
     with pytest.raises(RelayUnavailable, match="535") as caught:
         send(url, never)
@@ -71,38 +71,38 @@ def test_a_relay_that_refuses_the_sign_in(smtp_starttls_server: SmtpServer) -> N
 
 
 @pytest.mark.parametrize("reply", ["535 5.7.8 wrong", "454 4.7.0 try later", None])
-def test_a_relay_whose_sign_in_does_not_work(reply: str | None) -> None:
+def test_failing_sign_in_is_relay_unavailable(reply: str | None) -> None:
     with ScriptedServer("AUTH PLAIN") as server:
-        server.tell("AUTH", reply)
+        server.script("AUTH", reply)
         with pytest.raises(RelayUnavailable):
             send(f"smtp://a:b@127.0.0.1:{server.port}", never)
 
 
-def test_a_kept_connection_that_died_and_a_relay_that_is_gone(smtp_server: SmtpServer) -> None:
-    with contextlib.closing(SmtpTransport(f"smtp://127.0.0.1:{smtp_server.port}")) as sender:
+def test_dead_connection_to_stopped_relay_is_relay_unavailable(smtp_server: SmtpServer) -> None:
+    with contextlib.closing(SmtpTransport(f"smtp://127.0.0.1:{smtp_server.port}")) as transport:
         arguments = ("bounce@casemill.example", "pat@clinic.example", DATA, "created:1")
-        sender.transmit(*arguments, lambda: None)
+        transport.transmit(*arguments, lambda: None)
         smtp_server.stop()
         with pytest.raises(RelayUnavailable):
-            sender.transmit(*arguments, never)
+            transport.transmit(*arguments, never)
         smtp_server.start()
-        assert sender.transmit(*arguments, lambda: None).startswith("250")
+        assert transport.transmit(*arguments, lambda: None).startswith("250")
 
 
 @pytest.mark.parametrize("verb", ["MAIL", "RCPT", "DATA", "."])
 @pytest.mark.parametrize(("reply", "failure"), [("451 later", TemporaryFailure), ("550 no", PermanentFailure)])
-def test_what_a_relay_says_of_one_message_is_no_closed_way(
-    scripted: ScriptedServer, verb: str, reply: str, failure: type[Exception]
+def test_reply_about_one_message_is_not_relay_unavailable(
+    scripted_server: ScriptedServer, verb: str, reply: str, failure: type[Exception]
 ) -> None:
-    scripted.tell(verb, reply)
+    scripted_server.script(verb, reply)
     with pytest.raises(failure) as caught:
-        send(scripted.url)
+        send(scripted_server.url)
     assert not isinstance(caught.value, RelayUnavailable)
 
 
 @pytest.mark.parametrize("verb", ["MAIL", "RCPT", "DATA"])
-def test_a_connection_that_ends_over_one_message_counts_against_that_message(scripted: ScriptedServer, verb: str) -> None:
-    scripted.tell(verb, None)
+def test_connection_lost_during_message_is_temporary_failure_of_that_message(scripted_server: ScriptedServer, verb: str) -> None:
+    scripted_server.script(verb, None)
     with pytest.raises(TemporaryFailure) as caught:
-        send(scripted.url, never)
+        send(scripted_server.url, never)
     assert not isinstance(caught.value, RelayUnavailable)

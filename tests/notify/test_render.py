@@ -1,4 +1,4 @@
-"""The renderer, and the texts of the mailings themselves."""
+"""The renderer, and the texts of the mailings."""
 
 import re
 from datetime import UTC, datetime, timedelta, timezone
@@ -93,10 +93,10 @@ def small_mailing(folder: Path, **files: str) -> Renderer:
 # The mailings
 
 
-def test_every_mailing_folder_is_tested_here() -> None:
+def test_every_template_folder_is_tested_here() -> None:
     folders = {path.name for path in TEMPLATES.iterdir() if path.is_dir() and path.name != "_base"}
     assert folders >= set(MAILINGS)
-    # The digest is in test_digests.py, the letters are in test_letters.py.
+    # test_digests.py tests the digest, test_staff_messages.py the staff messages.
     assert {folder for folder in folders if (TEMPLATES / folder / "body.txt").exists()} == {
         *MAILINGS,
         "digest",
@@ -105,7 +105,7 @@ def test_every_mailing_folder_is_tested_here() -> None:
 
 
 @pytest.mark.parametrize("mailing", MAILINGS)
-def test_text_and_page_both_hold_every_value(mailing: str) -> None:
+def test_text_and_html_both_show_every_value(mailing: str) -> None:
     context = CONTEXTS[mailing]
     rendered = RENDERER.render(mailing, context)
     page = Page(rendered.html)
@@ -119,7 +119,7 @@ def test_text_and_page_both_hold_every_value(mailing: str) -> None:
 
 
 @pytest.mark.parametrize("mailing", MAILINGS)
-def test_the_subject_names_the_ticket_and_nothing_else_about_it(mailing: str) -> None:
+def test_subject_has_ticket_number_and_no_company(mailing: str) -> None:
     subject = RENDERER.render(mailing, CONTEXTS[mailing]).subject
     assert subject.endswith(" [BS-000123]")
     assert "Lakeside" not in subject
@@ -127,14 +127,14 @@ def test_the_subject_names_the_ticket_and_nothing_else_about_it(mailing: str) ->
 
 
 @pytest.mark.parametrize("mailing", MAILINGS)
-def test_the_page_loads_nothing_and_runs_nothing(mailing: str) -> None:
+def test_html_loads_and_runs_nothing(mailing: str) -> None:
     html = RENDERER.render(mailing, CONTEXTS[mailing]).html
     assert Page(html).sources == []
     assert not re.search(r"<(script|img|link|iframe|form|base)\b|url\(|@import|javascript:", html, re.IGNORECASE)
 
 
 @pytest.mark.parametrize("mailing", MAILINGS)
-def test_styles_are_inlined_and_only_the_narrow_screen_rules_stay_behind(mailing: str) -> None:
+def test_styles_are_inlined_except_rules_for_narrow_screens(mailing: str) -> None:
     html = RENDERER.render(mailing, CONTEXTS[mailing]).html
     (sheet,) = re.findall(r"<style>(.*?)</style>", html, re.DOTALL)
     assert sheet.lstrip().startswith("@media")
@@ -144,14 +144,14 @@ def test_styles_are_inlined_and_only_the_narrow_screen_rules_stay_behind(mailing
 
 
 @pytest.mark.parametrize("mailing", MAILINGS)
-def test_the_text_part_has_short_lines_and_no_leftovers(mailing: str) -> None:
+def test_text_part_has_short_lines_and_no_markup(mailing: str) -> None:
     text = RENDERER.render(mailing, CONTEXTS[mailing]).text
     assert all(len(line) <= 76 for line in text.splitlines() if "https://" not in line)
     assert not re.search(r"[{}<>]|&amp;|\n\n\n\n| \n", re.sub("<b>(Family|Lind)</b>", r"\1", text))
 
 
 @pytest.mark.parametrize("mailing", MAILINGS)
-def test_each_missing_variable_is_named_and_no_value_is(mailing: str) -> None:
+def test_error_names_missing_variable_and_no_value(mailing: str) -> None:
     for variable in CONTEXTS[mailing]:
         context = {name: value for name, value in CONTEXTS[mailing].items() if name != variable}
         with pytest.raises(MissingVariableError) as caught:
@@ -162,26 +162,26 @@ def test_each_missing_variable_is_named_and_no_value_is(mailing: str) -> None:
 
 
 @pytest.mark.parametrize("mailing", MAILINGS)
-def test_the_comment_of_each_mailing_names_its_variables(mailing: str) -> None:
+def test_comment_of_each_mailing_lists_its_variables(mailing: str) -> None:
     source = (TEMPLATES / mailing / "body.txt").read_text()
     comment = source[: source.index("#}")]
     assert set(re.findall(r"^  ([a-z_]+)  ", comment, re.MULTILINE)) == set(CONTEXTS[mailing])
 
 
-def test_the_links_of_an_invitation_prefill_each_score() -> None:
+def test_links_of_survey_invitation_prefill_each_score() -> None:
     page = Page(RENDERER.render("survey_invitation", CONTEXTS["survey_invitation"]).html)
     scored = [f"https://care.example/care/surveys/s1.abc?score={score}" for score in range(1, 6)]
     assert page.links[:5] == scored
 
 
 @pytest.mark.parametrize(("is_low", "subject"), [(True, "Low score: 2 of 5"), (False, "2 of 5")])
-def test_a_low_score_is_marked_in_subject_text_and_page(is_low: bool, subject: str) -> None:
+def test_low_score_is_marked_in_subject_text_and_html(is_low: bool, subject: str) -> None:
     rendered = RENDERER.render("survey_answered", CONTEXTS["survey_answered"] | {"is_low": is_low})
     assert rendered.subject == f"{subject} in the survey [BS-000123]"
     assert ("what went wrong" in rendered.text) == ("what went wrong" in rendered.html) == is_low
 
 
-def test_a_ticket_without_a_company_says_so() -> None:
+def test_ticket_without_company_shows_not_known_yet() -> None:
     rendered = RENDERER.render("ticket_assigned", CONTEXTS["ticket_assigned"] | {"company_name": ""})
     assert "not known yet" in rendered.text
     assert "not known yet" in rendered.html
@@ -190,24 +190,24 @@ def test_a_ticket_without_a_company_says_so() -> None:
 # The renderer
 
 
-def test_values_are_escaped_in_the_page_and_left_alone_in_the_text() -> None:
+def test_values_are_escaped_in_html_and_unchanged_in_text() -> None:
     rendered = RENDERER.render("ticket_assigned", CONTEXTS["ticket_assigned"])
     assert "Lakeside &lt;b&gt;Family&lt;/b&gt; &amp; Partners" in rendered.html
     assert "Lakeside <b>Family</b> & Partners" in rendered.text
 
 
-def test_a_value_cannot_break_out_of_a_link() -> None:
+def test_value_cannot_break_out_of_link() -> None:
     context = CONTEXTS["ticket_created"] | {"link": 'https://care.example/"onclick="x'}
     assert set(Page(RENDERER.render("ticket_created", context).html).links) == {'https://care.example/"onclick="x'}
 
 
-def test_a_subject_is_one_line_without_control_characters(tmp_path: Path) -> None:
+def test_subject_is_one_line_without_control_characters(tmp_path: Path) -> None:
     renderer = small_mailing(tmp_path, subject_txt="\n  Hi {{ name }}\n")
     subject = renderer.render("hello", {"name": "a\r\nBcc: x@y.example\0\x85\u2028b\tc"}).subject
     assert subject == "Hi a Bcc: x@y.exampleb c"
 
 
-def test_control_characters_reach_neither_text_nor_page(tmp_path: Path) -> None:
+def test_control_characters_are_removed_from_text_and_html(tmp_path: Path) -> None:
     renderer = small_mailing(tmp_path, body_txt="{{ name }}", body_html="<p title='{{ name }}'>{{ name }}</p>")
     rendered = renderer.render("hello", {"name": "a\0\x1b\x85\u2028b"})
     assert rendered.text == "ab\n"
@@ -215,12 +215,12 @@ def test_control_characters_reach_neither_text_nor_page(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mailing", ["nothing", "_base", "../ticket_created", "ticket_created/", "", "Hello", "a\0b"])
-def test_an_unknown_mailing_is_refused(mailing: str) -> None:
+def test_unknown_mailing_is_refused(mailing: str) -> None:
     with pytest.raises(UnknownMailingError):
         RENDERER.render(mailing, {})
 
 
-def test_a_mailing_without_one_of_its_files_names_the_file(tmp_path: Path) -> None:
+def test_error_names_missing_template_file(tmp_path: Path) -> None:
     renderer = small_mailing(tmp_path)
     (tmp_path / "hello" / "body.txt").unlink()
     with pytest.raises(UnknownMailingError, match=re.escape("hello/body.txt")) as caught:
@@ -228,14 +228,14 @@ def test_a_mailing_without_one_of_its_files_names_the_file(tmp_path: Path) -> No
     assert caught.value.hint
 
 
-def test_a_missing_attribute_is_named(tmp_path: Path) -> None:
+def test_error_names_missing_attribute(tmp_path: Path) -> None:
     renderer = small_mailing(tmp_path, body_txt="{{ ticket.owner }}")
     with pytest.raises(MissingVariableError) as caught:
         renderer.render("hello", {"ticket": {"secret": "canary"}})
     assert caught.value.variable == "owner"
 
 
-def test_a_template_that_fails_names_the_mailing_and_not_the_value(tmp_path: Path) -> None:
+def test_failing_template_error_names_mailing_and_no_value(tmp_path: Path) -> None:
     renderer = small_mailing(tmp_path, body_txt="{{ name + 1 }}")
     with pytest.raises(RenderError, match=r"mailing hello: .*TypeError") as caught:
         renderer.render("hello", {"name": "canary"})
@@ -243,12 +243,12 @@ def test_a_template_that_fails_names_the_mailing_and_not_the_value(tmp_path: Pat
     assert caught.value.__suppress_context__
 
 
-def test_a_template_that_cannot_be_compiled_names_the_mailing(tmp_path: Path) -> None:
+def test_compile_error_names_mailing(tmp_path: Path) -> None:
     with pytest.raises(RenderError, match="mailing hello: a template cannot be compiled"):
         small_mailing(tmp_path, body_txt="{% if %}").render("hello", {})
 
 
-def test_templates_are_read_once(tmp_path: Path) -> None:
+def test_templates_are_compiled_once(tmp_path: Path) -> None:
     renderer = small_mailing(tmp_path)
     first = renderer.render("hello", {})
     small_mailing(tmp_path, body_txt="Changed")
@@ -257,12 +257,12 @@ def test_templates_are_read_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("hour", "shown"), [(5, "12:07 AM"), (17, "12:07 PM"), (18, "1:07 PM")])
-def test_a_moment_is_spelled_in_the_zone_of_its_reader(hour: int, shown: str) -> None:
+def test_datetime_is_formatted_in_configured_zone(hour: int, shown: str) -> None:
     moment = datetime(2026, 11, 5, hour, 7, tzinfo=UTC).astimezone(timezone(timedelta(hours=9)))
     assert format_datetime(moment, ZoneInfo("America/New_York")) == f"Thursday, November 5, 2026 at {shown} EST"
 
 
-def test_a_moment_without_a_zone_is_an_error() -> None:
+def test_naive_datetime_is_render_error() -> None:
     with pytest.raises(RenderError, match="ValueError"):
         RENDERER.render("ticket_created", CONTEXTS["ticket_created"] | {"received_at": datetime(2026, 11, 5)})  # noqa: DTZ001
 

@@ -1,4 +1,4 @@
-"""Reading the relay's URL."""
+"""Parsing the relay's URL."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from notify.smtp_connection import SmtpRelay
         ("smtp://mail.example?insecure=0", 25, False, True),
     ],
 )
-def test_a_url_says_where_and_how(url: str, port: int, implicit_tls: bool, starttls: bool) -> None:
+def test_url_gives_host_port_and_encryption(url: str, port: int, implicit_tls: bool, starttls: bool) -> None:
     relay = SmtpRelay.parse(url)
     assert (relay.port, relay.implicit_tls, relay.starttls) == (port, implicit_tls, starttls)
 
@@ -32,7 +32,7 @@ def test_user_and_password_are_percent_decoded() -> None:
     assert (relay.user, relay.password) == ("care@mail.example", "p:w/ x")
 
 
-def test_a_cafile_asks_for_tls_even_on_this_machine(tmp_path: Path) -> None:
+def test_cafile_requires_tls_even_on_loopback(tmp_path: Path) -> None:
     cafile = tmp_path / "ca.pem"
     cafile.write_text("x")
     assert SmtpRelay.parse(f"smtp://localhost?cafile={cafile}").starttls
@@ -54,7 +54,7 @@ def test_a_cafile_asks_for_tls_even_on_this_machine(tmp_path: Path) -> None:
         "http://u:hushhush@mail.example",
     ],
 )
-def test_a_url_that_cannot_be_meant_is_refused_without_its_password(url: str) -> None:
+def test_invalid_url_is_refused_without_showing_password(url: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         SmtpRelay.parse(url)
     assert caught.value.key == "smtp_url"
@@ -62,5 +62,5 @@ def test_a_url_that_cannot_be_meant_is_refused_without_its_password(url: str) ->
     assert "hushhush" not in str(caught.value)
 
 
-def test_a_relay_prints_without_its_password() -> None:
+def test_relay_repr_hides_password() -> None:
     assert "hushhush" not in repr(SmtpRelay.parse("smtp://u:hushhush@mail.example"))

@@ -1,4 +1,4 @@
-"""A furnished desk on an empty database, once on SQLite and once on PostgreSQL."""
+"""A sample world on an empty database, on SQLite and on PostgreSQL."""
 
 from collections.abc import Iterator
 
@@ -6,11 +6,11 @@ import pytest
 
 import ingest.ledger.models  # noqa: F401 - all tables are to be known
 import notify.models  # noqa: F401
-from tests.surveys.desk import Desk, make_desk
+from tests.surveys.survey_world import SurveyWorld, make_survey_world
 
 
 @pytest.fixture
-def desk(database_url: str) -> Iterator[Desk]:
-    desk = make_desk(database_url)
-    yield desk
-    desk.database.close()
+def survey_world(database_url: str) -> Iterator[SurveyWorld]:
+    survey_world = make_survey_world(database_url)
+    yield survey_world
+    survey_world.database.close()

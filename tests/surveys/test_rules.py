@@ -1,4 +1,4 @@
-"""Whether a survey may go, and why not."""
+"""The rules for sending a survey."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DANA = Customer(has_address=True, active=True, unsubscribed=False)
         (replace(DANA, notice_skip_code="suppressed"), ON, None),
     ],
 )
-def test_a_survey_is_refused_with_its_reason(customer: Customer | None, settings: Surveys, code: str | None) -> None:
+def test_survey_is_refused_with_reason(customer: Customer | None, settings: Surveys, code: str | None) -> None:
     reason = find_refusal(customer, settings)
     assert (reason.code if reason else None) == code
 
@@ -42,12 +42,10 @@ def test_a_survey_is_refused_with_its_reason(customer: Customer | None, settings
         ("company", None, ThrottleSlot("contact", 1)),
     ],
 )
-def test_the_slot_is_the_companys_only_where_the_setting_says_so_and_there_is_one(
-    throttle: str, company_id: int | None, slot: ThrottleSlot
-) -> None:
+def test_slot_is_companys_only_with_setting_and_company(throttle: str, company_id: int | None, slot: ThrottleSlot) -> None:
     assert choose_slot(1, company_id, Surveys.model_validate({"throttle": throttle})) == slot
 
 
-def test_a_delay_longer_than_the_span_is_refused() -> None:
+def test_delay_longer_than_throttle_period_is_refused() -> None:
     with pytest.raises(ValidationError, match="lower delay_hours"):
         Surveys(days=1, delay_hours=25)

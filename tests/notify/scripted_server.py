@@ -1,4 +1,4 @@
-"""An SMTP server that says, line by line, what a test tells it to; it knows PIPELINING and keeps every byte it gets."""
+"""An SMTP server that answers line by line as a test scripts it; it knows PIPELINING and records all bytes it receives."""
 
 import contextlib
 import socket
@@ -19,7 +19,7 @@ _USUAL = {
 
 
 class ScriptedServer:
-    """`tell` queues replies for a verb ("." is the final dot); None hangs up. Without one, the usual reply."""
+    """`script` queues replies for a verb ("." is the final dot); None closes the connection. Without one: the usual reply."""
 
     def __init__(self, *features: str, greeting: str = "220 localhost ESMTP") -> None:
         self.features = features
@@ -28,28 +28,28 @@ class ScriptedServer:
         self.chunks: list[bytes] = []
         self.contents: list[bytes] = []
         self.connections = 0
-        self._told: dict[str, list[str | None]] = defaultdict(list)
+        self._scripted: dict[str, list[str | None]] = defaultdict(list)
         self._open: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.url = f"smtp://127.0.0.1:{self.port}"
 
-    def tell(self, verb: str, *replies: str | None) -> None:
-        """Answer so the next times this verb comes."""
-        self._told[verb] += replies
+    def script(self, verb: str, *replies: str | None) -> None:
+        """Queue replies for the next uses of a verb."""
+        self._scripted[verb] += replies
 
     def verbs(self) -> list[str]:
-        """The verbs received, in order."""
+        """Return the verbs received, in order."""
         return [command.split(" ")[0].upper() for command in self.commands]
 
-    def say(self, line: str) -> None:
-        """Say something nobody asked for, on every open connection."""
+    def send_line(self, line: str) -> None:
+        """Send a line on every open connection without a command."""
         for connection in list(self._open):
             connection.sendall(line.encode() + b"\r\n")
 
     def hang_up(self) -> None:
-        """End every open connection."""
+        """Close every open connection."""
         for connection in list(self._open):
             connection.shutdown(socket.SHUT_RDWR)
 
@@ -93,9 +93,9 @@ class ScriptedServer:
             connection.close()
 
     def reply(self, verb: str) -> str | None:
-        """What the script says to this verb."""
-        if self._told[verb]:
-            return self._told[verb].pop(0)
+        """Return the scripted or usual reply to a verb."""
+        if self._scripted[verb]:
+            return self._scripted[verb].pop(0)
         if verb == "EHLO" and self.features:
             return "\r\n".join(["250-localhost", *(f"250-{name}" for name in self.features[:-1]), f"250 {self.features[-1]}"])
         return _USUAL.get(verb, "500 what?")
@@ -110,14 +110,14 @@ class _Session:
         self._buffer = b""
 
     def run(self) -> None:
-        """Talk until either side hangs up."""
-        self._say(self._server.greeting)
+        """Serve commands until either side closes the connection."""
+        self._send_reply(self._server.greeting)
         while True:
             line = self._until(b"\r\n").decode()
             self._server.commands.append(line)
             verb = line.split(" ")[0].upper()
             reply = self._server.reply(verb)
-            self._say(reply)
+            self._send_reply(reply)
             if verb == "QUIT":
                 return
             if verb == "DATA" and reply is not None and reply.startswith("354"):
@@ -126,7 +126,7 @@ class _Session:
     def _take_content(self) -> None:
         content = b"\r\n" + self._until_dot()
         self._server.contents.append(content.replace(b"\r\n.", b"\r\n")[2:])
-        self._say(self._server.reply("."))
+        self._send_reply(self._server.reply("."))
 
     def _until_dot(self) -> bytes:
         if self._buffer.startswith(b".\r\n"):
@@ -145,7 +145,7 @@ class _Session:
         taken, _, self._buffer = self._buffer.partition(end)
         return taken
 
-    def _say(self, reply: str | None) -> None:
+    def _send_reply(self, reply: str | None) -> None:
         if reply is None:
             self._connection.shutdown(socket.SHUT_RDWR)
             raise EOFError

@@ -1,4 +1,4 @@
-"""A worker of its own process: relays and sends everything that is due, or dies on the way where a failpoint says so."""
+"""A worker process that relays and sends everything due, or is killed at a failpoint."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 def run_until(failpoint: str, database_url: str, target: str, folder: Path) -> int:
     """Run the worker and return its exit status, minus the signal's number when it was killed."""
-    command = [sys.executable, "-m", "tests.notify.crash", database_url, target, str(folder)]
+    command = [sys.executable, "-m", "tests.notify.crash_worker", database_url, target, str(folder)]
     done = subprocess.run(
         command, cwd=ROOT, env={**os.environ, "CASEMILL_CRASH_AT": failpoint}, check=False, timeout=60, capture_output=True
     )
@@ -22,12 +22,12 @@ def run_until(failpoint: str, database_url: str, target: str, folder: Path) -> i
 
 
 def main() -> None:
-    from tests.notify.post import Post
+    from tests.notify.harness import NotifyHarness
 
     database_url, target, folder = sys.argv[1:]
-    post = Post(database_url, Path(folder))
-    post.settle(post.delivering(target))
-    post.close()
+    harness = NotifyHarness(database_url, Path(folder))
+    harness.run_until_idle(harness.open_worker(target))
+    harness.close()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Completions, reopenings and what becomes of them, under a clock the test sets."""
+"""Completions, reopenings and their surveys, with a clock that the test sets."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ from surveys import invitations
 from surveys.models import Survey
 from tests.tickets.world import NOW, World, dana_mail
 from tickets import lifecycle
+from tickets.stages import COMPLETED
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 VERBS = (lifecycle.mark_follow_up_sent, lifecycle.mark_resolved, lifecycle.mark_recap_sent)
 
 
-class Desk(World):
-    """Ada's desk with tickets of several people, and the readers and the sweep of surveys."""
+class SurveyWorld(World):
+    """A world with Ada's tickets for several people, and the subscribers and the sweep of surveys."""
 
     def __init__(self, database: Database, **surveys: object) -> None:
         super().__init__(database, Settings.model_validate({"surveys": surveys}))
         self.now = NOW
 
     def furnish(self) -> None:
-        """Tickets 1 and 2 of Dana, 3 of Kim, both of Lakeside; 4 of Pat, who is of no company."""
+        """Add tickets 1 and 2 of Dana and 3 of Kim, both of Lakeside, and 4 of Pat, who has no company."""
         self.company("Lakeside", "lakeside.example", consultant_id=self.staff("Ada"))
         self.staff("Max", role="manager")
         senders = ("dana@lakeside.example", "dana@lakeside.example", "kim@lakeside.example", "pat@elsewhere.example")
@@ -44,7 +45,10 @@ class Desk(World):
     def complete(self, ticket_id: int = 1) -> None:
         def unit(session: Session) -> None:
             for verb in VERBS:
-                verb(session, ticket_id, self._person(session, "Ada"), self.now)
+                ticket = verb(session, ticket_id, self._person(session, "Ada"), self.now)
+                # A ticket that was forced out of 6-Completed has its milestones: the first act completes it again.
+                if ticket.stage == COMPLETED:
+                    break
 
         self.database.transaction(unit)
 
@@ -62,7 +66,7 @@ class Desk(World):
         self.database.transaction(unit)
 
     def relay(self) -> None:
-        """All facts that are due."""
+        """Relay all due facts."""
         completed = partial(invitations.on_ticket_completed, self.settings.surveys)
         readers = {TicketCompleted.kind: (completed,), NoticeSettled.kind: (invitations.on_notice_settled,)}
         with time_machine.travel(self.now, tick=False):
@@ -70,7 +74,7 @@ class Desk(World):
                 pass
 
     def sweep(self) -> list[SurveyDue]:
-        """What the clock does now; answers with the surveys it told of."""
+        """Run the sweep now; returns the facts of surveys that are due."""
         self.relay()
         before = self.count(OutboxFact)
         with time_machine.travel(self.now, tick=False):
@@ -81,13 +85,13 @@ class Desk(World):
         return [fact for fact in told if isinstance(fact, SurveyDue)]
 
     def settle(self, ticket_id: int = 1, outcome: str = "sent", code: str = "accepted") -> None:
-        """The mail of this ticket's survey has its outcome."""
+        """Give the mail of a ticket's survey its outcome."""
         settled = NoticeSettled(ticket_id, 1, "survey_invitation", outcome, code, "A reason", "dana@lakeside.example")
         self.database.transaction(lambda session: append_facts(session, [settled], self.now))
         self.relay()
 
     def survey(self, ticket_id: int = 1) -> Survey:
-        """The latest of a ticket."""
+        """Return the latest survey of a ticket."""
         return [row for row in self.rows(Survey, Survey.opening) if row.ticket_id == ticket_id][-1]
 
     def outcome(self, ticket_id: int = 1) -> tuple[str, str | None]:
@@ -95,18 +99,18 @@ class Desk(World):
         return survey.state, survey.reason_code
 
     def slot(self, ticket_id: int = 1) -> datetime | None:
-        """When the requester of a ticket was last surveyed, as the throttle sees it."""
+        """Return when the requester of a ticket was last surveyed, as the throttle sees it."""
         with self.database.read() as session:
             requester = self.ticket(ticket_id).requester_id
             return session.execute(select(Contact.last_surveyed_at).where(Contact.id == requester)).scalar_one()
 
     def entries(self, ticket_id: int = 1) -> list[tuple[str, list[str]]]:
-        """Title and reason codes of what surveys left on the timeline."""
+        """Return title and reason codes of the survey entries on the timeline."""
         timeline = self.show(ticket_id)["timeline"]
         return [(one["title"], [r["code"] for r in one["reasons"]]) for one in timeline if one["kind"] == "survey"]
 
     def invite(self, ticket_id: int = 1, outcome: str = "sent") -> Survey:
-        """Completed, waited for, sent."""
+        """Complete a ticket, wait for the delay, and send its survey."""
         self.complete(ticket_id)
         self.relay()
         self.now += timedelta(hours=self.settings.surveys.delay_hours)
@@ -118,10 +122,10 @@ class Desk(World):
         return session.execute(select(Staff).where(Staff.name == name)).scalar_one()
 
 
-def make_desk(url: str, **surveys: object) -> Desk:
-    """A furnished desk on an empty database."""
+def make_survey_world(url: str, **surveys: object) -> SurveyWorld:
+    """Return a sample world on an empty database."""
     database = Database(url)
     Base.metadata.create_all(database.engine)
-    desk = Desk(database, **surveys)
-    desk.furnish()
-    return desk
+    survey_world = SurveyWorld(database, **surveys)
+    survey_world.furnish()
+    return survey_world

@@ -1,4 +1,4 @@
-"""The sending half of casemill on a database of its own: tickets go in as facts, mail comes out of real senders."""
+"""A harness for deliveries on a database of its own: tests append facts, and real transports send the mail."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ SUBSCRIPTIONS: relay.Subscriptions = {
 KEY = "a-signing-key-of-the-tests"
 
 
-class Post:
-    """Tickets, facts and deliveries; `delivering` opens workers that are closed at the end."""
+class NotifyHarness:
+    """Tickets, facts and deliveries. `open_worker` opens workers that are closed at the end."""
 
     def __init__(self, database_url: str, folder: Path, **settings: Any) -> None:
         self.folder = folder
@@ -72,17 +72,17 @@ class Post:
     def close(self) -> None:
         self._stack.close()
 
-    def delivering(self, target: str | Transport, **options: Any) -> DeliveryWorker:
-        """A worker that sends to a URL or through a sender."""
-        sender = open_transport(target, local_hostname="casemill.example") if isinstance(target, str) else target
+    def open_worker(self, target: str | Transport, **options: Any) -> DeliveryWorker:
+        """Open a worker that sends to a URL or through a transport."""
+        transport = open_transport(target, local_hostname="casemill.example") if isinstance(target, str) else target
         made = DeliveryWorker(
-            self.database, self.settings, options.pop("renderer", self.renderer), self.signer, sender, **options
+            self.database, self.settings, options.pop("renderer", self.renderer), self.signer, transport, **options
         )
         self._stack.callback(made.close)
         return made
 
-    def person(self, email: str, *, manages_default_team: bool = False) -> int:
-        """A member of staff; returns the id."""
+    def add_staff(self, email: str, *, manages_default_team: bool = False) -> int:
+        """Add a member of staff; returns the id."""
         with self.database.write() as session:
             staff = Staff(email=email, name=email.partition("@")[0], created_at=clock.now())
             session.add(staff)
@@ -91,9 +91,9 @@ class Post:
                 session.add(Team(name="support", title="Support", is_default=True, manager_id=staff.id))
             return staff.id
 
-    def ticket(self, email: str | None = "pat@clinic.example", *, answer: bool = True, owner_id: int | None = None,
+    def add_ticket(self, email: str | None = "pat@clinic.example", *, answer: bool = True, owner_id: int | None = None,
                refusal: tuple[str, str] = ("", ""), name: str = "", source: str = "email") -> int:  # fmt: skip
-        """A ticket with its fact; returns the id."""
+        """Add a ticket with its fact; returns the id."""
         now = clock.now()
         with self.database.write() as session:
             requester_id = _contact(session, email)
@@ -107,12 +107,12 @@ class Post:
             append_facts(session, [TicketCreated(ticket.id, answer, *refusal)], now)
             return ticket.id
 
-    def tickets(self, count: int) -> list[int]:
-        """As many tickets of as many people at as many clinics."""
-        return [self.ticket(f"pat{number}@clinic{number}.example") for number in range(count)]
+    def add_tickets(self, count: int) -> list[int]:
+        """Add `count` tickets, each of another person at another clinic."""
+        return [self.add_ticket(f"pat{number}@clinic{number}.example") for number in range(count)]
 
-    def assign(self, ticket_id: int, staff_id: int) -> int:
-        """A recorded assignment with its fact; returns the activity's id."""
+    def assign_ticket(self, ticket_id: int, staff_id: int) -> int:
+        """Record an assignment with its fact; returns the activity's id."""
         now = clock.now()
         with self.database.write() as session:
             activity = Activity(ticket_id=ticket_id, at=now, kind="assignment", actor="system", title="Assigned", data={})
@@ -121,61 +121,61 @@ class Post:
             append_facts(session, [TicketAssigned(ticket_id, staff_id, activity.id, "You have the fewest open tickets.")], now)
             return activity.id
 
-    def tell(self, *told: Fact) -> None:
-        """Write facts."""
+    def append_facts(self, *told: Fact) -> None:
+        """Append facts."""
         with self.database.write() as session:
             append_facts(session, told, clock.now())
 
-    def relay(self) -> None:
-        """Hand on all facts that are due."""
+    def relay_facts(self) -> None:
+        """Relay all due facts."""
         while relay.relay_batch(self.database, SUBSCRIPTIONS):
             pass
 
     def claim(self, token: str, limit: int = 50) -> list[ClaimedDelivery]:
-        """What is due, under a token; no limit is looked at."""
+        """Claim due deliveries under a token, without limits."""
         return claims.claim(self.database, token, limit, lambda _session, batch: list(batch))[1]
 
-    def settle(self, delivering: DeliveryWorker) -> None:
-        """Relay, send and relay until nothing is due."""
-        self.relay()
+    def run_until_idle(self, delivering: DeliveryWorker) -> None:
+        """Relay, send and relay again until nothing is due."""
+        self.relay_facts()
         while delivering.drain():
             pass
-        self.relay()
+        self.relay_facts()
 
     def deliveries(self) -> list[Delivery]:
         with self.database.read() as session:
             return list(session.execute(select(Delivery).options(undefer(Delivery.frozen)).order_by(Delivery.id)).scalars())
 
     def delivery(self) -> Delivery:
-        """The only one."""
+        """Return the only delivery."""
         (one,) = self.deliveries()
         return one
 
-    def states(self) -> list[str]:
+    def delivery_states(self) -> list[str]:
         return [one.state for one in self.deliveries()]
 
-    def change(self, **values: Any) -> None:
-        """Change every delivery, as time or a fault would have."""
+    def update_deliveries(self, **values: Any) -> None:
+        """Change every delivery, as time or a fault would."""
         with self.database.write() as session:
             session.execute(update(Delivery).values(**values))
 
-    def hand_over(self, delivery_id: int, token: str) -> None:
-        """As if another worker had claimed this one."""
+    def claim_for_other_worker(self, delivery_id: int, token: str) -> None:
+        """Set the claim of a delivery as if another worker had claimed it."""
         with self.database.write() as session:
             session.execute(update(Delivery).where(Delivery.id == delivery_id).values(claim=token))
 
     def expire_claims(self) -> None:
-        """As if 20 seconds had passed since the last sign of life of every worker; then what recovery does."""
+        """Expire all claims as if 20 seconds had passed without a renewal, and recover them."""
         with self.database.write() as session:
             claims.expire_all(session, self.database.now(session) - timedelta(seconds=1))
         claims.recover_expired(self.database)
 
-    def stages(self) -> list[int]:
+    def ticket_stages(self) -> list[int]:
         with self.database.read() as session:
             return list(session.execute(select(Ticket.stage).order_by(Ticket.id)).scalars())
 
     def timeline(self, ticket_id: int) -> list[tuple[str, str, str]]:
-        """Kind, title and text of each activity."""
+        """Return kind, title and text of each activity."""
         with self.database.read() as session:
             rows = session.execute(select(Activity).where(Activity.ticket_id == ticket_id).order_by(Activity.id)).scalars()
             return [(row.kind, row.title, row.body) for row in rows]
@@ -184,7 +184,7 @@ class Post:
         with self.database.read() as session:
             return list(session.execute(select(FollowUp).order_by(FollowUp.id)).scalars())
 
-    def facts(self, kind: str) -> list[dict[str, Any]]:
+    def read_facts(self, kind: str) -> list[dict[str, Any]]:
         with self.database.read() as session:
             rows = session.execute(select(OutboxFact).where(OutboxFact.kind == kind).order_by(OutboxFact.id)).scalars()
             return [row.payload for row in rows]
@@ -200,7 +200,7 @@ def _contact(session: Session, email: str | None) -> int:
 
 
 class Commits:
-    """Counts the commits of an engine while it is entered, those of single statements among them."""
+    """Counts the commits of an engine while it is entered, including those of single statements."""
 
     def __init__(self, engine: Engine) -> None:
         self.count = 0
@@ -223,12 +223,12 @@ class Commits:
             self.count += 1
 
 
-class HookedSender:
-    """A real sender, with something of the test's own done just before each message, or just before its final dot."""
+class HookedTransport:
+    """A real transport with hooks that run before each message and before its final dot."""
 
-    def __init__(self, sender: Transport, *, before: Callable[[], object] = lambda: None,
+    def __init__(self, transport: Transport, *, before: Callable[[], object] = lambda: None,
                  before_dot: Callable[[], object] = lambda: None) -> None:  # fmt: skip
-        self._sender = sender
+        self._transport = transport
         self._before = before
         self._before_dot = before_dot
         self.recipients: list[str] = []
@@ -241,19 +241,19 @@ class HookedSender:
             before_dot()
             self._before_dot()
 
-        return self._sender.transmit(envelope_from, recipient, data, key, both)
+        return self._transport.transmit(envelope_from, recipient, data, key, both)
 
     def close(self) -> None:
-        self._sender.close()
+        self._transport.close()
 
 
 def stored(folder: Path) -> Sequence[bytes]:
-    """The mails in a Maildir."""
+    """Return the mails in a Maildir."""
     return [path.read_bytes() for path in sorted((folder / "new").iterdir())]
 
 
 def mail(content: bytes) -> EmailMessage:
-    """A mail as a mail program reads it."""
+    """Parse a mail as a mail program does."""
     parsed = message_from_bytes(content, policy=policy.default)
     assert isinstance(parsed, EmailMessage)
     return parsed

@@ -1,4 +1,4 @@
-"""The line above which our mails ask people to write: replies that quote our own mails are cut exactly there."""
+"""The reply separator: replies that quote our mails are cut exactly there."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ LETTER = {
 ANSWERED = sorted({"ticket_created", *list_staff_written()})
 US = "Billing Support <support@acme.example>"
 
-#: Language → what a person wrote, Gmail's and Apple's line above a quote, and Outlook's labels. The last three the parser has no
-#: words of.
+#: Language → the new text, the attribution lines of Gmail and Apple Mail, and Outlook's labels. The parser has no word lists for
+#: the last three.
 LANGUAGES = {
     "English": ("It came today.", f"On Mon, Nov 2, 2026 at 9:12 AM {US} wrote:", f"On 2 Nov 2026, at 09:12, {US} wrote:",
                 ("From", "Sent", "To", "Subject")),
@@ -79,7 +79,7 @@ def outlook(language: str, ours: Rendered) -> tuple[str, str]:
 
 
 def plain_program(language: str, ours: Rendered) -> tuple[str, str]:
-    """One that writes nothing at all above what it quotes."""
+    """Quote as a program that writes nothing above the quote."""
     return f"{LANGUAGES[language][0]}\n\n{ours.text}", page(LANGUAGES[language][0]) + ours.html
 
 
@@ -102,20 +102,20 @@ def split(text: str = "", html: str = "") -> ParsedMail:
 
 
 @pytest.mark.parametrize("mailing", ANSWERED)
-def test_a_mail_that_is_to_be_answered_begins_with_the_line_in_text_and_page(mailing: str) -> None:
+def test_answerable_mail_begins_with_reply_separator_in_text_and_html(mailing: str) -> None:
     rendered = render(mailing)
     assert rendered.text.startswith(f"{separator_line()}\n\n")
     assert rendered.text.count(separator_line()) == rendered.html.count(separator_line()) == 1
 
 
 @pytest.mark.parametrize("mailing", ANSWERED)
-def test_an_inbox_shows_what_the_mail_is_about_and_not_the_line(mailing: str) -> None:
+def test_inbox_preview_shows_preheader_before_reply_separator(mailing: str) -> None:
     html = render(mailing).html
     assert html.index("BS-000123", html.index("<body")) < html.index(separator_line()), "what is hidden for the inbox comes first"
 
 
 @pytest.mark.parametrize("mailing", sorted(CONTEXTS.keys() - {"ticket_created"}))
-def test_a_mail_that_nobody_is_to_answer_has_no_such_line(mailing: str) -> None:
+def test_other_mail_has_no_reply_separator(mailing: str) -> None:
     rendered = render(mailing)
     assert separator_line() not in rendered.text + rendered.html
     assert not rendered.text.startswith("\n")
@@ -124,7 +124,7 @@ def test_a_mail_that_nobody_is_to_answer_has_no_such_line(mailing: str) -> None:
 @pytest.mark.parametrize("mailing", ANSWERED)
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.__name__)
-def test_a_reply_that_quotes_our_mail_is_exactly_what_the_person_wrote(client: object, language: str, mailing: str) -> None:
+def test_reply_quoting_our_mail_is_cut_to_new_text(client: object, language: str, mailing: str) -> None:
     assert callable(client)
     text, html = client(language, render(mailing))
     for mail in (split(text), split(html=html), split(text, html)):
@@ -134,23 +134,23 @@ def test_a_reply_that_quotes_our_mail_is_exactly_what_the_person_wrote(client: o
 
 
 @pytest.mark.parametrize("language", SEPARATORS)
-def test_the_line_is_known_in_every_language_it_has(language: str) -> None:
+def test_reply_separator_is_found_in_every_language(language: str) -> None:
     assert split(f"Yes.\n\n> {separator_line(language)}\n> Hello\n").reply == "Yes."
     assert split(f"Yes.\n\n{separator_line(language)}\n\nHello\n").reply == "Yes."
 
 
-def test_what_stands_above_the_line_and_is_no_header_stays() -> None:
+def test_text_above_reply_separator_that_looks_like_header_is_kept() -> None:
     kept = "Dates:\nMonday: no\nTuesday: yes\nWednesday: no"
     assert split(f"{kept}\n\n{separator_line()}\n\nHello\n").reply == kept
 
 
-def test_a_person_who_writes_below_the_line_loses_nothing() -> None:
+def test_text_below_reply_separator_is_not_lost() -> None:
     body = f"{separator_line()}\n\nHello\n\nMy answer is yes."
     assert split(body).reply == body
     quoted = f"On Mon, Nov 2, 2026 at 9:12 AM {US} wrote:\n\n{signed(body)}"
     assert split(f"{quoted}\n\nMy answer is no.").reply == "My answer is no."
 
 
-def test_a_sentence_about_the_line_is_no_line() -> None:
+def test_sentence_mentioning_reply_separator_is_not_separator() -> None:
     body = "It says: please write your reply above this line.\nWhere is that?"
     assert split(body).reply == body

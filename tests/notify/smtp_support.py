@@ -1,4 +1,4 @@
-"""What the tests of the SMTP sender share: an envelope, a message, and senders."""
+"""Shared parts of the SMTP transport's tests: an envelope, a message, and transports."""
 
 import contextlib
 from collections.abc import Callable
@@ -13,7 +13,7 @@ FEATURES = ("PIPELINING", "8BITMIME", "SIZE 1000000")
 
 
 class Intent:
-    """A before_dot that counts its calls and may do something in that moment."""
+    """A before_dot callback that counts its calls and can run a function."""
 
     def __init__(self, then: Callable[[], None] = lambda: None) -> None:
         self.calls = 0
@@ -24,12 +24,12 @@ class Intent:
         self._then()
 
 
-def open_sender(url: str, **options: float) -> contextlib.closing[SmtpTransport]:
+def open_smtp(url: str, **options: float) -> contextlib.closing[SmtpTransport]:
     return contextlib.closing(SmtpTransport(url, local_hostname="casemill.example", **options))  # type: ignore[arg-type]
 
 
-def send(sender: SmtpTransport, intent: Intent | None = None, data: bytes = DATA, recipient: str = RECIPIENT) -> str:
-    return sender.transmit(SENDER, recipient, data, "created:1", intent or Intent())
+def send(transport: SmtpTransport, intent: Intent | None = None, data: bytes = DATA, recipient: str = RECIPIENT) -> str:
+    return transport.transmit(SENDER, recipient, data, "created:1", intent or Intent())
 
 
 def url_of(server: SmtpServer, **options: str) -> str:
