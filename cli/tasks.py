@@ -145,7 +145,8 @@ def _change_task(by: str, change: TaskChange) -> None:
         with database.read() as session:
             row = show_task(session, task_id, clock.now()) or {}
     state = f"done {format_minute(row['done_at'])}" if row["done_at"] else f"due {format_minute(row['due_at'])}"
-    console.print_line(f"task {task_id} of {row['ticket']} for {console.format_value(row['assignee'] or 'nobody')}: {state}")
+    assignee = f"for {console.format_value(row['assignee'])}" if row["assignee"] else "without assignee"
+    console.print_line(f"task {task_id} of {row['ticket']} {assignee}: {state}")
 
 
 def _parse_due(text: str, staff: Staff) -> datetime:

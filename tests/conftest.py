@@ -31,7 +31,7 @@ NOT_RUN = pytest.StashKey[list[tuple[str, str]]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """A developer's own settings must not reach the tests."""
+    """Remove a developer's own settings, which must not reach the tests."""
     for name in [name for name in os.environ if name.startswith("CASEMILL_")]:
         del os.environ[name]
     config.stash[NOT_RUN] = []
@@ -68,7 +68,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """What a parallel worker left out is named by the process that reports."""
+    """Collect the tests that a parallel worker left out, for the summary."""
     not_run = node.config.stash[NOT_RUN]
     for server, nodeid in getattr(node, "workeroutput", {}).get("not_run", []):
         if (server, nodeid) not in not_run:
@@ -76,7 +76,7 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """With CI=true a skipped test is a failure: nothing may be left out unseen."""
+    """Fail the run with CI=true when a test was skipped: no test may be left out unnoticed."""
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["not_run"] = session.config.stash[NOT_RUN]
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
@@ -86,7 +86,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session")
 def server_folder() -> Iterator[Path]:
-    """The folder all servers of this run keep their files in."""
+    """The folder with the files of all servers of this run."""
     folder = make_workspace()
     yield folder
     remove_workspace(folder)
@@ -94,7 +94,7 @@ def server_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def certificates(server_folder: Path) -> Certificates:
-    """A certificate for localhost and 127.0.0.1 and the authority that signed it."""
+    """A certificate for localhost and 127.0.0.1, and the authority that signed it."""
     needs.require("openssl")
     folder = server_folder / "tls"
     folder.mkdir()
@@ -103,7 +103,7 @@ def certificates(server_folder: Path) -> Certificates:
 
 @pytest.fixture(scope="session")
 def dovecot_server(server_folder: Path, certificates: Certificates) -> Iterator[DovecotServer]:
-    """The Dovecot of this run; tests take `dovecot`."""
+    """The Dovecot of this run; tests use `dovecot`."""
     needs.require("dovecot")
     server = DovecotServer(server_folder / "dovecot", certificates)
     with ExitStack() as stack:
@@ -133,7 +133,7 @@ def postgres_server(server_folder: Path) -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
-    """URL of an empty PostgreSQL database of the test's own."""
+    """The URL of an empty PostgreSQL database for this test."""
     url = postgres_server.create_database()
     yield url
     postgres_server.drop_database(url)
@@ -141,7 +141,7 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """URL of an empty database: the test runs once on SQLite (a file) and once on PostgreSQL."""
+    """The URL of an empty database: the test runs once on SQLite (a file) and once on PostgreSQL."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'casemill.db'}"
     return str(request.getfixturevalue("postgres_url"))
@@ -149,7 +149,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture(scope="session")
 def redis_process(server_folder: Path) -> Iterator[RedisServer]:
-    """The Redis of this run; tests take `redis_server` or `redis_url`."""
+    """The Redis of this run; tests use `redis_server` or `redis_url`."""
     needs.require("redis")
     server = RedisServer(server_folder / "redis")
     with ExitStack() as stack:
@@ -174,27 +174,27 @@ def redis_url(redis_server: RedisServer) -> str:
 
 @pytest.fixture
 def smtp_server() -> Iterator[SmtpServer]:
-    """A plain SMTP server that accepts everything until told otherwise."""
+    """A plain SMTP server that accepts everything unless its behaviour is changed."""
     with SmtpServer() as server:
         yield server
 
 
 @pytest.fixture
 def smtp_starttls_server(certificates: Certificates) -> Iterator[SmtpServer]:
-    """An SMTP server that insists on STARTTLS and on a login."""
+    """An SMTP server that requires STARTTLS and a login."""
     with SmtpServer(certificates, encryption="starttls", login_required=True) as server:
         yield server
 
 
 @pytest.fixture
 def smtp_tls_server(certificates: Certificates) -> Iterator[SmtpServer]:
-    """An SMTP server that speaks TLS from the first byte and insists on a login."""
+    """An SMTP server with TLS from the first byte that requires a login."""
     with SmtpServer(certificates, encryption="implicit", login_required=True) as server:
         yield server
 
 
 @pytest.fixture
 def make_proxy() -> Iterator[Callable[[int], Proxy]]:
-    """Makes running proxies in front of loopback ports."""
+    """Starts proxies in front of loopback ports."""
     with ExitStack() as stack:
         yield lambda port: stack.enter_context(Proxy(port))

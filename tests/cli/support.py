@@ -79,6 +79,6 @@ def write_workbook(path: Path, rows: int = 3, rejected: int = 0) -> Path:
     for number in range(rows):
         sheet.append([f"m{number}", "Oak Hill", "Lee Moss", f"lee{number}@oak.example", "Claim", f"Text {number}"])
     for number in range(rejected):
-        sheet.append([f"r{number}", "", "", "", "", "Text without anybody"])
+        sheet.append([f"r{number}", "", "", "", "", "Text without sender"])
     book.save(path)
     return path

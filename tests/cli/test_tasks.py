@@ -35,8 +35,8 @@ def list_tasks(*more: str) -> list[dict[str, Any]]:
     return rows
 
 
-def change(verb: str, task: dict[str, Any], *more: str, by: str = RUTH) -> CommandResult:
-    return run("tasks", verb, str(task["id"]), "--by", by, *more)
+def change(command: str, task: dict[str, Any], *more: str, by: str = RUTH) -> CommandResult:
+    return run("tasks", command, str(task["id"]), "--by", by, *more)
 
 
 def test_task_is_listed_with_assignee_and_due_date(task: dict[str, Any]) -> None:
@@ -61,15 +61,15 @@ def test_task_is_reassigned_and_postponed(task: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("verb", "more", "problem"),
+    ("command", "more", "problem"),
     [
         ("postpone", ("--due", "2001-01-01", "--reason", "x"), "has passed already"),
         ("reopen", ("--reason", "x"), "is open already"),
         ("hand-over", ("--to", RUTH), "is assigned to Ruth already"),
     ],
 )
-def test_what_cannot_be_is_refused(task: dict[str, Any], verb: str, more: tuple[str, ...], problem: str) -> None:
-    done = change(verb, task, *more)
+def test_impossible_task_change_is_refused(task: dict[str, Any], command: str, more: tuple[str, ...], problem: str) -> None:
+    done = change(command, task, *more)
     assert done.code in (console.EXIT_PROBLEM, console.EXIT_USAGE) and problem in done.err
     assert list_tasks() == [task]
 
