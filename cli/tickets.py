@@ -121,10 +121,10 @@ def new_ticket(
     prefers: Annotated[str, typer.Option(help="The requester's preferred contact method: email or phone.")] = "email",
     attach: Annotated[list[Path] | None, typer.Option(help="A file to attach; repeat for more.")] = None,
     not_on_company_timeline: Annotated[
-        bool, typer.Option("--not-on-company-timeline", help="Do not show it with other tickets of the company.")
+        bool, typer.Option("--not-on-company-timeline", help="Do not show this ticket on the company's timeline.")
     ] = False,
     not_on_contact_timeline: Annotated[
-        bool, typer.Option("--not-on-contact-timeline", help="Do not show it with other tickets of the contact.")
+        bool, typer.Option("--not-on-contact-timeline", help="Do not show this ticket on the contact's timeline.")
     ] = False,
     json: Json = False,
 ) -> None:
