@@ -6,7 +6,7 @@ import pytest
 
 import core.blobs
 import core.leases
-import outbox.models  # noqa: F401 - its table is to be known
+import outbox.models  # noqa: F401 - registers its table
 from core.database.session import Database
 from core.database.types import Base
 

@@ -1,4 +1,4 @@
-"""Claims are renewed while their holder lives."""
+"""Claims are renewed while their worker lives."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 from core import claims
 
 
-def test_tokens_are_never_the_same() -> None:
+def test_tokens_are_unique() -> None:
     assert len({claims.new_token() for _ in range(1000)}) == 1000
 
 
-def test_a_claim_is_renewed_from_another_thread_while_its_holder_works(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_claim_is_renewed_from_another_thread_while_block_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "RENEW_INTERVAL_SECONDS", 0.02)
     renewed: list[int] = []
     with claims.renew_periodically(lambda: renewed.append(threading.get_ident())):
@@ -24,7 +24,7 @@ def test_a_claim_is_renewed_from_another_thread_while_its_holder_works(monkeypat
     assert threading.get_ident() not in renewed
 
 
-def test_nothing_is_renewed_after_the_work_ended_even_by_an_exception(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_claim_is_not_renewed_after_block_ends_with_exception(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "RENEW_INTERVAL_SECONDS", 0.02)
     renewed: list[None] = []
     with pytest.raises(ZeroDivisionError), claims.renew_periodically(lambda: renewed.append(None)):
@@ -36,9 +36,7 @@ def test_nothing_is_renewed_after_the_work_ended_even_by_an_exception(monkeypatc
     assert not [thread for thread in threading.enumerate() if thread.name == "claim-renewal"]
 
 
-def test_a_renewal_that_fails_is_logged_by_kind_and_tried_again(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_failed_renewal_is_logged_by_type_and_retried(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(claims, "RENEW_INTERVAL_SECONDS", 0.02)
 
     def fail() -> None:
@@ -51,6 +49,6 @@ def test_a_renewal_that_fails_is_logged_by_kind_and_tried_again(
     assert "canary" not in caplog.text
 
 
-def test_a_dead_holders_rows_come_back_within_thirty_seconds() -> None:
-    assert claims.CLAIM_TTL.total_seconds() + 5 <= 30, "the sweeps look every five seconds (reliability.md, promise 4)"
+def test_claims_of_dead_worker_are_released_within_thirty_seconds() -> None:
+    assert claims.CLAIM_TTL.total_seconds() + 5 <= 30, "sweeps add up to five seconds (reliability.md, promise 4)"
     assert claims.CLAIM_TTL.total_seconds() >= claims.RENEW_INTERVAL_SECONDS * 3, "two renewals may be lost"

@@ -1,4 +1,4 @@
-"""Logs hold ids, sizes, hashes and codes; never text of a message, whoever logs it."""
+"""Logs contain ids, sizes, hashes and codes, never text of a message, whichever library logs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CANARY = "canary-7731 Dana Ortiz dana@riverside.example"
 
 @pytest.fixture
 def stream() -> Iterator[io.StringIO]:
-    """Logging configured to JSON lines in memory, and put back as it was."""
+    """Logging to JSON lines in memory, restored after the test."""
     root, own = logging.getLogger(), logging.getLogger("casemill")
     before = (root.handlers[:], root.level, own.level, threading.excepthook, sys.excepthook)
     stream = io.StringIO()
@@ -35,7 +35,7 @@ def read(stream: io.StringIO) -> list[dict[str, object]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-def test_a_line_holds_time_level_event_and_listed_fields(stream: io.StringIO) -> None:
+def test_line_has_time_level_event_and_allowed_fields(stream: io.StringIO) -> None:
     logging.getLogger("casemill.ingest").info("items settled", extra={"count": 3, "sha256": "ab" * 32, "code": "no_sender"})
     (line,) = read(stream)
     assert str(line.pop("time")).endswith("+00:00")
@@ -45,8 +45,8 @@ def test_a_line_holds_time_level_event_and_listed_fields(stream: io.StringIO) ->
     }  # fmt: skip
 
 
-def test_a_field_that_is_not_listed_is_withheld_and_named(stream: io.StringIO) -> None:
-    logging.getLogger("casemill").info("a mail came", extra={"subject": CANARY, "item": 7})
+def test_field_that_is_not_allowed_is_withheld_and_named(stream: io.StringIO) -> None:
+    logging.getLogger("casemill").info("mail received", extra={"subject": CANARY, "item": 7})
     (line,) = read(stream)
     assert line["withheld"] == ["subject"]
     assert line["item"] == 7
@@ -56,19 +56,19 @@ def test_a_field_that_is_not_listed_is_withheld_and_named(stream: io.StringIO) -
 @pytest.mark.parametrize(
     "value", [CANARY, "Dana Ortiz", "dana@riverside.example", "a\nb", "x" * 500, b"bytes", {"a": CANARY}, [CANARY]]
 )
-def test_a_listed_field_takes_no_sentence_and_no_person(stream: io.StringIO, value: object) -> None:
-    logging.getLogger("casemill").info("a mail came", extra={"reason": value})
+def test_allowed_field_takes_no_sentence_and_no_person(stream: io.StringIO, value: object) -> None:
+    logging.getLogger("casemill").info("mail received", extra={"reason": value})
     (line,) = read(stream)
     assert line["reason"] in ("withheld", ["withheld"])
 
 
-def test_arguments_are_never_put_into_the_text(stream: io.StringIO) -> None:
-    logging.getLogger("casemill").info("a mail came from %s", CANARY)
-    assert read(stream)[0]["event"] == "a mail came from %s"
+def test_arguments_are_not_interpolated_into_the_event(stream: io.StringIO) -> None:
+    logging.getLogger("casemill").info("mail received from %s", CANARY)
+    assert read(stream)[0]["event"] == "mail received from %s"
     assert "canary" not in stream.getvalue()
 
 
-def test_an_exception_is_told_by_type_and_place_and_never_by_value(stream: io.StringIO) -> None:
+def test_exception_is_logged_by_type_and_location_without_text(stream: io.StringIO) -> None:
     try:
         try:
             raise KeyError(CANARY)
@@ -77,17 +77,17 @@ def test_an_exception_is_told_by_type_and_place_and_never_by_value(stream: io.St
     except ValueError:
         logging.getLogger("casemill").exception("parsing failed", extra={"item": 1})
     (line,) = read(stream)
-    told = line["exception"]
-    assert isinstance(told, dict)
-    assert told["type"] == "ValueError"
-    assert told["causes"] == ["KeyError"]
-    assert told["places"][-1].startswith("core/test_logs.py:")
+    exception = line["exception"]
+    assert isinstance(exception, dict)
+    assert exception["type"] == "ValueError"
+    assert exception["causes"] == ["KeyError"]
+    assert exception["places"][-1].startswith("core/test_logs.py:")
     assert "canary" not in stream.getvalue()
 
 
-def test_other_libraries_are_heard_by_level_and_place_only(stream: io.StringIO) -> None:
+def test_records_of_libraries_are_logged_by_level_and_location_only(stream: io.StringIO) -> None:
     logging.getLogger("imapclient").warning("got %s", CANARY)
-    logging.getLogger("imapclient").info("not heard at all")
+    logging.getLogger("imapclient").info("below the level")
     (line,) = read(stream)
     assert line["event"] == "library log record"
     assert line["logger"] == "imapclient"
@@ -95,11 +95,11 @@ def test_other_libraries_are_heard_by_level_and_place_only(stream: io.StringIO) 
     assert "canary" not in stream.getvalue()
 
 
-def test_a_thread_that_dies_is_logged_without_its_words(stream: io.StringIO) -> None:
-    def die() -> None:
+def test_crashed_thread_is_logged_without_text_of_the_exception(stream: io.StringIO) -> None:
+    def crash() -> None:
         raise RuntimeError(CANARY)
 
-    thread = threading.Thread(target=die, name="watch-support")
+    thread = threading.Thread(target=crash, name="watch-support")
     thread.start()
     thread.join()
     (line,) = read(stream)
@@ -107,7 +107,7 @@ def test_a_thread_that_dies_is_logged_without_its_words(stream: io.StringIO) -> 
     assert "canary" not in stream.getvalue()
 
 
-def test_a_process_that_dies_says_where_and_not_what() -> None:
+def test_crashed_process_is_logged_without_text_of_the_exception() -> None:
     code = f"from core import logs; logs.configure(style='text'); raise RuntimeError({CANARY!r})"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == 1
@@ -116,21 +116,21 @@ def test_a_process_that_dies_says_where_and_not_what() -> None:
     assert "canary" not in ended.stderr
 
 
-def test_readable_lines_say_the_same(stream: io.StringIO) -> None:
+def test_text_lines_have_the_same_fields(stream: io.StringIO) -> None:
     logs.configure(style="text", stream=stream)
-    logging.getLogger("casemill.web").warning("a post was refused", extra={"form": "55", "code": "bad_json", "subject": CANARY})
+    logging.getLogger("casemill.web").warning("form post refused", extra={"form": "55", "code": "bad_json", "subject": CANARY})
     line = stream.getvalue()
     assert "web" in line
-    assert "a post was refused form=55 code=bad_json" in line
+    assert "form post refused form=55 code=bad_json" in line
     assert "canary" not in line
 
 
-def test_configuring_again_does_not_double_the_lines(stream: io.StringIO) -> None:
+def test_configuring_twice_does_not_double_the_lines(stream: io.StringIO) -> None:
     logs.configure(style="json", stream=stream)
     logging.getLogger("casemill").info("once")
     assert len(read(stream)) == 1
 
 
-def test_no_listed_field_is_one_that_logging_refuses(stream: io.StringIO) -> None:
+def test_logging_accepts_every_allowed_field(stream: io.StringIO) -> None:
     logging.getLogger("casemill").info("all fields", extra=dict.fromkeys(logs.FIELDS, 1))
     assert set(read(stream)[0]) >= logs.FIELDS

@@ -33,7 +33,7 @@ from core.database.types import Base
 from core.errors import CasemillError
 
 ROOT = Path(__file__).parents[2]
-#: Whose tables are compared: a table of another module would be a difference.
+#: All modules with tables: a table of another module would be a difference.
 MODELS = (
     accounts.idempotency, accounts.api_tokens, accounts.models, accounts.suppressions,
     core.blobs, core.leases, ingest.ledger.models, notify.models, outbox.models, surveys.models,
@@ -48,14 +48,14 @@ def empty(database_url: str) -> Iterator[Database]:
     database.close()
 
 
-def differences(database: Database) -> list[Any]:
+def find_differences(database: Database) -> list[Any]:
     with database.engine.connect() as connection:
         options = {"compare_type": True, "compare_server_default": True}
         return list(compare_metadata(MigrationContext.configure(connection, opts=options), Base.metadata))
 
 
-def schema(connection: Connection) -> dict[str, Any]:
-    """Tables as the database sees them, with everything that constrains them."""
+def read_schema(connection: Connection) -> dict[str, Any]:
+    """Return the tables as the database reports them, with keys, constraints and indexes."""
     inspector = inspect(connection)
     return {
         table: {
@@ -85,33 +85,33 @@ def _condition(index: Any) -> str:
 
 def test_models_and_migrations_agree(empty: Database) -> None:
     migrations.upgrade(empty)
-    assert differences(empty) == []
+    assert find_differences(empty) == []
 
 
-def test_migrated_and_made_tables_are_the_same_with_their_partial_indexes(empty: Database) -> None:
+def test_migrated_and_created_tables_are_equal_with_their_partial_indexes(empty: Database) -> None:
     migrations.upgrade(empty)
     with empty.engine.connect() as connection:
-        migrated = schema(connection)
+        migrated = read_schema(connection)
     with empty.engine.begin() as connection:
         Base.metadata.drop_all(connection)
     Base.metadata.create_all(empty.engine)
     with empty.engine.connect() as connection:
-        made = schema(connection)
-    assert migrated == made
-    assert any(condition for table in made.values() for *_, condition in table["indexes"]), "partial indexes are seen"
+        created = read_schema(connection)
+    assert migrated == created
+    assert any(condition for table in created.values() for *_, condition in table["indexes"]), "partial indexes must be compared"
 
 
 def test_migrating_again_changes_nothing(empty: Database) -> None:
     migrations.upgrade(empty)
     with empty.engine.connect() as connection:
-        before = schema(connection)
+        before = read_schema(connection)
     migrations.upgrade(empty)
     with empty.engine.connect() as connection:
-        assert schema(connection) == before
+        assert read_schema(connection) == before
     assert migrations.current_revision(empty) == migrations.required_revision()
 
 
-def test_an_empty_database_is_told_to_migrate_and_a_migrated_one_passes(empty: Database) -> None:
+def test_empty_database_is_refused_until_it_is_migrated(empty: Database) -> None:
     assert migrations.current_revision(empty) is None
     with pytest.raises(CasemillError) as refused:
         migrations.require_current_schema(empty)
@@ -120,7 +120,7 @@ def test_an_empty_database_is_told_to_migrate_and_a_migrated_one_passes(empty: D
     migrations.require_current_schema(empty)
 
 
-def test_processes_that_migrate_at_once_all_succeed(empty: Database) -> None:
+def test_concurrent_migrations_all_succeed(empty: Database) -> None:
     url = empty.url.render_as_string(hide_password=False)
     code = (
         "import sys; from core import migrations; from core.database.session import Database\n"
@@ -136,14 +136,14 @@ def test_processes_that_migrate_at_once_all_succeed(empty: Database) -> None:
         process.stdin.flush()
     errors = [process.communicate(timeout=60)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], errors
-    assert differences(empty) == []
+    assert find_differences(empty) == []
 
 
-def test_another_process_finds_no_gap_between_two_migrations(empty: Database) -> None:
-    """It may run whenever a transaction is about to begin, were there more than one."""
+def test_no_other_process_can_migrate_between_two_migrations(empty: Database) -> None:
+    """A second process migrates whenever another transaction is about to begin."""
     begins = 0
 
-    def slip_in(_connection: Connection) -> None:
+    def migrate_in_between(_connection: Connection) -> None:
         nonlocal begins
         begins += 1
         if begins > 1:
@@ -151,21 +151,21 @@ def test_another_process_finds_no_gap_between_two_migrations(empty: Database) ->
             migrations.upgrade(other)
             other.close()
 
-    event.listen(empty.engine, "begin", slip_in, insert=True)
+    event.listen(empty.engine, "begin", migrate_in_between, insert=True)
     migrations.upgrade(empty)
     assert begins == 1
-    assert differences(empty) == []
+    assert find_differences(empty) == []
 
 
-def test_who_comes_while_another_migrates_waits_for_it(empty: Database) -> None:
+def test_second_migration_waits_for_the_first(empty: Database) -> None:
     other = Database(empty.url.render_as_string(hide_password=False))
     outcome: list[str | None] = []
 
-    def come() -> None:
+    def upgrade_other() -> None:
         migrations.upgrade(other)
         outcome.append(migrations.current_revision(other))
 
-    late = threading.Thread(target=come)
+    late = threading.Thread(target=upgrade_other)
     event.listen(empty.engine, "begin", lambda _connection: late.start())
     migrations.upgrade(empty)
     late.join(30)
@@ -173,16 +173,16 @@ def test_who_comes_while_another_migrates_waits_for_it(empty: Database) -> None:
     assert outcome == [migrations.required_revision()]
 
 
-def test_the_way_back_removes_every_table_and_the_way_forth_makes_them_again(empty: Database) -> None:
+def test_downgrade_removes_every_table_and_upgrade_creates_them_again(empty: Database) -> None:
     migrations.upgrade(empty)
     _downgrade(empty)
     with empty.engine.connect() as connection:
-        assert schema(connection) == {}
+        assert read_schema(connection) == {}
     migrations.upgrade(empty)
-    assert differences(empty) == []
+    assert find_differences(empty) == []
 
 
-def test_ticket_numbers_are_never_handed_out_again(empty: Database) -> None:
+def test_ticket_numbers_are_never_reused(empty: Database) -> None:
     migrations.upgrade(empty)
     columns = "name, pipeline, stage, type, source, description, category, issue, issue_detail, preferred_contact, missing, "
     columns += "on_company_timeline, creation_notice, opening, opened_at, created_at, updated_at, version"

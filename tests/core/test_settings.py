@@ -1,4 +1,4 @@
-"""Settings: what is wrong is refused with file, key and mend; secrets stay secret."""
+"""Settings: a wrong value is refused with file, key and hint, and secrets stay secret."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_wrong_value_is_refused_with_file_key_and_mend(tmp_path: Path, case: str) -> None:
+def test_wrong_value_is_refused_with_file_key_and_hint(tmp_path: Path, case: str) -> None:
     toml, key, hint = REFUSED[case]
     error = refusal(tmp_path, toml)
     assert error.file == str(tmp_path / "casemill.toml")
@@ -66,17 +66,17 @@ def test_a_wrong_value_is_refused_with_file_key_and_mend(tmp_path: Path, case: s
 
 
 @pytest.mark.parametrize("toml", ['[graph.shared]\ntenant = "t"', "[graph]", "[retention]\nraw_days = 0\nfacts_days = 3"])
-def test_sections_and_keys_that_nothing_reads_are_refused_as_not_available_yet(tmp_path: Path, toml: str) -> None:
+def test_sections_and_keys_that_nothing_reads_are_not_available_yet(tmp_path: Path, toml: str) -> None:
     error = refusal(tmp_path, toml)
     assert (error.text, error.file) == ("not available yet", str(tmp_path / "casemill.toml"))
 
 
-def test_toml_that_is_none_is_refused_with_the_line(tmp_path: Path) -> None:
+def test_invalid_toml_is_refused_with_its_line(tmp_path: Path) -> None:
     error = refusal(tmp_path, "data_dir = 'x'\nenv = test\n")
     assert error.file.endswith("casemill.toml") and "line 2" in error.text and error.hint
 
 
-def test_a_file_of_another_encoding_is_refused(tmp_path: Path) -> None:
+def test_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "casemill.toml"
     path.write_bytes("env = 'tést'".encode("latin-1"))
     with pytest.raises(ConfigurationError) as refused:
@@ -84,7 +84,7 @@ def test_a_file_of_another_encoding_is_refused(tmp_path: Path) -> None:
     assert refused.value.file == str(path) and refused.value.hint
 
 
-def test_a_missing_file_is_refused_with_the_command_that_writes_one(tmp_path: Path) -> None:
+def test_missing_file_is_refused_with_the_command_that_writes_one(tmp_path: Path) -> None:
     for chosen, environ in ((tmp_path / "none.toml", {}), (None, {"CASEMILL_CONFIG": str(tmp_path / "none.toml")})):
         with pytest.raises(ConfigurationError) as refused:
             configuration.load(chosen, environ)
@@ -92,24 +92,24 @@ def test_a_missing_file_is_refused_with_the_command_that_writes_one(tmp_path: Pa
         assert "casemill init" in refused.value.hint
 
 
-def test_a_folder_in_the_place_of_the_file_is_refused(tmp_path: Path) -> None:
+def test_folder_instead_of_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as refused:
         configuration.load(tmp_path, {})
     assert refused.value.file == str(tmp_path) and refused.value.hint
 
 
-def test_an_unknown_variable_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+def test_unknown_variable_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     error = refusal(tmp_path, CASEMILL_DATABSE_URL="x")
     assert (error.file, error.key) == ("environment", "CASEMILL_DATABSE_URL")
     assert "CASEMILL_DATABASE_URL" in error.hint
 
 
-def test_a_wrong_value_in_a_variable_names_the_variable(tmp_path: Path) -> None:
+def test_wrong_value_in_a_variable_names_the_variable(tmp_path: Path) -> None:
     error = refusal(tmp_path, 'env = "test"', CASEMILL_ENV="prod")
     assert (error.file, error.key) == ("environment", "CASEMILL_ENV")
 
 
-def test_a_missing_secret_names_the_variable_or_the_file_it_should_be_in(tmp_path: Path) -> None:
+def test_missing_secret_names_its_variable_or_file(tmp_path: Path) -> None:
     head = '[mailboxes.support]\nhost = "h.example"\nuser = "u"\n'
     error = refusal(tmp_path, head + 'password = "env:IMAP_PASSWORD"')
     assert error.key == "mailboxes.support.password" and "IMAP_PASSWORD" in error.text
@@ -136,12 +136,12 @@ def test_secrets_are_read_from_variables_and_files(tmp_path: Path) -> None:
     assert settings.signing_keys() == [KEY.encode()]
 
 
-def test_addresses_of_servers_may_be_secrets_too(tmp_path: Path) -> None:
+def test_server_addresses_may_be_secret_references(tmp_path: Path) -> None:
     settings = load(tmp_path, 'smtp_url = "env:RELAY"\ndatabase_url = "env:DB"', RELAY="smtp://h", DB="postgresql://h/d")
     assert (settings.mail_out, settings.database) == ("smtp://h", "postgresql+psycopg://h/d")
 
 
-def test_a_short_secret_is_refused_by_its_key(tmp_path: Path) -> None:
+def test_short_signing_key_is_refused(tmp_path: Path) -> None:
     error = refusal(tmp_path, CASEMILL_SECRET_KEY="short")
     assert error.key == "secret_key" and "token_hex" in error.hint
     error = refusal(tmp_path, f'secret_key = "{KEY}"\nprevious_secret_keys = ["{KEY}", "canary"]')
@@ -149,7 +149,7 @@ def test_a_short_secret_is_refused_by_its_key(tmp_path: Path) -> None:
     assert "canary" not in str(error)
 
 
-def test_plain_imap_is_taken_to_this_machine_or_when_insecure_is_said(tmp_path: Path) -> None:
+def test_imap_without_tls_needs_this_machine_or_insecure(tmp_path: Path) -> None:
     for host in ("localhost", "127.0.0.1", "::1", "127.8.9.1"):
         settings = load(tmp_path, MAILBOX.replace("imap.customer.example", host) + "tls = false")
         assert not settings.mailboxes["support"].tls
@@ -158,7 +158,7 @@ def test_plain_imap_is_taken_to_this_machine_or_when_insecure_is_said(tmp_path: 
         assert refusal(tmp_path, MAILBOX.replace("imap.customer.example", host) + "tls = false").key == "mailboxes.support"
 
 
-def test_variables_win_over_the_file(tmp_path: Path) -> None:
+def test_variables_override_the_file(tmp_path: Path) -> None:
     toml = f'data_dir = "a"\ndatabase_url = "sqlite:///a"\nredis_url = "redis://a"\nsmtp_url = "smtp://a"\nsecret_key = "{KEY}"\n'
     settings = load(
         tmp_path, toml, CASEMILL_DATA_DIR="b", CASEMILL_DATABASE_URL="sqlite:///b", CASEMILL_REDIS_URL="redis://b",
@@ -169,11 +169,11 @@ def test_variables_win_over_the_file(tmp_path: Path) -> None:
     assert (settings.signing_keys(), settings.env) == ([b"b" * 32], "test")
 
 
-def test_an_empty_variable_is_none(tmp_path: Path) -> None:
+def test_empty_variable_is_ignored(tmp_path: Path) -> None:
     assert load(tmp_path, 'redis_url = "redis://a"', CASEMILL_REDIS_URL="").redis_url == "redis://a"
 
 
-def test_the_file_comes_from_the_argument_the_variable_or_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_is_found_by_argument_variable_or_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert configuration.load(environ={}).env == "development"
     (tmp_path / "casemill.toml").write_text('env = "test"')
@@ -183,14 +183,14 @@ def test_the_file_comes_from_the_argument_the_variable_or_the_folder(tmp_path: P
     assert configuration.load("casemill.toml", {"CASEMILL_CONFIG": "other.toml"}).env == "test"
 
 
-def test_without_settings_everything_is_embedded_under_the_data_folder(tmp_path: Path) -> None:
+def test_defaults_are_embedded_under_the_data_folder(tmp_path: Path) -> None:
     settings = load(tmp_path, CASEMILL_DATA_DIR=str(tmp_path / "data"))
     assert settings.database == f"sqlite:///{tmp_path / 'data' / 'casemill.db'}"
     assert settings.mail_out == f"maildir:{tmp_path / 'data' / 'sent'}"
     assert settings.redis_url == ""
 
 
-def test_an_own_key_is_made_once_and_kept_to_its_owner(tmp_path: Path) -> None:
+def test_generated_key_is_stored_once_and_readable_by_its_owner_only(tmp_path: Path) -> None:
     settings = load(tmp_path, CASEMILL_DATA_DIR=str(tmp_path / "data"))
     (key,) = settings.signing_keys()
     assert len(key) == 64
@@ -199,7 +199,7 @@ def test_an_own_key_is_made_once_and_kept_to_its_owner(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["secret.key"]
 
 
-def test_processes_that_start_at_once_make_one_key_between_them(tmp_path: Path) -> None:
+def test_processes_started_at_once_generate_one_key(tmp_path: Path) -> None:
     code = (
         "import sys, time; from core.settings import Settings\n"
         "settings = Settings.model_validate({'data_dir': sys.argv[1]}); sys.stdin.readline()\n"
@@ -220,12 +220,12 @@ def test_processes_that_start_at_once_make_one_key_between_them(tmp_path: Path) 
     assert len(keys) == 1 and len(keys.pop()) == 64
 
 
-def test_former_keys_follow_the_one_that_signs(tmp_path: Path) -> None:
+def test_previous_keys_follow_the_key_that_signs(tmp_path: Path) -> None:
     settings = load(tmp_path, f'secret_key = "{KEY}"\nprevious_secret_keys = ["{"p" * 32}"]')
     assert settings.signing_keys() == [KEY.encode(), b"p" * 32]
 
 
-def test_no_secret_is_in_the_settings_shown(tmp_path: Path) -> None:
+def test_printed_settings_contain_no_secret(tmp_path: Path) -> None:
     secrets = ("hunter2hunter2", "signature-canary", "handshake-canary", "db-canary", "smtp-canary", "redis-canary", "w" * 20)
     toml = (
         f'secret_key = "{"w" * 20}"\nsmtp_url = "smtp://u:smtp-canary@h"\nredis_url = "redis://:redis-canary@h"\n'
@@ -237,7 +237,7 @@ def test_no_secret_is_in_the_settings_shown(tmp_path: Path) -> None:
     assert [secret for secret in secrets if secret in shown] == []
 
 
-def test_no_secret_is_in_a_refusal(tmp_path: Path) -> None:
+def test_refusal_contains_no_secret(tmp_path: Path) -> None:
     error = refusal(tmp_path, MAILBOX + "tls = false\nport = 'canary'")
     assert "hunter2" not in str(error) and "canary" not in str(error)
     with pytest.raises(ValueError, match="mailboxes") as raw:
@@ -253,7 +253,7 @@ SAFE = {
 SAFE_FILE = '[web]\nbase_url = "https://help.billing.com"\n[notices]\ndomain = "billing.com"\n'
 
 
-def test_production_starts_with_safe_settings(tmp_path: Path) -> None:
+def test_production_accepts_safe_settings(tmp_path: Path) -> None:
     assert load(tmp_path, SAFE_FILE, **SAFE).env == "production"
 
 
@@ -266,7 +266,7 @@ def test_production_starts_with_safe_settings(tmp_path: Path) -> None:
         ("notices.domain", SAFE_FILE.replace('domain = "billing.com"', 'domain = "billing.example"'), ""),
     ],
 )
-def test_production_refuses_what_is_only_fit_for_trying_out(tmp_path: Path, key: str, toml: str, without: str) -> None:
+def test_production_refuses_values_that_are_only_fit_for_a_trial(tmp_path: Path, key: str, toml: str, without: str) -> None:
     error = refusal(tmp_path, toml, **{name: value for name, value in SAFE.items() if name != without})
     assert (error.key, error.text) == (key, "not safe in production")
     assert error.hint

@@ -1,4 +1,4 @@
-"""The log is copied back beside the writers, and whatever hinders that hinders nobody else."""
+"""Checkpoints run beside the writers, and their failures disturb no writer."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ def fill(database: Database) -> None:
         session.execute(text("INSERT INTO big VALUES (zeroblob(:size))"), {"size": LARGE})
 
 
-def checkpointers() -> list[threading.Thread]:
+def checkpoint_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "checkpoints"]
 
 
-def test_what_was_committed_is_in_the_file_soon_and_no_commit_waited_for_that(tmp_path: Path) -> None:
+def test_committed_pages_are_copied_into_the_file_soon(tmp_path: Path) -> None:
     path = tmp_path / "casemill.db"
     database = Database(f"sqlite:///{path}")
     Base.metadata.create_all(database.engine)
     fill(database)
     assert poll_until(lambda: path.stat().st_size > LARGE)
     fill(database)
-    assert poll_until(lambda: path.stat().st_size > 2 * LARGE), "again with every commit"
+    assert poll_until(lambda: path.stat().st_size > 2 * LARGE), "every commit must be followed by a checkpoint"
     database.close()
 
 
-def test_without_a_commit_there_is_no_thread_and_after_the_end_none_either(tmp_path: Path) -> None:
-    before = len(checkpointers())
+def test_checkpoint_thread_exists_from_first_commit_until_close(tmp_path: Path) -> None:
+    before = len(checkpoint_threads())
     database = Database(f"sqlite:///{tmp_path / 'casemill.db'}")
     with database.read() as session:
         session.execute(text("SELECT 1"))
-    assert len(checkpointers()) == before
+    assert len(checkpoint_threads()) == before
     fill(database)
-    assert len(checkpointers()) == before + 1
+    assert len(checkpoint_threads()) == before + 1
     database.close()
-    assert len(checkpointers()) == before
+    assert len(checkpoint_threads()) == before
 
 
-def test_a_database_that_has_gone_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_removed_database_crashes_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     failed: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", failed.append)
     folder = tmp_path / "gone"
@@ -60,13 +60,14 @@ def test_a_database_that_has_gone_ends_nothing(tmp_path: Path, monkeypatch: pyte
     fill(database)
     database.engine.dispose()
     shutil.rmtree(folder)
-    time.sleep(0.6)  # more than two rests
+    # More than two idle intervals.
+    time.sleep(0.6)
     assert failed == []
     database.close()
 
 
-class Script:
-    """A checkpointer without a database: in each rest somebody commits as often as is told, and time goes on by itself."""
+class ScriptedCheckpointer:
+    """A checkpointer without a database and with its own clock: ``commits`` says in which idle intervals a commit happens."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, commits: list[bool]) -> None:
         self.events: list[str] = []
@@ -78,12 +79,12 @@ class Script:
         monkeypatch.setattr(self.checkpointer, "_stopping", self)
 
     def wait(self, seconds: float) -> bool:
-        """The rest: whether it ended because of the end of the process."""
+        """Let an idle interval pass; return True, as if stopped, at the end of the script."""
         self._now += seconds
         commits = next(self._commits, None)
         if commits is None:
             return True
-        self.events.append("commit" if commits else "rest")
+        self.events.append("commit" if commits else "idle")
         if commits:
             self.checkpointer.notify_commit()
         return False
@@ -93,46 +94,48 @@ class Script:
 
     def _copy(self) -> None:
         self.events.append("copied")
-        self.checkpointer.notify_commit()  # and so on, until the script ends
+        # Starts the next wait, until the script ends.
+        self.checkpointer.notify_commit()
 
     def run(self) -> list[str]:
-        self.checkpointer._committed.set()  # the first commit
+        # The first commit.
+        self.checkpointer._committed.set()
         self.checkpointer._thread = threading.current_thread()
         self.checkpointer._loop()
         return self.events
 
 
-def test_the_log_is_copied_once_when_the_writers_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Script(monkeypatch, [True, True, True, False]).run() == ["commit", "commit", "commit", "rest", "copied"]
+def test_log_is_copied_once_when_writers_are_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ScriptedCheckpointer(monkeypatch, [True, True, True, False]).run() == ["commit", "commit", "commit", "idle", "copied"]
 
 
-def test_who_never_rests_has_it_copied_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    most = int(checkpoints.MAX_WAIT_SECONDS / checkpoints.IDLE_SECONDS)
-    events = Script(monkeypatch, [True] * (2 * most)).run()
-    assert events == (["commit"] * most + ["copied"]) * 2
+def test_log_is_copied_under_constant_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = int(checkpoints.MAX_WAIT_SECONDS / checkpoints.IDLE_SECONDS)
+    events = ScriptedCheckpointer(monkeypatch, [True] * (2 * limit)).run()
+    assert events == (["commit"] * limit + ["copied"]) * 2
 
 
-def test_what_was_committed_meanwhile_is_copied_at_once() -> None:
-    asked: list[str] = []
+def test_pages_committed_during_a_checkpoint_are_copied_in_the_next_pass() -> None:
+    statements: list[str] = []
     answers = iter([(0, 400, 300), (0, 410, 410)])
 
     class Cursor:
         def execute(self, statement: str) -> Cursor:
-            asked.append(statement)
+            statements.append(statement)
             return self
 
         def fetchone(self) -> tuple[int, int, int]:
             return next(answers)
 
-    class Lent:
-        def raw_connection(self) -> Lent:
+    class Engine:
+        def raw_connection(self) -> Engine:
             return self
 
         def cursor(self) -> Cursor:
             return Cursor()
 
         def close(self) -> None:
-            asked.append("closed")
+            statements.append("closed")
 
-    checkpoints.Checkpointer(Lent())._run_checkpoint()  # type: ignore[arg-type]
-    assert asked == ["PRAGMA wal_checkpoint(PASSIVE)"] * 2 + ["closed"]
+    checkpoints.Checkpointer(Engine())._run_checkpoint()  # type: ignore[arg-type]
+    assert statements == ["PRAGMA wal_checkpoint(PASSIVE)"] * 2 + ["closed"]

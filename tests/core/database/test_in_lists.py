@@ -1,4 +1,4 @@
-"""Membership in a set of many values, as one parameter."""
+"""Membership in a list of values that is passed as one parameter."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)
 
 @pytest.fixture
 def filled(database: Database) -> Database:
-    """Facts 1 to 9, and leases of odd names."""
+    """A database with facts 1 to 9, and leases whose names have special characters."""
     facts = [{"kind": f"kind {number}", "payload": {}, "created_at": NOW, "due_at": NOW} for number in range(1, 10)]
     database.transaction(lambda session: insert_all(session, OutboxFact, facts))
     names = ["a", "it's", 'say "b"', "1", "žluť\\"]
@@ -33,40 +33,41 @@ def find(database: Database, column: Any, values: Any) -> set[Any]:
 
 
 @pytest.mark.parametrize("values", [[], [3], (2, 9, 77), {1, 2, 3, 4, 5}, [None, 4]])
-def test_numbers_are_found_by_their_set(filled: Database, values: Any) -> None:
+def test_rows_are_found_by_a_list_of_numbers(filled: Database, values: Any) -> None:
     assert find(filled, OutboxFact.id, values) == set(values) & set(range(1, 10))
 
 
 @pytest.mark.parametrize("name", ["a", "it's", 'say "b"', "1", "žluť\\"])
-def test_texts_are_found_as_they_are(filled: Database, name: str) -> None:
+def test_texts_with_special_characters_are_found(filled: Database, name: str) -> None:
     assert find(filled, Lease.name, [name, "not there"]) == {name}
 
 
-def test_a_number_is_no_text(filled: Database) -> None:
+def test_number_and_text_are_not_confused(filled: Database) -> None:
     assert find(filled, Lease.name, ["1"]) == {"1"}
     assert find(filled, OutboxFact.id, [1]) == {1}
 
 
-def test_the_statement_keeps_its_text_whatever_the_number_of_values(filled: Database) -> None:
+def test_statement_is_the_same_for_any_number_of_values(filled: Database) -> None:
     sent: list[str] = []
     event.listen(filled.engine, "before_cursor_execute", lambda *arguments: sent.append(str(arguments[2])))
     for count in (1, 2, 50):
-        wanted = select(Lease).where(in_list(Lease.name, map(str, range(count))))
-        filled.transaction(lambda session, wanted=wanted: session.execute(wanted).all())  # type: ignore[misc]
+        query = select(Lease).where(in_list(Lease.name, map(str, range(count))))
+        filled.transaction(lambda session, query=query: session.execute(query).all())  # type: ignore[misc]
     assert len({text for text in sent if "FROM lease" in text}) == 1
 
 
-@pytest.mark.parametrize("work", ["look", "change"])
-def test_an_index_is_asked_for_few_of_some_thousand_rows(database: Database, work: str) -> None:
+@pytest.mark.parametrize("operation", ["select", "update"])
+def test_index_is_used_for_few_of_some_thousand_rows(database: Database, operation: str) -> None:
     rows = [{"kind": f"kind {number}", "payload": {}, "created_at": NOW, "due_at": NOW} for number in range(3_000)]
     ids = database.transaction(lambda session: insert_with_ids(session, OutboxFact, rows))
     changes = [{"id": number, "attempts": 1} for number in ids[7:12]]
     sent: list[tuple[str, Any]] = []
     event.listen(database.engine, "before_cursor_execute", lambda *arguments: sent.append(arguments[2:4]))
     with database.write() as session:
-        if not database.is_sqlite:  # which nobody tells of its tables' sizes
+        # Without statistics PostgreSQL does not know how large the table is.
+        if not database.is_sqlite:
             session.execute(text("ANALYZE outbox_fact"))
-        if work == "look":
+        if operation == "select":
             session.execute(select(OutboxFact).where(in_list(OutboxFact.id, ids[7:12]))).all()
         else:
             update_all(session, OutboxFact, changes)
@@ -78,4 +79,4 @@ def test_an_index_is_asked_for_few_of_some_thousand_rows(database: Database, wor
     assert index in plan, plan
     with database.read() as session:
         changed = set(session.execute(select(OutboxFact.id).where(OutboxFact.attempts == 1)).scalars())
-    assert changed == (set(ids[7:12]) if work == "change" else set())
+    assert changed == (set(ids[7:12]) if operation == "update" else set())

@@ -1,4 +1,4 @@
-"""Units of work on both databases: sessions, group commit, and times."""
+"""Transactions on both databases: sessions, the writer thread, and times."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 
 from core.database.session import Database, is_retriable, is_unavailable
 from core.leases import Lease
-from tests.core.units import add, names
+from tests.core.database.lease_rows import add_lease, read_names
 
 
-def test_a_unit_is_committed_at_its_end(database: Database) -> None:
-    assert database.transaction(add("a")) == "a"
-    assert names(database) == ["a"]
+def test_unit_is_committed_at_its_end(database: Database) -> None:
+    assert database.transaction(add_lease("a")) == "a"
+    assert read_names(database) == ["a"]
 
 
-def test_an_exception_inside_a_write_leaves_nothing(database: Database) -> None:
+def test_exception_inside_a_write_rolls_back(database: Database) -> None:
     with pytest.raises(RuntimeError), database.write() as session:
-        add("a")(session)
+        add_lease("a")(session)
         session.flush()
         raise RuntimeError
-    assert names(database) == []
-    assert database.transaction(add("a")) == "a"
+    assert read_names(database) == []
+    assert database.transaction(add_lease("a")) == "a"
 
 
-def test_a_process_killed_inside_a_write_leaves_nothing(database: Database) -> None:
+def test_process_killed_inside_a_write_leaves_nothing(database: Database) -> None:
     code = (
         "import os, signal, sys; from core.database.session import Database; from core.leases import Lease\n"
         "from sqlalchemy import insert\n"
@@ -41,45 +41,45 @@ def test_a_process_killed_inside_a_write_leaves_nothing(database: Database) -> N
     url = database.url.render_as_string(hide_password=False)
     ended = subprocess.run([sys.executable, "-c", code, url], check=False, cwd=Path(__file__).parents[3])
     assert ended.returncode == -9
-    assert names(database) == []
-    assert database.transaction(add("a")) == "a"
+    assert read_names(database) == []
+    assert database.transaction(add_lease("a")) == "a"
 
 
-def test_a_read_session_cannot_write(database: Database) -> None:
+def test_read_session_cannot_write(database: Database) -> None:
     with database.read() as session, pytest.raises(DBAPIError) as refused:
         session.execute(insert(Lease).values(name="a"))
     assert "read" in str(refused.value).lower()
-    assert names(database) == []
+    assert read_names(database) == []
 
 
-def test_a_connection_that_was_read_from_can_be_written_with_again(database: Database) -> None:
+def test_reads_and_writes_can_alternate(database: Database) -> None:
     for number in range(30):
-        assert len(names(database)) == number
-        database.transaction(add(str(number)))
+        assert len(read_names(database)) == number
+        database.transaction(add_lease(str(number)))
 
 
-def test_a_read_session_sees_what_was_committed_before_it_began(database: Database) -> None:
-    database.transaction(add("a"))
+def test_read_session_sees_earlier_commits(database: Database) -> None:
+    database.transaction(add_lease("a"))
     with database.read() as session:
         assert session.execute(select(Lease.name)).scalars().all() == ["a"]
 
 
-def test_a_read_session_does_not_hold_a_writer_up(database: Database) -> None:
+def test_read_session_does_not_block_a_writer(database: Database) -> None:
     with database.read() as session:
         session.execute(select(Lease.name)).all()
-        database.transaction(add("a"))
-    assert names(database) == ["a"]
+        database.transaction(add_lease("a"))
+    assert read_names(database) == ["a"]
 
 
-def test_a_naive_datetime_is_refused(database: Database) -> None:
-    naive = datetime(2026, 1, 1)  # noqa: DTZ001 - that is the point
+def test_naive_datetime_is_refused(database: Database) -> None:
+    naive = datetime(2026, 1, 1)  # noqa: DTZ001 - the test needs a naive value
     with pytest.raises(StatementError) as refused, database.write() as session:
         session.execute(insert(Lease).values(name="a", until=naive))
     assert isinstance(refused.value.orig, TypeError)
 
 
 @pytest.mark.parametrize("hours", [-5, 0, 5.75, 14])
-def test_a_moment_comes_back_as_the_same_moment_in_utc(database: Database, hours: float) -> None:
+def test_datetime_is_read_back_in_utc(database: Database, hours: float) -> None:
     moment = datetime(2026, 3, 8, 2, 30, 1, 234567, tzinfo=timezone(timedelta(hours=hours)))
     with database.write() as session:
         session.execute(insert(Lease).values(name="a", until=moment))
@@ -89,8 +89,9 @@ def test_a_moment_comes_back_as_the_same_moment_in_utc(database: Database, hours
     assert found is not None and found.utcoffset() == timedelta(0)
 
 
-def test_moments_of_different_zones_are_compared_as_moments(database: Database) -> None:
-    early = datetime(2026, 1, 1, 23, tzinfo=timezone(timedelta(hours=10)))  # 13:00 UTC
+def test_datetimes_of_different_zones_compare_by_moment(database: Database) -> None:
+    # 13:00 in UTC.
+    early = datetime(2026, 1, 1, 23, tzinfo=timezone(timedelta(hours=10)))
     with database.write() as session:
         session.execute(insert(Lease).values(name="a", until=early))
     with database.read() as session:
@@ -98,34 +99,34 @@ def test_moments_of_different_zones_are_compared_as_moments(database: Database) 
         assert session.execute(select(Lease.name).where(Lease.until < later)).scalars().all() == ["a"]
 
 
-def test_the_databases_time_is_aware_and_now(database: Database) -> None:
+def test_database_time_is_aware_and_current(database: Database) -> None:
     with database.write() as session:
         moment = database.now(session)
     assert moment.tzinfo is not None
     assert abs(moment - datetime.now(UTC)) < timedelta(seconds=5)
 
 
-def test_a_failed_unit_of_the_writer_thread_fails_alone(database: Database) -> None:
-    database.transaction(add("taken"))
+def test_failed_unit_of_writer_thread_fails_alone(database: Database) -> None:
+    database.transaction(add_lease("taken"))
     hold = database.submit(lambda _: time.sleep(0.1))
-    good = [database.submit(add(f"good {number}")) for number in range(5)]
-    bad = database.submit(add("taken"))
+    good = [database.submit(add_lease(f"good {number}")) for number in range(5)]
+    bad = database.submit(add_lease("taken"))
     raising = database.submit(lambda _: 1 // 0)
-    more = [database.submit(add(f"more {number}")) for number in range(5)]
+    more = [database.submit(add_lease(f"more {number}")) for number in range(5)]
     hold.result(10)
     assert [future.result(10) for future in good + more]
     assert isinstance(bad.exception(10), IntegrityError)
     assert isinstance(raising.exception(10), ZeroDivisionError)
-    assert len(names(database)) == 11
+    assert len(read_names(database)) == 11
 
 
 def test_close_finishes_submitted_units(database: Database) -> None:
-    futures = [database.submit(add(f"{number:03}")) for number in range(100)]
+    futures = [database.submit(add_lease(f"{number:03}")) for number in range(100)]
     database.close()
     assert all(future.done() and future.exception() is None for future in futures)
 
 
-def test_a_bad_statement_is_not_unavailability(database: Database) -> None:
+def test_bad_statement_is_not_unavailability(database: Database) -> None:
     for statement in ("SELECT no_such_column FROM lease", "INSERT INTO lease (name) VALUES (NULL)"):
         with pytest.raises(DBAPIError) as bad, database.write() as session:
             session.execute(text(statement))

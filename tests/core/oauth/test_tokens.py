@@ -1,4 +1,4 @@
-"""Tokens from each kind of provider: kept, renewed ahead, given up when rejected; what fails says so without any secret."""
+"""Tokens of each provider: cached, renewed ahead, replaced when rejected. Errors contain no secret."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ def oauth(server: TokenServer, provider: str, **changes: Any) -> OAuth:
 
 @pytest.fixture
 def service_account(tmp_path: Path) -> Path:
-    """A key file as Google gives one out."""
+    """A key file as Google issues it."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()
     path = tmp_path / "account.json"
-    about = {
+    account = {
         "type": "service_account",
-        "client_email": "mill@project.example",
+        "client_email": "casemill@project.example",
         "private_key": pem,
         "token_uri": "https://x.example",
     }
-    path.write_text(json.dumps(about))
+    path.write_text(json.dumps(account))
     return path
 
 
@@ -68,46 +68,47 @@ def service_account(tmp_path: Path) -> Path:
         ("other", True, None),
     ],
 )
-def test_each_provider_gives_a_token_in_its_own_way(tokens: TokenServer, provider: str, refresh: bool, scope: str | None) -> None:
+def test_each_provider_grants_a_token(tokens: TokenServer, provider: str, refresh: bool, scope: str | None) -> None:
     source = TokenSource(oauth(tokens, provider, **({"refresh_token": REFRESH} if refresh else {})), USER)
     assert tokens.is_valid(source.get_token())
-    (asked,) = tokens.token_requests
-    assert asked["grant_type"] == ("refresh_token" if refresh else "client_credentials")
-    assert scope is None or scope in asked["scope"].split()
+    (request,) = tokens.token_requests
+    assert request["grant_type"] == ("refresh_token" if refresh else "client_credentials")
+    assert scope is None or scope in request["scope"].split()
 
 
-def test_a_person_of_microsoft_needs_no_secret_of_the_application(tokens: TokenServer) -> None:
+def test_microsoft_person_needs_no_client_secret(tokens: TokenServer) -> None:
     source = TokenSource(oauth(tokens, "microsoft", client_secret=None, refresh_token=REFRESH), USER)
     assert tokens.is_valid(source.get_token())
 
 
-def test_a_service_account_of_google_acts_for_the_mailbox(tokens: TokenServer, service_account: Path) -> None:
+def test_google_service_account_acts_for_the_mailbox(tokens: TokenServer, service_account: Path) -> None:
     source = TokenSource(oauth(tokens, "google", service_account=service_account), USER)
     assert tokens.is_valid(source.get_token())
-    (asked,) = tokens.token_requests
-    assert asked["grant_type"].endswith("jwt-bearer")
+    (request,) = tokens.token_requests
+    assert request["grant_type"].endswith("jwt-bearer")
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"client_email": "a@b.example", "private_key": "x"}'])
-def test_a_service_account_file_that_is_none_is_a_refusal(tokens: TokenServer, tmp_path: Path, content: str) -> None:
+def test_unusable_service_account_file_is_refused(tokens: TokenServer, tmp_path: Path, content: str) -> None:
     (tmp_path / "account.json").write_text(content)
     source = TokenSource(oauth(tokens, "google", service_account=tmp_path / "account.json"), USER)
     with pytest.raises(TokenRefusedError, match="service account"):
         source.get_token()
 
 
-def test_a_token_is_kept_and_renewed_before_it_ends(tokens: TokenServer) -> None:
+def test_token_is_cached_and_renewed_before_it_expires(tokens: TokenServer) -> None:
     source = TokenSource(oauth(tokens, "other"), USER)
     with time_machine.travel(clock.now(), tick=False) as now:
         first = source.get_token()
         now.shift(timedelta(minutes=54))
         assert source.get_token() == first
-        now.shift(timedelta(minutes=2))  # four minutes before its end
+        # Four minutes before it expires.
+        now.shift(timedelta(minutes=2))
         assert source.get_token() != first
     assert len(tokens.token_requests) == 2
 
 
-def test_a_provider_that_is_away_costs_nothing_while_the_token_is_good(tokens: TokenServer) -> None:
+def test_cached_token_is_used_while_provider_is_unavailable(tokens: TokenServer) -> None:
     source = TokenSource(oauth(tokens, "other"), USER)
     with time_machine.travel(clock.now(), tick=False) as now:
         first = source.get_token()
@@ -119,17 +120,18 @@ def test_a_provider_that_is_away_costs_nothing_while_the_token_is_good(tokens: T
             source.get_token()
 
 
-def test_a_rejected_token_is_replaced_and_one_rejected_twice_is_asked_for_once(tokens: TokenServer) -> None:
+def test_rejected_token_is_replaced_once(tokens: TokenServer) -> None:
     source = TokenSource(oauth(tokens, "other"), USER)
     first = source.get_token()
     second = source.replace_rejected_token(first)
     assert second != first
-    assert source.replace_rejected_token(first) == second  # another thread's news is old
+    # Another thread reports the same rejection later.
+    assert source.replace_rejected_token(first) == second
     assert len(tokens.token_requests) == 2
 
 
 @pytest.mark.parametrize("provider", ["microsoft", "other"])
-def test_a_refusal_is_permanent_says_the_code_and_rests(tokens: TokenServer, provider: str) -> None:
+def test_refusal_names_the_code_and_is_not_repeated_at_once(tokens: TokenServer, provider: str) -> None:
     source = TokenSource(oauth(tokens, provider, client_secret="wrong-secret-canary"), USER)
     with time_machine.travel(clock.now(), tick=False) as now:
         for _ in range(3):
@@ -152,7 +154,7 @@ def test_a_refusal_is_permanent_says_the_code_and_rests(tokens: TokenServer, pro
         (HttpResponse(502, b"<html>canary</html>"), TokenUnavailableError),
     ],
 )
-def test_passing_trouble_and_refusals_are_told_apart(
+def test_temporary_errors_and_refusals_are_distinguished(
     tokens: TokenServer, provider: str, answer: HttpResponse, error: type[Exception]
 ) -> None:
     tokens.refusal = answer
@@ -162,30 +164,30 @@ def test_passing_trouble_and_refusals_are_told_apart(
 
 
 @pytest.mark.parametrize("provider", ["microsoft", "google", "other"])
-def test_a_provider_that_cannot_be_reached_is_passing_trouble(tokens: TokenServer, provider: str) -> None:
-    away = f"https://localhost:{free_port()}"
-    given = oauth(tokens, provider, refresh_token=REFRESH, authority=away, token_url=away)
+def test_unreachable_provider_is_a_temporary_error(tokens: TokenServer, provider: str) -> None:
+    unreachable = f"https://localhost:{free_port()}"
+    settings = oauth(tokens, provider, refresh_token=REFRESH, authority=unreachable, token_url=unreachable)
     with pytest.raises(TokenUnavailableError, match="connection refusal"):
-        TokenSource(given, USER).get_token()
+        TokenSource(settings, USER).get_token()
 
 
-def test_a_provider_with_a_certificate_nobody_knows_is_not_trusted(tokens: TokenServer) -> None:
+def test_provider_with_unknown_certificate_is_not_trusted(tokens: TokenServer) -> None:
     with pytest.raises(TokenUnavailableError, match="untrusted certificate"):
         TokenSource(oauth(tokens, "other", ca_file=None), USER).get_token()
     assert tokens.token_requests == []
 
 
-def test_a_mailbox_and_mail_out_of_the_same_settings_share_their_tokens(tokens: TokenServer) -> None:
+def test_mailbox_and_outgoing_mail_with_equal_settings_share_tokens(tokens: TokenServer) -> None:
     assert token_source(oauth(tokens, "other"), USER) is token_source(oauth(tokens, "other"), USER)
     assert token_source(oauth(tokens, "other"), USER) is not token_source(oauth(tokens, "other"), "sales@billing.example")
 
 
-def test_nothing_secret_is_in_the_settings_as_they_print(tokens: TokenServer) -> None:
-    given = oauth(tokens, "other", refresh_token=REFRESH)
-    assert "canary" not in repr(given) + given.model_dump_json()
+def test_printed_settings_contain_no_secret(tokens: TokenServer) -> None:
+    settings = oauth(tokens, "other", refresh_token=REFRESH)
+    assert "canary" not in repr(settings) + settings.model_dump_json()
 
 
-def test_the_words_of_both_mechanisms() -> None:
+def test_responses_of_both_mechanisms_have_their_format() -> None:
     assert format_xoauth2("a@b.example", "t") == "user=a@b.example\1auth=Bearer t\1\1"
     assert format_oauthbearer("a=b,c@d.example", "t") == "n,a=a=3Db=2Cc@d.example,\1auth=Bearer t\1\1"
 
@@ -200,12 +202,12 @@ def test_the_words_of_both_mechanisms() -> None:
         {"provider": "microsoft", "tenant": "t", "client_id": "c", "client_secret": "s", "authority": "http://login.example"},
     ],
 )
-def test_settings_that_cannot_give_a_token_are_refused(values: dict[str, Any]) -> None:
+def test_incomplete_settings_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"needs|https://"):
         OAuth(**values)
 
 
-def test_the_providers_libraries_are_loaded_with_the_first_token_only() -> None:
+def test_provider_libraries_are_loaded_with_the_first_token_only() -> None:
     program = (
         "import sys, cli.main, core.oauth.tokens, core.oauth.providers, ingest.sources.imap.watcher, notify.smtp_connection; "
     )

@@ -1,4 +1,4 @@
-"""PostgreSQL: what is run again, a server that is away, holders that fall silent."""
+"""Transactions on PostgreSQL: retries, an unavailable server, clients that fall silent."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from sqlalchemy.orm import Session
 from core.database import engines
 from core.database.session import Database, is_retriable, is_unavailable
 from core.leases import Lease
-from tests.core.units import add, names
+from tests.core.database.lease_rows import add_lease, read_names
 from tests.servers.postgres import PostgresServer
 
 
-def test_a_deadlock_on_postgresql_is_tried_again(postgres_url: str) -> None:
+def test_deadlock_on_postgresql_is_retried(postgres_url: str) -> None:
     database = Database(postgres_url)
     Lease.metadata.create_all(database.engine, tables=[Lease.__table__])
     for name in ("a", "b"):
-        database.transaction(add(name))
-    met = threading.Barrier(2, timeout=10)
+        database.transaction(add_lease(name))
+    barrier = threading.Barrier(2, timeout=10)
     runs: list[str] = []
 
     def unit(first: str, second: str) -> Callable[[Session], None]:
@@ -30,7 +30,8 @@ def test_a_deadlock_on_postgresql_is_tried_again(postgres_url: str) -> None:
             runs.append(first)
             session.execute(update(Lease).where(Lease.name == first).values(token=first))
             if runs.count(first) == 1:
-                met.wait()  # both hold their first row: now each wants the other's
+                # Both hold their first row; next, each waits for the row of the other.
+                barrier.wait()
             session.execute(update(Lease).where(Lease.name == second).values(token=first))
 
         return work
@@ -43,14 +44,14 @@ def test_a_deadlock_on_postgresql_is_tried_again(postgres_url: str) -> None:
     with database.read() as session:
         tokens = set(session.execute(select(Lease.token)).scalars())
     database.close()
-    assert len(runs) == 3, "one of the two was the victim and ran again"
+    assert len(runs) == 3, "one of the two units must have been the victim and run again"
     assert len(tokens) == 1
 
 
-def test_a_serialization_failure_on_postgresql_is_tried_again(postgres_url: str) -> None:
+def test_serialization_failure_on_postgresql_is_retried(postgres_url: str) -> None:
     database = Database(postgres_url)
     Lease.metadata.create_all(database.engine, tables=[Lease.__table__])
-    database.transaction(add("a"))
+    database.transaction(add_lease("a"))
     runs = 0
 
     def unit(session: Session) -> None:
@@ -69,7 +70,7 @@ def test_a_serialization_failure_on_postgresql_is_tried_again(postgres_url: str)
     assert runs == 2
 
 
-def test_a_unit_cut_off_by_a_restart_of_postgresql_is_run_again(postgres_server: PostgresServer, postgres_url: str) -> None:
+def test_unit_interrupted_by_restart_of_postgresql_is_retried(postgres_server: PostgresServer, postgres_url: str) -> None:
     database = Database(postgres_url)
     Lease.metadata.create_all(database.engine, tables=[Lease.__table__])
     runs = 0
@@ -77,18 +78,18 @@ def test_a_unit_cut_off_by_a_restart_of_postgresql_is_run_again(postgres_server:
     def unit(session: Session) -> None:
         nonlocal runs
         runs += 1
-        add("a")(session)
+        add_lease("a")(session)
         if runs == 1:
             postgres_server.restart("immediate")
             session.execute(text("SELECT 1"))
 
     database.transaction(unit)
-    assert names(database) == ["a"]
+    assert read_names(database) == ["a"]
     database.close()
     assert runs == 2
 
 
-def test_a_database_that_is_away_is_unavailable(postgres_server: PostgresServer, postgres_url: str) -> None:
+def test_stopped_postgresql_is_unavailable(postgres_server: PostgresServer, postgres_url: str) -> None:
     database = Database(postgres_url)
     postgres_server.stop("immediate")
     with pytest.raises(OperationalError) as away:
@@ -99,13 +100,11 @@ def test_a_database_that_is_away_is_unavailable(postgres_server: PostgresServer,
     assert is_unavailable(away.value)
 
 
-def test_a_holder_that_falls_silent_in_a_transaction_loses_its_locks_on_postgresql(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_client_silent_in_transaction_loses_its_locks_on_postgresql(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "IDLE_IN_TRANSACTION_SECONDS", 1)
     silent, other = Database(postgres_url), Database(postgres_url)
     Lease.metadata.create_all(silent.engine, tables=[Lease.__table__])
-    silent.transaction(add("a"))
+    silent.transaction(add_lease("a"))
     with pytest.raises(DBAPIError) as ended, silent.write() as session:
         session.execute(update(Lease).values(token="silent"))
         other.transaction(lambda theirs: theirs.execute(update(Lease).values(token="other")))
@@ -117,11 +116,11 @@ def test_a_holder_that_falls_silent_in_a_transaction_loses_its_locks_on_postgres
     other.close()
 
 
-def test_nobody_waits_for_a_lock_for_ever_on_postgresql(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_for_a_lock_times_out_on_postgresql(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "LOCK_TIMEOUT_SECONDS", 1)
     database = Database(postgres_url)
     Lease.metadata.create_all(database.engine, tables=[Lease.__table__])
-    database.transaction(add("a"))
+    database.transaction(add_lease("a"))
     with database.write() as holder:
         holder.execute(update(Lease).values(token="held"))
         with pytest.raises(DBAPIError) as waited:
@@ -130,7 +129,7 @@ def test_nobody_waits_for_a_lock_for_ever_on_postgresql(postgres_url: str, monke
     assert is_unavailable(waited.value)
 
 
-def test_the_settings_of_a_url_of_postgresql_are_kept(postgres_url: str) -> None:
+def test_options_in_postgresql_url_are_kept(postgres_url: str) -> None:
     database = Database(f"{postgres_url}?options=-c%20work_mem%3D7MB")
     with database.read() as session:
         found = [session.execute(text(f"SHOW {name}")).scalar_one() for name in ("work_mem", "lock_timeout")]
@@ -138,23 +137,23 @@ def test_the_settings_of_a_url_of_postgresql_are_kept(postgres_url: str) -> None
     assert found == ["7MB", "20s"]
 
 
-def test_a_value_too_large_for_an_index_of_postgresql_is_not_unavailability(postgres_url: str) -> None:
+def test_value_too_large_for_postgresql_index_is_not_unavailability(postgres_url: str) -> None:
     database = Database(postgres_url)
     Lease.metadata.create_all(database.engine, tables=[Lease.__table__])
     incompressible = "".join(chr(0x4E00 + (number * 7919) % 20_000) for number in range(20_000))
     with pytest.raises(OperationalError) as large:
-        database.transaction(add(incompressible))
+        database.transaction(add_lease(incompressible))
     database.close()
     assert not is_unavailable(large.value)
 
 
-def test_the_session_used_last_is_used_next(postgres_url: str) -> None:
-    """The server keeps plans and tables for each session: work that needs one at a time should find them there."""
+def test_pool_reuses_the_connection_used_last(postgres_url: str) -> None:
+    """The server caches plans and catalogue for each session, so work that needs one connection should keep the same one."""
     database = Database(postgres_url)
-    question = text("SELECT pg_backend_pid()")
+    query = text("SELECT pg_backend_pid()")
     with database.write() as first, database.write() as second, database.write() as third:
-        pids = [session.execute(question).scalar_one() for session in (first, second, third)]
-    again = [database.transaction(lambda session: session.execute(question).scalar_one()) for _ in range(4)]
+        pids = [session.execute(query).scalar_one() for session in (first, second, third)]
+    again = [database.transaction(lambda session: session.execute(query).scalar_one()) for _ in range(4)]
     database.close()
     assert len(set(pids)) == 3
-    assert again == [pids[0]] * 4, "the one that was given back last"
+    assert again == [pids[0]] * 4, "the connection returned to the pool last must be used first"

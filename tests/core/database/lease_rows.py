@@ -1,4 +1,4 @@
-"""Units of work that tests of the database run."""
+"""Units that tests of transactions run: they add and read rows of the lease table."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from core.database.types import Transaction
 from core.leases import Lease
 
 
-def add(name: str) -> Callable[[Transaction], str]:
-    """A unit that adds one row."""
+def add_lease(name: str) -> Callable[[Transaction], str]:
+    """Return a unit that adds one row and returns its name."""
 
     def unit(session: Transaction) -> str:
         session.connection().execute(insert(Lease).values(name=name))
@@ -21,6 +21,6 @@ def add(name: str) -> Callable[[Transaction], str]:
     return unit
 
 
-def names(database: Database) -> list[str]:
+def read_names(database: Database) -> list[str]:
     with database.read() as session:
         return list(session.execute(select(Lease.name).order_by(Lease.name)).scalars())

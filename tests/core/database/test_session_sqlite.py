@@ -1,4 +1,4 @@
-"""SQLite: the writer's turn, files held by other processes, a full disk, durability."""
+"""Transactions on SQLite: the writer lock, files locked by other processes, a full disk, durability."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from sqlalchemy.orm import Session
 from core.database.session import Database, is_retriable, is_unavailable
 from core.errors import BusyError, ConfigurationError
 from core.leases import Lease
-from tests.core.units import add, names
+from tests.core.database.lease_rows import add_lease, read_names
 
 
-def test_on_sqlite_writers_take_turns_first_come_first_served(tmp_path: Path) -> None:
+def test_sqlite_writers_are_served_in_order_of_arrival(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'a.db'}")
     order: list[int] = []
     threads = []
@@ -35,7 +35,7 @@ def test_on_sqlite_writers_take_turns_first_come_first_served(tmp_path: Path) ->
     assert order == list(range(8))
 
 
-def test_on_sqlite_one_unit_at_a_time_is_inside(tmp_path: Path) -> None:
+def test_sqlite_runs_one_unit_at_a_time(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'a.db'}")
     inside, most, guard = 0, 0, threading.Lock()
 
@@ -57,15 +57,15 @@ def test_on_sqlite_one_unit_at_a_time_is_inside(tmp_path: Path) -> None:
     assert most == 1
 
 
-def test_a_busy_writer_cannot_keep_the_turn_from_those_who_wait(tmp_path: Path) -> None:
+def test_busy_writer_does_not_starve_waiting_writers(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'a.db'}")
     stop = threading.Event()
 
-    def greedy() -> None:
+    def write_all_the_time() -> None:
         while not stop.is_set():
             database.transaction(lambda _: time.sleep(0.01))
 
-    thread = threading.Thread(target=greedy)
+    thread = threading.Thread(target=write_all_the_time)
     thread.start()
     time.sleep(0.05)
     waits = []
@@ -79,7 +79,7 @@ def test_a_busy_writer_cannot_keep_the_turn_from_those_who_wait(tmp_path: Path) 
     assert max(waits) < 0.5
 
 
-def test_who_does_not_get_the_turn_in_time_is_told_that_the_database_is_busy(tmp_path: Path) -> None:
+def test_writer_without_lock_in_time_raises_busy_error(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'a.db'}", lock_timeout=0.2)
     result: list[object] = []
 
@@ -96,51 +96,51 @@ def test_who_does_not_get_the_turn_in_time_is_told_that_the_database_is_busy(tmp
     waited, hint, unavailable = result
     assert isinstance(waited, float) and 0.2 <= waited < 1.0
     assert hint and unavailable
-    assert database.transaction(lambda _: "in") == "in", "whoever gave up must not keep the turn"
+    assert database.transaction(lambda _: "in") == "in", "a writer that gave up must not hold the lock"
     database.close()
 
 
-def test_sqlite_held_by_another_process_is_waited_for(tmp_path: Path) -> None:
+def test_write_waits_for_lock_of_another_process(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'a.db'}")
     Lease.metadata.create_all(database.engine, tables=[Lease.__table__])
-    other = _hold(tmp_path / "a.db", seconds=0.5)
+    other = _lock_in_another_process(tmp_path / "a.db", seconds=0.5)
     before = time.monotonic()
-    database.transaction(add("a"))
+    database.transaction(add_lease("a"))
     waited = time.monotonic() - before
     other.wait()
-    assert names(database) == ["a"]
+    assert read_names(database) == ["a"]
     database.close()
     assert waited > 0.2
 
 
-def test_a_busy_error_of_sqlite_is_tried_again(tmp_path: Path) -> None:
+def test_sqlite_busy_error_is_retried(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'a.db'}")
     busy: list[str] = []
     event.listen(database.engine, "connect", lambda connection, _: connection.execute("PRAGMA busy_timeout=100"))
     event.listen(database.engine, "handle_error", lambda context: busy.append(str(context.original_exception)))
     Lease.metadata.create_all(database.engine, tables=[Lease.__table__])
-    other = _hold(tmp_path / "a.db", seconds=0.25)
-    database.transaction(add("a"))
+    other = _lock_in_another_process(tmp_path / "a.db", seconds=0.25)
+    database.transaction(add_lease("a"))
     other.wait()
-    assert names(database) == ["a"]
+    assert read_names(database) == ["a"]
     database.close()
     assert "locked" in busy[0]
 
 
-def test_sqlite_held_for_too_long_by_another_process_is_unavailable(tmp_path: Path) -> None:
+def test_sqlite_locked_for_too_long_by_another_process_is_unavailable(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'a.db'}")
     event.listen(database.engine, "connect", lambda connection, _: connection.execute("PRAGMA busy_timeout=50"))
     Lease.metadata.create_all(database.engine, tables=[Lease.__table__])
-    other = _hold(tmp_path / "a.db", seconds=2)
+    other = _lock_in_another_process(tmp_path / "a.db", seconds=2)
     with pytest.raises(OperationalError) as busy:
-        database.transaction(add("a"))
+        database.transaction(add_lease("a"))
     other.wait()
     assert is_retriable(busy.value) and is_unavailable(busy.value)
-    assert database.transaction(add("a")) == "a", "the turn was given back"
+    assert database.transaction(add_lease("a")) == "a", "the lock must be free again"
     database.close()
 
 
-def test_a_full_disk_is_unavailability_and_passes(tmp_path: Path) -> None:
+def test_full_disk_is_unavailability_and_passes(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'a.db'}")
     Lease.metadata.create_all(database.engine, tables=[Lease.__table__])
     with database.engine.connect() as connection:
@@ -148,14 +148,14 @@ def test_a_full_disk_is_unavailability_and_passes(tmp_path: Path) -> None:
     limit = f"PRAGMA max_page_count={pages}"
     event.listen(database.engine, "begin", lambda connection: connection.exec_driver_sql(limit))
     with pytest.raises(OperationalError) as full:
-        database.transaction(add("x" * 100_000))
+        database.transaction(add_lease("x" * 100_000))
     assert is_unavailable(full.value) and not is_retriable(full.value)
-    database.transaction(add("small"))
-    assert names(database) == ["small"]
+    database.transaction(add_lease("small"))
+    assert read_names(database) == ["small"]
     database.close()
 
 
-def test_sqlite_without_a_file_is_refused_with_the_mend() -> None:
+def test_sqlite_url_without_file_is_refused_with_hint() -> None:
     for url in ("sqlite://", "sqlite:///:memory:"):
         with pytest.raises(ConfigurationError) as refused:
             Database(url)
@@ -163,7 +163,7 @@ def test_sqlite_without_a_file_is_refused_with_the_mend() -> None:
         assert refused.value.hint
 
 
-def test_sqlite_is_durable_and_keeps_its_foreign_keys(tmp_path: Path) -> None:
+def test_sqlite_is_durable_and_enforces_foreign_keys(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'folder' / 'a.db'}")
     with database.engine.connect() as connection:
         pragmas = ("journal_mode", "synchronous", "foreign_keys")
@@ -172,12 +172,12 @@ def test_sqlite_is_durable_and_keeps_its_foreign_keys(tmp_path: Path) -> None:
     assert values == ["wal", 2, 1]
 
 
-def test_many_that_open_a_new_file_at_once_all_get_it(tmp_path: Path) -> None:
-    """SQLite's own waiting leaves out the switch to a write-ahead log, about once in twenty new files."""
+def test_new_sqlite_file_can_be_opened_by_many_at_once(tmp_path: Path) -> None:
+    """SQLite's busy time-out does not cover the switch to a write-ahead log, which failed about once in twenty new files."""
     at_once = 8
     barrier = threading.Barrier(at_once)
 
-    def open_it(path: Path) -> str:
+    def read_journal_mode(path: Path) -> str:
         barrier.wait(10)
         database = Database(f"sqlite:///{path}")
         try:
@@ -187,12 +187,12 @@ def test_many_that_open_a_new_file_at_once_all_get_it(tmp_path: Path) -> None:
             database.close()
 
     with ThreadPoolExecutor(at_once) as pool:
-        modes = [list(pool.map(open_it, [tmp_path / f"{number}.db"] * at_once)) for number in range(120)]
+        modes = [list(pool.map(read_journal_mode, [tmp_path / f"{number}.db"] * at_once)) for number in range(120)]
     assert modes == [["wal"] * at_once] * 120
 
 
-def _hold(path: Path, *, seconds: float) -> subprocess.Popen[str]:
-    """Another process that holds the write lock of ``path`` for a while; returns once it does."""
+def _lock_in_another_process(path: Path, *, seconds: float) -> subprocess.Popen[str]:
+    """Start a process that holds the write lock of ``path`` for ``seconds``; return once it has the lock."""
     code = (
         "import sqlite3, sys, time\n"
         "connection = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
