@@ -1,4 +1,4 @@
-"""The composition root: everything one process needs, put together, and the subscriptions to facts."""
+"""The composition root: builds everything that one process needs, and subscribes handlers to facts."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ from surveys import invitations
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 
-#: All in one process: storing, pages and notices go before parsing, or what is parsed piles up before the one that stores it.
+#: In the embedded deployment parser processes run at lower priority than storing, pages and notices. Otherwise parsed items
+#: pile up before the one thread that stores them (docs/decisions/cores-and-parser-processes.md).
 PARSER_NICENESS = 5
 
-
-#: A claim ends twenty seconds after its holder; this comes on top.
+#: How often to look for expired claims. It adds to the 20 seconds after which a claim of a dead worker expires.
 RECOVERY_INTERVAL_SECONDS = 2.0
 
 
@@ -65,13 +65,13 @@ SUBSCRIPTIONS: relay.Subscriptions = {
 
 
 def subscriptions(settings: Settings) -> relay.Subscriptions:
-    """All readers; some decide by the settings."""
+    """Return all subscriptions, including those whose handlers depend on ``settings``."""
     return {**SUBSCRIPTIONS, TicketCompleted.kind: (partial(invitations.on_ticket_completed, settings.surveys),)}
 
 
 @dataclass
 class Services:
-    """All parts of one process that works. Close it when done."""
+    """The parts of one working process. Threads share them; the owner calls :meth:`close`."""
 
     settings: Settings
     database: Database
@@ -85,30 +85,30 @@ class Services:
     _delivery_workers: list[DeliveryWorker] = field(default_factory=list)
 
     def ingest(self) -> int:
-        """One batch of inbound items, after giving back what dead workers held."""
+        """Process one batch of inbound items, and release expired claims first; return how many items were taken."""
         if self._is_recovery_due("ingest"):
             ingest_claims.recover_expired(self.database)
         return self.pipeline.drain()
 
     def relay(self) -> int:
-        """One batch of facts."""
+        """Relay one batch of facts; return how many were done."""
         return relay.relay_batch(self.database, subscriptions(self.settings))
 
     def notify(self) -> int:
-        """One batch of deliveries, after finding out what dead workers held."""
+        """Send one batch of deliveries, and settle expired claims first; return how many deliveries were taken."""
         if self._is_recovery_due("notify"):
             notify_claims.recover_expired(self.database)
-        return self._delivery_worker_of_thread().drain()
+        return self._get_delivery_worker().drain()
 
     def drain(self) -> int:
-        """Work on everything that is due until nothing is; returns how many rows were taken."""
+        """Process everything that is due, until nothing is; return how many rows were taken."""
         total = 0
         while (taken := self.ingest() + self.relay() + self.notify()) and not self.stopping.is_set():
             total += taken
         return total
 
     def expire_claims_and_leases(self) -> None:
-        """Free what a process that was killed still seems to hold; only for whoever knows to be the only one."""
+        """Expire all claims and leases, which a killed process may have left. Only for the sole process on the database."""
 
         def unit(session: Session) -> None:
             now = self.database.now(session)
@@ -119,35 +119,40 @@ class Services:
         self.database.transaction(unit)
 
     def close(self) -> None:
+        """Stop, release queued items, and end the parser processes and connections."""
         self.stopping.set()
-        for delivering in self._delivery_workers:
-            delivering.close()
+        for worker in self._delivery_workers:
+            worker.close()
         self.pipeline.release_queued()
         self.pool.close()
         self.database.close()
 
     def _is_recovery_due(self, kind: str) -> bool:
-        """Whether to look again for what dead workers held: with every batch it would cost more than it finds."""
+        # Looking for expired claims with every batch would cost more than it finds.
         now = time.monotonic()
         if now - self._recovered_at.get(kind, -math.inf) < RECOVERY_INTERVAL_SECONDS:
             return False
         self._recovered_at[kind] = now
         return True
 
-    def _delivery_worker_of_thread(self) -> DeliveryWorker:
-        """This thread's own: a sender keeps a connection and belongs to one thread."""
-        if not hasattr(self._local, "delivering"):
-            sender = open_transport(self.settings.mail_out, self.settings.smtp)
-            self._local.delivering = DeliveryWorker(
-                self.database, self.settings, self.renderer, self.signer, sender, stopping=self.stopping
+    def _get_delivery_worker(self) -> DeliveryWorker:
+        # One for each thread, because a transport keeps a connection that threads cannot share.
+        if not hasattr(self._local, "delivery_worker"):
+            transport = open_transport(self.settings.mail_out, self.settings.smtp)
+            self._local.delivery_worker = DeliveryWorker(
+                self.database, self.settings, self.renderer, self.signer, transport, stopping=self.stopping
             )
-            self._delivery_workers.append(self._local.delivering)
-        delivering: DeliveryWorker = self._local.delivering
-        return delivering
+            self._delivery_workers.append(self._local.delivery_worker)
+        worker: DeliveryWorker = self._local.delivery_worker
+        return worker
 
 
 def build_services(settings: Settings) -> Services:
-    """Everything put together. The parser children start before anything else."""
+    """Build all parts of a process. Raises :class:`~core.errors.ConfigurationError` for settings that cannot work.
+
+    1. The parser processes start first, before there are threads, sockets and database connections that they would inherit.
+    2. A transport is opened and closed once, so that a wrong ``smtp_url`` fails here and not with the first mail.
+    """
     niceness = 0 if settings.redis_url else PARSER_NICENESS
     pool = ParserPool(settings.limits, sharers=count_worker_processes(), niceness=niceness)
     database = Database(settings.database)

@@ -1,7 +1,7 @@
-"""The composition root: everything put together, the broker, a few thin actors, who reads which fact, what the clock does.
+"""Workers: the broker, one thin actor for each drain, and the sweeps of the scheduler.
 
-``dramatiq workers`` runs this module with the configuration in force; ``casemill run`` runs the same actors in its own
-process. The database is the truth: a message only says that there may be work of a name.
+``dramatiq workers`` imports this module, which reads the settings in force; ``casemill run`` runs the same actors in its own
+process. A message only says that a drain may have work. The database is the truth.
 """
 
 from __future__ import annotations
@@ -44,23 +44,25 @@ from tickets import timers
 
 log = logging.getLogger("casemill.workers")
 
-#: An actor gives its thread back after this long and asks for another turn.
+#: An actor gives its thread back after this long and requests its drain again.
 DRAIN_SECONDS = 10.0
-#: While inbound items pile up, facts, notices and timers wait this long at most, and then have as long: tickets come first.
+#: While the ingest backlog is large, facts, notices and timers wait this long at most, and then run for as long: tickets come
+#: first (docs/decisions/batching-and-drain-priority.md).
 YIELD_SECONDS = 2.0
-#: So many open items are a pile: of a hundred that arrive each second, thirty or forty are open at a time.
+#: Open items from which the ingest backlog counts as large. At a hundred arrivals a second thirty or forty are open at a time.
 BACKLOG = 75
-#: After so few rows the next ones may gather for a moment: a batch of one costs its row what a batch of fifty costs all of them.
+#: After a batch with fewer rows the drain pauses for GATHER_SECONDS, so that the next batch is larger: a batch of one row costs
+#: about as much as a batch of fifty.
 SMALL_BATCH = 20
 GATHER_SECONDS = 0.15
-#: After so many there are likely more, and others are called to help.
+#: After a batch with this many rows there are likely more, and other threads are asked to help.
 LARGE_BATCH = 50
-#: A mail that takes longer waits for the relay, and other threads may send meanwhile.
+#: A delivery that takes longer waits for the SMTP relay, so that other threads can send meanwhile.
 SLOW_DELIVERY_SECONDS = 0.01
 
 
 class ServicesMiddleware(Middleware):
-    """Where the actors find their services: made when a worker process boots, closed when it shuts down."""
+    """Holds the services of the actors: built when a worker process boots, closed when it shuts down."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -70,29 +72,30 @@ class ServicesMiddleware(Middleware):
     @property
     def services(self) -> Services:
         if self._services is None:
-            raise ConfigurationError("the worker has not been started")
+            raise ConfigurationError("the worker has no services", hint="start it with `dramatiq workers` or `casemill run`")
         return self._services
 
     def use(self, services: Services) -> None:
-        """Work with this services, which its owner closes."""
+        """Use ``services``, which their owner closes."""
         self._services, self._is_shared = services, True
 
     def before_worker_boot(self, broker: Broker, worker: Any) -> None:
         if self._services is not None:
             return
         process_tuning.limit_malloc_arenas()
-        logs.configure()  # the broker's own way of logging prints exceptions with their texts
+        # Replaces Dramatiq's own logging, which prints the texts of exceptions.
+        logs.configure()
         terminate_with_parent()
         try:
             self._services = build_services(self._settings)
         except ConfigurationError as error:
-            # Anything else is only logged by the broker, and the process would stay without ever working.
+            # Dramatiq only logs any other exception, and the process would stay up without working.
             raise MiddlewareError(str(error)) from None
         connect_drain_requests()
 
     def after_worker_boot(self, broker: Broker, worker: Any) -> None:
         process_tuning.tune_garbage_collector()
-        log.info("ready for work")
+        log.info("worker ready")
 
     def before_worker_shutdown(self, broker: Broker, worker: Any) -> None:
         if self._services is not None:
@@ -106,14 +109,12 @@ class ServicesMiddleware(Middleware):
 SETTINGS = configuration.load()
 services_middleware = ServicesMiddleware(SETTINGS)
 if is_worker_process() and not SETTINGS.redis_url:
-    raise ConfigurationError(
-        "workers of their own need Redis", key="redis_url", hint="set CASEMILL_REDIS_URL, or use `casemill run`"
-    )
+    raise ConfigurationError("worker processes need Redis", key="redis_url", hint="set CASEMILL_REDIS_URL, or use `casemill run`")
 broker = make_broker(SETTINGS, [services_middleware])
 dramatiq.set_broker(broker)
 
 
-#: With Redis another process may begin the work, and this one would not hear of it.
+# With Redis another process may start the drain, of which this one is not notified: a short time before the request is resent.
 _drain_requests = DrainRequestQueue(lambda name: ACTORS[name].send(), 0.2 if SETTINGS.redis_url else 2.0)
 _drain_priority = DrainPriority(YIELD_SECONDS, BACKLOG, _drain_requests.put)
 _delivery_concurrency = AdaptiveConcurrency(SLOW_DELIVERY_SECONDS)
@@ -123,97 +124,98 @@ def _is_large_batch(taken: int) -> bool:
     return taken >= LARGE_BATCH
 
 
-def _drain_until_empty(name: str, drain: Callable[[], int], share: Callable[[int], bool] = _is_large_batch) -> None:
-    """Drain until nothing is due or the turn is over. An exception is logged by its kind; the sweep tries again.
+def _drain_until_empty(name: str, drain: Callable[[], int], needs_help: Callable[[int], bool] = _is_large_batch) -> None:
+    """Call ``drain``, which returns how many rows it took, until nothing is due or DRAIN_SECONDS have passed.
 
-    Where there is more, whoever is idle is called to help if the work is to be shared.
+    After a batch for which ``needs_help`` returns True, the drain is requested once more, so that an idle thread joins. An
+    exception is logged, and the sweep requests the drain again.
     """
     _drain_requests.mark_started(name)
-    ends = time.monotonic() + DRAIN_SECONDS
+    deadline = time.monotonic() + DRAIN_SECONDS
     try:
         while (taken := drain()) and not services_middleware.services.stopping.is_set():
-            is_over = time.monotonic() > ends
-            if is_over or share(taken):
+            is_over = time.monotonic() > deadline
+            if is_over or needs_help(taken):
                 _drain_requests.put(name)
             if is_over:
                 return
             if taken < SMALL_BATCH:
                 services_middleware.services.stopping.wait(GATHER_SECONDS)
     except Exception as error:
-        log.error("a drain failed and is tried again by the clock", exc_info=error, extra={"drain": name})
+        log.error("drain failed, retried by the scheduler", exc_info=error, extra={"drain": name})
 
 
-def _drain_with_low_priority(name: str, drain: Callable[[], int], share: Callable[[int], bool] = _is_large_batch) -> None:
-    """The same for work that steps aside for inbound items: one thread does that, and asks again for the work of the others."""
+def _drain_with_low_priority(name: str, drain: Callable[[], int], needs_help: Callable[[int], bool] = _is_large_batch) -> None:
+    """Drain as :func:`_drain_until_empty` does, and yield to ingest before each batch."""
 
-    def turn() -> int:
+    def drain_once() -> int:
         return drain() if _drain_priority.yield_to_ingest(name, services_middleware.services.pipeline.count_backlog) else 0
 
-    _drain_until_empty(name, turn, share)
+    _drain_until_empty(name, drain_once, needs_help)
 
 
 @dramatiq.actor(actor_name="ingest.drain", queue_name="ingest")
 def ingest_drain() -> None:
-    """Inbound items that are due."""
+    """Process inbound items that are due."""
     _drain_until_empty("ingest.drain", lambda: services_middleware.services.ingest())
 
 
 @dramatiq.actor(actor_name="outbox.drain", queue_name="outbox")
 def outbox_drain() -> None:
-    """Facts that are due."""
+    """Relay facts that are due."""
 
-    def turn() -> int:
+    def drain_once() -> int:
         done = services_middleware.services.relay()
         if done:
             failpoint("outbox.relayed")
             _drain_requests.put("notify.drain")
         return done
 
-    _drain_with_low_priority("outbox.drain", turn)
+    _drain_with_low_priority("outbox.drain", drain_once)
 
 
 @dramatiq.actor(actor_name="notify.drain", queue_name="notify")
 def notify_drain() -> None:
-    """Deliveries that are due."""
+    """Send deliveries that are due."""
 
-    def turn() -> int:
-        began = time.monotonic()
+    def drain_once() -> int:
+        started = time.monotonic()
         taken = services_middleware.services.notify()
-        _delivery_concurrency.record(taken, time.monotonic() - began)
+        _delivery_concurrency.record(taken, time.monotonic() - started)
         return taken
 
     again = True
     while again and _delivery_concurrency.enter():
         try:
-            _drain_with_low_priority("notify.drain", turn, lambda _taken: _delivery_concurrency.should_add_thread())
+            _drain_with_low_priority("notify.drain", drain_once, lambda _taken: _delivery_concurrency.should_add_thread())
         finally:
             again = _delivery_concurrency.exit()
 
 
 @dramatiq.actor(actor_name="tickets.due", queue_name="tickets")
 def tickets_due() -> None:
-    """Reminders and escalations whose moment has come."""
+    """Raise reminders and escalations that are due."""
 
-    def turn() -> int:
+    def drain_once() -> int:
         fired = timers.sweep(services_middleware.services.database, services_middleware.services.settings.calendar)
         if fired:
             _drain_requests.put("outbox.drain")
         return fired
 
-    _drain_with_low_priority("tickets.due", turn)
+    _drain_with_low_priority("tickets.due", drain_once)
 
 
 @dramatiq.actor(actor_name="surveys.due", queue_name="tickets")
 def surveys_due() -> None:
-    """Surveys whose moment has come."""
+    """Send surveys that are due."""
 
-    def turn() -> int:
+    def drain_once() -> int:
         fired = invitations.sweep(services_middleware.services.database, services_middleware.services.settings.surveys)
         if fired:
             _drain_requests.put("outbox.drain")
         return fired
 
-    _drain_with_low_priority("surveys.due", turn)
+    _drain_with_low_priority("surveys.due", drain_once)
 
 
 _ALL_ACTORS = (ingest_drain, outbox_drain, notify_drain, tickets_due, surveys_due)
@@ -221,35 +223,35 @@ ACTORS: Mapping[str, Any] = {actor.actor_name: actor for actor in _ALL_ACTORS}
 
 
 def connect_drain_requests() -> None:
-    """Let :func:`runtime.drain_requests.hint` reach the broker."""
+    """Pass the requests of :func:`runtime.drain_requests.request_drain` to the broker."""
     from runtime import drain_requests
 
     drain_requests.connect(lambda name: _drain_requests.put(name))
 
 
 def build_sweeps(database: Database) -> dict[str, Sweep]:
-    """What the clock asks for, and how often: whatever was lost on the way is found again within seconds."""
+    """Return the sweeps of the scheduler by name. They find work whose drain request was lost within seconds."""
     drains = {name: Sweep(5.0, partial(_drain_requests.put, name)) for name in ACTORS}
-    kept = timedelta(days=SETTINGS.retention.facts_days)
+    retention = timedelta(days=SETTINGS.retention.facts_days)
     return {
         **drains,
         "clock.mend": Sweep(5.0, partial(clamp_future_due_times, database)),
         "notify.digests": Sweep(60.0, partial(create_digests, database)),
-        "outbox.forget": Sweep(3600.0, lambda: relay.delete_done(database, kept)),
-        "forms.backfill": Sweep(backfill.EVERY, backfill.Backfilling(SETTINGS.forms, database).look),
+        "outbox.forget": Sweep(3600.0, lambda: relay.delete_done(database, retention)),
+        "forms.backfill": Sweep(backfill.CHECK_SECONDS, backfill.BackfillScheduler(SETTINGS.forms, database).start_due),
         "api.forget": Sweep(3600.0, partial(idempotency.delete_expired, database)),
         "ops.alarm": Sweep(alerts.CHECK_SECONDS, alerts.InvariantAlerts(database, SETTINGS).check),
     }
 
 
 def create_digests(database: Database) -> None:
-    """The digests whose time has come, sent at once."""
+    """Create the digests that are due, and request their sending."""
     if digests.sweep(database, SETTINGS.calendar):
         _drain_requests.put("notify.drain")
 
 
 def clamp_future_due_times(database: Database) -> None:
-    """Find what a clock that was ahead has put off; whoever waits for its return would wait as long as it was ahead."""
+    """Make rows due now that a clock that was ahead has put off; otherwise they would wait for as long as it was ahead."""
 
     def unit(session: Session) -> None:
         now = database.now(session)

@@ -1,4 +1,4 @@
-"""Runs the migrations in the transaction that core.migrations has begun and will end."""
+"""Alembic's environment: runs the migrations in the transaction that core.migrations begins and commits."""
 
 from alembic import context
 
