@@ -76,7 +76,7 @@ def row(result: Kept) -> str:
     ratio = f"{result['ratio']:.2f}" if result["other"] else "–"
     own = f"{show_figure(result['casemill'])} {result['unit']}"
     day = f"{datetime.fromisoformat(result['measured']):%d %B %Y, %H:%M}"
-    return f"| {result['name']} | {own} | {against} | {ratio} | {_reach(result)} | {_verdict(result)} | {day} |"
+    return f"| {result['name']} | {own} | {against} | {ratio} | {_reach(result)} | {_rating(result)} | {day} |"
 
 
 def notes(results: Sequence[Kept]) -> str:
@@ -94,7 +94,7 @@ def _reach(result: Kept) -> str:
     return f"{'at most' if result['most'] else 'at least'} {show_figure(result['reach'])}{unit}"
 
 
-def _verdict(result: Kept) -> str:
+def _rating(result: Kept) -> str:
     if result["reach"] is None:
         return ""
     reached = result["ratio"] <= result["reach"] if result["most"] else result["ratio"] >= result["reach"]

@@ -61,6 +61,14 @@ def list_tickets(
     if json:
         console.print_json(rows)
         return
+    _print_tickets(rows, empty=f"no tickets in the view “{queries.VIEWS[name][0]}”")
+    if limit is None and len(rows) == DEFAULT_LIMIT:
+        console.print_line(f"only the newest {DEFAULT_LIMIT} are shown; use --limit for more", style="dim")
+
+
+def _print_tickets(rows: list[dict[str, Any]], *, empty: str) -> None:
+    from cli import console
+
     columns = [
         console.Column("number", no_wrap=True),
         console.Column("source", no_wrap=True, drop_order=2),
@@ -75,9 +83,7 @@ def list_tickets(
          format_minute(row["created_at"]))
         for row in rows
     ]  # fmt: skip
-    console.print_table(columns, cells, empty=f"no tickets in the view “{queries.VIEWS[name][0]}”")
-    if limit is None and len(rows) == DEFAULT_LIMIT:
-        console.print_line(f"only the newest {DEFAULT_LIMIT} are shown; use --limit for more", style="dim")
+    console.print_table(columns, cells, empty=empty)
 
 
 @ticket_app.command("show", epilog="Example: casemill ticket show BS-000123", short_help="Show a ticket with its reasons.")

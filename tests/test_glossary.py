@@ -24,8 +24,8 @@ OLD_NAMES = {
 OLD_PHRASES = re.compile(
     r"\b(mend(s|ed|ing)?|whoever|whatever|nobody hears|is told|steps? aside|goes on|for ever)\b", re.IGNORECASE
 )
-#: Strings that are stored in databases or sent between processes, and so keep their words.
-STORED = {"clock.mend"}
+#: Strings that are stored, sent between processes, or accepted for one more release, and so keep their words.
+STORED = {"clock.mend", "--mend"}
 #: Modules whose classes may share names with others: API schemas, and tables.
 SHARED_NAMES = {"models.py", "requests.py", "responses.py"}
 TEMPLATES = sorted(path for path in (ROOT / "templates").rglob("*") if path.suffix in (".html", ".txt", ".j2", ".md"))
@@ -85,7 +85,8 @@ def test_templates_and_documents_use_standard_words() -> None:
         f"{name(path)}:{number}: {hit.group()}"
         for path in TEMPLATES + DOCUMENTS
         for number, line in enumerate(path.read_text().splitlines(), 1)
-        for hit in OLD_PHRASES.finditer(line)
+        # Names in code spans may be old: the changelog says what replaced them.
+        for hit in OLD_PHRASES.finditer(re.sub(r"`[^`]*`", "", line))
     ]
     assert found == []
 

@@ -25,7 +25,7 @@ NOW = datetime(2026, 3, 2, 15, tzinfo=UTC)
 PAT, CLINIC = "pat@clinic.example", "clinic.example"
 
 
-def ruling(counts: RateLimitCounts, domain: str = CLINIC) -> tuple[str, str]:
+def decide(counts: RateLimitCounts, domain: str = CLINIC) -> tuple[str, str]:
     ruled = rate_limit_counts.decide(9, 1, PAT, domain, counts, Notices(), NOW)
     return ruled.action, ruled.reason.code if ruled.reason else ""
 
@@ -42,21 +42,21 @@ def counted(times: int) -> RateLimitCounts:
 
 @pytest.mark.parametrize(("before", "verdict"), [(0, ("send", "")), (2, ("send", "")), (3, ("skip", "address_limit"))])
 def test_address_gets_three_mails_an_hour(before: int, verdict: tuple[str, str]) -> None:
-    assert ruling(counted(before)) == verdict
+    assert decide(counted(before)) == verdict
 
 
 @pytest.mark.parametrize(("before", "verdict"), [(9, ("send", "")), (10, ("skip", "address_limit"))])
 def test_address_gets_ten_mails_a_day(before: int, verdict: tuple[str, str]) -> None:
     counts = RateLimitCounts()
     counts.address_day[PAT] = before
-    assert ruling(counts) == verdict
+    assert decide(counts) == verdict
 
 
 @pytest.mark.parametrize(("before", "verdict"), [(9, ("send", "")), (10, ("skip", "ticket_limit"))])
 def test_ticket_sends_recipient_ten_mails_in_ten_minutes(before: int, verdict: tuple[str, str]) -> None:
     counts = RateLimitCounts()
     counts.ticket_ten_minutes[1, PAT] = before
-    assert ruling(counts) == verdict
+    assert decide(counts) == verdict
 
 
 @pytest.mark.parametrize(
@@ -72,12 +72,12 @@ def test_ticket_sends_recipient_ten_mails_in_ten_minutes(before: int, verdict: t
 def test_public_domain_has_higher_limit_than_other_domain(domain: str, before: int, verdict: tuple[str, str]) -> None:
     counts = RateLimitCounts()
     counts.domain_hour[domain] = before
-    assert ruling(counts, domain) == verdict
+    assert decide(counts, domain) == verdict
 
 
 @pytest.mark.parametrize(("before", "verdict"), [(1999, ("send", "")), (2000, ("delay", "total_limit"))])
 def test_all_mail_together_has_hourly_limit(before: int, verdict: tuple[str, str]) -> None:
-    assert ruling(RateLimitCounts(total_hour=before)) == verdict
+    assert decide(RateLimitCounts(total_hour=before)) == verdict
 
 
 def test_delayed_mail_is_due_when_oldest_counted_mail_is_an_hour_old() -> None:
@@ -123,7 +123,7 @@ def test_newer_mail_does_not_overtake_delayed_mail(whole: bool) -> None:
 
 def test_queue_of_one_domain_does_not_delay_other_domain() -> None:
     counts = RateLimitCounts(domain_queues={"busy.example": DelayedQueue(1, NOW)})
-    assert ruling(counts) == ("send", "")
+    assert decide(counts) == ("send", "")
 
 
 @given(st.integers(0, 30), st.integers(1, 12), st.integers(1, 12))

@@ -178,7 +178,7 @@ def _check_size(unpacked: int, packed: int) -> Refusal | None:
 
 
 def _check_part(name: str, part: bytearray) -> Refusal | None:
-    """Refuse a document type in any part, whatever its name, and an encoding that could hide one."""
+    """Refuse a document type in any part, of any name, and an encoding that could hide one."""
     if any(marker in part for marker in _DOCTYPE_MARKERS):
         return _refuse_document_type()
     if name.lower().endswith("/workbook.xml") and _STRICT in part:
