@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
+import core.blobs  # noqa: F401 - the table that attachments and items refer to
 from core.database.types import Base, where
 
 

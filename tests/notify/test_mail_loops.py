@@ -11,15 +11,15 @@ from notify.models import Delivery
 from notify.rate_limit_counts import RateLimitCounts
 from tests.notify.conftest import MakeHarness
 from tests.notify.harness import NotifyHarness
-from tests.notify.test_rate_limit_counts import CLINIC, PAT, ruling
+from tests.notify.test_rate_limit_counts import CLINIC, PAT, decide
 from tickets.models import Ticket
 
 
-@pytest.mark.parametrize(("before", "verdict"), [(5, ("send", "")), (6, ("skip", "ticket_silent"))])
-def test_ticket_sends_at_most_six_automatic_mails_in_a_row(before: int, verdict: tuple[str, str]) -> None:
+@pytest.mark.parametrize(("before", "expected"), [(5, ("send", "")), (6, ("skip", "ticket_silent"))])
+def test_ticket_sends_at_most_six_automatic_mails_in_a_row(before: int, expected: tuple[str, str]) -> None:
     counts = RateLimitCounts()
     counts.in_a_row[1] = before
-    assert ruling(counts) == verdict
+    assert decide(counts) == expected
 
 
 @pytest.mark.parametrize(

@@ -26,11 +26,11 @@ PAT, CLINIC = "pat@clinic.example", "clinic.example"
 
 
 def decide(counts: RateLimitCounts, domain: str = CLINIC) -> tuple[str, str]:
-    ruled = rate_limit_counts.decide(9, 1, PAT, domain, counts, Notices(), NOW)
-    return ruled.action, ruled.reason.code if ruled.reason else ""
+    decision = rate_limit_counts.decide(9, 1, PAT, domain, counts, Notices(), NOW)
+    return decision.action, decision.reason.code if decision.reason else ""
 
 
-def counted(times: int) -> RateLimitCounts:
+def counts_after(times: int) -> RateLimitCounts:
     counts = RateLimitCounts()
     for ticket_id in range(100, 100 + times):
         counts.add(ticket_id, PAT, CLINIC)
@@ -40,27 +40,27 @@ def counted(times: int) -> RateLimitCounts:
 # The rules
 
 
-@pytest.mark.parametrize(("before", "verdict"), [(0, ("send", "")), (2, ("send", "")), (3, ("skip", "address_limit"))])
-def test_address_gets_three_mails_an_hour(before: int, verdict: tuple[str, str]) -> None:
-    assert decide(counted(before)) == verdict
+@pytest.mark.parametrize(("before", "expected"), [(0, ("send", "")), (2, ("send", "")), (3, ("skip", "address_limit"))])
+def test_address_gets_three_mails_an_hour(before: int, expected: tuple[str, str]) -> None:
+    assert decide(counts_after(before)) == expected
 
 
-@pytest.mark.parametrize(("before", "verdict"), [(9, ("send", "")), (10, ("skip", "address_limit"))])
-def test_address_gets_ten_mails_a_day(before: int, verdict: tuple[str, str]) -> None:
+@pytest.mark.parametrize(("before", "expected"), [(9, ("send", "")), (10, ("skip", "address_limit"))])
+def test_address_gets_ten_mails_a_day(before: int, expected: tuple[str, str]) -> None:
     counts = RateLimitCounts()
     counts.address_day[PAT] = before
-    assert decide(counts) == verdict
+    assert decide(counts) == expected
 
 
-@pytest.mark.parametrize(("before", "verdict"), [(9, ("send", "")), (10, ("skip", "ticket_limit"))])
-def test_ticket_sends_recipient_ten_mails_in_ten_minutes(before: int, verdict: tuple[str, str]) -> None:
+@pytest.mark.parametrize(("before", "expected"), [(9, ("send", "")), (10, ("skip", "ticket_limit"))])
+def test_ticket_sends_recipient_ten_mails_in_ten_minutes(before: int, expected: tuple[str, str]) -> None:
     counts = RateLimitCounts()
     counts.ticket_ten_minutes[1, PAT] = before
-    assert decide(counts) == verdict
+    assert decide(counts) == expected
 
 
 @pytest.mark.parametrize(
-    ("domain", "before", "verdict"),
+    ("domain", "before", "expected"),
     [
         (CLINIC, 99, ("send", "")),
         (CLINIC, 100, ("delay", "domain_limit")),
@@ -69,15 +69,15 @@ def test_ticket_sends_recipient_ten_mails_in_ten_minutes(before: int, verdict: t
         ("gmail.com", 1000, ("delay", "domain_limit")),
     ],
 )
-def test_public_domain_has_higher_limit_than_other_domain(domain: str, before: int, verdict: tuple[str, str]) -> None:
+def test_public_domain_has_higher_limit_than_other_domain(domain: str, before: int, expected: tuple[str, str]) -> None:
     counts = RateLimitCounts()
     counts.domain_hour[domain] = before
-    assert decide(counts, domain) == verdict
+    assert decide(counts, domain) == expected
 
 
-@pytest.mark.parametrize(("before", "verdict"), [(1999, ("send", "")), (2000, ("delay", "total_limit"))])
-def test_all_mail_together_has_hourly_limit(before: int, verdict: tuple[str, str]) -> None:
-    assert decide(RateLimitCounts(total_hour=before)) == verdict
+@pytest.mark.parametrize(("before", "expected"), [(1999, ("send", "")), (2000, ("delay", "total_limit"))])
+def test_all_mail_together_has_hourly_limit(before: int, expected: tuple[str, str]) -> None:
+    assert decide(RateLimitCounts(total_hour=before)) == expected
 
 
 def test_delayed_mail_is_due_when_oldest_counted_mail_is_an_hour_old() -> None:
