@@ -71,6 +71,7 @@ class ServicesMiddleware(Middleware):
 
     @property
     def services(self) -> Services:
+        """The services in use. Raises :class:`~core.errors.ConfigurationError` before a worker has booted."""
         if self._services is None:
             raise ConfigurationError("the worker has no services", hint="start it with `dramatiq workers` or `casemill run`")
         return self._services
@@ -80,6 +81,7 @@ class ServicesMiddleware(Middleware):
         self._services, self._is_shared = services, True
 
     def before_worker_boot(self, broker: Broker, worker: Any) -> None:
+        """Tune the process and build its services, unless it uses shared ones."""
         if self._services is not None:
             return
         process_tuning.limit_malloc_arenas()
@@ -98,6 +100,7 @@ class ServicesMiddleware(Middleware):
         log.info("worker ready")
 
     def before_worker_shutdown(self, broker: Broker, worker: Any) -> None:
+        """Let running drains stop after their batch."""
         if self._services is not None:
             self._services.stopping.set()
 

@@ -35,6 +35,7 @@ class Finding:
 
     @property
     def is_ok(self) -> bool:
+        """Whether the check found nothing wrong."""
         return self.severity is Severity.OK
 
     def as_dict(self) -> dict[str, str]:

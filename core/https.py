@@ -50,7 +50,7 @@ def request(
     timeout_seconds: float = 20.0,
     ca_file: Path | None = None,
 ) -> HttpResponse:
-    """Send one request and return the response, whatever its status.
+    """Send one request and return the response, of any status.
 
     ``ca_file`` is the PEM file of a private certificate authority; None means the system's authorities.
     Raises one of :data:`HTTP_ERRORS`, and :class:`RefusedError` for an address that is neither https nor this machine.

@@ -13,4 +13,5 @@ class Reason:
     text: str
 
     def as_dict(self) -> dict[str, str]:
+        """Return code and text for JSON output."""
         return {"code": self.code, "text": self.text}

@@ -35,7 +35,7 @@ class Signer:
     __slots__ = ("_bounce", "_domain", "_keys", "_reply")
 
     def __init__(self, keys: Sequence[bytes], domain: str, *, bounce: str = "bounce", reply: str = "support") -> None:
-        """``bounce`` and ``reply`` are the local parts that take ``+`` addresses. Raises ValueError for a key that is too short."""
+        """``bounce`` and ``reply`` are the local parts that take ``+`` addresses. Raises ValueError for a short key."""
         if not keys or any(len(key) < _MIN_KEY_BYTES for key in keys):
             raise ValueError(f"signing needs at least one key, and keys of at least {_MIN_KEY_BYTES} bytes")
         if not 0 < len(bounce) <= _MAX_MAILBOX_CHARS or not 0 < len(reply) <= _MAX_MAILBOX_CHARS:
@@ -50,7 +50,7 @@ class Signer:
         return f"<{self._sign('message-id', token)}@{self._domain}>"
 
     def verify_message_id(self, value: str) -> str | None:
-        """Return the token of a Message-ID of ours, else None. Ignores angle brackets, case and surrounding space; never raises."""
+        """Return the token of a Message-ID of ours, else None. Ignores brackets, case and surrounding space; never raises."""
         plain = _normalise(value).removeprefix("<").removesuffix(">")
         local, _, domain = plain.rpartition("@")
         return self._verify("message-id", local) if domain == self._domain else None

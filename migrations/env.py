@@ -6,6 +6,7 @@ from core.database.types import Base
 
 
 def run() -> None:
+    """Run the migrations on the connection that core.migrations has put into the configuration."""
     connection = context.config.attributes["connection"]
     context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True)
     context.run_migrations()

@@ -24,7 +24,7 @@ class DrainPriority:
     def __init__(self, max_wait_seconds: float, backlog: int, request: Callable[[str], None]) -> None:
         """Ingest goes first from ``backlog`` open items on.
 
-        A low-priority drain waits ``max_wait_seconds`` at most, and then runs for as long, whatever arrives. After the wait
+        A low-priority drain waits ``max_wait_seconds`` at most, and then runs for as long, even if more arrives. After the wait
         ``request`` is called with the name of each drain that was turned away.
         """
         self._max_wait_seconds = max_wait_seconds

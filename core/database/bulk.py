@@ -61,7 +61,7 @@ def insert_with_ids(session: Transaction, table: type[Base], rows: Sequence[Row]
 
 
 def update_all(session: Transaction, table: type[Base], rows: Sequence[Row]) -> None:
-    """Update the row of each ``id`` with the other columns given; all rows name the same columns."""
+    """Update the row of each ``id`` with the other columns of the row; all rows name the same columns."""
     if not rows or _execute_in_one_statement(session, table, rows, None) is not None:
         return
     columns = _table(table).c
@@ -131,31 +131,31 @@ def _execute_over_tuples(session: Transaction, table: Table, rows: Sequence[Row]
 
 @lru_cache(maxsize=128)
 def _build_tuple_statement(
-    table: Table, given: tuple[str, ...], ending: str | None, dialect: Dialect
+    table: Table, column_names: tuple[str, ...], ending: str | None, dialect: Dialect
 ) -> tuple[str, tuple[str, ...], list[Any], list[Any]]:
     """Return the statement, the columns of its tuples, their bind processors, and the values of the columns that follow."""
     if ending is None:
-        names = (*(name for name in given if name != "id"), "id")
+        names = (*(name for name in column_names if name != "id"), "id")
         changes = ", ".join(f'"{name}" = ?' for name in names[:-1])
         return f"UPDATE {table.name} SET {changes} WHERE id = ?", names, _bind_processors(table, names, dialect), []  # noqa: S608 - our own names
-    defaults = _defaults(table, given)
-    columns = ", ".join(f'"{name}"' for name in (*given, *defaults))
-    placeholders = ", ".join("?" * (len(given) + len(defaults)))
+    defaults = _defaults(table, column_names)
+    columns = ", ".join(f'"{name}"' for name in (*column_names, *defaults))
+    placeholders = ", ".join("?" * (len(column_names) + len(defaults)))
     default_values = [
         value if process is None else process(value)
         for value, process in zip(defaults.values(), _bind_processors(table, tuple(defaults), dialect), strict=True)
     ]
     statement = f"INSERT INTO {table.name} ({columns}) VALUES ({placeholders}) {ending}"  # noqa: S608 - our own names
-    return statement, given, _bind_processors(table, given, dialect), default_values
+    return statement, column_names, _bind_processors(table, column_names, dialect), default_values
 
 
 def _bind_processors(table: Table, names: tuple[str, ...], dialect: Dialect) -> list[Any]:
     return [table.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in names]
 
 
-def _defaults(table: Table, given: tuple[str, ...]) -> dict[str, Any]:
-    """Return the default values of columns that are not in ``given``; all defaults of the tables are plain values."""
-    missing = {c.name: c.default for c in table.columns if c.name not in given}
+def _defaults(table: Table, column_names: tuple[str, ...]) -> dict[str, Any]:
+    """Return the default values of columns that are not in ``column_names``; all defaults of the tables are plain values."""
+    missing = {c.name: c.default for c in table.columns if c.name not in column_names}
     return {name: default.arg for name, default in missing.items() if isinstance(default, ScalarElementColumnDefault)}
 
 
@@ -171,30 +171,30 @@ def _execute_with_json(session: Transaction, table: type[Base], rows: Sequence[R
         return None
     if _NUL in data:
         return None
-    given = tuple(rows[0])
+    column_names = tuple(rows[0])
     values = {"rows": data.decode()}
     if ending is None:
-        statement = _build_json_update(columns, given)
+        statement = _build_json_update(columns, column_names)
         values["ids"] = encode_list(row["id"] for row in rows)
     else:
-        statement = _build_json_insert(columns, given, ending)
+        statement = _build_json_insert(columns, column_names, ending)
     return session.connection().execute(statement, values, execution_options=_PRESERVE_ROWCOUNT).rowcount
 
 
 @lru_cache(maxsize=128)
-def _build_json_insert(table: Table, given: tuple[str, ...], ending: str) -> TextClause:
-    defaults = _defaults(table, given)
-    names = ", ".join(f'"{name}"' for name in (*given, *defaults))
-    values = ", ".join((*(f'"{name}"' for name in given), *(f":default_{name}" for name in defaults)))
+def _build_json_insert(table: Table, column_names: tuple[str, ...], ending: str) -> TextClause:
+    defaults = _defaults(table, column_names)
+    names = ", ".join(f'"{name}"' for name in (*column_names, *defaults))
+    values = ", ".join((*(f'"{name}"' for name in column_names), *(f":default_{name}" for name in defaults)))
     source = f"json_populate_recordset(NULL::{table.name}, CAST(:rows AS json))"
     clause = text(f"INSERT INTO {table.name} ({names}) SELECT {values} FROM {source} {ending}")  # noqa: S608 - our own names
     return clause.bindparams(*(bindparam(f"default_{name}", value, table.c[name].type) for name, value in defaults.items()))
 
 
 @lru_cache(maxsize=128)
-def _build_json_update(table: Table, given: tuple[str, ...]) -> TextClause:
+def _build_json_update(table: Table, column_names: tuple[str, ...]) -> TextClause:
     # The ids are a parameter of their own beside the rows, so that the server uses the index (core.database.in_lists).
-    changes = ", ".join(f'"{name}" = given."{name}"' for name in given if name != "id")
+    changes = ", ".join(f'"{name}" = given."{name}"' for name in column_names if name != "id")
     source = f"json_populate_recordset(NULL::{table.name}, CAST(:rows AS json)) AS given"
     condition = f"{table.name}.id = ANY(ARRAY{number_list_subquery(':ids')}) AND given.id = {table.name}.id"
     return text(f"UPDATE {table.name} SET {changes} FROM {source} WHERE {condition}")  # noqa: S608 - our own names

@@ -55,7 +55,7 @@ def classify_error(status: int, answer: Mapping[str, Any]) -> TokenUnavailableEr
 
 
 def _request_microsoft(oauth: OAuth, _user: str, refresh_token: str | None) -> Grant:
-    """Use client credentials or a person's refresh token. A new msal application each time, as msal's cache would hide renewals."""
+    """Use client credentials or a person's refresh token, in a new msal application: msal's cache would hide renewals."""
     import msal
     from msal.exceptions import MsalServiceError
 

@@ -245,6 +245,7 @@ class Notices(Section):
 
     @property
     def from_address(self) -> str:
+        """The sender's address in force."""
         return self.sender or f"support@{self.domain}"
 
     @property
