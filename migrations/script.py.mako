@@ -6,7 +6,7 @@ Revision: ${up_revision}, after ${down_revision}
 import sqlalchemy as sa
 from alembic import op
 
-import core.database.session
+import core.database.types
 
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
