@@ -57,7 +57,7 @@ KEY_HELP: Mapping[str, Mapping[str, str]] = {
         "ca_file": "PEM file of a private certificate authority for the server.",
         "move_to": 'Move mail to this folder after it was taken in, for example "Taken in". Empty: mail stays where it is.',
         "since": 'Which older mail to take in: from this date on, or "all". Without this key: only mail that arrives later.',
-        "poll_seconds": "Seconds between two looks into the mailbox. New mail is usually noticed at once, by IMAP IDLE.",
+        "poll_seconds": "Poll interval in seconds. New mail is usually noticed at once, by IMAP IDLE.",
         "authserv_id": (
             "The name of your own server in the Authentication-Results header (Microsoft 365: microsoft365). When it is set,"
             " senders who fail its checks get no automatic mail."
@@ -93,7 +93,7 @@ KEY_HELP: Mapping[str, Mapping[str, str]] = {
     "Folder": {
         "path": "The folder. Files move to done/ or rejected/ inside it when they have been taken in.",
         "settle_seconds": "Seconds for which a file must not have changed before it is taken in.",
-        "poll_seconds": "Seconds between two looks into the folder.",
+        "poll_seconds": "Poll interval in seconds.",
         "category": "Category of tickets from this folder.",
     },
     "Pipelines": {
@@ -175,7 +175,7 @@ KEY_HELP: Mapping[str, Mapping[str, str]] = {
         "parser_cpu_seconds": "Processor time for reading one item, in seconds.",
         "parser_wall_seconds": "Time for reading one item, in seconds.",
         "parser_memory_bytes": "Memory of one parser process, in bytes.",
-        "batch": "Items that a worker claims at once.",
+        "batch": "Inbound items in a batch, 1 to 500; together at most 32 MB.",
         "attempts": "Attempts at reading an item before it goes into quarantine.",
     },
     "Retention": {

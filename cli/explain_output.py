@@ -24,10 +24,10 @@ EXCERPT_CHARACTERS = 200
 
 def describe(explanation: Explanation) -> dict[str, object]:
     """Return the lines to print by their names. Lines without a value are left out when they are printed."""
-    fate = OUTCOME_TEXTS.get(explanation.disposition, explanation.disposition)
+    outcome_text = OUTCOME_TEXTS.get(explanation.disposition, explanation.disposition)
     return {
         **_describe_content(explanation),
-        "outcome": f"{explanation.disposition}: {fate}",
+        "outcome": f"{explanation.disposition}: {outcome_text}",
         "reason": explanation.reason.text,
         "ticket for": explanation.requester,
         "missing": "; ".join(explanation.missing),

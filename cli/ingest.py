@@ -42,14 +42,14 @@ def ingest(paths: Paths, source: SourceName = None, history: History = False, js
         uploaded = _accept(services, found, source, history)
         left = _drain_until_settled(services, uploaded)
         with services.database.read() as session:
-            fates = read_outcomes(session, uploaded)
+            outcomes = read_outcomes(session, uploaded)
         receipts = _write_receipts(services, uploaded)
         deliver_notices(services)
     if json:
-        console.print_json([fate.as_dict() for fate in fates])
+        console.print_json([outcome.as_dict() for outcome in outcomes])
     else:
-        _print_summary(found, fates, receipts, left)
-    raise typer.Exit(console.EXIT_PROBLEM if left or any(fate.is_failure for fate in fates) else console.EXIT_OK)
+        _print_summary(found, outcomes, receipts, left)
+    raise typer.Exit(console.EXIT_PROBLEM if left or any(outcome.is_failure for outcome in outcomes) else console.EXIT_OK)
 
 
 def explain(
@@ -126,16 +126,16 @@ def _write_receipts(services: Services, uploaded: Sequence[UploadResult]) -> lis
     return written
 
 
-def _print_summary(found: FoundFiles, fates: Sequence[UploadOutcome], receipts: Sequence[Path], left: int) -> None:
+def _print_summary(found: FoundFiles, outcomes: Sequence[UploadOutcome], receipts: Sequence[Path], left: int) -> None:
     from collections import Counter
 
     from cli import console
 
-    counts = Counter(fate.disposition for fate in fates)
+    counts = Counter(outcome.disposition for outcome in outcomes)
     columns = [console.Column("disposition", no_wrap=True), console.Column("count", no_wrap=True, align_right=True)]
     console.print_table(columns, sorted(counts.items()), empty="no files to take in were found")
-    _print_outcomes("problems", [fate for fate in fates if fate.is_failure])
-    _print_outcomes("already taken in before", [fate for fate in fates if fate.disposition == "duplicate"])
+    _print_outcomes("problems", [outcome for outcome in outcomes if outcome.is_failure])
+    _print_outcomes("already taken in before", [outcome for outcome in outcomes if outcome.disposition == "duplicate"])
     for path in receipts:
         console.print_line(f"receipt: {path}")
     if found.skipped:
@@ -145,10 +145,10 @@ def _print_summary(found: FoundFiles, fates: Sequence[UploadOutcome], receipts: 
         console.print_error(f"items without an outcome yet: {left}; {hint}")
 
 
-def _print_outcomes(title: str, fates: Sequence[UploadOutcome]) -> None:
+def _print_outcomes(title: str, outcomes: Sequence[UploadOutcome]) -> None:
     from cli import console
 
-    if not fates:
+    if not outcomes:
         return
     console.print_line("")
     console.print_line(title, style="bold")
@@ -158,10 +158,10 @@ def _print_outcomes(title: str, fates: Sequence[UploadOutcome]) -> None:
         console.Column("ticket", no_wrap=True),
         console.Column("reason"),
     ]
-    rows = [(fate.place, fate.disposition, fate.ticket, fate.reason) for fate in fates[:MAX_SHOWN_ROWS]]
+    rows = [(outcome.place, outcome.disposition, outcome.ticket, outcome.reason) for outcome in outcomes[:MAX_SHOWN_ROWS]]
     console.print_table(columns, rows)
-    if len(fates) > MAX_SHOWN_ROWS:
-        console.print_line(f"… and {len(fates) - MAX_SHOWN_ROWS} more; --json lists all")
+    if len(outcomes) > MAX_SHOWN_ROWS:
+        console.print_line(f"… and {len(outcomes) - MAX_SHOWN_ROWS} more; --json lists all")
 
 
 # -- explain

@@ -104,7 +104,7 @@ def watch() -> None:
 
 @app.command(epilog="Example: casemill tick")
 def tick() -> None:
-    """Run only the scheduler: it starts timers, retries and other work when it is due."""
+    """Run only the scheduler: it triggers reminders, retries and other scheduled work."""
     from cli import serve
 
     serve.tick()

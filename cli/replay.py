@@ -33,22 +33,22 @@ def replay(
     from ingest.inspection.explain import Explainer
     from ingest.parser_pool import ParserPool
 
-    loaded, tally = settings.load(), replaying.ReplayCounts()
+    loaded, counts = settings.load(), replaying.ReplayCounts()
     differences: list[ReplayDifference] = []
     with console.report_errors(), open_existing_database(loaded) as database:
         pool = ParserPool(loaded.limits)
         try:
-            for difference in replaying.replay(database, Explainer(loaded, pool), since.replace(tzinfo=UTC), tally):
+            for difference in replaying.replay(database, Explainer(loaded, pool), since.replace(tzinfo=UTC), counts):
                 if json:
                     console.print_json_line(difference.as_dict())
                 differences.append(difference)
         finally:
             pool.close()
     if not json:
-        _print_differences(differences, tally)
+        _print_differences(differences, counts)
 
 
-def _print_differences(differences: list[ReplayDifference], tally: ReplayCounts) -> None:
+def _print_differences(differences: list[ReplayDifference], counts: ReplayCounts) -> None:
     from cli import console
 
     columns = [
@@ -66,8 +66,8 @@ def _print_differences(differences: list[ReplayDifference], tally: ReplayCounts)
     console.print_table(columns, cells, empty="no item would have another outcome")
     if len(differences) > MAX_SHOWN_ROWS:
         console.print_line(f"… and {len(differences) - MAX_SHOWN_ROWS} more; --json lists all")
-    gone = f"; originals no longer stored: {tally.missing}" if tally.missing else ""
-    console.print_line(f"items checked: {tally.checked}{gone}", style="dim")
+    gone = f"; originals no longer stored: {counts.missing}" if counts.missing else ""
+    console.print_line(f"items checked: {counts.checked}{gone}", style="dim")
 
 
 def register(app: typer.Typer) -> None:

@@ -150,12 +150,12 @@ def _run_workers(services: Services) -> Iterator[None]:
 
 @contextmanager
 def _run_watchers(
-    settings: Settings, database: Database, pool: ParserPool, stop: threading.Event, intray: HandoffQueue | None = None
+    settings: Settings, database: Database, pool: ParserPool, stop: threading.Event, handoff: HandoffQueue | None = None
 ) -> Iterator[None]:
     from ingest.sources.supervisor import start_watchers as watch_sources
     from ingest.workbooks.expand import make_receipt
 
-    threads = watch_sources(settings, database, stop, partial(make_receipt, database, pool, settings), intray)
+    threads = watch_sources(settings, database, stop, partial(make_receipt, database, pool, settings), handoff)
     try:
         yield
     finally:

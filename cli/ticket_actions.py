@@ -45,7 +45,7 @@ def reopen(number: TicketNumber, by: By, reason: Reason) -> None:
 def move(
     number: TicketNumber, by: By, reason: Reason, to: Annotated[int, typer.Option(help="The new stage: 1, 4, 5 or 6.")]
 ) -> None:
-    """Move a ticket to another stage against the rules. Only for managers, with a reason."""
+    """Move a ticket to any stage, overriding the rules. Managers only; a reason is required."""
     from tickets import lifecycle
 
     change_ticket(
