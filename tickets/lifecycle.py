@@ -140,9 +140,9 @@ def close_as_merged(session: Session, ticket: Ticket, target_id: int, by: Staff,
 def force_stage(
     session: Session, ticket_id: int, stage: int, by: Staff, reason: str, settings: Settings, now: datetime
 ) -> Ticket:
-    """Move a ticket where the table of moves does not, by a manager with a reason; the table applies again to the next act.
+    """Move a ticket to any stage, overriding the table of moves. Managers only; a reason is required.
 
-    This is no new opening: out of 6-Completed the milestones stay, and the timers run from when the ticket was opened.
+    This does not count as a reopening: out of 6-Completed the milestones stay, and the timers run from the last opening.
     """
     permissions.require(by, Action.FORCE)
     if stage not in STAGE_NAMES:

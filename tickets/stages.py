@@ -1,4 +1,7 @@
-"""The stages and the only moves between them (domain.md, Tickets; seeds/billing-support-tickets.txt). Pure."""
+"""The stages and the table of moves between them (domain.md, Tickets; seeds/billing-support-tickets.txt). Pure.
+
+Only a reopening, a merge and a manager's forced move go past the table.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The production invariants (reliability.md, Production invariants).
 
-Each check is a pure function of figures from :mod:`ops.invariants.counts` and answers one finding. The clock runs all of them
+Each check is a pure function of figures from :mod:`ops.invariants.counts` and returns one finding. The scheduler runs all of them
 for alerts; the status page, the metrics and `casemill doctor` show them. A healthy installation never reaches a threshold.
 """
 
@@ -53,7 +53,7 @@ class LeaseStatus(Protocol):
 
 
 def check_invariants(session: Session, settings: Settings, now: datetime, *, all_rows: bool = False) -> list[Finding]:
-    """Check all invariants; answer one finding for each, in a fixed order.
+    """Check all invariants; return one finding for each, in a fixed order.
 
     ``now`` is the database's time. ``all_rows`` reads whole tables where the check otherwise reads the newest ten thousand
     rows: for a person who asks once, not for the clock.

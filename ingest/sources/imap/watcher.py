@@ -184,4 +184,4 @@ class MailboxWatcher:
             details = {"mailbox": self.name, "error": type(error).__name__}
             log.warning("mailbox watcher waiting for the database", extra=details)
         else:
-            log.warning("mailbox watcher has the database again", extra={"mailbox": self.name})
+            log.warning("mailbox watcher resumed, database available again", extra={"mailbox": self.name})
