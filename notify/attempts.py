@@ -124,6 +124,7 @@ def record_intent(database: Database, token: str, delivery: ClaimedDelivery, pre
     Raises :class:`ClaimLostError` when the claim on ``delivery`` was lost; the previous outcome is written all the same.
     """
     changes = {"state": "intent", "attempts": delivery.attempts + 1, "tried_at": clock.now()}
+    # SQLite has no round trips to save, and no data-changing CTEs.
     write = _write_separately if database.is_sqlite else _write_in_one_statement
     if not database.autocommit(lambda session: write(session, token, delivery.id, changes, previous)):
         raise ClaimLostError

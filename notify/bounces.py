@@ -45,7 +45,9 @@ def on_bounce_received(session: Session, batch: Sequence[Fact], now: datetime) -
     known = _load_deliveries(session, [fact.delivery_id for fact in bounces])
     pairs = [(fact, known[fact.delivery_id]) for fact in bounces if fact.delivery_id in known]
     rows = [_build_report_row(fact, "delay" if fact.delayed else "bounce", fact.status, fact.permanent, now) for fact, _ in pairs]
+    # In the order of item ids, the same for every worker, so that two relays never deadlock.
     insert_ignore(session, DeliveryReport, sorted(rows, key=lambda row: int(row["item_id"])))
+    # Only addresses of customers are blocked (mail-rules.md, Effects).
     permanent = [(fact, delivery) for fact, delivery in pairs if fact.permanent and not fact.delayed and delivery.outside]
     blocks = [
         Block(delivery.recipient, AUTOMATIC, Reason("bounce", f"A mail came back: {describe_status(fact.status)}"),

@@ -71,9 +71,11 @@ def claim(database: Database, token: str, limit: int, rate_limiter: RateLimiter)
 
     def unit(session: Session) -> tuple[int, list[ClaimedDelivery]]:
         due = select(Delivery.id).where(IS_DUE, Delivery.due_at <= clock.now()).order_by(Delivery.due_at, Delivery.id)
+        # SKIP LOCKED: workers that claim at the same moment take different rows and do not wait for each other.
         chosen = list(session.execute(due.limit(limit).with_for_update(skip_locked=True)).scalars())
         if not chosen:
             return 0, []
+        # By the database's clock, since the clocks of the hosts that run workers differ.
         values = {"state": "claimed", "claim": token, "claim_until": database.now_expression() + claims.CLAIM_TTL}
         session.execute(update(_TABLE).where(in_list(_COLUMNS.id, chosen)).values(values))
         wanted = select(*(_COLUMNS[name] for name in ClaimedDelivery.__slots__)).where(in_list(_COLUMNS.id, chosen))
@@ -105,6 +107,7 @@ def release(session: Session, token: str, ids: Sequence[int]) -> int:
     ours = update(_TABLE).where(in_list(_COLUMNS.id, ids), _COLUMNS.claim == token, _COLUMNS.state == "claimed")
     unclaimed = {"claim": None, "claim_until": None}
     repeats = ours.where(_COLUMNS.ambiguities > 0).values(state="ambiguous", **unclaimed)
+    # Nothing was sent, so the rate limits must not count it: ``tried_at`` is cleared.
     untried = ours.where(_COLUMNS.ambiguities == 0).values(state="pending", tried_at=None, **unclaimed)
     return sum(len(session.execute(statement.returning(_COLUMNS.id)).all()) for statement in (repeats, untried))
 
@@ -119,6 +122,7 @@ def recover_expired(database: Database) -> int:
     def unit(session: Session) -> int:
         expired = select(Delivery).where(IS_CLAIMED, Delivery.claim_until <= database.now_expression())
         rows = session.execute(expired.with_for_update(skip_locked=True)).scalars().all()
+        # Updates in the order of ids, as everywhere, so that two workers never deadlock.
         for row in sorted(rows, key=lambda row: row.id):
             _recover(session, row, clock.now())
         return len(rows)

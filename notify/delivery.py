@@ -66,6 +66,7 @@ class _Batch:
     is_intent_committed: bool = False
     started_at: float = 0.0
     is_released: bool = False
+    # The sending thread and the renewal thread both write outcomes.
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def begin(self, delivery: ClaimedDelivery) -> None:
@@ -106,6 +107,7 @@ class DeliveryWorker:
             if self._is_stopping() or time.monotonic() < self._relay_paused_until:
                 return 0
             claimed = self._send_batch()
+        # The outcomes are facts, which move tickets: the relay need not wait for its sweep.
         if claimed:
             request_drain("outbox.drain")
         return claimed
@@ -124,6 +126,7 @@ class DeliveryWorker:
         return self._is_closed or self._stopping.is_set()
 
     def _send_batch(self) -> int:
+        # A token for each batch: a late answer of an earlier batch never matches a delivery that was claimed again.
         token = core_claims.new_token()
         claimed, allowed = claims.claim(
             self._database,
@@ -198,6 +201,7 @@ class DeliveryWorker:
             reply = self._transport.transmit(
                 envelope_from, one.recipient, one.frozen, one.key, lambda: self._commit_intent(batch, one)
             )
+        # None of these is an outcome of this mail.
         except (RelayUnavailable, ClaimLostError, SQLAlchemyError, BusyError):
             raise
         except AmbiguousOutcome as error:
@@ -226,6 +230,7 @@ class DeliveryWorker:
             try:
                 attempts.record_intent(self._database, batch.token, one, batch.outcome)
             except ClaimLostError:
+                # The previous outcome was committed all the same.
                 batch.outcome = None
                 raise
             batch.outcome, batch.is_intent_committed = None, True
@@ -233,6 +238,7 @@ class DeliveryWorker:
         failpoint("notify.intent")
 
     def _set_outcome(self, batch: _Batch, one: ClaimedDelivery, outcome: AttemptOutcome) -> None:
+        # The outcome before is still unwritten where this attempt ended before its intent.
         self._write_outcome(batch)
         batch.outcome = outcome
         DELIVERIES.labels(one.mailing, outcome.changes["state"]).inc()

@@ -37,11 +37,13 @@ class MessageBuilder:
         """
         notices = self._settings.notices
         mailing = find_mailing_type(delivery.mailing)
+        # Signed, so that a reply or bounce that names it proves which delivery it is about.
         message_id = self._signer.message_id(f"t{delivery.ticket_id or 0}.d{delivery.id}")
         context = self._build_context(delivery)
         rendered = self._renderer.render(mailing.template, context)
         message = OutgoingMessage(
             from_address=notices.from_address,
+            # A staff message shows its writer's name before the team's.
             from_name=", ".join(filter(None, (str(context.get("writer", "")), notices.sender_name))),
             to_address=delivery.recipient,
             subject=rendered.subject,

@@ -63,6 +63,7 @@ def send_anyway(session: Session, delivery_id: int, by: Staff, reason: str, now:
         problem = delivery.reason or "it has no address"
         raise RefusedError("not_releasable", f"notice {delivery_id} cannot be sent: {problem}")
     delivery.state, delivery.due_at, delivery.finished_at = "pending", now, None
+    # A pending delivery has a reason only while a limit or the relay delays it; this one stays on the timeline.
     delivery.reason_code = delivery.reason = None
     delivery.released_by = by.email
     session.flush()

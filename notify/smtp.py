@@ -87,6 +87,7 @@ class SmtpTransport:
         An open connection that turns out to be dead is replaced at once; ``before_dot`` has not been called then.
         """
         envelope = _build_envelope(envelope_from, recipient, data)
+        # Relays close idle connections at any time; before the final dot a second attempt cannot deliver twice.
         if self._connection is not None:
             with suppress(_ConnectionLost):
                 return self._deliver(self._connection, envelope, before_dot)

@@ -139,6 +139,7 @@ def _open(relay: SmtpRelay, local_hostname: str, timeout: float) -> smtplib.SMTP
 def _prepare_connection(connection: smtplib.SMTP, relay: SmtpRelay, command_timeout: float) -> None:
     _tune_socket(socket_of(connection), command_timeout)
     connection.ehlo_or_helo_if_needed()
+    # EHLO again after STARTTLS: what was offered in plain text may have been tampered with (RFC 3207 §4.2).
     if relay.starttls:
         if not connection.has_extn("starttls"):
             raise TemporaryFailure("the relay offers no STARTTLS, so nothing was sent to it; the mail waits")

@@ -124,6 +124,7 @@ def sweep(database: Database, settings: Surveys) -> int:
         due = select(Survey.id).where(IS_WAITING, Survey.due_at <= clock.now()).order_by(Survey.due_at, Survey.id)
         ids = list(session.execute(due.limit(BATCH_SIZE)).scalars())
     for survey_id in ids:
+        # One transaction for each survey: one that fails is postponed and does not stop the others.
         try:
             database.transaction(lambda session, one=survey_id: _invite(session, one, settings))  # type: ignore[misc]
         except Exception as error:
