@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.options import Json
+
 if TYPE_CHECKING:
     from ops.reconcile.result import Gap, SourceComparison
 
@@ -21,7 +23,7 @@ def reconcile(
     ] = None,
     repair: Annotated[bool, typer.Option("--repair", help="Accept what is missing, as the watcher would.")] = False,
     mend: Annotated[bool, typer.Option("--mend", hidden=True, help="The old name of --repair.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="JSON for programs in place of text for people.")] = False,
+    json: Json = False,
 ) -> None:
     """Compare mail servers, folders, forms and workbooks with the ledger. A gap is what they have and the ledger does not.
 

@@ -18,6 +18,7 @@ from tests.servers.proxy import Proxy
 from tests.servers.redis_server import RedisServer
 from tests.servers.smtp import Behaviour, Drop, SmtpServer
 from tests.test_servers import MESSAGE, USER, imap
+from tests.waiting import scale_budget
 
 
 def send(server: SmtpServer, *recipients: str) -> dict[str, tuple[int, bytes]]:
@@ -141,7 +142,7 @@ def source_of(content: bytes) -> Iterator[int]:
         thread.start()
         yield listener.getsockname()[1]
         listener.shutdown(socket.SHUT_RDWR)
-        thread.join(5)
+        thread.join(scale_budget(5))
 
 
 def read_from(port: int, timeout: float = 2) -> bytes:

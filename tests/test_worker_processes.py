@@ -23,7 +23,7 @@ from tests.arrivals import INGEST, accept_mails, tickets
 from tests.e2e.system import COMMAND, ROOT, WORKERS, System
 from tests.ingest.processes import find_child_processes
 from tests.servers.redis_server import RedisServer
-from tests.waiting import poll_until
+from tests.waiting import poll_until, scale_budget
 
 
 @pytest.fixture
@@ -106,7 +106,9 @@ def _find_parent(pid: int) -> int | None:
 
 def test_worker_process_without_redis_exits_with_hint(tmp_path: Path) -> None:
     system = System(tmp_path)
-    ended = subprocess.run(WORKERS, cwd=ROOT, env=system.environment(), capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(
+        WORKERS, cwd=ROOT, env=system.environment(), capture_output=True, text=True, timeout=scale_budget(60), check=False
+    )
     system.close()
     assert ended.returncode != 0
     output = ended.stdout + ended.stderr
@@ -116,7 +118,9 @@ def test_worker_process_without_redis_exits_with_hint(tmp_path: Path) -> None:
 
 def test_worker_process_with_unusable_settings_exits_and_names_the_key(redis_url: str, tmp_path: Path) -> None:
     system = System(tmp_path, redis_url=redis_url, smtp_url="smtp://relay.example/?cafile=/nowhere.pem")
-    ended = subprocess.run(WORKERS, cwd=ROOT, env=system.environment(), capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(
+        WORKERS, cwd=ROOT, env=system.environment(), capture_output=True, text=True, timeout=scale_budget(60), check=False
+    )
     system.close()
     assert ended.returncode != 0
     assert "smtp_url" in ended.stdout + ended.stderr

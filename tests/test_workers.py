@@ -36,7 +36,7 @@ from tests.arrivals import INGEST, accept_mails, mail, tickets
 from tests.e2e.system import ROOT, System
 from tests.ingest.processes import new_child_processes
 from tests.servers.redis_server import RedisServer
-from tests.waiting import poll_until
+from tests.waiting import poll_until, scale_budget
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def test_request_neither_blocks_nor_raises_while_broker_hangs_or_is_down(redis_s
         "requests arrive again once the broker is back"
     )
     broker.client.close()
-    _, errors = requester.communicate(timeout=30)
+    _, errors = requester.communicate(timeout=scale_budget(30))
     system.close()
     assert max(times) < 0.2
     assert requester.returncode == 0 and "Traceback" not in errors
@@ -310,7 +310,7 @@ def test_message_wakes_waiting_consumer_at_once(redis_url: str, monkeypatch: pyt
     time.sleep(0.5)
     sender.declare_queue("ingest")
     sender.enqueue(dramatiq.Message(queue_name="ingest", actor_name="ingest.drain", args=(), kwargs={}, options={}))
-    assert found.get(timeout=30).actor_name == "ingest.drain"
+    assert found.get(timeout=scale_budget(30)).actor_name == "ingest.drain"
     waiting.join()
     for broker in (sender, receiver):
         broker.close()

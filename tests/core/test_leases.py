@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from core.database.session import Database
 from core.leases import Lease, LeaseHolder
+from tests.waiting import scale_budget
 
 
 def expire(database: Database, name: str) -> None:
@@ -144,6 +145,6 @@ def test_checking_a_lease_locks_it_until_the_commit(postgres_url: str) -> None:
         thread.start()
         time.sleep(0.3)
         assert taken == []
-    thread.join(10)
+    thread.join(scale_budget(10))
     database.close()
     assert taken == [True]

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from core import logs
+from tests.waiting import scale_budget
 
 CANARY = "canary-7731 Dana Ortiz dana@riverside.example"
 
@@ -109,7 +110,7 @@ def test_crashed_thread_is_logged_without_text_of_the_exception(stream: io.Strin
 
 def test_crashed_process_is_logged_without_text_of_the_exception() -> None:
     code = f"from core import logs; logs.configure(style='text'); raise RuntimeError({CANARY!r})"
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=scale_budget(30), check=False)
     assert ended.returncode == 1
     assert "process crashed" in ended.stderr
     assert "RuntimeError" in ended.stderr

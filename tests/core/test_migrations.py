@@ -31,6 +31,7 @@ from core import migrations
 from core.database.session import Database
 from core.database.types import Base
 from core.errors import CasemillError
+from tests.waiting import scale_budget
 
 ROOT = Path(__file__).parents[2]
 #: All modules with tables: a table of another module would be a difference.
@@ -134,7 +135,7 @@ def test_concurrent_migrations_all_succeed(empty: Database) -> None:
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    errors = [process.communicate(timeout=60)[1] for process in processes]
+    errors = [process.communicate(timeout=scale_budget(60))[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], errors
     assert find_differences(empty) == []
 
@@ -168,7 +169,7 @@ def test_second_migration_waits_for_the_first(empty: Database) -> None:
     late = threading.Thread(target=upgrade_other)
     event.listen(empty.engine, "begin", lambda _connection: late.start())
     migrations.upgrade(empty)
-    late.join(30)
+    late.join(scale_budget(30))
     other.close()
     assert outcome == [migrations.required_revision()]
 

@@ -11,6 +11,7 @@ import pytest
 from core import settings as configuration
 from core.errors import ConfigurationError
 from core.settings import Settings
+from tests.waiting import scale_budget
 
 KEY = "k" * 32
 
@@ -216,7 +217,7 @@ def test_processes_started_at_once_generate_one_key(tmp_path: Path) -> None:
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    keys = {process.communicate(timeout=30)[0].strip() for process in processes}
+    keys = {process.communicate(timeout=scale_budget(30))[0].strip() for process in processes}
     assert len(keys) == 1 and len(keys.pop()) == 64
 
 

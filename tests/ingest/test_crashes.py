@@ -30,6 +30,7 @@ from tests.ingest.support import (
     make_workbook,
     notices,
 )
+from tests.waiting import scale_budget
 
 ROOT = Path(__file__).parents[2]
 
@@ -150,7 +151,7 @@ def test_concurrent_pipelines_create_no_duplicate_tickets(make_harness: Callable
     barrier = threading.Barrier(3)
 
     def work(harness: IngestHarness) -> None:
-        barrier.wait(30)
+        barrier.wait(scale_budget(30))
         harness.drain()
 
     with ThreadPoolExecutor(3) as threads:
@@ -189,7 +190,7 @@ pool.close()
 def run_in_another_process(url: str, folder: Path, crash_at: str = "") -> int:
     program = PROGRAM.format(root=str(ROOT), url=url, folder=str(folder))
     environment = {"PATH": os.environ["PATH"], **({"CASEMILL_CRASH_AT": crash_at} if crash_at else {})}
-    return subprocess.run([sys.executable, "-c", program], env=environment, check=False, timeout=60).returncode
+    return subprocess.run([sys.executable, "-c", program], env=environment, check=False, timeout=scale_budget(60)).returncode
 
 
 @pytest.mark.parametrize("failpoint", ["ingest.claimed", "ingest.parsed", "ingest.storing", "ingest.stored", "workbook.chunk"])

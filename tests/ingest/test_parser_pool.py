@@ -19,7 +19,7 @@ from ingest.parsers.types import ParsedForm, ParsedMail, ParsedWorkbook, Refusal
 from ingest.parsers.worker import ParseAnswer, ParseFailure, ParseTask
 from tests.ingest.processes import cpu_seconds, find_child_processes, new_child_processes
 from tests.ingest.support import mail_with_file, make_form, make_mail, make_row, make_workbook, slow_task, subjects
-from tests.waiting import wait_until
+from tests.waiting import scale_budget, wait_until
 
 MAIL, OTHER = ParseTask("mail", make_mail(1)), ParseTask("mail", make_mail(2))
 
@@ -173,7 +173,7 @@ def test_killed_process_loses_no_answer(kill: signal.Signals, make_pool: Callabl
     future = parse_in_background(pool, [MAIL, slow_task(), OTHER])
     wait_until_busy(pids[0])
     os.kill(pids[0], kill)
-    answers = future.result(60)
+    answers = future.result(scale_budget(60))
     # The task in progress was parsed again, alone in a fresh process, which was not killed.
     assert isinstance(answers[1], ParsedWorkbook)
     assert subjects(answers) == ["Claim 1", None, "Claim 2"]

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.waiting import scale_budget
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -14,7 +16,12 @@ def run_until(failpoint: str, database_url: str, target: str, folder: Path) -> i
     """Run the worker and return its exit status, minus the signal's number when it was killed."""
     command = [sys.executable, "-m", "tests.notify.crash_worker", database_url, target, str(folder)]
     done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "CASEMILL_CRASH_AT": failpoint}, check=False, timeout=60, capture_output=True
+        command,
+        cwd=ROOT,
+        env={**os.environ, "CASEMILL_CRASH_AT": failpoint},
+        check=False,
+        timeout=scale_budget(60),
+        capture_output=True,
     )
     if done.returncode > 0:
         raise AssertionError(done.stderr.decode())

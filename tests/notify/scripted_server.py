@@ -6,6 +6,8 @@ import threading
 from collections import defaultdict
 from typing import Self
 
+from tests.waiting import scale_budget
+
 _USUAL = {
     "MAIL": "250 2.1.0 fine",
     "RCPT": "250 2.1.5 fine",
@@ -64,7 +66,7 @@ class ScriptedServer:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)  # closing alone would not wake who waits for the next line
         for thread in self._threads:
-            thread.join(5)
+            thread.join(scale_budget(5))
 
     def _start(self, work: object, *arguments: object) -> None:
         thread = threading.Thread(target=work, args=arguments, daemon=True)  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ from tests.notify.crash_worker import run_until
 from tests.notify.harness import HookedTransport, NotifyHarness, stored
 from tests.servers.postgres import PostgresServer
 from tests.servers.smtp import Behaviour, SmtpServer
-from tests.waiting import wait_until
+from tests.waiting import scale_budget, wait_until
 
 ONLY_POSTGRES = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
@@ -134,7 +134,7 @@ def test_deliveries_behind_slow_mail_are_sent_by_other_worker(
     harness: NotifyHarness, smtp_server: SmtpServer, smtp_url: str, hasty: None
 ) -> None:
     answer = threading.Event()
-    slow = HookedTransport(open_transport(smtp_url), before_dot=lambda: answer.wait(60))
+    slow = HookedTransport(open_transport(smtp_url), before_dot=lambda: answer.wait(scale_budget(60)))
     harness.add_tickets(8)
     harness.relay_facts()
     first, second = harness.open_worker(slow), harness.open_worker(smtp_url)

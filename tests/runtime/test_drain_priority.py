@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from runtime.drain_priority import BACKLOG_REMAINDER_SECONDS, POLL_SECONDS, DrainPriority
-from tests.waiting import wait_until
+from tests.waiting import scale_budget, wait_until
 
 BACKLOG = 10
 
@@ -77,7 +77,7 @@ def test_one_thread_waits_and_drains_turned_away_are_requested_after_the_wait() 
         assert requested == []
     finally:
         open_items[0] = 0
-        waiting.join(10)
+        waiting.join(scale_budget(10))
     assert requested == ["notices", "timers"]
     assert priority.yield_to_ingest("notices", lambda _limit: 0)
 

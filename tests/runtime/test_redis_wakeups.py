@@ -12,7 +12,7 @@ from redis import Redis
 from runtime import redis_wakeups
 from runtime.redis_wakeups import CHANNEL, WakeupChannel
 from tests.servers.redis_server import RedisServer
-from tests.waiting import poll_until
+from tests.waiting import poll_until, scale_budget
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_wakeup_ends_wait_of_its_own_queue(client: Redis, make_channel: Callable
     other.publish("outbox")
     assert not over.wait(0.5)
     other.publish("ingest")
-    assert over.wait(30)
+    assert over.wait(scale_budget(30))
 
 
 def test_wakeup_between_poll_and_wait_is_not_missed(client: Redis, make_channel: Callable[[], WakeupChannel]) -> None:
@@ -75,7 +75,7 @@ def test_wakeup_between_poll_and_wait_is_not_missed(client: Redis, make_channel:
     assert wait_for_subscribers(client)
     channel.publish("ingest")
     assert poll_until(lambda: channel.sequence("ingest") == sequence + 1, 30)
-    assert start_waiting(channel, "ingest", sequence).wait(30)
+    assert start_waiting(channel, "ingest", sequence).wait(scale_budget(30))
 
 
 def test_consumer_without_subscription_polls_soon(redis_server: RedisServer) -> None:
@@ -83,7 +83,7 @@ def test_consumer_without_subscription_polls_soon(redis_server: RedisServer) -> 
     redis_server.kill()
     channel = WakeupChannel(client)
     sequence = channel.sequence("ingest")
-    assert start_waiting(channel, "ingest", sequence).wait(30)
+    assert start_waiting(channel, "ingest", sequence).wait(scale_budget(30))
     # Must not raise although Redis is down.
     channel.publish("ingest")
     redis_server.start()
@@ -91,7 +91,7 @@ def test_consumer_without_subscription_polls_soon(redis_server: RedisServer) -> 
     over = start_waiting(channel, "ingest", channel.sequence("ingest"))
     assert not over.wait(0.5)
     channel.publish("ingest")
-    assert over.wait(30)
+    assert over.wait(scale_budget(30))
     channel.close()
     assert wait_for_subscribers(client, 0)
     client.close()
@@ -106,4 +106,4 @@ def test_listener_subscribes_again_after_lost_connection(client: Redis, make_cha
     time.sleep(0.2)
     over = start_waiting(channel, "ingest", sequence)
     channel.publish("ingest")
-    assert over.wait(30)
+    assert over.wait(scale_budget(30))

@@ -21,6 +21,7 @@ from surveys.models import Survey
 from surveys.throttle import ThrottleSlot
 from tests.surveys.survey_world import DAY, HOUR, SurveyWorld, make_survey_world
 from tests.tickets.world import NOW
+from tests.waiting import scale_budget
 from tickets import creation_notice
 from tickets.creation_notice import NoticeOutcome
 
@@ -207,14 +208,14 @@ def test_one_of_two_workers_reserves_slot(postgres_url: str) -> None:
 
         def reserve(moment: object = now) -> bool:
             def unit(session):  # type: ignore[no-untyped-def]
-                ready.wait(30)
+                ready.wait(scale_budget(30))
                 return throttle.reserve(session, slot, survey_world.settings.surveys, moment)  # type: ignore[arg-type]
 
             return survey_world.database.transaction(unit)
 
         with ThreadPoolExecutor(2) as pool:
             got = [pool.submit(reserve) for _ in range(2)]
-            assert sorted(one.result(60) for one in got) == [False, True]
+            assert sorted(one.result(scale_budget(60)) for one in got) == [False, True]
     survey_world.database.close()
 
 
@@ -229,11 +230,11 @@ def test_two_relays_at_once_schedule_one_survey_for_customer(postgres_url: str) 
         def unit(session):  # type: ignore[no-untyped-def]
             invitations.on_ticket_completed(survey_world.settings.surveys, session, [fact], NOW)
 
-        ready.wait(30)
+        ready.wait(scale_budget(30))
         survey_world.database.transaction(unit)
 
     with ThreadPoolExecutor(2) as pool:
         for one in [pool.submit(decide, fact) for fact in facts]:
-            one.result(60)
+            one.result(scale_budget(60))
     assert sorted((survey_world.outcome(1), survey_world.outcome(2))) == [("skipped", "throttled"), ("waiting", None)]
     survey_world.database.close()

@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from core.errors import ConfigurationError
 from tests.servers.ports import is_listening
+from tests.waiting import scale_budget
 from web import http_limits
 from web.server import WebServer, parse_listen
 
@@ -97,7 +98,7 @@ def test_stop_during_start_waits_and_stops_server(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(threading, "Thread", stop_during_start)
     server.start()
-    stopper.join(10)
+    stopper.join(scale_budget(10))
     assert not stopper.is_alive()
     assert not is_listening(int(server.address.rpartition(":")[2]))
 

@@ -14,6 +14,7 @@ from core.database.session import Database
 from core.findings import Finding, ok, problem
 from core.settings import Settings
 from ops.invariants.checks import check_invariants
+from tests.waiting import scale_budget
 from tests.web.test_status_page import MAILBOX, fill
 from web import app
 from web.server import WebServer
@@ -34,7 +35,7 @@ class CheckedSite:
         return self.findings
 
     def get(self, path: str) -> str:
-        answer = httpx.get(f"http://{self.server.address}{path}", timeout=20)
+        answer = httpx.get(f"http://{self.server.address}{path}", timeout=scale_budget(20))
         assert answer.status_code == 200
         return answer.text
 
@@ -84,8 +85,8 @@ def test_without_invariant_checker_no_check_is_shown(database: Database) -> None
     server = WebServer(app.create_app(Settings(), database), "127.0.0.1:0")
     server.start()
     try:
-        assert "All checks passed" not in httpx.get(f"http://{server.address}/", timeout=20).text
-        assert "casemill_invariant" not in httpx.get(f"http://{server.address}/metrics", timeout=20).text
+        assert "All checks passed" not in httpx.get(f"http://{server.address}/", timeout=scale_budget(20)).text
+        assert "casemill_invariant" not in httpx.get(f"http://{server.address}/metrics", timeout=scale_budget(20)).text
     finally:
         server.stop()
 
@@ -108,7 +109,7 @@ def test_invariant_checks_of_ops_are_shown(database: Database) -> None:
     server = WebServer(judged, "127.0.0.1:0")
     server.start()
     try:
-        page = httpx.get(f"http://{server.address}/", timeout=20).text
+        page = httpx.get(f"http://{server.address}/", timeout=scale_budget(20)).text
     finally:
         server.stop()
     assert "mailbox support was never read" in page.lower()

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 from core.database.session import Database, is_retriable, is_unavailable
 from core.leases import Lease
 from tests.core.database.lease_rows import add_lease, read_names
+from tests.waiting import scale_budget
 
 
 def test_unit_is_committed_at_its_end(database: Database) -> None:
@@ -113,10 +114,10 @@ def test_failed_unit_of_writer_thread_fails_alone(database: Database) -> None:
     bad = database.submit(add_lease("taken"))
     raising = database.submit(lambda _: 1 // 0)
     more = [database.submit(add_lease(f"more {number}")) for number in range(5)]
-    hold.result(10)
-    assert [future.result(10) for future in good + more]
-    assert isinstance(bad.exception(10), IntegrityError)
-    assert isinstance(raising.exception(10), ZeroDivisionError)
+    hold.result(scale_budget(10))
+    assert [future.result(scale_budget(10)) for future in good + more]
+    assert isinstance(bad.exception(scale_budget(10)), IntegrityError)
+    assert isinstance(raising.exception(scale_budget(10)), ZeroDivisionError)
     assert len(read_names(database)) == 11
 
 

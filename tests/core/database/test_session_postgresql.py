@@ -15,6 +15,7 @@ from core.database.session import Database, is_retriable, is_unavailable
 from core.leases import Lease
 from tests.core.database.lease_rows import add_lease, read_names
 from tests.servers.postgres import PostgresServer
+from tests.waiting import scale_budget
 
 
 def test_deadlock_on_postgresql_is_retried(postgres_url: str) -> None:
@@ -40,7 +41,7 @@ def test_deadlock_on_postgresql_is_retried(postgres_url: str) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(scale_budget(30))
     with database.read() as session:
         tokens = set(session.execute(select(Lease.token)).scalars())
     database.close()

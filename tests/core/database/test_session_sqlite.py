@@ -18,6 +18,7 @@ from core.database.session import Database, is_retriable, is_unavailable
 from core.errors import BusyError, ConfigurationError
 from core.leases import Lease
 from tests.core.database.lease_rows import add_lease, read_names
+from tests.waiting import scale_budget
 
 
 def test_sqlite_writers_are_served_in_order_of_arrival(tmp_path: Path) -> None:
@@ -178,7 +179,7 @@ def test_new_sqlite_file_can_be_opened_by_many_at_once(tmp_path: Path) -> None:
     barrier = threading.Barrier(at_once)
 
     def read_journal_mode(path: Path) -> str:
-        barrier.wait(10)
+        barrier.wait(scale_budget(10))
         database = Database(f"sqlite:///{path}")
         try:
             with database.read() as session:

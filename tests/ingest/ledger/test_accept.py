@@ -15,6 +15,7 @@ from ingest.ledger.accept import accept
 from ingest.ledger.models import InboundItem, Sighting
 from ingest.ledger.types import WORKBOOK, Accepted, Arrival
 from tests.ingest.support import IngestHarness, arrival, form_arrival, make_form, make_mail
+from tests.waiting import scale_budget
 
 
 def accept_all(database: Database, *arrivals: Arrival) -> list[Accepted]:
@@ -115,7 +116,7 @@ def test_four_threads_that_accept_the_same_hundred_arrivals_create_a_hundred_ite
         arrivals = [arrival(make_mail(mail), f"{number}/{mail}") for mail in range(100)]
         ordered = arrivals if number % 2 else arrivals[::-1]
         accepted = []
-        barrier.wait(30)
+        barrier.wait(scale_budget(30))
         for first in range(0, 100, 25):
             accepted += accept_all(harnesses[number].database, *ordered[first : first + 25])
         return accepted if number % 2 else accepted[::-1]

@@ -11,6 +11,7 @@ from core.reasons import Reason
 from ingest.ledger import claims
 from ingest.ledger.types import ClaimedItem, Outcome
 from tests.ingest.support import IngestHarness, arrival, make_mail
+from tests.waiting import scale_budget
 
 MINE = "mine"
 REASON = Reason("new_matter", "A person wrote")
@@ -60,7 +61,7 @@ def test_four_threads_never_claim_the_same_item(make_harness: Callable[..., Inge
     barrier = threading.Barrier(4)
 
     def work(number: int) -> list[int]:
-        barrier.wait(30)
+        barrier.wait(scale_budget(30))
         claimed: list[int] = []
         idle = 0
         # On PostgreSQL, a row that another transaction has locked is skipped, also when it does not claim it.

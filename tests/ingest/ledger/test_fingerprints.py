@@ -15,6 +15,7 @@ from ingest.ledger.models import MailFingerprint
 from ingest.parsers.mail.message import parse_mail
 from ingest.parsers.types import ParsedMail, ParseOptions
 from tests.ingest.support import IngestHarness, arrival, make_mail
+from tests.waiting import scale_budget
 
 
 def key_of(raw: bytes) -> str | None:
@@ -108,7 +109,7 @@ def test_two_concurrent_workers_create_one_ticket_for_two_copies(make_harness: C
     barrier = threading.Barrier(2)
 
     def work(harness: IngestHarness) -> None:
-        barrier.wait(30)
+        barrier.wait(scale_budget(30))
         harness.drain()
 
     with ThreadPoolExecutor(2) as threads:

@@ -16,6 +16,7 @@ from core.settings.sections import Limits, Mailbox
 from ingest.ledger.models import InboundItem, MailboxCursor, Sighting
 from ingest.sources.imap.watcher import MailboxWatcher
 from tests.servers.dovecot import DovecotServer
+from tests.waiting import scale_budget
 
 LIMITS = Limits()
 TABLE_MODULES = (
@@ -65,7 +66,7 @@ def watching(database: Database, box: Mailbox, name: str = "desk", **options: An
         yield thread
     finally:
         stop.set()
-        thread.join(10)
+        thread.join(scale_budget(10))
         assert not thread.is_alive()
 
 

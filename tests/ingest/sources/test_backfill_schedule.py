@@ -17,7 +17,7 @@ from ingest.ledger.types import FORMSTACK
 from ingest.sources.backfill import BackfillScheduler, FormBackfill
 from tests.ingest.support import IngestHarness
 from tests.servers.formstack import TOKEN, FormstackServer
-from tests.waiting import wait_until
+from tests.waiting import scale_budget, wait_until
 
 FORM = FormstackServer.form
 
@@ -48,7 +48,7 @@ def test_concurrent_runs_of_one_form_duplicate_nothing(harness: IngestHarness, s
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(scale_budget(30))
     assert sorted(submissions(harness)) == list(range(100, 120))
 
 
@@ -57,14 +57,14 @@ def test_scheduler_starts_due_forms_without_waiting(harness: IngestHarness, serv
     form = form_of(server, since="2026-11-01")
     scheduler = BackfillScheduler({FORM: form, "551": Form(unsigned=True)}, harness.database)
     scheduler.start_due()
-    scheduler.join(30)
+    scheduler.join(scale_budget(30))
     wait_until(lambda: submissions(harness) == [101])
     scheduler.start_due()
-    scheduler.join(30)
+    scheduler.join(scale_budget(30))
     assert len(server.queries) == 1
     # A clock that was ahead has postponed the form.
     with harness.database.write() as session:
         session.execute(update(FormCursor).values(due_at=clock.now() + timedelta(days=1)))
     scheduler.start_due()
-    scheduler.join(30)
+    scheduler.join(scale_budget(30))
     assert len(server.queries) == 2

@@ -24,7 +24,7 @@ from ingest.ledger.types import ROW, Arrival
 from ingest.sources import file_archive
 from ingest.sources.folder import FolderWatcher
 from tests.ingest.sources.support import LIMITS, items, message, sightings
-from tests.waiting import wait_until
+from tests.waiting import scale_budget, wait_until
 
 XLSX = b"PK\x03\x04 the rest of a workbook"
 SEPARATOR = b"From ann@clinic.example Mon Nov  2 09:00:00 2026\r\n"
@@ -395,5 +395,5 @@ def test_run_creates_the_folder_and_accepts_new_files(tmp_path: Path, either_dat
     drop.settle()
     wait_until(lambda: drop.names("done") == ["a.eml"])
     drop.stop.set()
-    thread.join(5)
+    thread.join(scale_budget(5))
     assert not thread.is_alive()

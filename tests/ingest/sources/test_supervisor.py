@@ -13,7 +13,7 @@ from ingest.sources.supervisor import join_watchers, run_watcher, start_watchers
 from tests.ingest.sources.support import cursor, items, last_uid, mailbox, message
 from tests.servers.dovecot import DovecotServer
 from tests.servers.ports import free_port
-from tests.waiting import wait_until
+from tests.waiting import scale_budget, wait_until
 
 
 def receipt(item_id: int, *, repeated: bool = False) -> bytes:
@@ -65,7 +65,7 @@ def test_crashed_watcher_is_restarted_and_only_the_type_of_its_error_is_logged(c
         thread.start()
         wait_until(lambda: len(CrashingWatcher.runs) == 3)
     stop.set()
-    thread.join(5)
+    thread.join(scale_budget(5))
     assert not thread.is_alive()
     assert [getattr(record, "error", None) for record in caplog.records] == ["KeyError", "KeyError"]
     assert "customer" not in caplog.text

@@ -21,6 +21,7 @@ from ingest.sources.folder import FolderWatcher
 from ops.reconcile.folders import FolderComparison
 from ops.reconcile.result import MAX_UNREAD_AGE, SourceComparison
 from tests.ingest.sources.support import LIMITS, items, make_tables, message, sightings
+from tests.waiting import scale_budget
 
 SEPARATOR = b"From ann@clinic.example Mon Nov  2 09:00:00 2026\r\n"
 FORM = {"FormID": "5512345", "UniqueID": "1512345678", "HandshakeKey": "demo-shared-secret", "email": "dana@clinic.example"}
@@ -169,5 +170,5 @@ def test_watcher_at_work_causes_no_gap(drop: FolderHarness) -> None:
             time.sleep(0.01)
     finally:
         stop.set()
-        thread.join(10)
+        thread.join(scale_budget(10))
     assert len(sightings(drop.database)) >= 1

@@ -13,6 +13,7 @@ from core import clock
 from core.database.session import Database
 from ingest.ledger.models import InboundItem
 from ingest.ledger.types import FORMSTACK, Arrival
+from tests.waiting import scale_budget
 from web.hooks import batch_writer
 from web.hooks.batch_writer import BatchWriter, StoredArrival
 
@@ -129,7 +130,9 @@ def test_each_post_times_out_on_its_own_and_is_stored_later(database: Database, 
     monkeypatch.setattr(batch_writer, "STORE_SECONDS", 0.3)
     free, store_arrivals = threading.Event(), batch_writer.store_arrivals
     monkeypatch.setattr(
-        batch_writer, "store_arrivals", lambda session, arrivals: free.wait(60) and store_arrivals(session, arrivals)
+        batch_writer,
+        "store_arrivals",
+        lambda session, arrivals: free.wait(scale_budget(60)) and store_arrivals(session, arrivals),
     )
     timed_out: list[int] = []
 

@@ -10,6 +10,7 @@ import pytest
 from core.settings.sections import Form
 from ingest.sources.backfill import FormBackfill
 from tests.servers.formstack import TOKEN, FormstackServer
+from tests.waiting import scale_budget
 from tests.web.conftest import FORM, KEY, Serve, Site
 from tests.web.hooks.test_formstack import post, submission
 
@@ -47,6 +48,6 @@ def test_posts_during_backfill_create_no_duplicates(listed_site: Site, server: F
     thread = threading.Thread(target=run_backfill, args=(listed_site,))
     thread.start()
     statuses = {post(listed_site, submission(1000 + number, handshake=None)).status_code for number in range(0, 150, 5)}
-    thread.join(60)
+    thread.join(scale_budget(60))
     assert statuses == {200}
     assert sorted(item.identity for item in listed_site.items()) == [f"{FORM}/{1000 + number}" for number in range(150)]

@@ -15,7 +15,7 @@ from ingest.sources.imap.session import ImapSession
 from tests.ingest.sources.support import items, last_uid, mailbox, message, moved, numbers, sightings, watching
 from tests.servers.dovecot import DovecotServer
 from tests.servers.proxy import Proxy
-from tests.waiting import wait_until
+from tests.waiting import scale_budget, wait_until
 
 COUNT = 2 * FIRST_BATCH_MESSAGES
 
@@ -32,7 +32,7 @@ class CommitGate:
         def accept_after_open(session: Any, arrivals: Sequence[Any], *args: Any, **keywords: Any) -> Any:
             if arrivals:
                 self.reached.set()
-                assert self._opened.wait(30)
+                assert self._opened.wait(scale_budget(30))
             return accept(session, arrivals, *args, **keywords)
 
         def record_fetch(session: ImapSession, batch: Sequence[Any], max_bytes: int) -> Any:
@@ -57,7 +57,7 @@ def test_only_the_next_batch_is_fetched_while_one_is_committed(database: Databas
     for number in range(count):
         desk.deliver("desk", message(number))
     with watching(database, mailbox(desk, move_to="Accepted")):
-        assert gate.reached.wait(30)
+        assert gate.reached.wait(scale_budget(30))
         wait_until(lambda: len(gate.fetched) == 2)
         assert items(database) == [] and moved(database) == 0, "no message is moved before its commit"
         assert gate.fetched == [FIRST_BATCH_MESSAGES, MAX_BATCH_MESSAGES]
@@ -73,7 +73,7 @@ def test_connection_cut_during_a_commit_loses_and_duplicates_nothing(
         desk.deliver("desk", message(number))
     proxy = make_proxy(desk.port)
     with watching(database, mailbox(desk, port=proxy.port, tls=False, ca_file=None, insecure=True, poll_seconds=0.3)):
-        assert gate.reached.wait(30)
+        assert gate.reached.wait(scale_budget(30))
         proxy.cut_now()
         gate.open()
         wait_until(lambda: last_uid(database) == COUNT)

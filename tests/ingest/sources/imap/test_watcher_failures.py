@@ -30,7 +30,7 @@ from tests.servers.dovecot import DovecotServer
 from tests.servers.ports import free_port
 from tests.servers.postgres import PostgresServer
 from tests.servers.proxy import Proxy
-from tests.waiting import wait_until
+from tests.waiting import scale_budget, wait_until
 
 MakeProxy = Callable[[int], Proxy]
 
@@ -134,7 +134,7 @@ def test_second_watcher_takes_over_when_the_first_ends(database: Database, desk:
     wait_until(lambda: last_uid(database) == 0)
     with watching(database, mailbox(desk)):
         stop.set()
-        thread.join(5)
+        thread.join(scale_budget(5))
         desk.deliver("desk", message(1))
         wait_until(lambda: last_uid(database) == 1, 8)
     assert numbers(database) == [1]

@@ -20,7 +20,7 @@ from ingest.sources.imap.fetch import FIRST_BATCH_MESSAGES
 from tests.ingest.sources.support import items, last_uid, mailbox, message, moved, numbers, sightings, watching
 from tests.servers.dovecot import DovecotServer
 from tests.servers.proxy import Proxy
-from tests.waiting import wait_until
+from tests.waiting import scale_budget, wait_until
 
 ROOT = Path(__file__).resolve().parents[4]
 WATCH = """
@@ -63,7 +63,7 @@ def test_kill_at_any_step_loses_and_duplicates_nothing(either_database: Database
     for number in range(1, 131):
         desk.deliver("desk", message(number))
     with watching_process(either_database, box, failpoint) as process:
-        assert process.wait(30) == -signal.SIGKILL
+        assert process.wait(scale_budget(30)) == -signal.SIGKILL
     accepted = {"imap.fetched": 0, "imap.accepted": FIRST_BATCH_MESSAGES, "imap.moved": FIRST_BATCH_MESSAGES}[failpoint]
     moved_count = {"imap.fetched": 0, "imap.accepted": 0, "imap.moved": FIRST_BATCH_MESSAGES}[failpoint]
     assert (len(items(either_database)), moved(either_database)) == (accepted, 0)
