@@ -1,8 +1,8 @@
-"""How fast notices go out: render, freeze, claim, intent, SMTP, outcome; against a bare smtplib loop over ready bytes.
+"""Measure the rate of sending notices (render, build, claim, intent, SMTP, outcome) against a bare smtplib loop over ready bytes.
 
-Both talk to the same aiosmtpd in a process of its own, in turn, over kept connections. casemill sends from SQLite with
-synchronous=FULL in one process, as `casemill run` does, and from a private PostgreSQL in two, as `dramatiq workers` has for
-two cores. A quick relay is served by one thread a process. Figures are medians of the runs.
+Both sides send in turn to the same aiosmtpd, which has its own process, over persistent connections. casemill sends from
+SQLite with synchronous=FULL in one process, like `casemill run`, and from a private PostgreSQL in two processes, like
+`dramatiq workers` on two cores. One thread a process serves a fast relay. The figures are medians of the runs.
 
 Run: python -m benchmarks.bench_sending [--count 2000] [--runs 3]
 """
@@ -26,7 +26,7 @@ from aiosmtpd.controller import Controller
 from sqlalchemy import func, insert, select
 
 from accounts.models import Contact
-from benchmarks.harness import Result, Scene, median, record, say, spread
+from benchmarks.harness import Result, Testbed, format_runs, log_progress, median, record
 from core import clock, migrations
 from core.database.session import Database
 from core.settings import Settings
@@ -46,8 +46,8 @@ TEMPLATES = Path(__file__).resolve().parent.parent / "templates" / "email"
 KEY = b"a key only for measuring 0123456"
 
 
-class Counting:
-    """aiosmtpd's handler: takes everything, counts it."""
+class CountingHandler:
+    """An aiosmtpd handler that accepts and counts every message."""
 
     def __init__(self) -> None:
         self.messages = 0
@@ -58,9 +58,9 @@ class Counting:
 
 
 def serve(port: int, pipe: Connection) -> None:
-    """The SMTP server's process: says when it is ready, answers each question with its count, ends with the pipe."""
+    """Run the SMTP server: report readiness, answer each request on the pipe with the count, stop when the pipe closes."""
     logging.disable(logging.CRITICAL)
-    handler = Counting()
+    handler = CountingHandler()
     controller = Controller(handler, hostname="127.0.0.1", port=port)
     controller.start()
     pipe.send(None)
@@ -74,43 +74,43 @@ def serve(port: int, pipe: Connection) -> None:
 
 @contextmanager
 def smtp_process() -> Iterator[tuple[int, Connection]]:
-    """A running server: its port, and the pipe that tells how many messages it has taken."""
+    """Start the SMTP server in its own process; yield its port and the pipe for :func:`count_received`."""
     port = free_port()
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=serve, args=(port, theirs), daemon=True)
+    parent_end, child_end = context.Pipe()
+    process = context.Process(target=serve, args=(port, child_end), daemon=True)
     process.start()
-    theirs.close()
-    ours.recv()
+    child_end.close()
+    parent_end.recv()
     try:
-        yield port, ours
+        yield port, parent_end
     finally:
-        ours.close()
+        parent_end.close()
         process.join(10)
 
 
-def taken(pipe: Connection) -> int:
-    """How many messages the server has taken so far."""
+def count_received(pipe: Connection) -> int:
+    """Return how many messages the server has received so far."""
     pipe.send(None)
     count: int = pipe.recv()
     return count
 
 
 def settings_for(folder: Path, url: str, port: int) -> Settings:
-    """The defaults, with limits that do not get in the way; they are counted all the same."""
-    plenty = 10**9
+    """Return default settings with rate limits that are never reached but are still counted."""
+    no_limit = 10**9
     return Settings.model_validate(
         {
             "data_dir": folder,
             "database_url": url,
             "smtp_url": f"smtp://127.0.0.1:{port}",
-            "notices": {"total_hour": plenty, "per_domain_hour": plenty, "per_public_domain_hour": plenty},
+            "notices": {"total_hour": no_limit, "per_domain_hour": no_limit, "per_public_domain_hour": no_limit},
         }
     )
 
 
 def fill(database: Database, count: int) -> None:
-    """Tickets of as many requesters, and their creation notices waiting."""
+    """Insert ``count`` tickets, each of its own requester, and their pending creation notices."""
     now = clock.now()
     people = [{"id": n, "email": f"pat{n}@clinic{n % 200}.example", "created_at": now} for n in range(1, count + 1)]
     tickets = [
@@ -125,7 +125,7 @@ def fill(database: Database, count: int) -> None:
 
 
 def ready_bytes() -> bytes:
-    """One creation notice, made beforehand."""
+    """Return the bytes of one creation notice."""
     signer = Signer([KEY], "casemill.example")
     context = {"number": "BS-000001", "link": "http://127.0.0.1:8025/care/cases/BS-000001", "team_name": "Billing Support",
                "received_at": datetime(2026, 1, 5, 9, tzinfo=UTC)}  # fmt: skip
@@ -138,86 +138,85 @@ def ready_bytes() -> bytes:
 
 
 def run_smtplib(port: int, data: bytes, count: int) -> float:
-    """Messages a second of the bare loop."""
+    """Return the messages a second of the bare smtplib loop."""
     with smtplib.SMTP("127.0.0.1", port, "casemill.example") as connection:
-        begun = time.perf_counter()
+        began = time.perf_counter()
         for number in range(count):
             connection.sendmail("bounce@casemill.example", [f"pat{number}@clinic.example"], data)
-        return count / (time.perf_counter() - begun)
+        return count / (time.perf_counter() - began)
 
 
 def run_casemill(folder: Path, url: str, port: int, count: int, processes: int, pipe: Connection) -> float:
-    """Notices a second, from waiting to recorded as sent. The senders are up before the time is taken."""
+    """Return the notices a second, from pending to recorded as sent. The senders are ready before the clock starts."""
     settings = settings_for(folder, url, port)
     with closing(Database(settings.database)) as database, ExitStack() as stack:
         migrations.upgrade(database)
         fill(database, count)
         senders = [stack.enter_context(sender_process(folder, url, port)) for _ in range(processes)]
-        before = taken(pipe)
-        begun = time.perf_counter()
+        before = count_received(pipe)
+        began = time.perf_counter()
         for sender in senders:
             sender.send("go")
         for sender in senders:
             sender.recv()
-        elapsed = time.perf_counter() - begun
+        elapsed = time.perf_counter() - began
         with database.read() as session:
             sent = session.execute(select(func.count()).where(Delivery.state == "sent")).scalar_one()
-        if (sent, taken(pipe) - before) != (count, count):
-            raise SystemExit(f"of {count} notices {sent} were recorded as sent and {taken(pipe) - before} arrived")
+        if (sent, count_received(pipe) - before) != (count, count):
+            raise SystemExit(f"of {count} notices {sent} were recorded as sent and {count_received(pipe) - before} arrived")
     return count / elapsed
 
 
 @contextmanager
 def sender_process(folder: Path, url: str, port: int) -> Iterator[Connection]:
-    """A process that is ready to send; told to go, it sends until nothing is due, and answers."""
+    """Start a sender process; yield the pipe that starts it and receives its answer when no notice is due any more."""
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=send_all, args=(folder, url, port, theirs), daemon=True)
+    parent_end, child_end = context.Pipe()
+    process = context.Process(target=send_all, args=(folder, url, port, child_end), daemon=True)
     process.start()
-    theirs.close()
-    ours.recv()
+    child_end.close()
+    parent_end.recv()
     try:
-        yield ours
+        yield parent_end
     finally:
-        ours.close()
+        parent_end.close()
         process.join(10)
 
 
 def send_all(folder: Path, url: str, port: int, pipe: Connection) -> None:
-    """The sender's process."""
+    """Send all due notices in this process, after a start signal on ``pipe``."""
     logging.disable(logging.WARNING)
     settings = settings_for(folder, url, port)
     renderer = Renderer(TEMPLATES, zone=ZoneInfo(settings.calendar.zone))
     signer = Signer(settings.signing_keys(), settings.notices.domain)
     with closing(Database(settings.database)) as database:
-        delivering = DeliveryWorker(database, settings, renderer, signer, open_transport(settings.mail_out))
-        with closing(delivering):
+        worker = DeliveryWorker(database, settings, renderer, signer, open_transport(settings.mail_out))
+        with closing(worker):
             database.ping()
             pipe.send("ready")
             pipe.recv()
-            while delivering.drain():
+            while worker.drain():
                 pass
             pipe.send("done")
 
 
 def main() -> None:
-    """Set up, measure in turn, one line a database."""
     parser = argparse.ArgumentParser(description="Sending notices, against a bare smtplib loop.")
     parser.add_argument("--count", type=int, default=2000, help="notices a run")
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     data = ready_bytes()
-    with Scene() as scene, smtp_process() as (port, pipe):
+    with Testbed() as testbed, smtp_process() as (port, pipe):
         run_smtplib(port, data, 200)
-        kinds = ("SQLite", scene.new_sqlite, 1), ("PostgreSQL", scene.postgres.create_database, 2)
+        kinds = ("SQLite", testbed.new_sqlite, 1), ("PostgreSQL", testbed.postgres.create_database, 2)
         for name, new_database, processes in kinds:
             own, bare = [], []
             for number in range(options.runs):
                 bare.append(run_smtplib(port, data, options.count))
-                own.append(run_casemill(scene.folder, new_database(), port, options.count, processes, pipe))
-                say(f"{name} run {number + 1}: casemill {own[-1]:.0f}/s, smtplib {bare[-1]:.0f}/s")
-            note = f"to reach besides: 400/s; {spread(own)}"
+                own.append(run_casemill(testbed.folder, new_database(), port, options.count, processes, pipe))
+                log_progress(f"{name} run {number + 1}: casemill {own[-1]:.0f}/s, smtplib {bare[-1]:.0f}/s")
+            note = f"to reach besides: 400/s; {format_runs(own)}"
             record(Result(f"sending notices, {name}", median(own), "mails/s", "smtplib", median(bare), 0.3, note=note))
 
 

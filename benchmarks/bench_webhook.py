@@ -1,8 +1,8 @@
-"""Measures signed Formstack posts, answered after the commit, over 16 kept connections, against a floor in the same run.
+"""Measure signed Formstack posts, answered after the commit, over 16 persistent connections, against a floor in the same run.
 
-The floor is the same web server with a handler that verifies the HMAC and makes one durable insert, nothing else. Both run
-in a process of their own on SQLite with synchronous=FULL; the posts come from this process. Three rounds in turn, medians.
-Then the time until the answer at a steady 200 posts a second, from the moment each post was due.
+The floor is the same web server with a handler that only verifies the HMAC and makes one durable insert. Each server runs in
+its own process on SQLite with synchronous=FULL; this process sends the posts. The figures are medians of three rounds, in turn.
+The second measurement is the response time at a steady 200 posts a second, counted from when each post was due.
 
 Run: python -m benchmarks.bench_webhook [--posts 4000] [--rounds 3]
 """
@@ -23,11 +23,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.harness import ROOT, Result, median, percentile, record, say, spread
+from benchmarks.harness import ROOT, Result, format_runs, log_progress, median, percentile, record
 
 FORM, KEY, HANDSHAKE = "5512345", "demo-hmac-key", "demo-shared-secret"
 CONNECTIONS = 16
-STEADY_RATE, STEADY_SECONDS = 200, 10
+STEADY_POSTS_PER_SECOND, STEADY_SECONDS = 200, 10
 
 
 def main() -> None:
@@ -46,28 +46,28 @@ def main() -> None:
 def measure(posts: int, rounds: int) -> None:
     rates: dict[str, list[float]] = {"floor": [], "casemill": []}
     for number in range(rounds):
-        for name, found in rates.items():
+        for name, measured in rates.items():
             with running(name) as port:
                 asyncio.run(run_load(port, make_requests(port, 500, first=1)))
                 requests = make_requests(port, posts, first=10_000)
                 started = time.perf_counter()
                 asyncio.run(run_load(port, requests))
-                found.append(posts / (time.perf_counter() - started))
-        say(f"run {number + 1}: " + ", ".join(f"{name} {found[-1]:.0f}/s" for name, found in rates.items()))
+                measured.append(posts / (time.perf_counter() - started))
+        log_progress(f"run {number + 1}: " + ", ".join(f"{name} {measured[-1]:.0f}/s" for name, measured in rates.items()))
     own, floor = rates["casemill"], rates["floor"]
-    record(Result("Formstack posts", median(own), "posts/s", "verify and insert", median(floor), 0.5, note=spread(own)))
+    record(Result("Formstack posts", median(own), "posts/s", "verify and insert", median(floor), 0.5, note=format_runs(own)))
     tails = []
     for _ in range(rounds):
         with running("casemill") as port:
             asyncio.run(run_load(port, make_requests(port, 200, first=1)))
             tails.append(1000 * percentile(asyncio.run(run_steady(port)), 0.99))
-    name = f"Formstack posts at {STEADY_RATE} a second, p99"
-    record(Result(name, median(tails), "ms", reach=50, most=True, note=spread(tails)))
+    name = f"Formstack posts at {STEADY_POSTS_PER_SECOND} a second, p99"
+    record(Result(name, median(tails), "ms", reach=50, most=True, note=format_runs(tails)))
 
 
 @contextmanager
 def running(name: str) -> Iterator[int]:
-    """A server of that name in its own process over an empty database; gives its port."""
+    """Start the named server in its own process with an empty database; yield its port."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "benchmarks.bench_webhook", "--serve", name, "--folder", folder]
         with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -78,7 +78,7 @@ def running(name: str) -> Iterator[int]:
 
 
 def make_requests(port: int, count: int, *, first: int) -> list[bytes]:
-    """Ready requests, each with a submission of its own."""
+    """Return complete HTTP requests, each with its own submission."""
     return [make_request(port, number) for number in range(first, first + count)]
 
 
@@ -102,7 +102,7 @@ def make_request(port: int, number: int, email: str = "dana.ortiz@riverside.exam
 
 
 async def run_load(port: int, requests: Sequence[bytes]) -> None:
-    """All requests as fast as the connections take them."""
+    """Send all requests as fast as the connections allow."""
     waiting = iter(requests)
 
     async def work() -> None:
@@ -115,22 +115,22 @@ async def run_load(port: int, requests: Sequence[bytes]) -> None:
 
 
 async def run_steady(port: int) -> list[float]:
-    """Seconds from when each post was due to its answer, at the steady rate."""
-    requests = make_requests(port, STEADY_RATE * STEADY_SECONDS, first=100_000)
+    """Return, for each post at the steady rate, the seconds from when it was due to its response."""
+    requests = make_requests(port, STEADY_POSTS_PER_SECOND * STEADY_SECONDS, first=100_000)
     idle: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
     for _ in range(CONNECTIONS):
         idle.put_nowait(await asyncio.open_connection("127.0.0.1", port))
     started = time.perf_counter()
 
-    async def one(number: int) -> float:
-        due = started + number / STEADY_RATE
+    async def post_one(number: int) -> float:
+        due = started + number / STEADY_POSTS_PER_SECOND
         await asyncio.sleep(due - time.perf_counter())
         connection = await idle.get()
         await exchange(*connection, requests[number])
         idle.put_nowait(connection)
         return time.perf_counter() - due
 
-    return await asyncio.gather(*(one(number) for number in range(len(requests))))
+    return await asyncio.gather(*(post_one(number) for number in range(len(requests))))
 
 
 async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
@@ -150,14 +150,15 @@ def serve(name: str, folder: Path) -> None:
     app = make_casemill(folder) if name == "casemill" else make_floor(folder)
     server = WebServer(app, "127.0.0.1:0")
     server.start()
-    process_tuning.tune_garbage_collector()  # as casemill's own processes are; the floor as well
+    # casemill's own processes are tuned this way, so the floor is as well.
+    process_tuning.tune_garbage_collector()
     print(server.address.rpartition(":")[2], flush=True)
     sys.stdin.read()
     server.stop()
 
 
 def make_casemill(folder: Path):  # type: ignore[no-untyped-def]
-    import accounts.models  # noqa: F401 - all tables are to be known
+    import accounts.models  # noqa: F401 - registers its tables
     import core.leases  # noqa: F401
     import notify.models  # noqa: F401
     import outbox.models  # noqa: F401
@@ -186,8 +187,8 @@ def make_floor(folder: Path):  # type: ignore[no-untyped-def]
 
     async def receive(request: Request) -> Response:
         body = await request.body()
-        wanted = "sha256=" + hmac.new(KEY.encode(), body, hashlib.sha256).hexdigest()
-        if not hmac.compare_digest(wanted.encode(), request.headers["x-fs-signature"].encode()):
+        expected = "sha256=" + hmac.new(KEY.encode(), body, hashlib.sha256).hexdigest()
+        if not hmac.compare_digest(expected.encode(), request.headers["x-fs-signature"].encode()):
             return JSONResponse({"status": "refused"}, 401)
         connection.execute("INSERT INTO post (body) VALUES (?)", (body,))
         return JSONResponse({"status": "accepted"})

@@ -1,4 +1,4 @@
-"""What the benchmarks share: private servers, a casemill as processes, medians, the printed line and the record of it."""
+"""Shared parts of the benchmarks: private servers, casemill as processes, statistics, printed and recorded results."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ from tests.servers.workspace import make_workspace, remove_workspace
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = [sys.executable, "-m", "cli"]
-WORKERS = [sys.executable, "-m", "dramatiq", "workers", "--processes", "2", "--threads", "4"]
+WORKERS_COMMAND = [sys.executable, "-m", "dramatiq", "workers", "--processes", "2", "--threads", "4"]
 EMBEDDED, SCALED = "embedded", "scaled out"
-COMMANDS = {EMBEDDED: [[*COMMAND, "run"]], SCALED: [[*COMMAND, "watch"], [*COMMAND, "tick"], WORKERS]}
-STAFF = ("ruth.calder", "omar.haddad", "lena.fischer", "tomas.vega", "grace.okafor", "sam.whitlock")
-#: Settings of notices for thousands of mails an hour: what the limits hold back would be waited for.
+COMMANDS = {EMBEDDED: [[*COMMAND, "run"]], SCALED: [[*COMMAND, "watch"], [*COMMAND, "tick"], WORKERS_COMMAND]}
+STAFF_NAMES = ("ruth.calder", "omar.haddad", "lena.fischer", "tomas.vega", "grace.okafor", "sam.whitlock")
+#: Notice settings without rate limits. With limits, a benchmark would wait for deferred notices.
 UNLIMITED = "\n".join(f"{name} = 0" for name in ("total_hour", "per_domain_hour", "per_public_domain_hour"))
-#: The file that :func:`record` appends to and `benchmarks/report.py` makes a table of.
-RESULTS = "BENCH_RESULTS"
+#: Environment variable: the file that :func:`record` appends to and `benchmarks/report.py` reads.
+RESULTS_VARIABLE = "BENCH_RESULTS"
 POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
 class Result:
-    """One row of the table. ``reach`` is the figure to reach (``targets.md``), ``ratio`` the one it is held against.
+    """One row of the table. ``reach`` is the target (``targets.md``), which is compared with ``ratio``.
 
-    ``most`` says that ``reach`` is an upper limit.
+    If ``most`` is true, ``reach`` is an upper limit.
     """
 
     name: str
@@ -67,22 +67,22 @@ class Result:
 
     @property
     def line(self) -> str:
-        own = f"{self.name}: casemill {show_figure(self.casemill)} {self.unit}"
-        against = f" / {self.other_name} {show_figure(self.other)} {self.unit} = {self.ratio:.2f}" if self.other else ""
-        return own + against + (f"  ({self.note})" if self.note else "")
+        measured = f"{self.name}: casemill {format_figure(self.casemill)} {self.unit}"
+        comparison = f" / {self.other_name} {format_figure(self.other)} {self.unit} = {self.ratio:.2f}" if self.other else ""
+        return measured + comparison + (f"  ({self.note})" if self.note else "")
 
 
 def record(result: Result) -> None:
-    """Print the line, and keep it for the table."""
+    """Print the result and append it to the results file, if one is configured."""
     print(result.line, flush=True)
-    if path := os.environ.get(RESULTS):
+    if path := os.environ.get(RESULTS_VARIABLE):
         with Path(path).open("a") as file:
             file.write(json.dumps({**asdict(result), "ratio": result.ratio, "script": Path(sys.argv[0]).name}) + "\n")
 
 
-def say(words: str) -> None:
-    """Progress, for whoever waits; not part of the results."""
-    print(f"  {words}", file=sys.stderr, flush=True)
+def log_progress(message: str) -> None:
+    """Print progress to standard error; it is not part of the results."""
+    print(f"  {message}", file=sys.stderr, flush=True)
 
 
 def median(values: Sequence[float]) -> float:
@@ -90,35 +90,38 @@ def median(values: Sequence[float]) -> float:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value that ``share`` (0..1) of ``values`` do not exceed."""
+    """Return the value that a fraction ``share`` (0..1) of ``values`` does not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, max(0, round(share * len(ordered) + 0.5) - 1))]
 
 
-def spread(values: Sequence[float]) -> str:
-    """All runs, for the note behind a median."""
-    return "runs: " + ", ".join(show_figure(value) for value in values)
+def format_runs(values: Sequence[float]) -> str:
+    """Format the figures of all runs, for the note of a median."""
+    return "runs: " + ", ".join(format_figure(value) for value in values)
 
 
-def show_figure(value: float | None) -> str:
-    """Three digits or so: nobody measures more."""
+def format_figure(value: float | None) -> str:
+    """Format a figure with about three digits, the precision of the measurements."""
     if value is None:
         return ""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.3g}"
 
 
-def wait(condition: Callable[[], object], what: str, seconds: float = 120, pause: float = POLL_SECONDS) -> float:
-    """Wait for ``condition``; answers the moment (`time.monotonic()`) at which it was seen to hold."""
-    ends = time.monotonic() + seconds
+def wait_until(condition: Callable[[], object], what: str, seconds: float = 120, pause: float = POLL_SECONDS) -> float:
+    """Poll ``condition`` until it is true and return that time (`time.monotonic()`).
+
+    Raises SystemExit after ``seconds``.
+    """
+    deadline = time.monotonic() + seconds
     while not condition():
-        if time.monotonic() > ends:
-            raise SystemExit(f"waited {seconds} s in vain for {what}")
+        if time.monotonic() > deadline:
+            raise SystemExit(f"timed out after {seconds} s waiting for {what}")
         time.sleep(pause)
     return time.monotonic()
 
 
-class Scene:
-    """Servers, started when first asked for, in a folder that goes away; users, mills and databases in it."""
+class Testbed:
+    """Private servers, started on first use, with mailboxes, databases and casemill systems in a temporary folder."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -134,7 +137,7 @@ class Scene:
 
     @cached_property
     def dovecot(self) -> DovecotServer:
-        server = DovecotServer(self._sub("dovecot"), make_certificates(self._sub("tls")))
+        server = DovecotServer(self._subfolder("dovecot"), make_certificates(self._subfolder("tls")))
         server.start()
         self._stack.callback(server.stop)
         return server
@@ -143,7 +146,7 @@ class Scene:
     def postgres(self) -> PostgresServer:
         if find_postgres() is None:
             raise SystemExit("PostgreSQL is not installed (scripts/servers.sh)")
-        server = PostgresServer(self._sub("postgres"))
+        server = PostgresServer(self._subfolder("postgres"))
         server.start()
         self._stack.callback(server.stop, "immediate")
         return server
@@ -152,7 +155,7 @@ class Scene:
     def redis(self) -> RedisServer:
         if find_redis() is None:
             raise SystemExit("Redis is not installed (scripts/servers.sh)")
-        server = RedisServer(self._sub("redis"))
+        server = RedisServer(self._subfolder("redis"))
         server.start()
         self._stack.callback(server.stop)
         return server
@@ -161,32 +164,33 @@ class Scene:
     def sink(self) -> Sink:
         return self._stack.enter_context(sink())
 
-    def serial(self) -> int:
+    def next_serial(self) -> int:
         self._serial += 1
         return self._serial
 
     def new_user(self) -> str:
-        """A mailbox with an empty INBOX."""
-        name = f"support{self.serial()}"
+        """Create a mail user with an empty INBOX and return its name."""
+        name = f"support{self.next_serial()}"
         self.dovecot.add_user(name)
         return name
 
     def new_sqlite(self) -> str:
-        """The URL of a database that is not there yet."""
-        return f"sqlite:///{self.folder / f'{self.serial()}.db'}"
+        """Return the URL of a SQLite database that does not exist yet."""
+        return f"sqlite:///{self.folder / f'{self.next_serial()}.db'}"
 
     def new_folder(self) -> Path:
-        """An empty folder to watch."""
-        return self._sub(f"drop{self.serial()}")
+        """Create an empty folder to watch."""
+        return self._subfolder(f"drop{self.next_serial()}")
 
     def stage(self, user: str, mails: Sequence[bytes]) -> Callable[[], float]:
-        """Write ``mails`` beside the INBOX; the call that is answered moves them in and tells the moment of the first.
+        """Write ``mails`` beside the INBOX; return a function that moves them in and returns the time of the first move.
 
-        So a thousand mails are there within hundredths of a second, in the order given.
+        A thousand mails thus appear within hundredths of a second, in their order.
         """
         inbox = self.dovecot.maildir(user) / "new"
         staged = [self.dovecot.deliver(user, mail, "Staging") for mail in mails]
-        os.sync()  # else the kernel writes down in the next run what the one before has left
+        # Otherwise the kernel would write the data of one run to disk during the next.
+        os.sync()
 
         def move_in() -> float:
             began = time.monotonic()
@@ -196,8 +200,8 @@ class Scene:
 
         return move_in
 
-    def mailbox(self, name: str, user: str) -> str:
-        """The section of the settings that has a user's INBOX watched from its first mail on."""
+    def mailbox_section(self, name: str, user: str) -> str:
+        """Return the settings section that watches a user's INBOX from its first mail."""
         server = self.dovecot
         lines = [
             f"[mailboxes.{name}]", f'host = "{server.host}"', f"port = {server.tls_port}", f'ca_file = "{server.ca_file}"',
@@ -206,12 +210,12 @@ class Scene:
         return "\n".join(lines)
 
     @contextmanager
-    def told(self, user: str) -> Iterator[Callable[[], float | None]]:
-        """A client of our own that waits by IDLE; the call that is given tells the moment at which it heard of mail, if it has.
+    def idle_client(self, user: str) -> Iterator[Callable[[], float | None]]:
+        """Wait with IDLE in a separate client; yield a function that returns when it was notified of mail, or None.
 
-        Dovecot tells all its clients half a second after a delivery (NOTIFY_DELAY_MSECS), whoever they are.
+        Dovecot notifies all clients half a second after a delivery (NOTIFY_DELAY_MSECS).
         """
-        heard: list[float] = []
+        notified_at: list[float] = []
         with IMAPClient(self.dovecot.host, self.dovecot.port, ssl=False) as client:
             client.login(user, self.dovecot.password)
             client.select_folder("INBOX", readonly=True)
@@ -219,19 +223,19 @@ class Scene:
 
             def listen() -> None:
                 if client.idle_check(60):
-                    heard.append(time.monotonic())
+                    notified_at.append(time.monotonic())
 
             thread = Thread(target=listen, daemon=True)
             thread.start()
-            yield lambda: heard[0] if heard else None
+            yield lambda: notified_at[0] if notified_at else None
             thread.join(60)
             client.idle_done()
 
     @contextmanager
     def system(self, mode: str, user: str = "", extra: str = "") -> Iterator[RunningCasemill]:
-        """A casemill with an empty database and a few people, not yet started."""
+        """Yield a casemill system that is not started, with an empty database and a few staff and companies."""
         url = self.postgres.create_database() if mode == SCALED else ""
-        system = RunningCasemill(self, mode, self._sub(f"system{self.serial()}"), user, url, extra)
+        system = RunningCasemill(self, mode, self._subfolder(f"system{self.next_serial()}"), user, url, extra)
         try:
             system.prepare()
             yield system
@@ -242,7 +246,7 @@ class Scene:
             else:
                 shutil.rmtree(system.data, ignore_errors=True)
 
-    def _sub(self, name: str) -> Path:
+    def _subfolder(self, name: str) -> Path:
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
         folder.chmod(0o711)
@@ -250,11 +254,11 @@ class Scene:
 
 
 class RunningCasemill:
-    """A casemill in processes of its own, with the default settings; all it is told is where its servers are."""
+    """A casemill system in separate processes, with default settings except the addresses of its servers."""
 
-    def __init__(self, scene: Scene, mode: str, folder: Path, user: str, database_url: str, extra: str) -> None:
+    def __init__(self, testbed: Testbed, mode: str, folder: Path, user: str, database_url: str, extra: str) -> None:
         self.mode = mode
-        self._scene = scene
+        self._testbed = testbed
         self.data = folder / "data"
         self.port = free_port()
         self.database_url = database_url or f"sqlite:///{self.data / 'casemill.db'}"
@@ -265,8 +269,8 @@ class RunningCasemill:
         self._engine = create_engine(self.database_url, isolation_level="AUTOCOMMIT")
 
     def configure(self, user: str, extra: str = "", notices: str = "") -> None:
-        """Write the settings, for the next start; ``user`` is whose mailbox is watched, ``notices`` are more lines of it."""
-        self._config.write_text(self._toml(self._scene, user, extra, notices))
+        """Write the settings for the next start: watch the mailbox of ``user``, add ``notices`` to the section of that name."""
+        self._config.write_text(self._toml(self._testbed, user, extra, notices))
 
     @property
     def pid(self) -> int:
@@ -274,7 +278,7 @@ class RunningCasemill:
 
     @property
     def pids(self) -> list[int]:
-        """One a command of the mode, in its order."""
+        """Process ids, one for each command of the mode, in order."""
         return [process.pid for process in self._processes]
 
     @property
@@ -282,71 +286,71 @@ class RunningCasemill:
         return {**os.environ, "CASEMILL_CONFIG": str(self._config), "PYTHONPATH": str(ROOT)}
 
     def prepare(self) -> None:
-        """Tables, six people and forty practices."""
+        """Create the tables, six staff members and forty companies."""
         database = Database(self.database_url)
         migrations.upgrade(database)
-        # Whatever the hour of the run: everybody is at work and has room.
+        # All staff work at any hour and have free capacity, so the time of the run does not matter.
         always = {"hours": "00:00-23:59", "weekdays": "Mon-Sun", "capacity": 2_000}
         with database.write() as session:
-            for name in STAFF:
+            for name in STAFF_NAMES:
                 add_staff(session, email=f"{name}@mill.example", name=name.replace(".", " ").title(), **always)
             for number in range(40):
-                manager = f"{STAFF[number % len(STAFF)]}@mill.example"
+                manager = f"{STAFF_NAMES[number % len(STAFF_NAMES)]}@mill.example"
                 add_company(session, name=f"Clinic {number}", domains=f"clinic{number}.example", manager=manager)
         database.close()
 
     def start(self, *, wrapper: Sequence[str] = (), web: bool = False) -> None:
-        """Start the processes of the mode; ``wrapper`` (a profiler) is put in front of the first, ``web`` adds the web server."""
+        """Start the processes of the mode; ``wrapper`` (a profiler) prefixes the first command, ``web`` adds the web server."""
         for number, command in enumerate([*COMMANDS[self.mode], *([[*COMMAND, "web"]] if web else [])]):
             argv = [*wrapper, *command] if number == 0 else command
             self._processes.append(subprocess.Popen(argv, cwd=ROOT, env=self.environment, stdout=self._log, stderr=self._log))
 
-    def run(self, *arguments: str) -> str:
-        """One casemill command to its end; answers what it printed."""
+    def run_command(self, *arguments: str) -> str:
+        """Run one casemill command and return its output."""
         done = subprocess.run([*COMMAND, *arguments], cwd=ROOT, env=self.environment, capture_output=True, text=True, check=True)
         return done.stdout
 
-    def ask(self, statement: str, **values: Any) -> Any:
-        """The first value the database answers."""
+    def query_value(self, statement: str, **values: Any) -> Any:
+        """Return the first value of the query's result."""
         with self._engine.connect() as connection:
             return connection.execute(text(statement), values).scalar()
 
-    def rows(self, statement: str) -> list[tuple[Any, ...]]:
-        """All rows the database answers."""
+    def query_rows(self, statement: str) -> list[tuple[Any, ...]]:
+        """Return all rows of the query's result."""
         with self._engine.connect() as connection:
             return [tuple(row) for row in connection.execute(text(statement))]
 
-    def last_item(self) -> int:
-        """The number of the item that came last, 0 before the first."""
-        return int(self.ask("SELECT max(id) FROM inbound_item") or 0)
+    def last_item_id(self) -> int:
+        """Return the id of the latest item, 0 if there is none."""
+        return int(self.query_value("SELECT max(id) FROM inbound_item") or 0)
 
-    def settled(self, after: int, count: int) -> bool:
-        """Whether ``count`` items that came after item ``after`` have their outcome; their tickets were committed with it."""
-        # What is open is in small indexes: so looking costs those who work the least.
-        return self.arrived(after, count) and not self.has_open_items()
+    def has_processed(self, after: int, count: int) -> bool:
+        """Return whether ``count`` items after item ``after`` have an outcome, which is committed together with their tickets."""
+        # Open items are in small indexes, so this poll costs the measured processes least.
+        return self.has_received(after, count) and not self.has_open_items()
 
-    def arrived(self, after: int, count: int) -> bool:
-        """Whether ``count`` items came after item ``after``."""
+    def has_received(self, after: int, count: int) -> bool:
+        """Return whether at least ``count`` items arrived after item ``after``."""
         self._check()
-        return bool(self.ask("SELECT count(*) FROM inbound_item WHERE id > :after", after=after) >= count)
+        return bool(self.query_value("SELECT count(*) FROM inbound_item WHERE id > :after", after=after) >= count)
 
     def has_open_items(self) -> bool:
-        """Whether an item waits or is in hand."""
+        """Return whether an item is waiting or claimed."""
         self._check()
-        one_of = "SELECT 1 FROM inbound_item WHERE state"
-        return bool(self.ask(f"SELECT EXISTS ({one_of} = 'waiting') OR EXISTS ({one_of} = 'claimed')"))
+        select_state = "SELECT 1 FROM inbound_item WHERE state"
+        return bool(self.query_value(f"SELECT EXISTS ({select_state} = 'waiting') OR EXISTS ({select_state} = 'claimed')"))
 
-    def at_rest(self) -> bool:
-        """Whether nothing is left to be done: no item, no fact, no notice."""
+    def is_idle(self) -> bool:
+        """Return whether no item, fact or notice is left to process."""
         return not (
             self.has_open_items()
-            or self.ask("SELECT 1 FROM outbox_fact WHERE done_at IS NULL LIMIT 1")
-            or self.ask("SELECT 1 FROM delivery WHERE finished_at IS NULL AND state IN ('pending', 'ambiguous') LIMIT 1")
-            or self.ask("SELECT 1 FROM delivery WHERE state IN ('claimed', 'intent') LIMIT 1")
+            or self.query_value("SELECT 1 FROM outbox_fact WHERE done_at IS NULL LIMIT 1")
+            or self.query_value("SELECT 1 FROM delivery WHERE finished_at IS NULL AND state IN ('pending', 'ambiguous') LIMIT 1")
+            or self.query_value("SELECT 1 FROM delivery WHERE state IN ('claimed', 'intent') LIMIT 1")
         )
 
     def stop(self) -> None:
-        """End the processes as Ctrl-C would."""
+        """Stop the processes with SIGINT, and kill those that do not end within 30 seconds."""
         for process in self._processes:
             process.send_signal(signal.SIGINT)
         for process in self._processes:
@@ -368,16 +372,16 @@ class RunningCasemill:
                 self._log.seek(0)
                 raise SystemExit(f"casemill ended with {process.returncode}:\n{self._log.read().decode()[-3000:]}")
 
-    def _toml(self, scene: Scene, user: str, extra: str, notices: str) -> str:
-        redis_url = scene.redis.url if self.mode == SCALED else ""
-        members = ", ".join(f'"{name}@mill.example"' for name in STAFF)
+    def _toml(self, testbed: Testbed, user: str, extra: str, notices: str) -> str:
+        redis_url = testbed.redis.url if self.mode == SCALED else ""
+        members = ", ".join(f'"{name}@mill.example"' for name in STAFF_NAMES)
         lines = [
             f'data_dir = "{self.data}"', f'database_url = "{self.database_url}"',
-            f'redis_url = "{redis_url}"', f'smtp_url = "{scene.sink.url}"',
+            f'redis_url = "{redis_url}"', f'smtp_url = "{testbed.sink.url}"',
             "[web]", f'listen = "127.0.0.1:{self.port}"',
             "[notices]", 'domain = "mill.example"', notices,
             "[teams.support]", "default = true", f"members = [{members}]",
         ]  # fmt: skip
         if user:
-            lines.append(scene.mailbox("support", user))
+            lines.append(testbed.mailbox_section("support", user))
         return "\n".join([*lines, extra]) + "\n"

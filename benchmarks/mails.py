@@ -1,8 +1,8 @@
-"""Mixed support mail from a seed: plain, HTML, 50 kB attachments, replies, odd charsets; the same bytes in every run.
+"""Generate mixed support mail from a seed: plain, HTML, 50 kB attachments, replies, other charsets; the same bytes in every run.
 
-A fifth each: plain; HTML as Outlook writes it (most with a text part, some without); with a PDF of 50 kB; replies that quote
-a mail (half of them with an HTML part as Gmail writes it); in charsets other than UTF-8, some of them undeclared. Headers are
-as long as those of real mail.
+Each kind is a fifth of the mails: plain; HTML in Outlook's form (most with a text part, some without); with a PDF of 50 kB;
+replies that quote a mail (half of them with an HTML part in Gmail's form); in charsets other than UTF-8, some undeclared.
+Headers are as long as those of real mail.
 """
 
 from __future__ import annotations
@@ -14,21 +14,23 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from email.header import Header
 
-BEGIN = datetime(2026, 11, 2, 8, tzinfo=UTC)
-DOMAINS, SENDERS = 120, 700
-#: One sender writes no more than this in a thousand mails, so that no limit on automatic answers is reached.
-MOST = 3
+FIRST_DATE = datetime(2026, 11, 2, 8, tzinfo=UTC)
+DOMAIN_COUNT, SENDER_COUNT = 120, 700
+#: One sender writes at most this many of a thousand mails, so that no rate limit on automatic answers is reached.
+MAX_MAILS_PER_SENDER = 3
 ATTACHMENT_BYTES = 50_000
 KINDS = ("plain", "html", "attachment", "reply", "charset")
-FIRST = ("Dana", "Lee", "Kim", "Pat", "Robin", "Alex", "Sam", "Jo", "Max", "Chris", "Maria", "Omar", "Ruth", "Ivo", "Nina")
-LAST = ("Ortiz", "Calder", "Haddad", "Novak", "Weber", "Rossi", "Silva", "Larsen", "Moreau", "Okafor", "Sato", "Brown", "Costa")
+FIRST_NAMES = ("Dana", "Lee", "Kim", "Pat", "Robin", "Alex", "Sam", "Jo", "Max", "Chris", "Maria", "Omar", "Ruth", "Ivo", "Nina")
+LAST_NAMES = (
+    "Ortiz", "Calder", "Haddad", "Novak", "Weber", "Rossi", "Silva", "Larsen", "Moreau", "Okafor", "Sato", "Brown", "Costa",
+)  # fmt: skip
 VOCABULARY = (
     "claim denied payer remittance patient balance statement invoice modifier authorization deductible copay appeal "
     "submitted rejected corrected resubmit provider facility code unit visit date of service clearing house portal "
     "please check the attached and let us know what we can do before Friday because it is the second time this week"
 )
 WORDS = VOCABULARY.split()
-#: Charset, words in it. What the peer cannot read at all is left out, so that both have the same work.
+#: Charset and text. Charsets that the peer cannot read are left out, so that both sides do the same work.
 CHARSETS = (
     ("iso-8859-1", "Zahlung für März fällig, Größe geändert, réponse reçue à côté"),
     ("windows-1252", "“Statement” – naïve façade, 40 € owed… señor Peña"),
@@ -39,30 +41,31 @@ CHARSETS = (
 
 
 def make_mails(count: int, *, seed: int = 1, first: int = 0, kinds: Sequence[str] = KINDS) -> Iterator[bytes]:
-    """``count`` messages with CRLF line ends; numbers begin at ``first``, so that later calls continue the series."""
+    """Yield ``count`` messages with CRLF line ends, numbered from ``first``, so that later calls can continue the series."""
     source = random.Random(f"{seed}:{first}")  # noqa: S311 - reproducible, not secret
-    recent: deque[tuple[int, int]] = deque(maxlen=200)  # (number, sender) of those that may be answered
-    written: Counter[int] = Counter()
+    # (number, sender) of mails that a reply may quote.
+    recent: deque[tuple[int, int]] = deque(maxlen=200)
+    mails_by_sender: Counter[int] = Counter()
     for number, kind in enumerate(source.choices(kinds, k=count), first):
         if number % 1000 == 0:
-            written.clear()
+            mails_by_sender.clear()
         earlier = source.choice(recent) if kind == "reply" and recent else None
-        if earlier and written[earlier[1]] < MOST:
+        if earlier and mails_by_sender[earlier[1]] < MAX_MAILS_PER_SENDER:
             sender = earlier[1]
         else:
-            earlier, sender = None, number % SENDERS
+            earlier, sender = None, number % SENDER_COUNT
             recent.append((number, sender))
-        written[sender] += 1
+        mails_by_sender[sender] += 1
         yield _mail(source, number, sender, "plain" if kind == "reply" and not earlier else kind, earlier and earlier[0], seed)
 
 
 def sender_address(number: int) -> str:
-    """Who wrote mail ``number``, unless it is a reply."""
-    return _address(number % SENDERS)
+    """Return the sender of mail ``number``, unless it is a reply."""
+    return _address(number % SENDER_COUNT)
 
 
 def _address(sender: int) -> str:
-    return f"p{sender}@clinic{sender % DOMAINS}.example"
+    return f"p{sender}@clinic{sender % DOMAIN_COUNT}.example"
 
 
 def _mail(source: random.Random, number: int, sender: int, kind: str, earlier: int | None, seed: int) -> bytes:
@@ -77,13 +80,16 @@ def _mail(source: random.Random, number: int, sender: int, kind: str, earlier: i
         return _html(source, head, subject, number)
     if kind == "attachment":
         return _attachment(source, head, subject, number)
-    return _whole(head, subject, 'text/plain; charset="utf-8"', _text(source, sender))
+    return _assemble(head, subject, 'text/plain; charset="utf-8"', _text(source, sender))
 
 
 def _head(source: random.Random, number: int, sender: int, seed: int) -> list[str]:
-    """The header of a mail that came by way of a large provider: three hops, DKIM, an ARC set (RFC 8617), its own fields."""
-    name, domain = f"{FIRST[sender % len(FIRST)]} {LAST[sender % len(LAST)]}", f"clinic{sender % DOMAINS}.example"
-    date = (BEGIN + timedelta(seconds=37 * number)).strftime("%a, %d %b %Y %H:%M:%S +0000")
+    """Return header lines as of a large provider: three hops, DKIM, an ARC set (RFC 8617), provider-specific fields."""
+    name, domain = (
+        f"{FIRST_NAMES[sender % len(FIRST_NAMES)]} {LAST_NAMES[sender % len(LAST_NAMES)]}",
+        f"clinic{sender % DOMAIN_COUNT}.example",
+    )
+    date = (FIRST_DATE + timedelta(seconds=37 * number)).strftime("%a, %d %b %Y %H:%M:%S +0000")
     results = f"spf=pass smtp.mailfrom={domain}; dkim=pass (signature was verified) header.d={domain}; dmarc=pass action=none"
     signed = "from:date:subject:message-id:content-type:mime-version:x-provider-senderadcheck"
     return [
@@ -117,12 +123,12 @@ def _head(source: random.Random, number: int, sender: int, seed: int) -> list[st
 
 
 def _token(source: random.Random, size: int) -> str:
-    """``size`` random bytes as signatures are written: base64, folded."""
+    """Return ``size`` random bytes in the form of a signature: base64, folded."""
     token = base64.b64encode(source.randbytes(size)).decode()
     return "\r\n\t ".join(token[at : at + 70] for at in range(0, len(token), 70))
 
 
-def _whole(head: list[str], subject: str, kind: str, body: str, encoding: str = "8bit") -> bytes:
+def _assemble(head: list[str], subject: str, kind: str, body: str, encoding: str = "8bit") -> bytes:
     lines = [*head, f"Subject: {subject}", f"Content-Type: {kind}", f"Content-Transfer-Encoding: {encoding}", "", body, ""]
     return "\r\n".join(lines).encode()
 
@@ -139,7 +145,9 @@ def _text(source: random.Random, sender: int) -> str:
     lines = ["Hello,", ""]
     for paragraph in _paragraphs(source):
         lines += [*_wrap(paragraph), ""]
-    return "\r\n".join([*lines, "Regards,", FIRST[sender % len(FIRST)], "-- ", f"Clinic {sender % DOMAINS}, Tel. 555 0100"])
+    return "\r\n".join(
+        [*lines, "Regards,", FIRST_NAMES[sender % len(FIRST_NAMES)], "-- ", f"Clinic {sender % DOMAIN_COUNT}, Tel. 555 0100"]
+    )
 
 
 def _wrap(paragraph: str, width: int = 72) -> list[str]:
@@ -156,7 +164,7 @@ def _reply(source: random.Random, head: list[str], subject: str, sender: int, *,
     wrote = "On Mon, Nov 2, 2026 at 9:12 AM Billing Support <support@mill.example> wrote:"
     text = "\r\n".join([*_wrap(own), "", wrote, "", *(f"> {line}" for line in quoted)])
     if not with_html:
-        return _whole(head, subject, 'text/plain; charset="utf-8"', text)
+        return _assemble(head, subject, 'text/plain; charset="utf-8"', text)
     quote = '<blockquote class="gmail_quote" style="margin:0px 0px 0px 0.8ex;border-left:1px solid rgb(204,204,204)">'
     below = f'<div class="gmail_quote"><div class="gmail_attr">{wrote}</div>{quote}{"<br>".join(quoted)}</blockquote></div>'
     page = f'<div dir="ltr">{own}</div><br>\r\n{below}'
@@ -167,7 +175,7 @@ def _reply(source: random.Random, head: list[str], subject: str, sender: int, *,
 def _html(source: random.Random, head: list[str], subject: str, number: int) -> bytes:
     page = _page(source)
     if number % 4 == 0:
-        return _whole(head, subject, 'text/html; charset="utf-8"', page)
+        return _assemble(head, subject, 'text/html; charset="utf-8"', page)
     parts = [("text/plain; charset=utf-8", "8bit", "\r\n".join(_paragraphs(source))), ("text/html; charset=utf-8", "8bit", page)]
     return _multipart(head, subject, "alternative", parts)
 
@@ -196,7 +204,7 @@ def _multipart(head: list[str], subject: str, kind: str, parts: list[tuple[str, 
     lines = []
     for part, encoding, content in parts:
         lines += [f"--{boundary}", f"Content-Type: {part}", f"Content-Transfer-Encoding: {encoding}", "", content]
-    return _whole(head, subject, f'multipart/{kind}; boundary="{boundary}"', "\r\n".join([*lines, f"--{boundary}--"]))
+    return _assemble(head, subject, f'multipart/{kind}; boundary="{boundary}"', "\r\n".join([*lines, f"--{boundary}--"]))
 
 
 def _charset(source: random.Random, head: list[str], number: int) -> bytes:
@@ -205,6 +213,6 @@ def _charset(source: random.Random, head: list[str], number: int) -> bytes:
     subject = Header(f"{words[:20]} {number}", charset).encode().replace("\n", "\r\n")
     declared = f"text/plain; charset={charset}" if number % 5 or charset == "iso-2022-jp" else "text/plain"
     if number % 2:
-        whole = _whole(head, subject, declared, "", "base64")
-        return whole + base64.encodebytes(body.encode(charset)).replace(b"\n", b"\r\n")
-    return _whole(head, subject, declared, "", "8bit") + body.encode(charset) + b"\r\n"
+        message = _assemble(head, subject, declared, "", "base64")
+        return message + base64.encodebytes(body.encode(charset)).replace(b"\n", b"\r\n")
+    return _assemble(head, subject, declared, "", "8bit") + body.encode(charset) + b"\r\n"

@@ -1,8 +1,8 @@
-"""Makes a large SQLite database out of a small one: every row of the ledger and of the tickets copied many times, by SQL.
+"""Build a large SQLite database from a small one: copy every row of the ledger and of the tickets many times with SQL.
 
-The copies are as old as their number: a thousand minutes a copy. Most are completed; a few are open and nobody's. Keys and
-places get the copy's number, so they stay unique; contents of blobs and frozen bytes of notices are left out, and of texts
-only the beginning is kept, so that a million tickets fit into a few gigabytes.
+Copy number k is k thousand minutes older than the original. Most copies are completed; a few are open and have no owner. Keys
+and places contain the copy's number, so they stay unique. Blob contents and the bytes of notices are left out, and texts are
+shortened, so that a million tickets fit into a few gigabytes.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from pathlib import Path
 
 from tickets.stages import COMPLETED
 
-#: Copies below this number hold open tickets.
+#: Copies below this number have open tickets.
 OPEN_COPIES = 10
-MINUTES = 1000
-#: Table → column → what stands there in copy ``n.k``; ``{column}`` is the column itself. Columns not named are copied.
-AHEAD = "strftime('%Y-%m-%d %H:%M:%f', 'now', '+' || (1440 + n.k) || ' minutes') || '000'"
+MINUTES_PER_COPY = 1000
+#: An escalation time in the future: thousands of escalations due at once would be extra work.
+FUTURE_DUE = "strftime('%Y-%m-%d %H:%M:%f', 'now', '+' || (1440 + n.k) || ' minutes') || '000'"
+#: Table → column → SQL expression of its value in copy ``n.k``; ``{column}`` is the original value. Other columns are copied.
 EXPRESSIONS: Mapping[str, Mapping[str, str]] = {
     "contact": {"email": "n.k || '.' || {column}"},
     "ticket": {
@@ -26,9 +27,8 @@ EXPRESSIONS: Mapping[str, Mapping[str, str]] = {
         "stage": f"CASE WHEN n.k < {OPEN_COPIES} THEN {{column}} ELSE {COMPLETED} END",
         "owner_id": f"CASE WHEN n.k < {OPEN_COPIES} THEN NULL ELSE {{column}} END",
         "reminder_due_at": "NULL",
-        # Ahead: thousands that are due at once would be work of their own.
-        "escalation_due_at": f"CASE WHEN n.k < {OPEN_COPIES} THEN {AHEAD} ELSE NULL END",
-        "completed_at": f"CASE WHEN n.k < {OPEN_COPIES} THEN NULL ELSE {{moment_of_updated_at}} END",
+        "escalation_due_at": f"CASE WHEN n.k < {OPEN_COPIES} THEN {FUTURE_DUE} ELSE NULL END",
+        "completed_at": f"CASE WHEN n.k < {OPEN_COPIES} THEN NULL ELSE {{shifted_updated_at}} END",
     },
     "activity": {"body": "substr({column}, 1, 200)"},
     "inbound_item": {"identity": "n.k || '.' || {column}"},
@@ -39,8 +39,8 @@ EXPRESSIONS: Mapping[str, Mapping[str, str]] = {
     "attachment": {},
     "delivery": {"key": "{column} || '.' || n.k", "frozen": "zeroblob(64)"},
 }
-#: Columns that hold a row's own number or another row's; both move on by the number of rows there were.
-NUMBERS = {
+#: Columns that hold an id, and the table it refers to. Each copy adds the highest original id of that table, times ``n.k``.
+ID_COLUMNS = {
     "contact": {"id": "contact"},
     "ticket": {"id": "ticket", "requester_id": "contact"},
     "activity": {"id": "activity", "ticket_id": "ticket", "item_id": "inbound_item"},
@@ -55,7 +55,10 @@ NUMBERS = {
 
 
 def multiply(path: Path, tickets: int) -> int:
-    """Copy everything until there are at least ``tickets``; answers how many there are. Nobody else may have the file open."""
+    """Copy all rows until there are at least ``tickets`` tickets and return their number.
+
+    No other process may have the file open.
+    """
     connection = sqlite3.connect(path)
     try:
         copies = max(1, math.ceil(tickets / _count(connection)) - 1)
@@ -63,10 +66,10 @@ def multiply(path: Path, tickets: int) -> int:
             connection.execute(f"PRAGMA {pragma}")
         connection.execute("CREATE TEMP TABLE n (k INTEGER PRIMARY KEY)")
         connection.executemany("INSERT INTO n VALUES (?)", [(number,) for number in range(1, copies + 1)])
-        steps = {table: _highest(connection, table) for table in EXPRESSIONS if "id" in NUMBERS[table]}
+        id_offsets = {table: _max_id(connection, table) for table in EXPRESSIONS if "id" in ID_COLUMNS[table]}
         for table in EXPRESSIONS:
-            connection.execute(_statement(table, _columns(connection, table), steps))
-        _add_blobs(connection, copies * steps["inbound_item"])
+            connection.execute(_statement(table, _columns(connection, table), id_offsets))
+        _add_blobs(connection, copies * id_offsets["inbound_item"])
         connection.commit()
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return _count(connection)
@@ -74,30 +77,30 @@ def multiply(path: Path, tickets: int) -> int:
         connection.close()
 
 
-def _statement(table: str, columns: Sequence[tuple[str, str]], steps: Mapping[str, int]) -> str:
-    values = [_expression(table, name, kind, steps) for name, kind in columns]
+def _statement(table: str, columns: Sequence[tuple[str, str]], id_offsets: Mapping[str, int]) -> str:
+    values = [_expression(table, name, kind, id_offsets) for name, kind in columns]
     names = ", ".join(f'"{name}"' for name, _ in columns)
     return f"INSERT INTO {table} ({names}) SELECT {', '.join(values)} FROM n CROSS JOIN {table}"  # noqa: S608 - names of our own
 
 
-def _expression(table: str, name: str, kind: str, steps: Mapping[str, int]) -> str:
+def _expression(table: str, name: str, kind: str, id_offsets: Mapping[str, int]) -> str:
     column = f'{table}."{name}"'
-    given = EXPRESSIONS[table].get(name)
-    if given is not None:
-        updated = _moment(f"{table}.updated_at")
-        return given.format(column=column, moment=_moment(column), moment_of_updated_at=updated)
-    if name in NUMBERS[table]:
-        return f"{column} + n.k * {steps[NUMBERS[table][name]]}"
-    return _moment(column) if kind == "DATETIME" else column
+    expression = EXPRESSIONS[table].get(name)
+    if expression is not None:
+        updated = _shifted_timestamp(f"{table}.updated_at")
+        return expression.format(column=column, moment=_shifted_timestamp(column), shifted_updated_at=updated)
+    if name in ID_COLUMNS[table]:
+        return f"{column} + n.k * {id_offsets[ID_COLUMNS[table][name]]}"
+    return _shifted_timestamp(column) if kind == "DATETIME" else column
 
 
-def _moment(column: str) -> str:
-    """A moment as the application writes it, to the microsecond, some time ago."""
-    return f"strftime('%Y-%m-%d %H:%M:%f', {column}, (-{MINUTES} * n.k) || ' minutes') || '000'"
+def _shifted_timestamp(column: str) -> str:
+    """Return SQL for a timestamp in the application's format (microseconds), moved back by the age of the copy."""
+    return f"strftime('%Y-%m-%d %H:%M:%f', {column}, (-{MINUTES_PER_COPY} * n.k) || ' minutes') || '000'"
 
 
 def _add_blobs(connection: sqlite3.Connection, count: int) -> None:
-    """As many keys in the blob table as there would be."""
+    """Fill the blob table with as many keys as the copied items would have."""
     statement = """
         WITH RECURSIVE m (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM m WHERE i < ?)
         INSERT INTO blob (sha256, size, content, created_at)
@@ -110,7 +113,7 @@ def _columns(connection: sqlite3.Connection, table: str) -> list[tuple[str, str]
     return [(row[1], row[2]) for row in connection.execute(f"PRAGMA table_info({table})")]
 
 
-def _highest(connection: sqlite3.Connection, table: str) -> int:
+def _max_id(connection: sqlite3.Connection, table: str) -> int:
     return int(connection.execute(f"SELECT max(id) FROM {table}").fetchone()[0])  # noqa: S608 - a name of our own
 
 

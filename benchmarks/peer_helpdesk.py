@@ -1,4 +1,4 @@
-"""The peer: django-helpdesk from PyPI in a virtual environment of its own, its real ``get_email`` on the same mailbox."""
+"""The peer: django-helpdesk from PyPI in its own virtual environment, running its own ``get_email`` on the same mailbox."""
 
 from __future__ import annotations
 
@@ -17,64 +17,65 @@ from pathlib import Path
 import psycopg
 from sqlalchemy.engine import make_url
 
-from benchmarks.harness import EMBEDDED, SCALED, Scene, say
+from benchmarks.harness import EMBEDDED, SCALED, Testbed, log_progress
 
 HERE = Path(__file__).resolve().parent
 PINS = HERE / "peer-requirements.txt"
-PLACE = HERE.parent / ".venv" / "peer"
+PEER_ENVIRONMENT = HERE.parent / ".venv" / "peer"
 
 
 def install() -> Path:
-    """The environment's python; made when it is missing or its pins have changed."""
-    stamp, python = PLACE / "pins", PLACE / "bin" / "python"
-    wanted = hashlib.sha256(PINS.read_bytes()).hexdigest()
-    if not stamp.exists() or stamp.read_text() != wanted:
-        say("installing the peer, django-helpdesk")
-        shutil.rmtree(PLACE, ignore_errors=True)
-        venv.create(PLACE, with_pip=True)
+    """Return the Python of the peer's environment; build the environment if it is missing or its pins have changed."""
+    stamp, python = PEER_ENVIRONMENT / "pins", PEER_ENVIRONMENT / "bin" / "python"
+    pins_digest = hashlib.sha256(PINS.read_bytes()).hexdigest()
+    if not stamp.exists() or stamp.read_text() != pins_digest:
+        log_progress("installing the peer, django-helpdesk")
+        shutil.rmtree(PEER_ENVIRONMENT, ignore_errors=True)
+        venv.create(PEER_ENVIRONMENT, with_pip=True)
         pip = [str(python), "-m", "pip", "-qq", "--no-input", "--disable-pip-version-check", "install"]
         subprocess.run([*pip, "--require-hashes", "-r", str(PINS)], check=True)
-        stamp.write_text(wanted)
+        stamp.write_text(pins_digest)
     return python
 
 
-def version() -> str:
+def peer_version() -> str:
     line = next(line for line in PINS.read_text().splitlines() if line.startswith("django-helpdesk=="))
     return line.partition("==")[2].split()[0]
 
 
 @dataclass
 class Peer:
-    """django-helpdesk on SQLite (mode ``embedded``) or PostgreSQL. Tables are made once and copied for each run."""
+    """django-helpdesk on SQLite (mode ``embedded``) or PostgreSQL. Tables are created once and copied for each run."""
 
-    scene: Scene
+    testbed: Testbed
     mode: str
     python: Path = field(default_factory=install)
 
     def __post_init__(self) -> None:
-        self._folder = self.scene.folder / f"peer{self.scene.serial()}"
+        self._folder = self.testbed.folder / f"peer{self.testbed.next_serial()}"
         self._folder.mkdir()
         self._template = self._folder / "template.db"
-        self._url = make_url(self.scene.postgres.create_database()) if self.mode == SCALED else None
-        database = str(self._template) if self._url is None else self._named(str(self._url.database))
+        self._url = make_url(self.testbed.postgres.create_database()) if self.mode == SCALED else None
+        database = str(self._template) if self._url is None else self._database_argument(str(self._url.database))
         self._run([str(HERE / "peer" / "prepare.py")], database)
         if self._url is None:
-            with sqlite3.connect(self._template) as connection:  # a copy of the file alone must be whole
+            # Runs copy only the main file, so it must contain all of the write-ahead log.
+            with sqlite3.connect(self._template) as connection:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def seconds(self, user: str, mails: int) -> float:
-        """Seconds that ``get_email`` takes for the mailbox of ``user``, start of interpreter and Django included.
+    def measure_seconds(self, user: str, mails: int) -> float:
+        """Return the seconds that ``get_email`` takes for the mailbox of ``user``, including the start of Python and Django.
 
-        Raises SystemExit unless it made a follow-up (a ticket's first, or a reply's) of each of ``mails``.
+        Raises SystemExit unless each of ``mails`` became a follow-up (the first of a ticket, or a reply).
         """
-        serial = self.scene.serial()
+        serial = self.testbed.next_serial()
         database = self._copy(serial)
         began = time.monotonic()
         self._run(["-m", "django", "get_email", "--quiet"], database, PEER_USER=user)
         elapsed = time.monotonic() - began
-        made = self._count(database)
-        if made != mails:
-            raise SystemExit(f"the peer made {made} follow-ups of {mails} mails")
+        follow_ups = self._count(database)
+        if follow_ups != mails:
+            raise SystemExit(f"the peer made {follow_ups} follow-ups of {mails} mails")
         return elapsed
 
     def _copy(self, serial: int) -> str:
@@ -85,18 +86,18 @@ class Peer:
         name = f"peer_{serial}"
         with psycopg.connect(self._dsn("postgres"), autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE {name} TEMPLATE "{self._url.database}"')
-        return self._named(name)
+        return self._database_argument(name)
 
     def _count(self, database: str) -> int:
-        question = "SELECT count(*) FROM helpdesk_followup"
+        statement = "SELECT count(*) FROM helpdesk_followup"
         if self._url is None:
             with sqlite3.connect(database) as connection:
-                return int(connection.execute(question).fetchone()[0])
+                return int(connection.execute(statement).fetchone()[0])
         with psycopg.connect(self._dsn(database.rpartition(":")[2])) as connection:
-            row = connection.execute(question).fetchone()
+            row = connection.execute(statement).fetchone()
             return int(row[0]) if row else 0
 
-    def _named(self, name: str) -> str:
+    def _database_argument(self, name: str) -> str:
         assert self._url is not None  # noqa: S101 - tells the type checker
         return f"{self._url.username}:{self._url.password}:{self._url.port}:{name}"
 
@@ -112,8 +113,8 @@ class Peer:
             "DJANGO_SETTINGS_MODULE": "settings",
             "PEER_DATABASE": database,
             "PEER_MEDIA": str(self._folder / "media"),
-            "PEER_PORT": str(self.scene.dovecot.port),
-            "PEER_PASSWORD": self.scene.dovecot.password,
+            "PEER_PORT": str(self.testbed.dovecot.port),
+            "PEER_PASSWORD": self.testbed.dovecot.password,
             **more,
         }
         done = subprocess.run(
@@ -123,7 +124,7 @@ class Peer:
             raise SystemExit(f"the peer failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
 
 
-__all__ = ["EMBEDDED", "Peer", "install", "version"]
+__all__ = ["EMBEDDED", "Peer", "install", "peer_version"]
 
 if __name__ == "__main__":
     print(install())

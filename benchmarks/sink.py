@@ -1,5 +1,6 @@
-"""An SMTP server in a process of its own that takes everything and remembers for whom and when; light, so that it measures
-the sender. Moments are `time.monotonic()`, which all processes of a machine share.
+"""A light SMTP server in its own process that accepts every message and records its recipient and time.
+
+Times are `time.monotonic()`, which all processes of a machine share.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from multiprocessing.connection import Connection
 
 from tests.servers.ports import free_port
 
-Taken = tuple[str, float]
+ReceivedMail = tuple[str, float]
 
 
 class _Session(asyncio.Protocol):
-    """One connection. Several commands may come at once (RFC 2920), as with the relays people have."""
+    """One connection. It supports command pipelining (RFC 2920), like common relays."""
 
-    def __init__(self, taken: list[Taken]) -> None:
-        self._taken = taken
+    def __init__(self, received: list[ReceivedMail]) -> None:
+        self._received = received
         self._buffer = bytearray()
         self._in_data = False
         self._recipient = ""
@@ -37,19 +38,19 @@ class _Session(asyncio.Protocol):
             if not self._in_data:
                 line, _, rest = bytes(self._buffer).partition(b"\r\n")
                 self._buffer = bytearray(rest)
-                self._transport.write(self._answer(line))
+                self._transport.write(self._reply_to(line))
             elif self._buffer.endswith(b"\r\n.\r\n"):
-                self._take()
+                self._finish_message()
             else:
                 return
 
-    def _take(self) -> None:
+    def _finish_message(self) -> None:
         self._buffer.clear()
         self._in_data = False
-        self._taken.append((self._recipient, time.monotonic()))
+        self._received.append((self._recipient, time.monotonic()))
         self._transport.write(b"250 2.0.0 taken\r\n")
 
-    def _answer(self, line: bytes) -> bytes:
+    def _reply_to(self, line: bytes) -> bytes:
         verb = line[:4].upper()
         if verb == b"DATA":
             self._in_data = True
@@ -62,47 +63,49 @@ class _Session(asyncio.Protocol):
 
 
 class Sink:
-    """The running server, seen from the process that measures."""
+    """A handle on the running server for the measuring process."""
 
     def __init__(self, port: int, pipe: Connection) -> None:
         self.port = port
         self.url = f"smtp://127.0.0.1:{port}"
         self._pipe = pipe
 
-    def taken(self) -> list[Taken]:
-        """(recipient, moment) of every message so far, in order; the sink goes on counting."""
+    def received(self) -> list[ReceivedMail]:
+        """Return (recipient, time) of every message so far, in order of arrival."""
         self._pipe.send(None)
-        answer: list[Taken] = self._pipe.recv()
+        answer: list[ReceivedMail] = self._pipe.recv()
         return answer
 
 
 def _serve(port: int, pipe: Connection) -> None:
-    taken: list[Taken] = []
+    received: list[ReceivedMail] = []
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: _Session(taken), "127.0.0.1", port)
+        server = await loop.create_server(lambda: _Session(received), "127.0.0.1", port)
         ended = asyncio.Event()
-        threading.Thread(target=_answer_questions, args=(pipe, taken, loop, ended), daemon=True).start()
+        threading.Thread(target=_serve_requests, args=(pipe, received, loop, ended), daemon=True).start()
         await ended.wait()
         server.close()
 
     asyncio.run(main())
 
 
-def _answer_questions(pipe: Connection, taken: list[Taken], loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
+def _serve_requests(
+    pipe: Connection, received: list[ReceivedMail], loop: asyncio.AbstractEventLoop, ended: asyncio.Event
+) -> None:
     pipe.send(None)
     try:
         while True:
             pipe.recv()
-            pipe.send(list(taken))
+            pipe.send(list(received))
     except (EOFError, OSError):
         loop.call_soon_threadsafe(ended.set)
 
 
 @contextmanager
 def sink() -> Iterator[Sink]:
-    """A running server; it ends with the block, or with the process that started it."""
+    """Start the server and yield a handle; it stops at the end of the block, or with the process that started it."""
     port = free_port()
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()

@@ -1,4 +1,4 @@
-"""The table of the benchmarks: what is run again replaces what its script gave before, the rest stays."""
+"""Test the benchmark table: new results of a script replace its old ones, and results of other scripts stay."""
 
 from __future__ import annotations
 
@@ -8,23 +8,32 @@ from benchmarks.report import merge, table
 
 
 def result(script: str, name: str, casemill: float, measured: str = "2026-11-27T02:12+00:00", **more: Any) -> dict[str, Any]:
-    plain = {"unit": "mails/s", "other_name": "", "other": None, "reach": None, "most": False, "note": "", "ratio": casemill}
-    about = {"script": f"bench_{script}.py", "name": name, "casemill": casemill, "measured": measured, "machine": "Two cores"}
-    return {**plain, **about, **more}
+    defaults = {"unit": "mails/s", "other_name": "", "other": None, "reach": None, "most": False, "note": "", "ratio": casemill}
+    measurement = {
+        "script": f"bench_{script}.py",
+        "name": name,
+        "casemill": casemill,
+        "measured": measured,
+        "machine": "Two cores",
+    }
+    return {**defaults, **measurement, **more}
 
 
-def test_a_script_that_is_run_again_replaces_all_its_rows_and_no_others() -> None:
-    before = [result("sending", "sending, SQLite", 350), result("ingest", "old name", 900), result("ingest", "mail in", 900)]
-    fresh = [result("ingest", "mail in", 1000)]
-    assert [(one["name"], one["casemill"]) for one in merge(before, fresh)] == [("sending, SQLite", 350), ("mail in", 1000)]
+def test_new_run_of_a_script_replaces_only_the_rows_of_that_script() -> None:
+    old_results = [result("sending", "sending, SQLite", 350), result("ingest", "old name", 900), result("ingest", "mail in", 900)]
+    new_results = [result("ingest", "mail in", 1000)]
+    assert [(row["name"], row["casemill"]) for row in merge(old_results, new_results)] == [
+        ("sending, SQLite", 350),
+        ("mail in", 1000),
+    ]
 
 
-def test_rows_are_in_the_order_of_the_scripts_whichever_was_run_last() -> None:
+def test_rows_keep_script_order_regardless_of_run_order() -> None:
     merged = merge([result("million", "million", 1)], [result("start", "start", 1)])
-    assert [one["name"] for one in merged] == ["start", "million"]
+    assert [row["name"] for row in merged] == ["start", "million"]
 
 
-def test_each_row_says_what_was_to_be_reached_and_when_it_was_measured() -> None:
+def test_each_row_shows_target_outcome_and_time_of_measurement() -> None:
     rows = [
         result("ingest", "mail in", 924, other_name="peer", other=80.8, reach=10, ratio=11.44, note="runs: 857, 924"),
         result("ingest", "from below", 924, other_name="floor", other=2005, reach=0.5, ratio=0.461),
