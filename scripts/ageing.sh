@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# 10,000 tickets grow 60 days older under random acts; what it came to is written to docs/ageing.md when everything held.
+# Ages 10,000 tickets by 60 simulated days of random actions; writes the report to docs/ageing.md if every check passes.
 # Usage: scripts/ageing.sh ["TICKETS DAYS SEED"]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

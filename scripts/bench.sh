@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs every benchmark in turn and writes benchmarks/RESULTS.md from what they recorded; each says itself what it measures.
-# Names of scripts (make bench ARGS="ingest start") run those alone; the rows of the others stay as they are.
+# Runs every benchmark in turn and writes benchmarks/RESULTS.md from the recorded results.
+# The docstring of each script says what it measures.
+# With names (make bench ARGS="ingest start") it runs only those scripts; the rows of the others stay as they are.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/lib.sh

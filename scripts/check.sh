@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lint, types and import rules: all three are run, the exit code tells whether all passed.
+# Lint, format, types and import rules: runs all of them; the exit code is 0 only if all passed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/lib.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Removes what can be made again. var/ stays: it holds data.
+# Removes generated files that can be built again. Keeps var/, which holds data.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist ./*.egg-info

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fuzzes the parsers one after the other, guided by coverage. Usage: scripts/fuzz.sh [SECONDS [TARGET…]]
-# SECONDS a target (60 unless given). What was found stays in var/fuzz, and a later run continues with it.
+# SECONDS a target (default 60). The corpus and findings stay in var/fuzz, and a later run continues with them.
 # docs/fuzzing.md keeps a row of the last run of each target.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -13,7 +13,7 @@ case "$seconds" in
 esac
 shift || true
 
-# An environment of its own: the fuzzer is no dependency of the product or of its tests.
+# The fuzzer has its own environment because neither the product nor its tests depend on it.
 fuzzer=.venv/fuzzer
 if [ ! -x "$fuzzer/bin/python" ] || ! "$fuzzer/bin/python" -c 'import atheris' 2>/dev/null; then
   say "installing the fuzzer"

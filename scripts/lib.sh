@@ -1,4 +1,4 @@
-# Shared by the scripts beside it; sourced, not run.
+# Functions shared by the scripts in this folder; sourced, not run.
 
 say() {
   printf 'casemill: %s\n' "$*"
@@ -14,8 +14,8 @@ can_install() {
   [ "$(id -u)" = 0 ] && [ -f /etc/debian_version ] && command -v apt-get >/dev/null
 }
 
-# Installs Debian packages without a question, and without starting the services that come with them:
-# the tests start private servers, and a system server nobody asked for must not appear.
+# Installs Debian packages without prompts and without starting their services:
+# the tests start private servers, so no system server may be started as a side effect.
 install_packages() {
   local policy=/usr/sbin/policy-rc.d made='' status=0
   local apt=(apt-get -qq -y -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -o Dpkg::Use-Pty=0)
@@ -23,7 +23,7 @@ install_packages() {
     printf '#!/bin/sh\nexit 101\n' >"$policy"
     chmod 755 "$policy"
     made=yes
-    # shellcheck disable=SC2064  # the path is wanted as it is now
+    # shellcheck disable=SC2064  # expand the path now
     trap "rm -f '$policy'" EXIT
   fi
   export DEBIAN_FRONTEND=noninteractive

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs and starts everything: the configuration named by CASEMILL_CONFIG, else the sample world.
+# Installs and starts everything: the configuration named by CASEMILL_CONFIG, else the sample data.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scripts/venv.sh run

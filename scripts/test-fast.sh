@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The unit tests alone: pure functions and SQLite, no servers, no lint; under a minute on two cores. Arguments go to pytest.
+# Runs only the unit tests: pure functions and SQLite, no servers, no lint; under a minute on two cores. Arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/lib.sh

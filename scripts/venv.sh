@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes .venv and installs the pinned packages and casemill itself; does nothing when all is up to date.
-# Usage: scripts/venv.sh run|test    run: what the product needs; test: the tools of the tests as well
+# Creates .venv and installs the pinned packages and casemill; does nothing if everything is up to date.
+# Usage: scripts/venv.sh run|test    run: packages of the product; test: test tools as well
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/lib.sh
@@ -12,7 +12,7 @@ test) lock=requirements-dev.lock ;;
 *) die "usage: scripts/venv.sh run|test" ;;
 esac
 
-# A Python that can make a virtual environment with pip in it: Debian keeps ensurepip in a package apart.
+# True for a Python that can create a virtual environment with pip: Debian ships ensurepip in a separate package.
 usable() {
   "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
 }
@@ -21,7 +21,7 @@ right_version() {
   "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
 }
 
-# The pins were made with 3.11, so that one comes first.
+# The pins were compiled with 3.11, so that version comes first.
 candidates() {
   printf '%s\n' ${PYTHON:+"$PYTHON"} python3.11 python3.12 python3.13 python3.14 python3 python
 }
@@ -47,16 +47,17 @@ choose_python() {
     install_packages python3-venv >&2 || true
     find_python usable && return
   fi
-  die "$bare cannot make virtual environments (on Debian: apt-get install python3-venv)"
+  die "$bare cannot create virtual environments (on Debian: apt-get install python3-venv)"
 }
 
-# What the environment depends on. Its own folder belongs to it: a moved .venv has wrong paths inside.
+# A hash of what the environment depends on. It includes the folder, because a moved .venv contains wrong paths.
 fingerprint() {
   { pwd; cat pyproject.toml requirements.lock requirements-dev.lock; .venv/bin/python --version; } |
     .venv/bin/python -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())'
 }
 
-stamp=.venv/casemill-installed # "FINGERPRINT run" or "FINGERPRINT test"; test contains run
+# Contains "FINGERPRINT run" or "FINGERPRINT test"; test includes run.
+stamp=.venv/casemill-installed
 if right_version .venv/bin/python && [ -f "$stamp" ]; then
   case "$(cat "$stamp")" in
   "$(fingerprint) $kind" | "$(fingerprint) test") exit 0 ;;
@@ -65,7 +66,7 @@ fi
 
 if ! right_version .venv/bin/python || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
   python="$(choose_python)"
-  say "making .venv with $("$python" --version)"
+  say "creating .venv with $("$python" --version)"
   rm -rf .venv
   "$python" -m venv .venv
 fi
