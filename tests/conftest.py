@@ -25,6 +25,8 @@ from tests.waiting import set_test_timer
 
 # How long an example takes, or takes to be made, says how busy the machine is: tests are not timed.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# `make test-fast` asks for this one: fewer examples of each property.
+settings.register_profile("fast", deadline=None, max_examples=10, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
 NOT_RUN = pytest.StashKey[list[tuple[str, str]]]()
