@@ -16,16 +16,18 @@ SERVER_FIXTURES = frozenset({"dovecot_server", "redis_process", "certificates", 
 DATABASE_FIXTURES = frozenset({"postgres_server"})
 #: Fixtures that start parser processes.
 PROCESS_FIXTURES = frozenset({"pool", "parser_pool", "make_harness", "harness"})
-#: Folders and files whose tests start programs (commands, watchers, workers), or test the servers of the tests themselves.
+#: Folders and files whose tests start programs (commands, watchers, workers) or a mail server of their own, or test the servers
+#: of the tests themselves.
 SERVER_PATHS = (
     "cli/", "demo/", "domain/", "e2e/", "faults/", "servers/", "web/", "ingest/sources/", "ingest/test_", "ops/reconcile/",
     "test_server_faults.py", "test_servers.py", "test_worker_processes.py", "test_workers.py", "test_waiting.py",
-    "core/test_migrations.py", "notify/test_delivery_faults.py", "tickets/test_ageing.py",
+    "core/test_migrations.py", "tickets/test_ageing.py", "notify/test_smtp", "notify/test_relay", "notify/test_delivery",
+    "notify/test_attempts.py", "notify/test_mail_loops.py", "notify/test_transport.py", "notify/test_notices.py",
 )  # fmt: skip
 #: Names of tests whose input is large on purpose: whole rounds over every module, megabytes, thousands of rows.
 SLOW_NAMES = re.compile(
     "grows_linearly|within_seconds|ten_thousand|damaged|by_many_at_once|regular_expression_finds|two_receipts"
-    "|one_writer_each|no_definition_has|class_names_exist|within_period|unstorable|quick_enough|locked_for_too_long|after_its_ttl"
+    "|one_writer_each|no_definition_has|class_names_exist|within_period|unstorable|quick_enough|locked_for_too_long|after_its_ttl|hostile_text|at_once_raise_every|than_a_batch|takes_less_than|are_flushed_together|left_to_do|time_of_day"
 )
 TESTS = Path(__file__).resolve().parent
 
