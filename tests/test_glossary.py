@@ -8,11 +8,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("accounts", "cli", "core", "demo", "ingest", "notify", "ops", "outbox", "runtime", "surveys", "tickets", "web")
-PRODUCT = sorted(
-    [ROOT / "bootstrap.py", ROOT / "workers.py", *(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))]
-)
+from tests.product import FILES as PRODUCT
+from tests.product import ROOT
+
 OTHER_CODE = sorted(path for folder in ("benchmarks", "fuzz", "tests") for path in (ROOT / folder).rglob("*.py"))
 #: Classes, modules and functions that must not exist under these names.
 OLD_NAMES = {

@@ -7,11 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("accounts", "cli", "core", "demo", "ingest", "notify", "ops", "outbox", "runtime", "surveys", "tickets", "web")
-FILES = sorted(
-    [ROOT / "bootstrap.py", ROOT / "workers.py", *(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))]
-)
+from tests.product import FILES, ROOT
+
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
 SCRIPTS = sorted([*(ROOT / "scripts").glob("*.sh"), ROOT / "Makefile", *(ROOT / "benchmarks").glob("*.py")])
 MOST_FILES_IN_CORE = 20

@@ -11,11 +11,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("accounts", "cli", "core", "demo", "ingest", "notify", "ops", "outbox", "runtime", "surveys", "tickets", "web")
-FILES = sorted(
-    [ROOT / "bootstrap.py", ROOT / "workers.py", *(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))]
-)
+from tests.product import FILES, ROOT
+
 TABLE = ROOT / "docs" / "log-events.md"
 METHODS = {"debug", "info", "warning", "error", "critical", "exception"}
 ROW = re.compile(
